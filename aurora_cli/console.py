@@ -1,0 +1,27 @@
+"""What a step says while it works. Steps get a `Reporter`; only the command line gives them one that prints."""
+
+import contextlib
+from collections.abc import Callable, Iterator
+
+Advance = Callable[[int], None]
+
+
+class Reporter:
+    """Says nothing: what a step called from Python gets. See `cli.output.ConsoleReporter` for the one that prints."""
+
+    def info(self, message: str) -> None:
+        """A line of log: what is being done, what was decided."""
+
+    def warning(self, message: str) -> None:
+        """A line that the user should read."""
+
+    @contextlib.contextmanager
+    def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[Advance]:
+        """A bar with rate and time left; call the yielded function with the amount done since the last call.
+
+        `unit="bytes"` is shown as kB, MB, GB; `total=None` when it is not known.
+        """
+        yield lambda amount: None
+
+
+SILENT = Reporter()

@@ -1,0 +1,16 @@
+"""The few numbers and words that every storey shares."""
+
+IMAGE_SENTINEL = -200
+"""Stands in stored `input_ids` where one picture, or one frame of a clip, goes."""
+
+IGNORE_INDEX = -100
+"""Stands in `labels` where a token is not taught."""
+
+STAGES = ("projection", "vision", "language")
+"""The published splits, and the stages that train on them, in their order."""
+
+REJECTS_FILE = "rejected.jsonl"
+"""Beside every output: a line for each thing left out of it, with the reason."""
+
+SETTINGS_FILE = "aurora.yaml"
+"""The workspace's own settings."""

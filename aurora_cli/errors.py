@@ -1,0 +1,60 @@
+"""The errors that a user can cause or meet, by what the shell sees of them.
+
+    AuroraError
+    |- UsageError        2  the command or its settings are wrong
+    |  `- SettingsError      one or more settings, each with its path and source
+    |- DataError         3  input data or a checkpoint is missing or bad
+    |- HostError         4  the network, the disk, a port, a library
+    `- Interrupted     130  asked to stop; the work so far is safe
+
+Anything else that escapes is a bug: exit 1.
+"""
+
+EXIT_OK = 0
+EXIT_BUG = 1
+EXIT_USAGE = 2
+EXIT_DATA = 3
+EXIT_ENVIRONMENT = 4
+EXIT_INTERRUPTED = 130
+
+
+class AuroraError(Exception):
+    """An expected failure: which thing, what it is, what was expected; `hint` is what to type next."""
+
+    exit_code = EXIT_BUG
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return self.message if self.hint is None else f"{self.message}\n{self.hint}"
+
+
+class UsageError(AuroraError):
+    """The command line or the settings ask for something that cannot be."""
+
+    exit_code = EXIT_USAGE
+
+
+class SettingsError(UsageError):
+    """Settings that do not validate; the message names each by its dotted path."""
+
+
+class DataError(AuroraError):
+    """Input data or a checkpoint is missing, damaged or inconsistent."""
+
+    exit_code = EXIT_DATA
+
+
+class HostError(AuroraError):
+    """The machine or the network does not provide what is needed: disk, port, hub, library."""
+
+    exit_code = EXIT_ENVIRONMENT
+
+
+class Interrupted(AuroraError):
+    """Stopped on request, after making the work so far safe."""
+
+    exit_code = EXIT_INTERRUPTED

@@ -1,0 +1,147 @@
+"""Files that are whole or absent: write beside, fsync, rename.
+
+A crash at any moment leaves the old file, the new one, or a `.partial` neighbour that the next run replaces.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from aurora_cli.errors import HostError, UsageError
+
+PARTIAL_SUFFIX = ".partial"
+
+
+@contextlib.contextmanager
+def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+    """Open a file that appears at `path` only when the block ends without an error."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    try:
+        with disk_errors(path), open(partial, mode, encoding=None if "b" in mode else "utf-8") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    fsync_folder(path.parent)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Fill a folder that appears at `path` only when the block ends without an error; an older `path` is replaced."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
+    old = path.with_name(f".{path.name}.old")
+    remove(partial)
+    partial.mkdir()
+    try:
+        with disk_errors(path):
+            yield partial
+            for folder, _, names in os.walk(partial):
+                for name in names:
+                    fsync_file(Path(folder, name))
+                fsync_folder(Path(folder))
+    except BaseException:
+        remove(partial)
+        raise
+    remove(old)
+    if path.exists():
+        os.replace(path, old)
+    os.replace(partial, path)
+    fsync_folder(path.parent)
+    remove(old)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk or a forbidden folder into a HostError that names `path`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            free = shutil.disk_usage(existing_parent(path)).free
+            raise HostError(
+                f"{path}: the disk is full ({free:,} bytes free)",
+                hint="Make space and run the same command again: it continues.",
+            ) from error
+        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise HostError(f"{path}: cannot be written: {error.strerror}") from error
+        raise
+
+
+@contextlib.contextmanager
+def exclusive(folder: Path, purpose: str) -> Iterator[None]:
+    """Hold `folder` alone. The lock dies with the process.
+
+    Raises:
+        UsageError: another process holds it; the message says which.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = folder / ".lock"
+    with open(lock, "a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise UsageError(f"{folder}: is being written by {holder}", hint="Wait for it, or stop it.") from error
+        file.truncate(0)
+        file.write(f"{purpose} (process {os.getpid()})")
+        file.flush()
+        yield
+
+
+def write_text(path: Path, text: str) -> None:
+    with whole_file(path, "w") as file:
+        file.write(text)
+
+
+def write_json(path: Path, value: Mapping[str, Any] | list[Any]) -> None:
+    write_text(path, json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def sha256_of(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def existing_parent(path: Path) -> Path:
+    """The nearest folder at or above `path` that exists."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def fsync_file(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fsync_folder(path: Path) -> None:
+    fsync_file(path)

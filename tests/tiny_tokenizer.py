@@ -22,14 +22,14 @@ picture image video clip frame shape shapes colour background place
 moves moving move goes stays still is are does has see shows there
 a an the of in on at with to from and it its this that no yes not one two three
 small large big plain first last detail direction what which where how many
-""".split()
+"""
 """With and without a space in front."""
 
 STARTS = """
 A An The It In On This That There Yes No What Which Where How Is Are Does Describe Red Green Blue Yellow White Black
 Purple Orange Circle Square Triangle Cross Star Left Right Top Bottom Up Down Middle One Two Three
 USER ASSISTANT
-""".split()
+"""
 """At the beginning of a sentence or an answer; with a space in front, of the next sentence."""
 
 
@@ -44,7 +44,7 @@ def train() -> Tokenizer:
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    words = [*WORDS, *STARTS]
+    words = f"{WORDS} {STARTS}".split()
     tokenizer.train_from_iterator([*words, *(f" {word}" for word in words)], trainer)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="<s> $A", pair="<s> $A $B", special_tokens=[("<s>", tokenizer.token_to_id("<s>"))]

@@ -1,4 +1,4 @@
-"""Every setting of aurora: one strict, frozen tree. A field's docstring is its help on the command line and in the docs.
+"""Every setting of aurora: one strict, frozen tree. A field's docstring is its help on the command line and in docs.
 
 Paths that are relative start at the workspace. `None` means what the docstring says, never "unknown".
 """
@@ -258,7 +258,7 @@ class TrainSettings(Section):
     """Of the order of samples, dropout and random weights."""
 
     deepspeed: str | None = None
-    """none, zero1, zero2, zero2_offload, zero3, zero3_offload or a JSON file; unset: none for one process, else zero2."""
+    """none, zero1, zero2, zero2_offload, zero3, zero3_offload or a JSON file; unset: none for one process, or zero2."""
 
     num_processes: int | None = Field(default=None, ge=1)
     """Processes to start; unset: one a GPU, or one."""
@@ -380,8 +380,15 @@ class DemoSettings(Section):
     """Pictures, and as many clips, to caption at the end; never trained on."""
 
 
+class InspectSettings(Section):
+    """`aurora inspect`."""
+
+    path: Path | None = None
+    """A data folder, an annotation file, a shard, a merged folder or a run; none: data/."""
+
+
 class Settings(BaseSettings):
-    """The whole tree. Build it with `config.resolve.resolve`, which merges the sources and says where a value came from."""
+    """The whole tree. `config.resolve.resolve` builds it, merging the sources and remembering where values came from."""
 
     model_config = SettingsConfigDict(
         extra="forbid",
@@ -392,7 +399,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
     )
 
-    workspace: Path = Path(".")
+    workspace: Path = Path()
     """Folder that all relative paths start from."""
 
     preset: str = "auroracap-7b"
@@ -411,10 +418,14 @@ class Settings(BaseSettings):
     convert: ConvertSettings = ConvertSettings()
     caption: CaptionSettings = CaptionSettings()
     demo: DemoSettings = DemoSettings()
+    inspect: InspectSettings = InspectSettings()
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: PydanticBaseSettingsSource
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        **_: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Only what it is given: `resolve` reads the environment and the files itself, to know each value's source."""
         return (init_settings,)

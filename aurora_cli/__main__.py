@@ -1,0 +1,6 @@
+"""`python -m aurora_cli` is `aurora`."""
+
+from aurora_cli.cli.main import main
+
+if __name__ == "__main__":
+    main()

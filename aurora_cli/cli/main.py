@@ -1,0 +1,136 @@
+"""`aurora`: a table of commands, each loaded when it runs, and the boundary where errors become lines and exit codes."""
+
+import contextlib
+import difflib
+import errno
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+import aurora_cli
+from aurora_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, AuroraError, HostError, UsageError
+
+PIPELINE = "The pipeline"
+BESIDE = "Beside it"
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "download": (PIPELINE, "Fetch the training set, or a part of it, from the hub or a local mirror."),
+    "merge-tars": (PIPELINE, "Join archives that were published in parts."),
+    "extract": (PIPELINE, "Unpack archives, merged or not, safely; or index them in place."),
+    "tokenize": (PIPELINE, "Turn annotations into shards of token ids and labels."),
+    "merge-shards": (PIPELINE, "Join the shards of a subset into what train reads, by linking."),
+    "train": (PIPELINE, "Train one stage: projection, vision or language."),
+    "convert": (PIPELINE, "Export a run for transformers, xtuner or LLaVA, and prove that it computes the same."),
+    "caption": (BESIDE, "Caption pictures and clips."),
+    "demo": (BESIDE, "Watch the whole pipeline train a tiny captioner on this machine."),
+    "inspect": (BESIDE, "Look into data, annotations, shards or a run."),
+    "presets": (BESIDE, "Show the presets and what their stages set."),
+    "doctor": (BESIDE, "Say what is installed, what is missing, and the line to type."),
+}
+"""Name -> (panel, what it does). Here, so that `aurora --help` imports no command."""
+
+
+class LazyGroup(TyperGroup):
+    """Lists commands from the table above and imports one only to run it or to show its help."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> TyperCommand | None:
+        if cmd_name not in COMMANDS:
+            return None
+        panel, summary = COMMANDS[cmd_name]
+        return TyperCommand(cmd_name, help=summary, rich_help_panel=panel)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        name = args[0]
+        if name not in COMMANDS:
+            close = difflib.get_close_matches(name, COMMANDS, n=1)
+            meant = f"Did you mean `aurora {close[0]}`?" if close else "`aurora --help` lists the commands."
+            raise UsageError(f"aurora {name}: there is no such command", hint=meant)
+        from aurora_cli.cli.commands import build_command
+
+        return name, build_command(name), args[1:]
+
+
+app = typer.Typer(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Begin with `aurora demo`, or with `aurora download --dry-run`.",
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"aurora {aurora_cli.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def aurora(
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print it."),
+) -> None:
+    """From the published AuroraCap training set to a video captioner that runs in plain transformers."""
+
+
+def main() -> None:
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(args: Sequence[str]) -> int:
+    """Run one command line and return its exit code; nothing but a `SystemExit` of a worker escapes."""
+    debug, as_json = "--debug" in args, "--json" in args
+    with contextlib.suppress(ValueError):  # not the main thread: then nobody sends us signals either
+        signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code = typer.main.get_command(app).main(args=list(args), prog_name="aurora", standalone_mode=False)
+    except AuroraError as error:
+        return _fail(error.message, error.hint, error.exit_code, debug, as_json)
+    except (KeyboardInterrupt, typer.Abort):
+        again = "Run the same command again to continue."
+        return _fail("interrupted; the work so far is safe", again, EXIT_INTERRUPTED, debug, as_json)
+    except BrokenPipeError:  # `aurora ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_OK
+    except Exception as error:
+        return _fail_unexpected(error, debug, as_json)
+    return code if isinstance(code, int) else EXIT_OK
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _fail_unexpected(error: Exception, debug: bool, as_json: bool) -> int:
+    show = getattr(error, "show", None)
+    if show is not None and hasattr(error, "exit_code"):  # typer's own: a flag that does not exist, a missing value
+        if as_json:
+            return _fail(error.format_message(), None, EXIT_USAGE, debug, as_json)  # pyright: ignore[reportAttributeAccessIssue]
+        show()
+        return EXIT_USAGE
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "Make space and run the same command again: it continues."
+        return _fail(f"the disk is full: {error}", hint, HostError.exit_code, debug, as_json)
+    if isinstance(error, PermissionError):
+        return _fail(f"not permitted: {error}", None, HostError.exit_code, debug, as_json)
+    hint = None if debug else "This is a bug in aurora. --debug shows where; please report it."
+    return _fail(f"{type(error).__name__}: {error}", hint, EXIT_BUG, debug, as_json)
+
+
+def _fail(message: str, hint: str | None, code: int, debug: bool, as_json: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    if as_json:
+        print(json.dumps({"error": message, "hint": hint, "exit_code": code}, ensure_ascii=False))
+    print(f"error: {message}" if hint is None else f"error: {message}\n{hint}", file=sys.stderr)
+    return code

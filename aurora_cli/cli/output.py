@@ -1,0 +1,96 @@
+"""What the command line writes: results on stdout, everything else on stderr, bars only on a terminal."""
+
+import contextlib
+import dataclasses
+import json
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from aurora_cli.console import Advance, Reporter
+from aurora_cli.pipeline.result import Result
+
+LOG_EVERY_S = 30.0
+
+
+class ConsoleReporter(Reporter):
+    """Logs on stderr; progress as a bar on a terminal, as a line every half minute elsewhere."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+
+        self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def info(self, message: str) -> None:
+        self._console.print(message, markup=False)
+
+    def warning(self, message: str) -> None:
+        self._console.print(f"warning: {message}", style="yellow", markup=False)
+
+    @contextlib.contextmanager
+    def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[Advance]:
+        shown = self._bar if self._console.is_terminal else self._lines
+        with shown(description, total, unit) as advance:
+            yield advance
+
+    @contextlib.contextmanager
+    def _bar(self, description: str, total: int | None, unit: str) -> Iterator[Advance]:
+        from rich import progress
+
+        in_bytes = unit == "bytes"
+        amount = progress.DownloadColumn() if in_bytes else progress.MofNCompleteColumn()
+        with progress.Progress(
+            progress.TextColumn("{task.description}", markup=False),
+            progress.BarColumn(),
+            amount,
+            progress.TransferSpeedColumn() if in_bytes else _rate_column(unit),
+            progress.TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+        ) as bars:
+            task = bars.add_task(description, total=total)
+            yield lambda done: bars.advance(task, done)
+
+    @contextlib.contextmanager
+    def _lines(self, description: str, total: int | None, unit: str) -> Iterator[Advance]:
+        began = said = time.monotonic()
+        done = 0
+
+        def advance(amount: int) -> None:
+            nonlocal done, said
+            done += amount
+            now = time.monotonic()
+            if now - said >= LOG_EVERY_S:
+                said = now
+                rate = done / (now - began)
+                left = f", {(total - done) / rate:,.0f} s left" if total and rate > 0 else ""
+                self.info(f"{description}: {done:,}{f' of {total:,}' if total else ''} {unit}, {rate:,.1f}/s{left}")
+
+        yield advance
+
+
+class QuietReporter(Reporter):
+    """`--quiet`: only warnings."""
+
+    def warning(self, message: str) -> None:
+        print(f"warning: {message}", file=sys.stderr)
+
+
+def _rate_column(unit: str) -> Any:
+    from rich.progress import ProgressColumn, Task
+    from rich.text import Text
+
+    class Rate(ProgressColumn):
+        def render(self, task: Task) -> Text:
+            return Text(f"{task.speed:,.1f} {unit}/s" if task.speed else f"- {unit}/s")
+
+    return Rate()
+
+
+def emit(result: Result, as_json: bool) -> None:
+    """The one place that writes a result."""
+    if as_json:
+        print(json.dumps(dataclasses.asdict(result), ensure_ascii=False, default=str))
+    else:
+        print("\n".join(result.lines()))

@@ -1,0 +1,79 @@
+"""What a command is: a name, the settings that its flags set, examples, and the step that it calls.
+
+Flags carry no defaults: a flag that is not given leaves its setting to the other sources, and what `--help` shows as
+the default is read from the settings tree.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from aurora_cli.config import fields
+
+Step = Callable[..., object]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One option or argument, and the setting it sets.
+
+    `names` are as typed; empty for a positional argument. A switch that is on by default gets a `--no-` name too.
+    """
+
+    path: str
+    names: tuple[str, ...] = ()
+    metavar: str | None = None
+
+    @property
+    def parameter(self) -> str:
+        """A Python name, unique within the command."""
+        return self.path.replace(".", "__")
+
+    @property
+    def setting(self) -> fields.Setting:
+        return fields.lookup(self.path)
+
+    @property
+    def switch(self) -> bool:
+        return self.setting.annotation is bool
+
+    @property
+    def declarations(self) -> list[str]:
+        """The names in typer's notation."""
+        if self.switch and self.setting.default is not False:
+            return [f"{self.names[0]}/--no-{self.names[0].removeprefix('--')}"]
+        return list(self.names)
+
+    @property
+    def help(self) -> str:
+        """The setting's docstring, and its default where the docstring does not say what none means."""
+        default = shown_default(self.setting)
+        return f"{self.setting.help} (default: {default})" if default else self.setting.help
+
+
+@dataclass(frozen=True)
+class CommandSpec:
+    """One command of the command line."""
+
+    name: str
+    step: Callable[[], Step]
+    """Imports and returns the function to call; a function, so that only the command that runs is imported."""
+    flags: tuple[Flag, ...]
+    examples: tuple[str, ...]
+    about: str = ""
+    """A paragraph for `--help`, after the summary."""
+    workspace: str | None = None
+    """The workspace when none is named, where it is not the current folder."""
+
+
+def shown_default(setting: fields.Setting) -> str:
+    """A default as a person reads it.
+
+    >>> shown_default(fields.lookup("tokenize.batch_size")), shown_default(fields.lookup("train.run_dir"))
+    ('100000', '')
+    """
+    value = setting.default
+    if value is None or value is False:
+        return ""
+    if isinstance(value, tuple):
+        return " ".join(str(item) for item in value)
+    return "on" if value is True else str(value)

@@ -1,0 +1,115 @@
+"""Presets: a folder with `preset.yaml` (what all commands share) and a YAML file for each stage, or one file.
+
+One file of the same schema says a stage's own settings under `stages: {vision: {...}}`; so do aurora.yaml and --config.
+A path that begins with `preset:` starts at the preset's folder.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import aurora_cli
+from aurora_cli.constants import STAGES
+from aurora_cli.errors import SettingsError
+
+COMMON_FILE = "preset.yaml"
+STAGES_KEY = "stages"
+PRESET_PREFIX = "preset:"
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Settings as one source gives them: nested mappings, not yet checked."""
+
+    source: str
+    common: dict[str, Any]
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def presets_folder() -> Path:
+    """Inside the installed package, or beside it in a source tree."""
+    package = Path(aurora_cli.__file__).parent
+    installed = package / "presets"
+    return installed if installed.is_dir() else package.parent / "presets"
+
+
+def preset_names() -> list[str]:
+    return sorted(path.parent.name for path in presets_folder().glob(f"*/{COMMON_FILE}"))
+
+
+def load_preset(name: str, workspace: Path) -> Layer:
+    """A preset by name, or from a file or folder (relative to the workspace).
+
+    Raises:
+        SettingsError: there is none of this name; the message lists those that are.
+    """
+    for path in (presets_folder() / name, workspace / name):
+        if (path / COMMON_FILE).is_file():
+            files = sorted(path.glob("*.yaml"), key=_stage_order)
+            stages = {file.stem: read_yaml(file) for file in files if file.name != COMMON_FILE}
+            common = read_yaml(path / COMMON_FILE)
+            return Layer(f"preset {name}", _anchor(common, path), {k: _anchor(v, path) for k, v in stages.items()})
+    path = workspace / name
+    if path.is_file():
+        return layer_of(path, f"preset {name}")
+    raise SettingsError(
+        f"preset: {name!r} is neither a preset ({', '.join(preset_names())}) nor a file or folder like one",
+        hint="`aurora presets` shows what there is.",
+    )
+
+
+def layer_of(path: Path, source: str) -> Layer:
+    """The layer of one YAML file."""
+    content = read_yaml(path)
+    stages = content.pop(STAGES_KEY, None) or {}
+    if not isinstance(stages, dict) or not all(isinstance(stage, dict) for stage in stages.values()):
+        raise SettingsError(f"{STAGES_KEY} (from {source}): expected a mapping from stage to its settings")
+    return Layer(source, _anchor(content, path.parent), {k: _anchor(v, path.parent) for k, v in stages.items()})
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """A mapping from a YAML file.
+
+    Raises:
+        SettingsError: not YAML, not a mapping, or a key stands in it twice.
+    """
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
+    except FileNotFoundError:
+        raise SettingsError(f"{path}: there is no such settings file") from None
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise SettingsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise SettingsError(f"{path}: expected `key: value` lines, found {type(content).__name__}")
+    return content
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """SafeLoader, but a key that stands twice in a mapping is an error, not the last one's silent win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[Any] = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if isinstance(key, str | int) and key in seen:
+                raise yaml.MarkedYAMLError(problem=f"`{key}` stands twice", problem_mark=key_node.start_mark)
+            if isinstance(key, str | int):
+                seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _anchor(value: Any, folder: Path) -> Any:
+    if isinstance(value, dict):
+        return {key: _anchor(item, folder) for key, item in value.items()}
+    if isinstance(value, str) and value.startswith(PRESET_PREFIX):
+        return str((folder / value.removeprefix(PRESET_PREFIX)).resolve())
+    return value
+
+
+def _stage_order(path: Path) -> tuple[int, str]:
+    known = STAGES.index(path.stem) if path.stem in STAGES else len(STAGES)
+    return known, path.stem

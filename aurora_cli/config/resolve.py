@@ -1,0 +1,234 @@
+"""From all sources to one checked tree: --set > flag > AURORA_* > --config > aurora.yaml > preset > default.
+
+Each source gives a nested mapping; they are merged key by key, remembering which source a value came from, and
+checked once, so that an error can say where the wrong value stands.
+"""
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from aurora_cli.config import fields
+from aurora_cli.config.presets import Layer, layer_of, load_preset
+from aurora_cli.config.settings import Settings
+from aurora_cli.constants import SETTINGS_FILE
+from aurora_cli.errors import SettingsError
+
+ENV_PREFIX = "AURORA_"
+KEPT_RATIO = "merging.kept_ratio"
+KEPT_RATIO_NAMES = ("token_kept_ratio", "visual_token_merge_ratio")
+KEPT_RATIO_SECTIONS = ("", "merging", "model", "train")
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The checked settings, and for each given dotted path the source that won."""
+
+    settings: Settings
+    origins: Mapping[str, str]
+
+
+def resolve(
+    flags: Mapping[str, tuple[str, Any]] | None = None,
+    sets: Iterable[str] = (),
+    config: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Resolved:
+    """Merge all sources and check the result.
+
+    Args:
+        flags: dotted path -> (the flag as typed, its value), for the flags that were given.
+        sets: `key=value` of `--set`, in order; the last of a key wins.
+        config: a settings file; relative to the current folder, as the user typed it.
+        environment: `os.environ` if not given.
+
+    Raises:
+        SettingsError: anything that is not right, every finding with path, value, source and what is allowed.
+    """
+    typed = [
+        *_environment_layers(os.environ if environment is None else environment),
+        *(_path_layer(path, value, name) for path, (name, value) in (flags or {}).items()),
+        *(_set_layer(assignment) for assignment in sets),
+    ]
+    workspace = Path(str(_last(typed, "workspace", Settings.model_fields["workspace"].default)))
+    files = []
+    if (workspace / SETTINGS_FILE).is_file():
+        files.append(layer_of(workspace / SETTINGS_FILE, SETTINGS_FILE))
+    if config is not None:
+        files.append(layer_of(config, str(config)))
+    above = [*files, *typed]
+    preset = load_preset(str(_last(above, "preset", Settings.model_fields["preset"].default)), workspace)
+    layers = [preset, *above]
+    stage = _stage(layers)
+
+    tree: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for layer in layers:
+        for part, source in ((layer.common, layer.source), (layer.stages.get(stage, {}), f"{layer.source}, {stage}")):
+            _merge(tree, _canonical(part), source, origins)
+    tree["workspace"] = str(workspace)
+    tree.setdefault("train", {})
+    if isinstance(tree["train"], dict):
+        tree["train"]["stage"] = stage
+    try:
+        return Resolved(Settings(**tree), origins)
+    except ValidationError as error:
+        raise SettingsError("\n".join(_explain(error, origins))) from None
+
+
+def load_resolved(path: Path) -> Settings:
+    """The settings of a finished or running step, from the `config.yaml` it left."""
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        return Settings(**content)
+    except ValidationError as error:
+        raise SettingsError(f"{path}:\n" + "\n".join(_explain(error, {}))) from None
+
+
+def dump_yaml(settings: Settings) -> str:
+    """The whole tree as YAML that `load_resolved` reads."""
+    return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _stage(layers: list[Layer]) -> str:
+    known = list(dict.fromkeys(stage for layer in layers for stage in layer.stages))
+    default = known[0] if known else fields.lookup("train.stage").default
+    stage = str(_last(layers, "train.stage", default))
+    if known and stage not in known:
+        source = next(layer.source for layer in reversed(layers) if _get(layer.common, "train.stage") is not None)
+        raise SettingsError(
+            f"train.stage: {stage!r} (from {source}) is not a stage of this preset: one of {', '.join(known)}"
+        )
+    return stage
+
+
+def _environment_layers(environment: Mapping[str, str]) -> list[Layer]:
+    layers = []
+    for name in sorted(environment):
+        if not name.startswith(ENV_PREFIX):
+            continue
+        path = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+        layers.append(_path_layer(path, environment[name], f"environment variable {name}"))
+    return layers
+
+
+def _set_layer(assignment: str) -> Layer:
+    path, equals, value = assignment.partition("=")
+    if not equals or not path.strip():
+        raise SettingsError(f"--set {assignment}: expected key=value, like --set train.epochs=2")
+    return _path_layer(path.strip(), value, "--set")
+
+
+def _path_layer(path: str, value: Any, source: str) -> Layer:
+    """One value at a dotted path. Words stay words (the type decides); inside free mappings they are read as YAML."""
+    if isinstance(value, str):
+        declared = path in fields.by_path() or _alias(path) in fields.by_path()
+        structured = value[:1] in "[{" or value.lower() in ("null", "~") or value == ""
+        if structured or not declared:
+            try:
+                value = yaml.safe_load(value)
+            except yaml.YAMLError:
+                raise SettingsError(f"{path}: {value!r} (from {source}) is not readable as YAML") from None
+    nested: Any = value
+    for key in reversed(path.split(".")):
+        nested = {key: nested}
+    return Layer(source, nested)
+
+
+def _alias(path: str) -> str:
+    section, _, name = path.rpartition(".")
+    return KEPT_RATIO if name in KEPT_RATIO_NAMES and section in KEPT_RATIO_SECTIONS else path
+
+
+def _canonical(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree with the other names of `merging.kept_ratio` moved to it."""
+    tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
+    for section in KEPT_RATIO_SECTIONS:
+        holder = tree.get(section) if section else tree
+        for name in KEPT_RATIO_NAMES if isinstance(holder, dict) else ():
+            if name in holder:
+                value = holder.pop(name)
+                merging = tree.setdefault("merging", {})
+                if isinstance(merging, dict):
+                    merging["kept_ratio"] = value
+    return tree
+
+
+def _merge(
+    into: dict[str, Any], tree: Mapping[str, Any], source: str, origins: dict[str, str], prefix: str = ""
+) -> None:
+    for key, value in tree.items():
+        path = f"{prefix}{key}"
+        if isinstance(value, dict):
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
+            _merge(into[key], value, source, origins, f"{path}.")
+        else:
+            into[key] = value
+            origins[path] = source
+
+
+def _get(tree: Mapping[str, Any], path: str) -> Any:
+    node: Any = tree
+    for key in path.split("."):
+        if not isinstance(node, Mapping) or key not in node:
+            return None
+        node = node[key]
+    return node
+
+
+def _last(layers: list[Layer], path: str, default: Any) -> Any:
+    for layer in reversed(layers):
+        value = _get(layer.common, path)
+        if value is not None:
+            return value
+    return default
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
+    lines = []
+    for finding in error.errors(include_url=False):
+        path = ".".join(str(part) for part in finding["loc"])
+        setting = _nearest_setting(path)
+        source = _origin(path, origins)
+        came = f" (from {source})" if source else ""
+        value = finding["input"]
+        if finding["type"] == "extra_forbidden":
+            guess = fields.near(path)
+            lines.append(f"{path}{came}: there is no such setting" + (f"; did you mean {guess}?" if guess else ""))
+        elif finding["type"] == "missing":
+            lines.append(f"{path}: must be given{came}")
+        else:
+            allowed = setting.allowed if setting else ""
+            reason = allowed or (setting.kind if setting else finding["msg"])
+            lines.append(f"{path}: {value!r}{came} is not allowed: {_say(setting, reason)}")
+    return lines
+
+
+def _say(setting: fields.Setting | None, reason: str) -> str:
+    if setting is None or setting.choices or not setting.allowed:
+        return f"expected {reason}"
+    return f"expected {setting.kind}, {reason}" + (", or null" if setting.nullable else "")
+
+
+def _nearest_setting(path: str) -> fields.Setting | None:
+    while path:
+        if path in fields.by_path():
+            return fields.lookup(path)
+        path = path.rpartition(".")[0]
+    return None
+
+
+def _origin(path: str, origins: Mapping[str, str]) -> str | None:
+    candidate = path
+    while candidate:
+        if candidate in origins:
+            return origins[candidate]
+        candidate = candidate.rpartition(".")[0]
+    inside = [source for known, source in origins.items() if known.startswith(f"{path}.")]
+    return inside[-1] if inside else None

@@ -50,14 +50,14 @@ _SPECS = (
     CommandSpec(
         "merge-tars",
         _step("pipeline.merge_tars"),
-        (Flag("merge_tars.folders", (), "[DIR]"), Flag("merge_tars.delete_parts", ("--delete-parts",))),
+        (Flag("merge_tars.folders", (), "DIR"), Flag("merge_tars.delete_parts", ("--delete-parts",))),
         ("aurora merge-tars", "aurora merge-tars data/vision --delete-parts"),
     ),
     CommandSpec(
         "extract",
         _step("pipeline.extract"),
         (
-            Flag("extract.inputs", (), "[PATH]"),
+            Flag("extract.inputs", (), "PATH"),
             Flag("extract.output", ("--output",), "DIR"),
             Flag("extract.layout", ("--layout",)),
             Flag("extract.delete_archives", ("--delete-archives",)),
@@ -70,7 +70,7 @@ _SPECS = (
         "tokenize",
         _step("pipeline.tokenize"),
         (
-            Flag("tokenize.inputs", (), "[INPUT]"),
+            Flag("tokenize.inputs", (), "INPUT"),
             Flag("tokenize.splits", ("--split",), SPLIT_METAVAR),
             Flag("tokenize.subsets", ("--subset",)),
             Flag("tokenize.batch_size", ("--batch-size",)),
@@ -94,7 +94,7 @@ _SPECS = (
         "merge-shards",
         _step("pipeline.merge_shards"),
         (
-            Flag("merge_shards.folders", (), "[DIR]"),
+            Flag("merge_shards.folders", (), "DIR"),
             Flag("merge_shards.output", ("--output",), "DIR"),
             Flag("merge_shards.copy_files", ("--copy",)),
         ),
@@ -128,8 +128,8 @@ _SPECS = (
         "convert",
         _step("pipeline.convert"),
         (
-            Flag("convert.checkpoint", (), "[CHECKPOINT]"),
-            Flag("convert.output", (), "[OUTPUT]"),
+            Flag("convert.checkpoint", (), "CHECKPOINT"),
+            Flag("convert.output", (), "OUTPUT"),
             Flag("convert.format", ("--format",)),
             Flag("convert.base", ("--base",), "DIR|ID"),
             Flag("convert.safe_serialization", ("--safe-serialization",)),
@@ -146,7 +146,7 @@ _SPECS = (
         "caption",
         _step("pipeline.caption"),
         (
-            Flag("caption.media", (), "[MEDIA]"),
+            Flag("caption.media", (), "MEDIA"),
             Flag("caption.model", ("--model",), "DIR|ID"),
             Flag("caption.token_kept_ratio", ("--token-kept-ratio",)),
             Flag("caption.frames", ("--frames",)),
@@ -178,7 +178,7 @@ _SPECS = (
     CommandSpec(
         "inspect",
         _step("pipeline.inspect"),
-        (Flag("inspect.path", (), "[PATH]"),),
+        (Flag("inspect.path", (), "PATH"),),
         (
             "aurora inspect",
             "aurora inspect my.jsonl",

@@ -1,4 +1,4 @@
-"""`aurora`: a table of commands, each loaded when it runs, and the boundary where errors become lines and exit codes."""
+"""`aurora`: a table of commands, each loaded as it runs, and a boundary where errors become lines and exit codes."""
 
 import contextlib
 import difflib

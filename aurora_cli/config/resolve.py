@@ -150,12 +150,12 @@ def _canonical(tree: dict[str, Any]) -> dict[str, Any]:
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
     for section in KEPT_RATIO_SECTIONS:
         holder = tree.get(section) if section else tree
-        for name in KEPT_RATIO_NAMES if isinstance(holder, dict) else ():
+        if not isinstance(holder, dict):
+            continue
+        for name in KEPT_RATIO_NAMES:
             if name in holder:
                 value = holder.pop(name)
-                merging = tree.setdefault("merging", {})
-                if isinstance(merging, dict):
-                    merging["kept_ratio"] = value
+                tree["merging"] = {**(tree.get("merging") or {}), "kept_ratio": value}
     return tree
 
 

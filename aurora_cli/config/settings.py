@@ -388,7 +388,7 @@ class InspectSettings(Section):
 
 
 class Settings(BaseSettings):
-    """The whole tree. `config.resolve.resolve` builds it, merging the sources and remembering where values came from."""
+    """The whole tree. `config.resolve.resolve` builds it: it merges the sources and knows where a value came from."""
 
     model_config = SettingsConfigDict(
         extra="forbid",

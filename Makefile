@@ -1,0 +1,72 @@
+# Everything a person or CI does here. `make` alone lists it.
+# Needs only Python >= 3.11 and make; all else goes into .venv.
+
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+GPU    := $(shell command -v nvidia-smi 2>/dev/null)
+# Without an NVIDIA GPU, the tried versions with the CPU build of torch. Where pip does not find that build by itself,
+# name the index that has it: make demo PIP_EXTRA_INDEX_URL=...
+CONSTRAINTS := $(if $(GPU),,-c constraints/cpu.txt)
+RAISED := aurora_cli tests docs
+
+.PHONY: help demo test lint format types docs reference bench soak clean
+.DEFAULT_GOAL := help
+
+help:  ## list the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+demo: $(VENV)/.installed  ## install, then train a tiny captioner on this machine
+	@echo "== aurora demo (in ./aurora-demo)"
+	$(BIN)/aurora demo
+
+test: $(VENV)/.installed-dev lint types  ## install, then lint, types, architecture and tests
+	@echo "== tests"
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed-dev  ## format check, lint, import order, generated pages up to date
+	@echo "== format, lint, architecture, generated pages"
+	$(BIN)/ruff format --check $(RAISED)
+	$(BIN)/ruff check $(RAISED)
+	$(BIN)/lint-imports
+	$(BIN)/python docs/reference.py --check
+
+types: $(VENV)/.installed-dev  ## types
+	@echo "== types"
+	$(BIN)/basedpyright
+
+format: $(VENV)/.installed-dev  ## format and mend what can be mended
+	$(BIN)/ruff format $(RAISED)
+	$(BIN)/ruff check --fix $(RAISED)
+
+reference: $(VENV)/.installed-dev  ## write the generated reference pages
+	$(BIN)/python docs/reference.py
+
+docs: $(VENV)/.installed-dev reference  ## build the site into site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html"
+
+bench: $(VENV)/.installed-dev  ## every benchmark: the floor, ours, the ratio
+	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
+
+soak: $(VENV)/.installed-dev  ## the long fault campaigns
+	$(BIN)/python -m pytest -m soak --timeout 7200
+
+clean:  ## remove what was installed and built
+	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis
+
+$(VENV)/.installed: pyproject.toml constraints/cpu.txt | $(BIN)/python
+	@echo "== installing aurora into $(VENV) ($(if $(GPU),an NVIDIA GPU is here: CUDA build of torch,no NVIDIA GPU: CPU build of torch)); a minute or two"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints/cpu.txt | $(BIN)/python
+	@echo "== installing aurora and its development tools into $(VENV); a minute or two"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[dev]'
+	@touch $@ $(VENV)/.installed
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "aurora needs Python 3.11 or newer; $(PYTHON) is older. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@echo "== creating $(VENV)"
+	@$(PYTHON) -m venv $(VENV)

@@ -13,7 +13,7 @@ from aurora_cli.cli.output import ConsoleReporter, QuietReporter, emit
 from aurora_cli.cli.spec import CommandSpec, Flag, Step
 from aurora_cli.config.resolve import Resolved, resolve
 from aurora_cli.console import SILENT, Reporter
-from aurora_cli.pipeline.result import Result
+from aurora_cli.errors import Interrupted
 
 SPLIT_METAVAR = "SPLIT"
 
@@ -226,8 +226,11 @@ def _execute(spec: CommandSpec, given: dict[str, Any]) -> int:
     worker = int(os.environ.get("RANK", "0")) > 0
     step = spec.step()
     reporter: Reporter = SILENT if worker else QuietReporter() if given["quiet"] else ConsoleReporter()
-    result = step(resolved.settings, reporter, dry_run=given["dry_run"])
-    assert isinstance(result, Result)
+    try:
+        result = step(resolved.settings, reporter, dry_run=given["dry_run"])
+    except KeyboardInterrupt:
+        again = "Run the same command again to continue."
+        raise Interrupted("interrupted; the work so far is safe", hint=again) from None
     if not worker:
         emit(result, given["as_json"])
     return result.exit_code

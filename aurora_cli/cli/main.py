@@ -15,7 +15,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import aurora_cli
-from aurora_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, AuroraError, HostError, UsageError
+from aurora_cli.errors import EXIT_BUG, EXIT_OK, EXIT_USAGE, AuroraError, HostError, UsageError
 
 PIPELINE = "The pipeline"
 BESIDE = "Beside it"
@@ -96,9 +96,6 @@ def run(args: Sequence[str]) -> int:
         code = typer.main.get_command(app).main(args=list(args), prog_name="aurora", standalone_mode=False)
     except AuroraError as error:
         return _fail(error.message, error.hint, error.exit_code, debug, as_json)
-    except (KeyboardInterrupt, typer.Abort):
-        again = "Run the same command again to continue."
-        return _fail("interrupted; the work so far is safe", again, EXIT_INTERRUPTED, debug, as_json)
     except BrokenPipeError:  # `aurora ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_OK

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aurora_cli.config import fields
+from aurora_cli.pipeline.result import Result
 
-Step = Callable[..., object]
+Step = Callable[..., Result]
 
 
 @dataclass(frozen=True)

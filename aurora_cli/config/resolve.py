@@ -199,6 +199,7 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
         came = f" (from {source})" if source else ""
         value = finding["input"]
         if finding["type"] == "extra_forbidden":
+            path = _first_leaf(path, value)
             guess = fields.near(path)
             lines.append(f"{path}{came}: there is no such setting" + (f"; did you mean {guess}?" if guess else ""))
         elif finding["type"] == "missing":
@@ -214,6 +215,13 @@ def _say(setting: fields.Setting | None, reason: str) -> str:
     if setting is None or setting.choices or not setting.allowed:
         return f"expected {reason}"
     return f"expected {setting.kind}, {reason}" + (", or null" if setting.nullable else "")
+
+
+def _first_leaf(path: str, value: Any) -> str:
+    while isinstance(value, dict) and value:
+        key, value = next(iter(value.items()))
+        path = f"{path}.{key}"
+    return path
 
 
 def _nearest_setting(path: str) -> fields.Setting | None:

@@ -1,0 +1,143 @@
+"""Settings: which source wins, and what a wrong value's message says."""
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aurora_cli.config.resolve import dump_yaml, load_resolved, resolve
+from aurora_cli.errors import SettingsError
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+def at(workspace: Path, **more):
+    flags = {"workspace": ("--workspace", str(workspace)), **more.pop("flags", {})}
+    return resolve(flags, environment=more.pop("environment", {}), **more)
+
+
+def test_each_source_beats_the_one_below_it(workspace: Path) -> None:
+    """The recipe's warm-up is 0.03; each source in turn says another."""
+    assert at(workspace).settings.train.warmup_ratio == 0.03
+    (workspace / "aurora.yaml").write_text("train: {warmup_ratio: 0.1}")
+    assert at(workspace).settings.train.warmup_ratio == 0.1
+    config = workspace / "mine.yaml"
+    config.write_text("train: {warmup_ratio: 0.2}")
+    assert at(workspace, config=config).settings.train.warmup_ratio == 0.2
+    environment = {"AURORA_TRAIN__WARMUP_RATIO": "0.3"}
+    assert at(workspace, config=config, environment=environment).settings.train.warmup_ratio == 0.3
+    flags = {"train.warmup_ratio": ("--warm-up", "0.4")}
+    assert at(workspace, config=config, environment=environment, flags=flags).settings.train.warmup_ratio == 0.4
+    resolved = at(
+        workspace,
+        config=config,
+        environment=environment,
+        flags=flags,
+        sets=["train.warmup_ratio=0.5", "train.warmup_ratio=0.6"],
+    )
+    assert resolved.settings.train.warmup_ratio == 0.6
+    assert resolved.origins["train.warmup_ratio"] == "--set"
+
+
+def test_a_stage_of_a_file_beats_its_common_part_and_other_stages_do_not_show(workspace: Path) -> None:
+    (workspace / "aurora.yaml").write_text(
+        "train: {epochs: 3}\nstages: {vision: {train: {epochs: 4}}, language: {train: {epochs: 5}}}"
+    )
+    stage = {"train.stage": ("--stage", "vision")}
+    assert at(workspace, flags=stage).settings.train.epochs == 4
+    assert at(workspace, flags=stage).settings.train.after == "projection"
+    assert at(workspace).settings.train.epochs == 3
+
+
+def test_mappings_merge_and_null_takes_away(workspace: Path) -> None:
+    (workspace / "aurora.yaml").write_text("model: {vision_config: {hidden_size: 64, num_hidden_layers: 4}}")
+    settings = at(workspace, sets=["model.vision_config.hidden_size=32", "train.projector=null"]).settings
+    assert settings.model.vision_config == {"hidden_size": 32, "num_hidden_layers": 4}
+    assert settings.train.projector is None
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["token_kept_ratio", "visual_token_merge_ratio", "merging.token_kept_ratio", "train.visual_token_merge_ratio"],
+)
+def test_the_originals_name_of_the_kept_ratio_is_understood(workspace: Path, key: str) -> None:
+    assert at(workspace, sets=[f"{key}=0.25"]).settings.merging.kept_ratio == 0.25
+
+
+def test_a_wrong_value_is_told_with_path_value_source_and_range(workspace: Path) -> None:
+    (workspace / "aurora.yaml").write_text("train: {epochs: -1}")
+    with pytest.raises(SettingsError) as caught:
+        at(workspace, sets=["data.batching=loose", "merging.kept_ratio=2"])
+    message = str(caught.value)
+    assert "train.epochs: -1 (from aurora.yaml) is not allowed: expected float, above 0.0" in message
+    assert "data.batching: 'loose' (from --set) is not allowed: expected one of packed, grouped, padded" in message
+    assert "merging.kept_ratio: '2' (from --set) is not allowed: expected float, above 0.0 and at most 1.0" in message
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("train.epoch", "train.epochs"), ("tokenise.batch_size", "tokenize.batch_size"), ("max_steps", "train.max_steps")],
+)
+def test_an_unknown_key_gets_a_did_you_mean(workspace: Path, typed: str, meant: str) -> None:
+    with pytest.raises(SettingsError, match=f"there is no such setting; did you mean {meant}"):
+        at(workspace, sets=[f"{typed}=1"])
+
+
+def test_an_unknown_environment_variable_is_an_error(workspace: Path) -> None:
+    with pytest.raises(SettingsError, match="AURORA_TRAIN__EPOCH"):
+        at(workspace, environment={"AURORA_TRAIN__EPOCH": "2"})
+
+
+def test_words_for_lists_and_yaml_lists_are_both_lists(workspace: Path) -> None:
+    assert at(workspace, environment={"AURORA_DOWNLOAD__SPLITS": "vision"}).settings.download.splits == ("vision",)
+    assert at(workspace, sets=["download.splits=[vision, language]"]).settings.download.splits == ("vision", "language")
+
+
+def test_a_revision_of_digits_stays_a_word(workspace: Path) -> None:
+    assert at(workspace, sets=["download.revision=1.10"]).settings.download.revision == "1.10"
+
+
+@pytest.mark.parametrize(
+    ("text", "finding"),
+    [
+        ("train: {epochs: 1}\ntrain: {epochs: 2}", "`train` stands twice"),
+        ("- a\n- b", "expected `key: value` lines"),
+        ("train: [", "not readable as YAML"),
+        ("stages: [vision]", "expected a mapping from stage"),
+    ],
+)
+def test_a_broken_settings_file_says_what_is_wrong(workspace: Path, text: str, finding: str) -> None:
+    (workspace / "aurora.yaml").write_text(text)
+    with pytest.raises(SettingsError, match=finding):
+        at(workspace)
+
+
+def test_an_unknown_preset_and_an_unknown_stage_list_what_there_is(workspace: Path) -> None:
+    with pytest.raises(SettingsError, match="auroracap-7b"):
+        at(workspace, flags={"preset": ("--preset", "nothing")})
+    with pytest.raises(SettingsError, match="one of projection, vision, language"):
+        at(workspace, flags={"train.stage": ("--stage", "visoin")})
+
+
+def test_a_preset_may_be_a_file_with_a_stage_of_its_own(workspace: Path) -> None:
+    (workspace / "mine.yaml").write_text("stages: {polish: {train: {after: language, projector: {lr: 1.0e-6}}}}")
+    flags = {"preset": ("--preset", "mine.yaml"), "train.stage": ("--stage", "polish")}
+    assert at(workspace, flags=flags).settings.train.after == "language"
+
+
+def test_saved_settings_come_back_equal(workspace: Path) -> None:
+    settings = at(workspace, flags={"train.stage": ("--stage", "language")}).settings
+    path = workspace / "config.yaml"
+    path.write_text(dump_yaml(settings))
+    assert load_resolved(path) == settings
+
+
+@given(st.text(), st.text())
+def test_any_assignment_resolves_or_is_a_settings_error(key: str, value: str) -> None:
+    with contextlib.suppress(SettingsError):
+        resolve(sets=[f"{key}={value}"], environment={})

@@ -1,0 +1,45 @@
+"""The language model's head, with the loss computed where a token is taught and nowhere else.
+
+Logits of a row are its length times the vocabulary (4096 x 32000 in float32: 0.5 GB, and as much for their gradient),
+and most of them, those of visual tokens and questions, are never taught. Shapes: N taught tokens, C channels, V words.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from aurora_cli.constants import IGNORE_INDEX
+
+CHUNK = 2048
+"""Taught tokens whose logits exist at a time; those of more are computed again in the backward pass."""
+
+
+class TaughtHead(nn.Linear):
+    """A linear layer to the vocabulary; given `targets`, it returns the sum of their cross-entropies instead.
+
+    The loop is inside the module: where weights are sharded (ZeRO-3), every rank then calls it once, however many
+    tokens it teaches, and none waits for a gather that another does not make.
+    """
+
+    def forward(self, hidden: Tensor, targets: Tensor | None = None) -> Tensor:
+        if targets is None:
+            return F.linear(hidden, self.weight, self.bias)
+        if len(targets) <= CHUNK:
+            return self._loss_sum(hidden, targets)
+        chunks = zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
+        losses: list[Any] = [checkpoint(self._loss_sum, *chunk, use_reentrant=False) for chunk in chunks]
+        return torch.stack(losses).sum()
+
+    def _loss_sum(self, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
+        logits_NV = F.linear(hidden_NC, self.weight, self.bias).float()
+        return F.cross_entropy(logits_NV, targets_N, reduction="sum")
+
+
+def taught(labels_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T) bool: the places whose next token is taught; and those tokens (N,), in reading order."""
+    following_BT = F.pad(labels_BT[:, 1:], (0, 1), value=IGNORE_INDEX)
+    is_taught_BT = following_BT != IGNORE_INDEX
+    return is_taught_BT, following_BT[is_taught_BT]

@@ -1,0 +1,172 @@
+"""From token ids with a sentinel a frame to what the language model reads.
+
+Shapes: B rows, T tokens of a row, F frames, M media (a picture, or a clip of several frames), N visual tokens,
+C channels of the language model.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.errors import DataError
+from aurora_cli.models.merge_plan import FrameTokens
+
+
+class Expanded(NamedTuple):
+    """Rows in which every visual token has its own place."""
+
+    input_ids: Tensor
+    """(B, T) int64; 0 where a visual token goes and in the padding."""
+
+    is_visual: Tensor
+    """(B, T) bool; where the visual tokens go, in reading order."""
+
+    attention_mask: Tensor
+    """(B, T) bool; false in the padding."""
+
+    position_ids: Tensor
+    """(B, T) int64; they start at 0 with the row's first token."""
+
+    labels: Tensor | None
+    """(B, T) int64; -100 at visual tokens and in the padding."""
+
+
+def media_of_rows(sentinels: Sequence[int], frames: int, media_lengths: Sequence[int] | None) -> list[int]:
+    """Check the frames against the rows' sentinels; the lengths of all media, one medium a row where they are not given.
+
+    >>> media_of_rows([1, 0, 8], frames=9, media_lengths=None)
+    [1, 8]
+    """
+    if media_lengths is None:
+        media_lengths = [count for count in sentinels if count > 0]
+    if any(length < 1 for length in media_lengths):
+        raise DataError(f"media_lengths is {list(media_lengths)}; every medium has at least one frame")
+    row_of_medium = 0
+    for row, count in enumerate(sentinels):
+        first, here = row_of_medium, 0
+        while here < count and row_of_medium < len(media_lengths):
+            here += media_lengths[row_of_medium]
+            row_of_medium += 1
+        if here != count:
+            raise DataError(
+                f"sample {row} has {count} sentinels ({IMAGE_SENTINEL}), but its media have "
+                f"{list(media_lengths[first:row_of_medium])} frames: one sentinel a frame is expected"
+            )
+    if row_of_medium < len(media_lengths):
+        raise DataError(
+            f"media_lengths has {len(media_lengths)} media, of which the last {len(media_lengths) - row_of_medium} have "
+            f"no sentinel ({IMAGE_SENTINEL}): sample {len(sentinels) - 1} is the last and ends before them"
+        )
+    if sum(media_lengths) != frames:
+        raise DataError(
+            f"pixel_values has {frames} frames; the {len(sentinels)} samples have {list(sentinels)} sentinels "
+            f"({IMAGE_SENTINEL}), which is {sum(media_lengths)}{_first_without(sentinels, frames)}"
+        )
+    return list(media_lengths)
+
+
+def expand_sentinels(
+    input_ids_BT: Tensor,
+    attention_mask_BT: Tensor | None,
+    labels_BT: Tensor | None,
+    *,
+    tokens_of_frames: Sequence[int],
+    pad_side: Literal["left", "right"],
+) -> Expanded:
+    """Give every frame as many places as it has visual tokens, drop the rows' padding and pad them anew."""
+    rows = _real_tokens(input_ids_BT, attention_mask_BT)
+    tokens_F = torch.as_tensor(tokens_of_frames, dtype=torch.long)
+    ids: list[Tensor] = []
+    visual: list[Tensor] = []
+    labels: list[Tensor] = []
+    used = 0
+    for row, real in enumerate(rows):
+        row_ids = input_ids_BT[row, real].cpu()
+        is_frame = row_ids == IMAGE_SENTINEL
+        frames = int(is_frame.sum())
+        repeats = torch.ones_like(row_ids)
+        repeats[is_frame] = tokens_F[used : used + frames]
+        used += frames
+        ids.append(row_ids.masked_fill(is_frame, 0).repeat_interleave(repeats))
+        visual.append(is_frame.repeat_interleave(repeats))
+        if labels_BT is not None:
+            row_labels = labels_BT[row, real].cpu().masked_fill(is_frame, IGNORE_INDEX)
+            labels.append(row_labels.repeat_interleave(repeats))
+
+    device = input_ids_BT.device
+    lengths_B1 = torch.tensor([len(row_ids) for row_ids in ids])[:, None]
+    width = int(lengths_B1.max())
+    places_T = torch.arange(width)
+    starts_B1 = width - lengths_B1 if pad_side == "left" else torch.zeros_like(lengths_B1)
+    attention = (places_T >= starts_B1) & (places_T < starts_B1 + lengths_B1)
+    positions = (places_T - starts_B1).clamp(min=0) * attention
+    return Expanded(
+        _padded(ids, attention, 0).to(device),
+        _padded(visual, attention, False).to(device),
+        attention.to(device),
+        positions.to(device),
+        _padded(labels, attention, IGNORE_INDEX).to(device) if labels_BT is not None else None,
+    )
+
+
+def count_sentinels(input_ids_BT: Tensor, attention_mask_BT: Tensor | None) -> list[int]:
+    """Frames that each row asks for."""
+    is_frame_BT = input_ids_BT == IMAGE_SENTINEL
+    if attention_mask_BT is not None:
+        is_frame_BT = is_frame_BT & attention_mask_BT.bool()
+    return is_frame_BT.sum(dim=1).tolist()
+
+
+def whole_frames(media_lengths: Sequence[int], slowfast: bool) -> list[bool]:
+    """For every frame in reading order: does it stay whole?"""
+    return [
+        slowfast and length > 1 and frame == 0 for length in media_lengths for frame in range(length)
+    ]
+
+
+def in_reading_order(is_whole_F: Sequence[bool], tokens: FrameTokens) -> Tensor:
+    """(N,): for each visual token in reading order its place in [all whole frames' tokens, all merged frames' tokens].
+
+    >>> in_reading_order([True, False, True], FrameTokens(merged=1, whole=2)).tolist()
+    [0, 1, 4, 2, 3]
+    """
+    lengths_F = torch.tensor([tokens.whole if is_whole else tokens.merged for is_whole in is_whole_F])
+    order_F = torch.tensor([not is_whole for is_whole in is_whole_F], dtype=torch.int8).argsort(stable=True)
+    starts_F = torch.empty_like(lengths_F)
+    starts_F[order_F] = lengths_F[order_F].cumsum(0) - lengths_F[order_F]
+    reading_starts_F = lengths_F.cumsum(0) - lengths_F
+    return torch.arange(int(lengths_F.sum())) + (starts_F - reading_starts_F).repeat_interleave(lengths_F)
+
+
+def splice(text_BTC: Tensor, is_visual_BT: Tensor, visual_NC: Tensor) -> Tensor:
+    """Put the visual tokens, in reading order, where the mask says; tokens too many stay out, with gradient zero."""
+    return text_BTC.masked_scatter(is_visual_BT[..., None], visual_NC.to(text_BTC.dtype))
+
+
+def _real_tokens(input_ids_BT: Tensor, attention_mask_BT: Tensor | None) -> list[Tensor]:
+    if attention_mask_BT is None:
+        return [torch.ones_like(row, dtype=torch.bool) for row in input_ids_BT]
+    if attention_mask_BT.shape != input_ids_BT.shape:
+        raise DataError(
+            f"attention_mask has the shape {tuple(attention_mask_BT.shape)}; input_ids has {tuple(input_ids_BT.shape)}"
+        )
+    return list(attention_mask_BT.bool())
+
+
+def _padded(rows: list[Tensor], real_BT: Tensor, fill: int | bool) -> Tensor:
+    padded_BT = torch.full(real_BT.shape, fill, dtype=rows[0].dtype)
+    padded_BT[real_BT] = torch.cat(rows)
+    return padded_BT
+
+
+def _first_without(sentinels: Sequence[int], frames: int) -> str:
+    """Names the sample whose sentinels run out of frames."""
+    seen = 0
+    for row, count in enumerate(sentinels):
+        seen += count
+        if seen > frames:
+            return f": sample {row} is the first without enough"
+    return f": {frames - seen} frames are left behind sample {len(sentinels) - 1}"

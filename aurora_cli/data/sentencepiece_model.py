@@ -1,0 +1,121 @@
+"""A `tokenizer.model` (sentencepiece) as a backend of `tokenizers`, with the ids that the original's stack gave.
+
+transformers 5 builds another backend from such a file than 4.42 did, on which the released weights were trained: other
+ids for texts with leading, trailing or doubled spaces. So the backend is built here: no pre-tokenizer, a `▁` in front of
+every stretch of text between special tokens, and merges in the order of the pieces' scores (not of their ids).
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+BPE = 2
+"""`TrainerSpec.model_type`."""
+
+
+class Piece(NamedTuple):
+    text: str
+    score: float
+    kind: int
+
+
+def build_backend(model: bytes, config: dict[str, Any]) -> Tokenizer:
+    """The backend for a serialized sentencepiece BPE model. `config` is its `tokenizer_config.json`.
+
+    Raises:
+        ValueError: it is not a BPE model.
+    """
+    pieces, model_type = parse_model(model)
+    if model_type != BPE or not pieces:
+        raise ValueError("it is not a sentencepiece model of the kind BPE")
+    ids = {piece.text: index for index, piece in enumerate(pieces)}
+    unknown = next((piece.text for piece in pieces if piece.kind == UNKNOWN), None)
+    backend = Tokenizer(models.BPE(ids, merges(pieces, ids), unk_token=unknown, fuse_unk=True, byte_fallback=True))
+    prefix = config.get("add_prefix_space") is not False
+    if config.get("legacy") is False:
+        # Only the very beginning of a text gets the `▁`, not what follows a special token.
+        scheme = "first" if prefix else "never"
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement="▁", prepend_scheme=scheme, split=False)
+    else:
+        spaces = [normalizers.Replace(" ", "▁")]
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), *spaces] if prefix else spaces)
+    strip = [decoders.Strip(content=" ", left=1)] if prefix else []
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip])
+    backend.add_tokens(
+        [
+            AddedToken(piece.text, normalized=False, special=piece.kind != USER_DEFINED)
+            for piece in pieces
+            if piece.kind in (UNKNOWN, CONTROL, USER_DEFINED)
+        ]
+    )
+    return backend
+
+
+def merges(pieces: list[Piece], ids: dict[str, int]) -> list[tuple[str, str]]:
+    """Every way to make a piece of two others, the best score first; ways to the same piece by the ids of their parts."""
+    ways = []
+    for piece in pieces:
+        splits = [(piece.text[:cut], piece.text[cut:]) for cut in range(1, len(piece.text))]
+        known = [(left, right) for left, right in splits if left in ids and right in ids]
+        known.sort(key=lambda way: (ids[way[0]], ids[way[1]]))
+        score = 0.0 if piece.kind in (UNKNOWN, CONTROL) else piece.score
+        ways += [(score, way) for way in known]
+    ways.sort(key=lambda scored: -scored[0])
+    return [way for _, way in ways]
+
+
+def parse_model(model: bytes) -> tuple[list[Piece], int]:
+    """The pieces and the model type of a serialized `ModelProto` (protobuf; sentencepiece_model.proto)."""
+    pieces = []
+    model_type = 1
+    for number, value in fields(model):
+        if number == 1 and isinstance(value, bytes):
+            piece = dict(fields(value))
+            score = struct.unpack("<f", piece.get(2, bytes(4)))[0]
+            pieces.append(Piece(piece.get(1, b"").decode("utf-8"), score, piece.get(3, NORMAL)))
+        elif number == 2 and isinstance(value, bytes):
+            model_type = dict(fields(value)).get(3, 1)
+    return pieces, model_type
+
+
+def fields(message: bytes) -> Iterator[tuple[int, Any]]:
+    """Number and value of every field: int for varints, bytes for the rest.
+
+    Raises:
+        ValueError: it is not a protobuf message.
+    """
+    at = 0
+    while at < len(message):
+        key, at = varint(message, at)
+        match key & 7:
+            case 0:
+                value, at = varint(message, at)
+                yield key >> 3, value
+                continue
+            case 1:
+                size = 8
+            case 2:
+                size, at = varint(message, at)
+            case 5:
+                size = 4
+            case _:
+                raise ValueError("it is not a sentencepiece model")
+        if at + size > len(message):
+            raise ValueError("it ends too early")
+        yield key >> 3, message[at : at + size]
+        at += size
+
+
+def varint(message: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(message):
+        byte = message[at]
+        at += 1
+        value |= (byte & 127) << shift
+        if byte < 128:
+            return value, at
+        shift += 7
+    raise ValueError("it ends too early")

@@ -1,0 +1,269 @@
+"""The token store: `datasets` folders of Arrow files, one a shard, and a merged folder that links the files of many.
+
+A row is one record: `id`, `image`, `video`, `media_lengths`, `input_ids` (-200 where a picture or frame goes), `labels`
+(-100: not taught), `length`. Beside the rows each shard has `summary.arrow`, a few integers a row, so that packing and
+statistics never touch tokens, and `manifest.json`, what the rows were made from.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from aurora_cli.data.tokenization import EncodedRecords
+from aurora_cli.errors import DataError
+from aurora_cli.files import read_json, sha256_of, write_json
+
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+DATA_FILE = "data-{index:05d}-of-{count:05d}.arrow"
+SUMMARY_FILE = "summary.arrow"
+
+BATCH_ROWS = 10_000
+"""Rows of a record batch: 1,000 make a store of 10 M rows open in 0.13 s and take 806 MB, 10,000 in 0.03 s and 220 MB."""
+BATCH_BYTES = 32 << 20
+
+VALUE_TYPES = {
+    "id": pa.string(),
+    "image": pa.list_(pa.string()),
+    "video": pa.string(),
+    "media_lengths": pa.list_(pa.int32()),
+    "input_ids": pa.list_(pa.int32()),
+    "labels": pa.list_(pa.int32()),
+    "length": pa.int32(),
+}
+
+
+def feature(kind: pa.DataType) -> dict[str, Any]:
+    """How `datasets` writes a column's type. `Sequence` is the word that all its versions read."""
+    if pa.types.is_list(kind):
+        return {"feature": feature(kind.value_type), "_type": "Sequence"}
+    return {"dtype": str(kind), "_type": "Value"}
+
+
+FEATURES = {name: feature(kind) for name, kind in VALUE_TYPES.items()}
+ROW_SCHEMA = pa.schema(VALUE_TYPES, metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})})
+SUMMARY_SCHEMA = pa.schema({name: pa.int32() for name in ("length", "frames", "media", "clips", "taught")})
+
+
+class Summary(NamedTuple):
+    """A few numbers of every row, in order: int32 arrays of one length."""
+
+    length: np.ndarray
+    """Tokens, a sentinel counting one."""
+    frames: np.ndarray
+    """Sentinels."""
+    media: np.ndarray
+    """Pictures and clips."""
+    clips: np.ndarray
+    """Media of more than one frame."""
+    taught: np.ndarray
+    """Tokens with a label."""
+
+
+class Row(NamedTuple):
+    """A record as it is stored."""
+
+    id: str
+    image: list[str] | None
+    video: str | None
+    media_lengths: list[int]
+    """Frames of each medium, in reading order: 1 a picture, n a clip."""
+    input_ids: np.ndarray
+    labels: np.ndarray
+
+
+def row_batch(encoded: EncodedRecords) -> pa.RecordBatch:
+    offsets = pa.array(np.concatenate([[0], np.cumsum(encoded.length, dtype=np.int64)]).astype(np.int32))
+    columns = [
+        pa.array(encoded.id, pa.string()),
+        pa.array(encoded.image, pa.list_(pa.string())),
+        pa.array(encoded.video, pa.string()),
+        pa.array(encoded.media_lengths, pa.list_(pa.int32())),
+        pa.ListArray.from_arrays(offsets, pa.array(encoded.input_ids)),
+        pa.ListArray.from_arrays(offsets, pa.array(encoded.labels)),
+        pa.array(encoded.length, pa.int32()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=ROW_SCHEMA)
+
+
+def summary_batch(encoded: EncodedRecords) -> pa.RecordBatch:
+    media = encoded.media_lengths
+    columns = [
+        encoded.length,
+        [sum(lengths) for lengths in media],
+        [len(lengths) for lengths in media],
+        [sum(length > 1 for length in lengths) for lengths in media],
+        encoded.taught,
+    ]
+    return pa.RecordBatch.from_arrays([pa.array(column, pa.int32()) for column in columns], schema=SUMMARY_SCHEMA)
+
+
+class ShardWriter:
+    """Writes a shard's rows into a folder. After the block the folder is a data set; the manifest is the caller's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data_name = DATA_FILE.format(index=0, count=1)
+        self.files = [pa.OSFile(str(folder / name), "wb") for name in (self.data_name, SUMMARY_FILE)]
+        schemas = (ROW_SCHEMA, SUMMARY_SCHEMA)
+        self.streams = [pa.ipc.new_stream(file, schema) for file, schema in zip(self.files, schemas, strict=True)]
+        self.waiting: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
+        self.rows = 0
+
+    def append(self, rows: pa.RecordBatch, summary: pa.RecordBatch) -> None:
+        self.rows += rows.num_rows
+        for waiting, batch in zip(self.waiting, (rows, summary), strict=True):
+            waiting.append(batch)
+        held = self.waiting[0]
+        if sum(batch.num_rows for batch in held) >= BATCH_ROWS or sum(batch.nbytes for batch in held) >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        for stream, waiting in zip(self.streams, self.waiting, strict=True):
+            if waiting:
+                stream.write_table(pa.Table.from_batches(waiting).combine_chunks())
+                waiting.clear()
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.flush()
+        for stream, file in zip(self.streams, self.files, strict=True):
+            stream.close()
+            file.close()
+        if error is None:
+            write_dataset_files(self.folder, [self.data_name], sha256_of(self.folder / self.data_name))
+
+
+def write_dataset_files(folder: Path, data_names: Sequence[str], fingerprint: str) -> None:
+    """What makes a folder with Arrow files one that `datasets.load_from_disk` reads.
+
+    `datasets` keeps what it computes from a set under its fingerprint: other rows need another one.
+    """
+    info = {"citation": "", "description": "", "features": FEATURES, "homepage": "", "license": ""}
+    state = {
+        "_data_files": [{"filename": name} for name in data_names],
+        "_fingerprint": fingerprint[:16],
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+    write_json(folder / "dataset_info.json", info)
+    write_json(folder / "state.json", state)
+
+
+class RecordRows:
+    """One record batch, with its token columns as numpy views of the mapped file."""
+
+    def __init__(self, batch: pa.RecordBatch) -> None:
+        self.ids, self.images, self.videos, self.lengths = (batch.column(index) for index in range(4))
+        tokens, labels = batch.column("input_ids"), batch.column("labels")
+        self.token_offsets, self.tokens = tokens.offsets.to_numpy(), tokens.values.to_numpy()
+        self.label_offsets, self.labels = labels.offsets.to_numpy(), labels.values.to_numpy()
+
+    def row(self, index: int) -> Row:
+        return Row(
+            self.ids[index].as_py(),
+            self.images[index].as_py(),
+            self.videos[index].as_py(),
+            self.lengths[index].as_py(),
+            self.tokens[self.token_offsets[index] : self.token_offsets[index + 1]],
+            self.labels[self.label_offsets[index] : self.label_offsets[index + 1]],
+        )
+
+
+class TokenStore:
+    """A shard or a merged folder, memory-mapped: open it with `open_store`. Rows are views, not copies: read-only."""
+
+    def __init__(self, folder: Path, manifest: dict[str, Any], batches: list[pa.RecordBatch]) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        self.batches = batches
+        self.starts = np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)])
+        self.num_rows = int(self.starts[-1])
+        self.opened: dict[int, RecordRows] = {}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return open_store, (self.folder,)
+
+    def rows(self, indices: Sequence[int]) -> list[Row]:
+        """The rows at `indices`, in that order.
+
+        Raises:
+            IndexError: there is no such row.
+        """
+        wanted = np.asarray(indices, dtype=np.int64)
+        if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.num_rows:
+            raise IndexError(f"{self.folder} has rows 0 to {self.num_rows - 1}")
+        places = np.searchsorted(self.starts, wanted, side="right") - 1
+        inside = wanted - self.starts[places]
+        return [self.batch(place).row(index) for place, index in zip(places.tolist(), inside.tolist(), strict=True)]
+
+    def batch(self, index: int) -> RecordRows:
+        if index not in self.opened:
+            self.opened[index] = RecordRows(self.batches[index])
+        return self.opened[index]
+
+    def summary(self) -> Summary:
+        """The summary of all rows, read from the summary files alone."""
+        files = sorted(self.folder.glob("summary*.arrow"))
+        table = pa.concat_tables([read_stream(file) for file in files])
+        return Summary(*(table.column(name).to_numpy() for name in SUMMARY_SCHEMA.names))
+
+    def media_root(self, row: int) -> str:
+        """The folder that a row's media are named from, relative to the workspace unless absolute."""
+        end = 0
+        for part in self.manifest.get("parts", ()):
+            end += part["rows"]
+            if row < end:
+                return part["media_root"]
+        return self.manifest["media_root"]
+
+
+def open_store(folder: Path) -> TokenStore:
+    """The token store in a folder that `tokenize` or `merge-shards` wrote.
+
+    Raises:
+        DataError: there is none, or it is damaged.
+    """
+    try:
+        manifest = read_json(folder / MANIFEST)
+        names = [entry["filename"] for entry in read_json(folder / "state.json")["_data_files"]]
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{folder}: is no token store: {Path(error.filename).name} is missing", hint="aurora merge-shards"
+        ) from error
+    except (ValueError, KeyError) as error:
+        raise DataError(f"{folder}: is a damaged token store: {error}") from error
+    if manifest.get("schema") != SCHEMA_VERSION:
+        raise DataError(f"{folder}: has schema {manifest.get('schema')}, this version of aurora reads {SCHEMA_VERSION}")
+    batches = [batch for name in names for batch in read_stream(folder / name).to_batches()]
+    store = TokenStore(folder, manifest, batches)
+    if store.num_rows != manifest["rows"]:
+        raise DataError(f"{folder}: holds {store.num_rows:,} rows, its manifest says {manifest['rows']:,}")
+    return store
+
+
+def read_stream(path: Path) -> pa.Table:
+    """An Arrow file's table, mapped.
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    try:
+        return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise DataError(
+            f"{path}: cannot be read: {error}", hint="aurora tokenize --force, then aurora merge-shards"
+        ) from error

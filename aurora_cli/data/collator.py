@@ -1,0 +1,133 @@
+"""From samples to tensors: sentinels expanded to their exact number of tokens, packs padded to one length.
+
+Shapes: P packs (rows), T positions, F frames, M media, S side of a frame.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+
+FrameTokens = Callable[[Sequence[int]], list[int]]
+"""Lengths of media in frames -> language-model tokens of every frame, in order (`models.merge_plan.frame_tokens`)."""
+
+SHORTEST_ROW = 2
+"""Positions of a micro-batch that holds nothing: the label shift takes one away."""
+
+
+class Sample(NamedTuple):
+    """One conversation with its frames decoded, as the collator takes it."""
+
+    number: int
+    """Of the sample in the run's data, all folders counted through."""
+    id: str
+    input_ids: np.ndarray
+    """int32, IMAGE_SENTINEL for every frame."""
+    labels: np.ndarray
+    media_lengths: list[int]
+    frames: np.ndarray | None
+    """(F, S, S, 3) uint8; none without media."""
+    media: str | None = None
+    failure: str | None = None
+    """Why the sample is not taught: what was wrong with its media."""
+
+
+class Batch(NamedTuple):
+    """One micro-batch."""
+
+    input_ids: torch.Tensor
+    """(P, T) int64; the image token's id at visual positions."""
+    position_ids: torch.Tensor
+    """(P, T), from 0 in each sample."""
+    segment_ids: torch.Tensor
+    """(P, T); 0 padding, 1.. the sample within its pack."""
+    labels: torch.Tensor
+    """(P, T); IGNORE_INDEX where nothing is taught, as on every sample's first token."""
+    pixel_values: torch.Tensor | None
+    """(F, 3, S, S) float32; on its way from a loader's worker (F, S, S, 3) uint8, a quarter of the bytes."""
+    media_lengths: torch.Tensor | None
+    """(M,) frames of each medium, in reading order."""
+    sample_ids: list[int]
+    taught_tokens: int
+    """Labels that count, media failures left out."""
+    text_tokens: int
+    visual_tokens: int
+    positions: int
+    """P x T, padding included."""
+    rejected: list[dict[str, Any]]
+    """Samples that are not taught: sample, id, media, reason."""
+
+
+def collate(packs: Sequence[Sequence[Sample]], *, image_token_id: int, frame_tokens: FrameTokens) -> Batch:
+    """Each pack a row, padded at its end to the longest; `pixel_values` still uint8, channels last."""
+    rows = [_row(pack, image_token_id, frame_tokens) for pack in packs]
+    length = max(SHORTEST_ROW, *(len(row.input_ids) for row in rows))
+    samples = [sample for pack in packs for sample in pack]
+    labels = _padded([row.labels for row in rows], length, IGNORE_INDEX)
+    frames = [sample.frames for sample in samples if sample.frames is not None]
+    media_lengths = [frames for sample in samples for frames in sample.media_lengths]
+    visual_tokens = sum(row.visual_tokens for row in rows)
+    return Batch(
+        input_ids=_padded([row.input_ids for row in rows], length, 0),
+        position_ids=_padded([row.position_ids for row in rows], length, 0),
+        segment_ids=_padded([row.segment_ids for row in rows], length, 0),
+        labels=labels,
+        pixel_values=torch.from_numpy(np.concatenate(frames)) if frames else None,
+        media_lengths=torch.tensor(media_lengths, dtype=torch.int64) if media_lengths else None,
+        sample_ids=[sample.number for sample in samples],
+        taught_tokens=int((labels[:, 1:] != IGNORE_INDEX).sum()),
+        text_tokens=sum(len(row.input_ids) for row in rows) - visual_tokens,
+        visual_tokens=visual_tokens,
+        positions=labels.numel(),
+        rejected=[
+            {"sample": sample.number, "id": sample.id, "media": sample.media, "reason": sample.failure}
+            for sample in samples
+            if sample.failure is not None
+        ],
+    )
+
+
+class _Row(NamedTuple):
+    input_ids: np.ndarray
+    position_ids: np.ndarray
+    segment_ids: np.ndarray
+    labels: np.ndarray
+    visual_tokens: int
+
+
+def _row(pack: Sequence[Sample], image_token_id: int, frame_tokens: FrameTokens) -> _Row:
+    if not pack:
+        nothing = np.zeros(0, np.int64)
+        return _Row(nothing, nothing, nothing, nothing, 0)
+    input_ids = np.concatenate([sample.input_ids for sample in pack]).astype(np.int64)
+    labels = np.concatenate([sample.labels for sample in pack]).astype(np.int64)
+    stored = np.array([len(sample.input_ids) for sample in pack])
+    starts = np.cumsum(stored) - stored
+    untaught = np.repeat([sample.failure is not None for sample in pack], stored)
+    untaught[starts] = True
+    labels[untaught] = IGNORE_INDEX
+
+    is_frame = input_ids == IMAGE_SENTINEL
+    copies = np.ones(len(input_ids), np.int64)
+    copies[is_frame] = [tokens for sample in pack for tokens in frame_tokens(sample.media_lengths)]
+    labels[is_frame] = IGNORE_INDEX
+    input_ids[is_frame] = image_token_id
+    lengths = np.add.reduceat(copies, starts)
+    position_ids = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    return _Row(
+        input_ids=np.repeat(input_ids, copies),
+        position_ids=position_ids,
+        segment_ids=np.repeat(np.arange(1, len(pack) + 1), lengths),
+        labels=np.repeat(labels, copies),
+        visual_tokens=int(copies[is_frame].sum()),
+    )
+
+
+def _padded(rows: list[np.ndarray], length: int, filler: int) -> torch.Tensor:
+    table = np.full((len(rows), length), filler, np.int64)
+    for number, row in enumerate(rows):
+        table[number, : len(row)] = row
+    return torch.from_numpy(table)

@@ -1,0 +1,234 @@
+"""Pictures and clips from any of their forms to frames: uint8, a square of the model's size, channels last.
+
+Pillow reads pictures, decord reads clips. Everything happens in the process that asks: a decord reader that
+crosses a fork crashes. A medium that cannot be read is an `UnreadableMedia` with the reason, never a black frame.
+Shapes: F frames, S side of the square.
+"""
+
+import io
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from aurora_cli.data.transforms import Colour, normalise, padding_colour, square_frames, square_picture
+from aurora_cli.errors import DataError
+
+CLIP_SUFFIXES = frozenset(
+    (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob")
+    + (".webm", ".wmv")
+)
+"""Files read as clips when nothing else says what they are."""
+
+PICTURE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+"""Files of a folder that are frames of a clip."""
+
+SHRINK_MARGIN = 2
+"""Decoders that can shrink stop at this multiple of the wanted side; bicubic does the rest, so nothing aliases."""
+
+LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
+ORIENTATION_TAG = 0x0112
+
+
+class UnreadableMedia(DataError):
+    """A picture or clip that is missing, damaged or empty."""
+
+
+class MediaSource(Protocol):
+    """Where paths are looked up: `data.archives.MediaRoot`."""
+
+    @property
+    def folder(self) -> Path: ...
+
+    def read(self, path: str) -> bytes: ...
+
+    def local_path(self, path: str) -> Path | None: ...
+
+
+def load_frames(
+    root: MediaSource | None,
+    path: str | Path | Sequence[str | Path],
+    frames: int,
+    image_size: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> torch.Tensor:
+    """The vision tower's input for one medium: (F, 3, S, S) float32.
+
+    `path` is a picture (F = 1), a clip, a folder of frames, or a list of frame files; `root=None` reads plain files.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    reader = MediaReader(root, image_size, mean)
+    if not isinstance(path, str | Path):
+        pixels = reader.pictures([str(path[index]) for index in evenly_spaced(len(path), frames)])
+    elif reader.is_clip(str(path)):
+        pixels = reader.clip(str(path), frames)
+    else:
+        pixels = reader.pictures([str(path)])
+    return normalise(torch.from_numpy(pixels), mean, std)
+
+
+class MediaReader:
+    """Reads media below one root at one size."""
+
+    def __init__(self, root: MediaSource | None, image_size: int, mean: Sequence[float]) -> None:
+        self.root = root
+        self.image_size = image_size
+        self.fill: Colour = padding_colour(mean)
+
+    def pictures(self, paths: Sequence[str]) -> np.ndarray:
+        """(F, S, S, 3), a frame a picture."""
+        pixels = np.empty((len(paths), self.image_size, self.image_size, 3), np.uint8)
+        for number, path in enumerate(paths):
+            pixels[number] = picture_pixels(self._source(path), path, self.image_size, self.fill)
+        return pixels
+
+    def clip(self, path: str, frames: int) -> np.ndarray:
+        """(F, S, S, 3), frames spread evenly over a clip file or a folder of frame files."""
+        folder = self._file(path)
+        if not folder.is_dir():
+            return clip_pixels(self._source(path), path, frames, self.image_size, self.fill)
+        names = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES)
+        if not names:
+            raise UnreadableMedia(f"{path}: a folder without pictures, where the frames of a clip were expected")
+        return self.pictures([f"{path}/{names[index]}" for index in evenly_spaced(len(names), frames)])
+
+    def blank(self, frames: int) -> np.ndarray:
+        """(F, S, S, 3) of the padding colour: stands for media that could not be read, and is never taught."""
+        return np.full((frames, self.image_size, self.image_size, 3), self.fill, np.uint8)
+
+    def is_clip(self, path: str) -> bool:
+        """Whether a path means a clip: by its suffix, or because it is a folder."""
+        return Path(path).suffix.lower() in CLIP_SUFFIXES or self._file(path).is_dir()
+
+    def _file(self, path: str) -> Path:
+        return Path(path) if self.root is None else self.root.folder / path
+
+    def _source(self, path: str) -> Path | bytes:
+        if self.root is None:
+            if not Path(path).is_file():
+                raise UnreadableMedia(f"{path}: there is no such file")
+            return Path(path)
+        local = self.root.local_path(path)
+        return self.root.read(path) if local is None else local
+
+
+def picture_pixels(source: Path | bytes, name: str, size: int, fill: Colour) -> np.ndarray:
+    """(S, S, 3) of one picture.
+
+    Raises:
+        UnreadableMedia: naming it and the reason.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what it cannot decode it raises
+            with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                lossy = image.format in LOSSY_FORMATS
+                _shrink_while_decoding(image, size)
+                image.load()
+                picture = as_rgb(_upright(image), fill)
+    except MemoryError:
+        raise
+    except Exception as error:  # Pillow's decoders raise anything from OSError to struct.error on damaged files
+        raise UnreadableMedia(f"{name}: not a readable picture: {error or type(error).__name__}") from error
+    if lossy:
+        return square_frames(np.asarray(picture)[None], size, fill)[0]
+    return square_picture(picture, size, fill)
+
+
+def as_rgb(image: Image.Image, background: Colour) -> Image.Image:
+    """Any mode as 8-bit RGB: transparency over the background, deep greys scaled down rather than clipped."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        image = Image.fromarray(_eight_bits(np.asarray(image)))
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
+        image = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, (*background, 255))
+        image = Image.alpha_composite(canvas, image)
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _eight_bits(levels: np.ndarray) -> np.ndarray:
+    """Greys of 16 or 32 bits, or floats of 0..1, as 0..255."""
+    if levels.dtype == np.uint16:
+        top = 65535.0
+    elif np.issubdtype(levels.dtype, np.floating) and levels.max(initial=0) <= 1.0:
+        top = 1.0
+    else:
+        top = 255.0 if levels.max(initial=0) <= 255 else 65535.0
+    return (levels.astype(np.float64) * (255.0 / top)).round().clip(0, 255).astype(np.uint8)
+
+
+def _shrink_while_decoding(image: Image.Image, size: int) -> None:
+    """Let the JPEG decoder shrink by 2, 4 or 8, as long as `SHRINK_MARGIN` times the wanted side remains."""
+    longest = max(image.size)
+    if longest >= 2 * SHRINK_MARGIN * size:
+        share = SHRINK_MARGIN * size / longest
+        image.draft(None, (max(1, round(image.width * share)), max(1, round(image.height * share))))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """As the camera was held. Looks at the tag first: a picture without it is not copied."""
+    if image.getexif().get(ORIENTATION_TAG, 1) == 1:
+        return image
+    return ImageOps.exif_transpose(image)
+
+
+def clip_pixels(source: Path | bytes, name: str, frames: int, size: int, fill: Colour) -> np.ndarray:
+    """(F, S, S, 3): frames spread evenly in time, shrunk while decoding where the clip is far larger than wanted.
+
+    Raises:
+        UnreadableMedia: naming it and the reason.
+    """
+    import decord
+
+    decord.logging.set_level(decord.logging.QUIET)
+    try:
+        reader = _open_clip(source)
+        if len(reader) == 0:
+            raise UnreadableMedia(f"{name}: a clip without frames")
+        height, width, _ = reader[0].shape
+        chosen = spread_in_time(reader.get_frame_timestamp(np.arange(len(reader))), frames)
+        share = SHRINK_MARGIN * size / max(height, width)
+        if share < 1:
+            reader = _open_clip(source, width=max(2, round(width * share)), height=max(2, round(height * share)))
+        distinct, places = np.unique(chosen, return_inverse=True)
+        decoded = reader.get_batch(distinct.tolist()).asnumpy()
+    except (RuntimeError, decord.DECORDError) as error:  # unrelated classes, both mean "damaged"
+        reason = str(error).strip().splitlines()[0][:200]
+        raise UnreadableMedia(f"{name}: not a readable clip: {reason}") from error
+    return square_frames(decoded, size, fill)[places]
+
+
+def _open_clip(source: Path | bytes, width: int = -1, height: int = -1) -> Any:
+    import decord
+
+    file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+    return decord.VideoReader(file, width=width, height=height, num_threads=1)
+
+
+def spread_in_time(timestamps: np.ndarray, frames: int) -> np.ndarray:
+    """Frame numbers shown at the middles of `frames` equal stretches of time; `timestamps` are (start, end) rows.
+
+    With a steady rate these are the frames `evenly_spaced` names.
+    """
+    starts, ends = timestamps[:, 0], timestamps[:, 1]
+    spacing = np.diff(starts)
+    if len(spacing) == 0 or spacing.max() - spacing.min() <= 0.25 * max(float(np.median(spacing)), 1e-6):
+        return evenly_spaced(len(starts), frames)
+    moments = starts[0] + (np.arange(frames) + 0.5) / frames * (ends[-1] - starts[0])
+    return (np.searchsorted(starts, moments, side="right") - 1).clip(0, len(starts) - 1)
+
+
+def evenly_spaced(count: int, frames: int) -> np.ndarray:
+    """The middles of `frames` equal stretches of `count` frames; 1 takes the middle, more than there are repeat.
+
+    >>> evenly_spaced(10, 1), evenly_spaced(10, 2), evenly_spaced(2, 4)
+    (array([5]), array([2, 7]), array([0, 0, 1, 1]))
+    """
+    return (np.arange(frames) * 2 + 1) * count // (2 * frames)

@@ -1,0 +1,63 @@
+"""From a decoded picture to the vision tower's input: pad to a square with the mean colour, resize, normalise.
+
+What LLaVA's `expand2square` and the CLIP image processor do, to the bit for lossless pictures. Shapes: F frames,
+H height, W width, S side of the square; frames are uint8, channels last, until `normalise`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from PIL import Image
+
+Colour = tuple[int, int, int]
+
+
+def padding_colour(mean: Sequence[float]) -> Colour:
+    """The mean colour in whole levels, rounded down as the original does.
+
+    >>> padding_colour((0.48145466, 0.4578275, 0.40821073))
+    (122, 116, 104)
+    """
+    red, green, blue = (int(channel * 255) for channel in mean)
+    return red, green, blue
+
+
+def square_picture(image: Image.Image, size: int, fill: Colour) -> np.ndarray:
+    """Pillow's bicubic on the padded RGB picture: (S, S, 3), equal to the original's to the bit."""
+    side = max(image.size)
+    if image.size != (side, side):
+        canvas = Image.new("RGB", (side, side), fill)
+        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
+        image = canvas
+    return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
+
+
+def square_frames(frames_FHWC: np.ndarray, size: int, fill: Colour) -> np.ndarray:
+    """The same for frames out of a lossy decoder, five times as fast: (F, S, S, 3).
+
+    torch's bicubic keeps 15 bits of each weight where Pillow keeps 22: of 300 values one differs, by one level of
+    256 (two in the worst case): less than two JPEG decoders differ from each other.
+    """
+    count, height, width, _ = frames_FHWC.shape
+    side = max(height, width)
+    square = np.empty((count, side, side, 3), np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[:, :top] = square[:, top + height :] = fill
+    square[:, top : top + height, :left] = square[:, top : top + height, left + width :] = fill
+    square[:, top : top + height, left : left + width] = frames_FHWC
+    if side == size:
+        return square
+    resized = torch.nn.functional.interpolate(
+        torch.from_numpy(square).permute(0, 3, 1, 2), (size, size), mode="bicubic", antialias=True
+    )
+    return resized.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def normalise(frames_FSSC: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+    """(F, S, S, 3) uint8 levels -> (F, 3, S, S) float32, each channel (level / 255 - mean) / std."""
+    scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float64))
+    offset = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
+    scale, offset = (values.float().view(1, 3, 1, 1).to(frames_FSSC.device) for values in (scale, offset))
+    planes = frames_FSSC.permute(0, 3, 1, 2).contiguous().float()
+    return planes.mul_(scale).add_(offset)

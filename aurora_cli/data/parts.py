@@ -1,0 +1,293 @@
+"""Archives as they lie on a disk: in one file, or split into parts that read as one stream.
+
+Published parts are `NAME.tar.gz.part_000`; other tools write `NAME.tar.gz_part0`, `NAME.tar.part-aa`,
+`NAME.tar.gz.partaa`, `NAME.tar.gz.000` or `NAME.tar.gz.aa`. Order is that of the numbers, never that of the names.
+"""
+
+import io
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from aurora_cli.data.manifest import DownloadManifest
+
+_KINDS = r"tar|tar\.gz|tgz"
+_WHOLE = re.compile(rf".+\.(?:{_KINDS})", re.IGNORECASE)
+_PART = re.compile(
+    rf"(?P<archive>.+\.(?:{_KINDS}))(?:(?P<marked>[._-]?part[._-]?)|[._-])(?P<suffix>\d+|[a-z]+)",
+    re.IGNORECASE,
+)
+_NO_PARTS = ("ial", "s")
+"""What follows `.part` in names that are no parts: `x.tar.gz.partial`, `x.tar.parts`."""
+
+GZIP_MAGIC = b"\x1f\x8b"
+
+
+@dataclass(frozen=True)
+class Archive:
+    """An archive's name, and the files that hold its bytes in their order."""
+
+    path: Path
+    """Its own name, whether or not the parts have been merged into a file of it."""
+    files: tuple[Path, ...]
+    problem: str | None = None
+    """Why the files cannot be joined; none: they can."""
+
+    @property
+    def is_split(self) -> bool:
+        return self.files != (self.path,)
+
+    @property
+    def size(self) -> int:
+        return sum(file.stat().st_size for file in self.files)
+
+    @property
+    def stem(self) -> str:
+        """The name without `.tar`, `.tar.gz`, `.tgz`."""
+        return re.sub(rf"\.(?:{_KINDS})$", "", self.path.name, flags=re.IGNORECASE)
+
+
+def is_archive_name(name: str) -> bool:
+    """Whether a file of this name would be taken as an archive or as a part of one."""
+    return bool(_WHOLE.fullmatch(name)) or _part_name(name) is not None
+
+
+def find_archives(roots: Iterable[Path]) -> list[Archive]:
+    """Every archive under `roots` (folders, archives, single parts), once each, sorted by path.
+
+    An archive that lies there merged and in parts comes merged.
+    """
+    found: dict[Path, Archive] = {}
+    for path, parts, whole in _listings(roots):
+        if whole:
+            found[path] = Archive(path, (path,), _differs_from_parts(path, parts) if parts else None)
+        else:
+            found[path] = _joined(path, parts)
+    return [found[path] for path in sorted(found)]
+
+
+def find_part_sets(roots: Iterable[Path]) -> list[Archive]:
+    """Every split archive under `roots`, sorted by path, whether or not it has been merged."""
+    found = {path: _joined(path, parts) for path, parts, _ in _listings(roots) if parts}
+    return [found[path] for path in sorted(found)]
+
+
+def _listings(roots: Iterable[Path]) -> Iterator[tuple[Path, list[Path], bool]]:
+    """(archive's path, its parts in no order, whether it is there in one file), folder by folder."""
+    for root in roots:
+        if root.is_dir():
+            for folder, names in _walk(root):
+                yield from _grouped(folder, names)
+        elif root.is_file():
+            part = _part_name(root.name)
+            wanted = root.with_name(part[0]) if part else root
+            names = [entry.name for entry in os.scandir(root.parent) if entry.is_file()]
+            yield from (group for group in _grouped(root.parent, names) if group[0] == wanted)
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+    """Folders and their files, through links to folders, but each folder once; names with a leading dot are ours."""
+    seen: set[tuple[int, int]] = set()
+    for folder, folders, names in os.walk(root, followlinks=True):
+        status = Path(folder).stat()
+        if (status.st_dev, status.st_ino) in seen:
+            folders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        yield Path(folder), [name for name in names if not name.startswith(".")]
+
+
+def _grouped(folder: Path, names: list[str]) -> Iterator[tuple[Path, list[Path], bool]]:
+    whole = {name for name in names if _WHOLE.fullmatch(name)}
+    parts: dict[str, list[Path]] = {}
+    unmarked: dict[str, bool] = {}
+    for name in names:
+        if name not in whole and (part := _part_name(name)) is not None:
+            parts.setdefault(part[0], []).append(folder / name)
+            unmarked[part[0]] = unmarked.get(part[0], True) and not part[2]
+    for archive in sorted(whole | parts.keys()):
+        group = parts.get(archive, [])
+        if group and unmarked[archive] and not any(re.search(r"[._-](a+|0+1?)$", part.name) for part in group):
+            group = []  # `x.tar.md`, `x.tar.gz.20` (a rotated copy): nothing says that these are parts
+        if group or archive in whole:
+            yield folder / archive, group, archive in whole
+
+
+def _part_name(name: str) -> tuple[str, str, bool] | None:
+    """(archive's name, number or letters, whether `part` is in the name)."""
+    match = _PART.fullmatch(name)
+    if match is None or _WHOLE.fullmatch(name):
+        return None
+    suffix, marked = match["suffix"], match["marked"] is not None
+    if marked:
+        return None if suffix.lower() in _NO_PARTS else (match["archive"], suffix, True)
+    return (match["archive"], suffix, False) if len(suffix) in (2, 3, 4) else None
+
+
+def _joined(path: Path, parts: list[Path]) -> Archive:
+    """Put parts into their order, or say what keeps them from being joined."""
+    suffixes = {part: _suffix(part) for part in parts}
+    for part in parts:
+        if part.stat().st_size == 0:
+            return Archive(path, tuple(sorted(parts)), f"{part}: this part of {path.name} is empty")
+    digits = {part for part in parts if suffixes[part].isdigit()}
+    if digits and len(digits) < len(parts):
+        return Archive(
+            path, tuple(sorted(parts)), f"{path}: parts with numbers and parts with letters, which is first?"
+        )
+
+    first, problem = None, None
+    for number_of in _numberings(list(suffixes.values())):
+        numbered = sorted((number_of(suffixes[part]), part) for part in parts)
+        problem = _gap(path, numbered)
+        first = first or (numbered, problem)
+        if problem is None:
+            first = (numbered, None)
+            break
+    assert first is not None
+    numbered, problem = first
+    files = tuple(part for _, part in numbered)
+    return Archive(
+        path, files, problem or DownloadManifest.complaint(path, files, lambda name: _belongs(name, path.name))
+    )
+
+
+def _suffix(part: Path) -> str:
+    found = _part_name(part.name)
+    assert found is not None
+    return found[1].lower()
+
+
+def _belongs(name: str, archive: str) -> bool:
+    part = _part_name(name)
+    return part is not None and part[0] == archive
+
+
+def _numberings(suffixes: list[str]) -> Iterator[Callable[[str], int]]:
+    """The ways that suffixes can count, the likelier first. `split` lengthens them: `yz`, `zaaa`; `89`, `9000`."""
+    alphabet = "0123456789" if suffixes[0].isdigit() else "abcdefghijklmnopqrstuvwxyz"
+
+    def plain(suffix: str) -> int:
+        value = 0
+        for letter in suffix:
+            value = value * len(alphabet) + alphabet.index(letter)
+        return value
+
+    def lengthened(suffix: str) -> int:
+        before, level = 0, len(alphabet) ** (shortest - 1)
+        while len(suffix) > shortest and suffix[0] == alphabet[-1]:
+            before += (len(alphabet) - 1) * level
+            level *= len(alphabet)
+            suffix = suffix[1:]
+        return before + plain(suffix)
+
+    shortest = min(map(len, suffixes))
+    if len({len(suffix) for suffix in suffixes}) == 1 or suffixes[0].isdigit():
+        yield plain
+    if len({len(suffix) for suffix in suffixes}) > 1:
+        yield lengthened
+
+
+def _gap(path: Path, numbered: list[tuple[int, Path]]) -> str | None:
+    """The first duplicate or missing part in a sorted list, as a message."""
+    for (number, part), (following, other) in pairwise(numbered):
+        if number == following:
+            return f"{path}: {part.name} and {other.name} are the same part"
+        if following > number + 1:
+            return _missing(path, part, number + 1)
+    number, part = numbered[0]
+    if number > 1 or (number == 1 and not _starts_archive(part)):
+        return _missing(path, part, 0)
+    return None
+
+
+def _missing(path: Path, neighbour: Path, number: int) -> str:
+    suffix = _suffix(neighbour)
+    if suffix.isdigit():
+        name = str(number).zfill(len(suffix))
+    else:
+        name = ""
+        for _ in suffix:
+            number, letter = divmod(number, 26)
+            name = chr(ord("a") + letter) + name
+    return f"{path}: part {neighbour.name[: -len(suffix)]}{name} is missing"
+
+
+def _starts_archive(part: Path) -> bool:
+    with open(part, "rb") as file:
+        head = file.read(512)
+    return head.startswith(GZIP_MAGIC) or head[257:262] == b"ustar"
+
+
+def _differs_from_parts(path: Path, parts: list[Path]) -> str | None:
+    joined = _joined(path, parts)
+    if joined.problem is None and joined.size != path.stat().st_size:
+        return (
+            f"{path}: has {path.stat().st_size:,} bytes, its {len(parts)} parts beside it have {joined.size:,}; "
+            "remove whichever is wrong"
+        )
+    return None
+
+
+class PartStream(io.RawIOBase):
+    """The bytes of several files, one behind the other, as one file to read."""
+
+    def __init__(self, files: Iterable[Path]) -> None:
+        super().__init__()
+        self._files = list(files)
+        self._sizes = [file.stat().st_size for file in self._files]
+        self._index = 0
+        self._current: io.FileIO | None = None
+        self._position = 0
+
+    @property
+    def size(self) -> int:
+        return sum(self._sizes)
+
+    def readable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
+        self._position = max(base + offset, 0)
+        self._close_current()
+        rest = self._position
+        self._index = 0
+        while self._index < len(self._files) and rest >= self._sizes[self._index]:
+            rest -= self._sizes[self._index]
+            self._index += 1
+        if self._index < len(self._files):
+            self._current = io.FileIO(self._files[self._index])
+            self._current.seek(rest)
+        return self._position
+
+    def readinto(self, buffer) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]  (typeshed's buffer type is private)
+        while self._index < len(self._files):
+            if self._current is None:
+                self._current = io.FileIO(self._files[self._index])
+            count = self._current.readinto(buffer)
+            if count:
+                self._position += count
+                return count
+            self._close_current()
+            self._index += 1
+        return 0
+
+    def _close_current(self) -> None:
+        if self._current is not None:
+            self._current.close()
+            self._current = None
+
+    def close(self) -> None:
+        self._close_current()
+        super().close()

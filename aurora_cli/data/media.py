@@ -18,10 +18,10 @@ from PIL import Image, ImageOps
 from aurora_cli.data.transforms import Colour, normalise, padding_colour, square_frames, square_picture
 from aurora_cli.errors import DataError
 
-CLIP_SUFFIXES = frozenset(
-    (".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob")
-    + (".webm", ".wmv")
-)
+CLIP_SUFFIXES = frozenset((
+    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
+    ".webm", ".wmv",
+))  # fmt: skip
 """Files read as clips when nothing else says what they are."""
 
 PICTURE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))

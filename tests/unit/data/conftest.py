@@ -5,10 +5,40 @@ import struct
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from aurora_cli.data.shards import MANIFEST, SCHEMA_VERSION, Row, ShardWriter, row_batch, summary_batch
+from aurora_cli.data.tokenization import EncodedRecords
+from aurora_cli.files import write_json
+
 WriteClip = Callable[[Path, Sequence[Image.Image]], None]
+WriteStore = Callable[[Path, Sequence[Row], str], None]
+
+
+@pytest.fixture
+def write_store() -> WriteStore:
+    """Writes rows as a token store, whose media lie below a folder named from the workspace."""
+    return write_token_store
+
+
+def write_token_store(folder: Path, rows: Sequence[Row], media_root: str = "media") -> None:
+    folder.mkdir(parents=True)
+    encoded = EncodedRecords(
+        id=[row.id for row in rows],
+        image=[row.image for row in rows],
+        video=[row.video for row in rows],
+        media_lengths=[row.media_lengths for row in rows],
+        length=[len(row.input_ids) for row in rows],
+        taught=[int((np.asarray(row.labels) != -100).sum()) for row in rows],
+        input_ids=np.concatenate([row.input_ids for row in rows]).astype(np.int32),
+        labels=np.concatenate([row.labels for row in rows]).astype(np.int32),
+        rejected=[],
+    )
+    with ShardWriter(folder) as shard:
+        shard.append(row_batch(encoded), summary_batch(encoded))
+    write_json(folder / MANIFEST, {"schema": SCHEMA_VERSION, "rows": len(rows), "media_root": media_root})
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, cast
 
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import DataError
@@ -63,10 +63,10 @@ def raw_records(path: Path, advance: Callable[[int], None] = lambda amount: None
 @contextlib.contextmanager
 def decompressed(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
     if path.name.endswith(".gz"):
-        from isal import igzip
+        from isal.igzip import IGzipFile
 
-        with igzip.open(file, "rb") as stream:
-            yield stream
+        with IGzipFile(fileobj=file, mode="rb") as stream:
+            yield cast(IO[bytes], stream)
     else:
         yield file
 
@@ -90,7 +90,7 @@ def lines(stream: IO[bytes]) -> Iterator[RawRecord]:
 
 
 def array_elements(stream: IO[bytes]) -> Iterator[RawRecord]:
-    """The elements of a JSON array. One that is not JSON is handed on as it stands, up to where the next seems to begin.
+    """The elements of a JSON array. One that is not JSON is handed on as it is, up to where the next seems to begin.
 
     Of an array that does not end, the last element is empty: a record to reject, so that the loss shows.
     """

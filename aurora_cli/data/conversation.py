@@ -68,7 +68,7 @@ class Turn(NamedTuple):
 class Conversation(NamedTuple):
     turns: list[Turn]
     media_lengths: list[int]
-    """Frames of each medium in reading order: 1 a picture, n a clip of n frames. Their sum is the number of sentinels."""
+    """Frames of each medium in reading order: 1 a picture, n a clip. Their sum is the number of sentinels."""
 
 
 def written_out(record: Record, template: Template, *, frames: int, images_are_clip: bool) -> Conversation:

@@ -1,6 +1,7 @@
 """One annotation record: from the bytes of a line to a typed value, or to the reason why it cannot be used.
 
-    {"id": ..., "image": "a.jpg" | ["a.jpg", ...] | null, "video": "c.mp4", "conversations": [{"from": ..., "value": ...}]}
+    {"id": ..., "image": "a.jpg" | ["a.jpg", ...] | null, "video": "c.mp4" | null,
+     "conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}, ...]}
 
 is the form of LLaVA's data sets, and what is accepted is what occurs in them.
 """

@@ -1,8 +1,8 @@
 """A `tokenizer.model` (sentencepiece) as a backend of `tokenizers`, with the ids that the original's stack gave.
 
-transformers 5 builds another backend from such a file than 4.42 did, on which the released weights were trained: other
-ids for texts with leading, trailing or doubled spaces. So the backend is built here: no pre-tokenizer, a `▁` in front of
-every stretch of text between special tokens, and merges in the order of the pieces' scores (not of their ids).
+transformers 5 builds another backend from such a file than 4.42 did, with which the released weights were trained:
+other ids for texts with leading, trailing or doubled spaces. So the backend is built here: no pre-tokenizer, a `▁` in
+front of every stretch of text between special tokens, merges in the order of the pieces' scores (not of their ids).
 """
 
 import struct
@@ -55,7 +55,7 @@ def build_backend(model: bytes, config: dict[str, Any]) -> Tokenizer:
 
 
 def merges(pieces: list[Piece], ids: dict[str, int]) -> list[tuple[str, str]]:
-    """Every way to make a piece of two others, the best score first; ways to the same piece by the ids of their parts."""
+    """Every way to make a piece of two others, the best score first; of one piece's ways, by the ids of the parts."""
     ways = []
     for piece in pieces:
         splits = [(piece.text[:cut], piece.text[cut:]) for cut in range(1, len(piece.text))]

@@ -1,6 +1,7 @@
 """Records to token ids: a tokenizer from a folder, and an encoder that takes records by the thousand.
 
-Every chunk of a conversation (the words between pictures, an answer, a separator) is encoded alone, as the original did.
+Every chunk of a conversation (the words between pictures, an answer, a separator) is encoded alone, as the original
+training code did.
 """
 
 import hashlib
@@ -53,7 +54,7 @@ class TextTokenizer:
         return None if self.bos_token is None else self.backend.token_to_id(self.bos_token)
 
     @property
-    def eos_id(self) -> int:
+    def eos_id(self) -> int | None:
         return self.backend.token_to_id(self.eos_token)
 
     def encode(self, text: str) -> list[int]:
@@ -253,8 +254,20 @@ class Rows:
         labels = np.full(len(self.tokens), IGNORE_INDEX, dtype=np.int32)
         for start, stop in self.spans:
             labels[start:stop] = input_ids[start:stop]
-        columns = [list(column) for column in zip(*self.columns, strict=True)] or [[] for _ in range(6)]
-        return EncodedRecords(*columns, input_ids, labels, rejected)
+        ids, images, videos, media_lengths, lengths, taught = (
+            zip(*self.columns, strict=True) if self.columns else [()] * 6
+        )
+        return EncodedRecords(
+            list(ids),
+            list(images),
+            list(videos),
+            list(media_lengths),
+            list(lengths),
+            list(taught),
+            input_ids,
+            labels,
+            rejected,
+        )
 
 
 def one_token(tokenizer: TextTokenizer, wanted: str | None, default: str | None, template: str) -> list[int]:
@@ -273,7 +286,7 @@ def cut_spans(spans: list[Span], end: int) -> list[Span]:
 
 
 def cut_media(record: Record, conversation: Conversation, places: int) -> tuple[Record, Conversation]:
-    """Only the media whose places are left after a cut: pictures behind it are dropped, a clip keeps its first frames."""
+    """Only the media whose places are left after a cut: later pictures are dropped, a clip keeps its first frames."""
     lengths = []
     for length in conversation.media_lengths:
         if taken := min(length, places - sum(lengths)):

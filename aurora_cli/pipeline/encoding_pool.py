@@ -1,0 +1,145 @@
+"""Encoding in several processes: chunks of records go in, encoded they come out, in the same order and in flat memory."""
+
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from aurora_cli.data.annotation_files import RawRecord
+from aurora_cli.data.shards import row_batch, summary_batch
+from aurora_cli.data.tokenization import Encoder
+from aurora_cli.errors import HostError
+
+CHUNK_RECORDS = 1_000
+CHUNK_BYTES = 1 << 20
+SMALL_INPUT = 16 << 20
+"""Bytes of input below which a second process costs more time (about 0.7 s to start) than it saves."""
+
+
+class Chunk(NamedTuple):
+    """Records that go through the encoder together."""
+
+    shard: int
+    source: int
+    """Number of the file among the inputs."""
+    file: str
+    images_are_clip: bool
+    records: list[RawRecord]
+
+
+class EncodedChunk(NamedTuple):
+    """What became of a chunk."""
+
+    shard: int
+    source: int
+    read: int
+    first_line: int
+    last_line: int
+    rows: pa.RecordBatch
+    summary: pa.RecordBatch
+    rejected: list[dict[str, Any]]
+
+
+def in_chunks(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
+    chunk, size = [], 0
+    for record in records:
+        chunk.append(record)
+        size += len(record.raw)
+        if len(chunk) == CHUNK_RECORDS or size >= CHUNK_BYTES:
+            yield chunk
+            chunk, size = [], 0
+    if chunk:
+        yield chunk
+
+
+def encode(encoder: Encoder, chunk: Chunk) -> EncodedChunk:
+    encoded = encoder.encode(chunk.records, chunk.file, images_are_clip=chunk.images_are_clip)
+    return EncodedChunk(
+        shard=chunk.shard,
+        source=chunk.source,
+        read=len(chunk.records),
+        first_line=chunk.records[0].line,
+        last_line=chunk.records[-1].line,
+        rows=row_batch(encoded),
+        summary=summary_batch(encoded),
+        rejected=encoded.rejected,
+    )
+
+
+class EncodingPool:
+    """Processes that encode; with one worker, this process does."""
+
+    def __init__(self, encoder: Encoder, *, workers: int | None, total_bytes: int) -> None:
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        self.encoder = encoder
+        self.workers = workers or (1 if total_bytes < SMALL_INPUT else cores)
+        self.executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> "EncodingPool":
+        if self.workers > 1:
+            # Started afresh, not forked: this process has threads (the tokenizer's, the progress bar's).
+            context = multiprocessing.get_context("spawn")
+            self.executor = ProcessPoolExecutor(self.workers, context, start_worker, (self.encoder,))
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.executor is not None:
+            self.executor.shutdown(wait=True, cancel_futures=True)
+
+    def encoded(self, chunks: Iterable[Chunk]) -> Iterator[EncodedChunk]:
+        """The chunks encoded, in their order. Never more than a few are under way.
+
+        Raises:
+            HostError: a process died.
+        """
+        if self.executor is None:
+            for chunk in chunks:
+                yield encode(self.encoder, chunk)
+            return
+        under_way: deque[Future[EncodedChunk]] = deque()
+        try:
+            for chunk in chunks:
+                under_way.append(self.executor.submit(encode_in_worker, chunk))
+                if len(under_way) > 2 * self.workers:
+                    yield under_way.popleft().result()
+            while under_way:
+                yield under_way.popleft().result()
+        except BrokenProcessPool as error:
+            raise HostError(
+                "a tokenizing process died, perhaps for want of memory",
+                hint="Run the same command again, with fewer --workers: it continues.",
+            ) from error
+
+
+worker_encoder: Encoder | None = None
+
+
+def start_worker(encoder: Encoder) -> None:
+    """Set up a worker: one thread, deaf to Ctrl-C (its parent stops it), and gone when its parent is."""
+    global worker_encoder
+    worker_encoder = encoder
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=exit_with_parent, daemon=True).start()
+
+
+def exit_with_parent() -> None:
+    if (parent := multiprocessing.parent_process()) is not None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+
+def encode_in_worker(chunk: Chunk) -> EncodedChunk:
+    assert worker_encoder is not None
+    return encode(worker_encoder, chunk)

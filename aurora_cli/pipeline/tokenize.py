@@ -1,0 +1,208 @@
+"""`aurora tokenize`: annotation files to shards of token ids.
+
+    DIR/shards/part-00000/  a `datasets` folder, with manifest.json, summary.arrow, rejected.jsonl
+    DIR/rejected.jsonl      the rejects of all shards
+    DIR/tokenizer.json      what the ids mean
+    DIR/tokenize.json       written last: how many shards there are
+
+A shard holds one batch of records of one file, and is whole or absent: a run goes on where another one stopped.
+"""
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, groupby, islice
+from pathlib import Path
+from typing import Any
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.console import SILENT, Reporter
+from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.data.annotation_files import raw_records
+from aurora_cli.data.shards import SCHEMA_VERSION
+from aurora_cli.data.tokenization import Encoder, TextTokenizer
+from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
+from aurora_cli.files import exclusive, sha256_of
+from aurora_cli.pipeline.encoding_pool import Chunk, EncodedChunk, EncodingPool, in_chunks
+from aurora_cli.pipeline.result import Result
+from aurora_cli.pipeline.shard_folder import begin, finish, is_complete, shard_manifests, write_shard
+from aurora_cli.pipeline.tokenize_jobs import Job, plan_jobs
+from aurora_cli.pipeline.tokenizer_source import find_tokenizer
+
+
+@dataclass(frozen=True)
+class TokenizedFolder:
+    """What one folder holds after the run."""
+
+    output: str
+    shards: int
+    made: int
+    """Shards that this run made; the others were there."""
+    read: int
+    kept: int
+    rejected: dict[str, int]
+    """Records by reason."""
+    tokens: int
+    taught: int
+
+
+@dataclass(frozen=True)
+class TokenizeResult(Result):
+    """What `aurora tokenize` did."""
+
+    folders: tuple[TokenizedFolder, ...]
+    seconds: float
+    planned: tuple[str, ...] = ()
+    """With --dry-run: what would be done."""
+
+    def lines(self) -> list[str]:
+        if self.planned:
+            return list(self.planned)
+        lines = []
+        for folder in self.folders:
+            rejected = sum(folder.rejected.values())
+            reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(folder.rejected.items()))
+            lines.append(
+                f"{folder.output}: {folder.kept:,} of {folder.read:,} records in {folder.shards:,} shards, "
+                f"{folder.tokens:,} tokens ({folder.taught:,} taught)"
+            )
+            if rejected:
+                lines.append(f"  rejected {rejected:,}: {reasons}; see {Path(folder.output, REJECTS_FILE)}")
+            if not folder.made:
+                lines.append("  nothing to do: all shards are there")
+        return lines
+
+    @property
+    def exit_code(self) -> int:
+        """3 when of some folder's records not one could be used."""
+        return EXIT_DATA if any(folder.read and not folder.kept for folder in self.folders) else EXIT_OK
+
+
+def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> TokenizeResult:
+    """Tokenize the annotation files that the settings name, or all of the workspace's."""
+    start = time.perf_counter()
+    workspace = Workspace(settings.workspace)
+    jobs = plan_jobs(settings.tokenize, workspace)
+    name = settings.model.tokenizer or settings.model.language_model
+    if dry_run:
+        return TokenizeResult((), 0.0, tuple(line for job in jobs for line in preview(job, name)))
+    tokenizer = find_tokenizer(name, workspace)
+    folders = []
+    for job in jobs:
+        with exclusive(job.output, "aurora tokenize"):
+            folders.append(tokenize_job(job, tokenizer, manifest_base(job, tokenizer, settings), settings, reporter))
+    return TokenizeResult(tuple(folders), round(time.perf_counter() - start, 3))
+
+
+def preview(job: Job, tokenizer: str) -> Iterator[str]:
+    there = shard_manifests(job.output)
+    state = "complete" if is_complete(job.output, there) else f"{len(there)} shards are there"
+    yield f"would tokenize into {job.output} with {tokenizer} ({state}):"
+    for source in job.sources:
+        kind = ", lists of pictures are clips" if source.clip else ""
+        yield f"  {source.path} ({source.path.stat().st_size:,} bytes{kind})"
+
+
+def manifest_base(job: Job, tokenizer: TextTokenizer, settings: Settings) -> dict[str, Any]:
+    """What the manifests of all the folder's shards say alike. Reads every input once, for its sha256."""
+    workspace = Workspace(settings.workspace)
+    step = settings.tokenize
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "tokenizer": settings.model.tokenizer or settings.model.language_model,
+        "tokenizer_fingerprint": tokenizer.fingerprint,
+        "bos_token": tokenizer.bos_token,
+        "eos_token": tokenizer.eos_token,
+        "template": step.template,
+        "max_length": step.max_length,
+        "frames": step.frames,
+        "batch_size": step.batch_size,
+        "inputs": [
+            {
+                "path": within(workspace, source.path),
+                "size": source.path.stat().st_size,
+                "sha256": sha256_of(source.path),
+                "frame_lists": "clip" if source.clip else "separate",
+            }
+            for source in job.sources
+        ],
+        "settings": step.model_dump(mode="json"),
+    }
+
+
+def within(workspace: Workspace, path: Path) -> str:
+    """The path relative to the workspace if it lies in it, so that the workspace can be moved; else absolute."""
+    path, root = path.absolute(), workspace.root.absolute()
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else str(path)
+
+
+def tokenize_job(
+    job: Job, tokenizer: TextTokenizer, base: dict[str, Any], settings: Settings, reporter: Reporter
+) -> TokenizedFolder:
+    """Make the shards of one folder that are not there yet."""
+    step = settings.tokenize
+    done = begin(job.output, base, force=step.force)
+    if is_complete(job.output, done):
+        return counted(job.output, done, made=0)
+    encoder = Encoder(tokenizer, step.template, max_length=step.max_length, frames=step.frames)
+    total = sum(entry["size"] for entry in base["inputs"])
+    made = 0
+    with (
+        reporter.progress(f"{job.output.parent.name}/{job.output.name}", total, "bytes") as advance,
+        EncodingPool(encoder, workers=step.workers, total_bytes=total) as pool,
+    ):
+        chunks = missing_chunks(job, base["inputs"], set(done), step.batch_size, advance)
+        encoded = pool.encoded(chunks)
+        if step.on_error == "stop":
+            encoded = checked(encoded)
+        for index, shard in groupby(encoded, key=lambda chunk: chunk.shard):
+            write_shard(job.output, index, shard, base)
+            made += 1
+    manifests = shard_manifests(job.output)
+    if not manifests:
+        raise DataError(f"{', '.join(str(source.path) for source in job.sources)}: no records")
+    finish(job.output, manifests, tokenizer.serialized, base)
+    return counted(job.output, manifests, made)
+
+
+def missing_chunks(
+    job: Job, inputs: list[dict[str, Any]], done: set[int], batch_size: int, advance: Callable[[int], None]
+) -> Iterator[Chunk]:
+    """The records of the shards that are not done. A shard is a batch of one file; numbers run through all files."""
+    shard = 0
+    for index, source in enumerate(job.sources):
+        records = raw_records(source.path, advance)
+        while (first := next(records, None)) is not None:
+            batch = chain([first], islice(records, batch_size - 1))
+            if shard in done:
+                deque(batch, maxlen=0)
+            else:
+                for chunk in in_chunks(batch):
+                    yield Chunk(shard, index, inputs[index]["path"], source.clip, chunk)
+            shard += 1
+
+
+def checked(chunks: Iterable[EncodedChunk]) -> Iterator[EncodedChunk]:
+    """The chunks, up to the first with a rejected record.
+
+    Raises:
+        DataError: a record was rejected.
+    """
+    for chunk in chunks:
+        for entry in chunk.rejected:
+            raise DataError(
+                f"{entry['file']}:{entry['line']}: {entry['reason']}: {entry['detail']}",
+                hint="--on-error reject lists such records in rejected.jsonl and goes on.",
+            )
+        yield chunk
+
+
+def counted(output: Path, manifests: dict[int, dict[str, Any]], made: int) -> TokenizedFolder:
+    counts = [manifest["counts"] for manifest in manifests.values()]
+    rejected: Counter[str] = Counter()
+    for count in counts:
+        rejected.update(count["rejected"])
+    totals = {name: sum(count[name] for count in counts) for name in ("read", "kept", "tokens", "taught")}
+    return TokenizedFolder(output=str(output), shards=len(manifests), made=made, rejected=dict(rejected), **totals)

@@ -13,22 +13,16 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import LlavaConfig, LlavaForConditionalGeneration, LlavaModel
+from transformers import LlavaForConditionalGeneration, LlavaModel
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models import packed_attention
+from aurora_cli.models.auroracap_config import AuroraCapConfig
 from aurora_cli.models.language_head import TaughtHead, taught
-from aurora_cli.models.merge_plan import (
-    WHOLE,
-    FrameTokens,
-    frame_tokens,
-    layers_before,
-    num_visual_tokens,
-    removal_plan,
-)
+from aurora_cli.models.merge_plan import WHOLE, frame_tokens
 from aurora_cli.models.multimodal_inputs import (
     Expanded,
     count_sentinels,
@@ -38,9 +32,11 @@ from aurora_cli.models.multimodal_inputs import (
     splice,
     whole_frames,
 )
-from aurora_cli.models.vision_encoder import encode, has_class_token, install_merging, unused_parameters
+from aurora_cli.models.vision_encoder import encode, install_merging, unused_parameters
 
 Part = Literal["vision_tower", "projector", "language_model"]
+
+__all__ = ["AuroraCap", "AuroraCapConfig", "Part"]
 
 _PREFIXES: dict[Part, tuple[str, ...]] = {
     "vision_tower": ("model.vision_tower.",),
@@ -49,32 +45,11 @@ _PREFIXES: dict[Part, tuple[str, ...]] = {
 }
 
 
-class AuroraCapConfig(LlavaConfig):
-    """LLaVA's config, with the merging that the weights were trained for and the side that frames are resized to."""
-
-    merging: dict | None = None
-    """Fields of `TokenMerging`; none: nothing is merged."""
-
-    image_size: int | None = None
-    """Side in pixels that frames are resized to; none: the tower's own."""
-
-    @property
-    def token_merging(self) -> TokenMerging:
-        return WHOLE if self.merging is None else TokenMerging(**self.merging)
-
-    def frame_tokens(self, height: int, width: int, merging: TokenMerging | None = None) -> FrameTokens:
-        """Visual tokens of a frame of this size."""
-        vision: Any = self.vision_config
-        count = partial(
-            num_visual_tokens,
-            height,
-            width,
-            vision.patch_size,
-            vision.num_hidden_layers,
-            self.vision_feature_layer,
-            has_class_token(vision),
-        )
-        return FrameTokens(merged=count(merging=merging or self.token_merging), whole=count(merging=WHOLE))
+def _register_names_on_disk(kind: type) -> None:
+    """LLaVA's names for a class that is not transformers' own: it would save names that no LLaVA has, and load what
+    LLaVA saved with a random `lm_head`."""
+    mapping: Any = get_checkpoint_conversion_mapping("llava")
+    register_checkpoint_conversion_mapping(kind.__name__, mapping, overwrite=True)
 
 
 class AuroraCap(LlavaForConditionalGeneration):
@@ -85,7 +60,11 @@ class AuroraCap(LlavaForConditionalGeneration):
     `merging` is how this one call merges; left out, what the config says. No call changes what another does.
     """
 
-    config: AuroraCapConfig
+    config: AuroraCapConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        _register_names_on_disk(cls)
 
     def __init__(self, config: AuroraCapConfig) -> None:
         super(LlavaForConditionalGeneration, self).__init__(config)
@@ -101,15 +80,10 @@ class AuroraCap(LlavaForConditionalGeneration):
     def encode_images(self, pixel_values: Tensor, merging: TokenMerging | None = None) -> Tensor:
         """(F, 3, H, W) -> (F, tokens, hidden): what the projector receives, without the class token."""
         merging = merging or self.config.token_merging
-        vision: Any = self.config.vision_config
-        class_token = has_class_token(vision)
-        layers = layers_before(self.config.vision_feature_layer, vision.num_hidden_layers)
         height, width = pixel_values.shape[-2:]
-        plan = removal_plan(
-            height, width, vision.patch_size, vision.num_hidden_layers, layers, merging, class_token=class_token
-        )
-        encoded = encode(self.model.vision_tower, pixel_values, plan, merging.proportional_attention)
-        return encoded.hidden[:, 1:] if class_token else encoded.hidden
+        removals = self.config.removals(height, width, merging)
+        encoded = encode(self.model.vision_tower, pixel_values, removals, merging.proportional_attention)
+        return encoded.hidden[:, 1:] if self.model.vision_tower.encoder.class_token else encoded.hidden
 
     def embed_frames(
         self,
@@ -248,13 +222,13 @@ class AuroraCap(LlavaForConditionalGeneration):
         embeds_BTC, rows = self.prepare_inputs(
             input_ids, attention_mask, pixel_values, media_lengths, merging=merging, pad_side="left"
         )
-        return super().generate(inputs_embeds=embeds_BTC, attention_mask=rows.attention_mask.long(), **kwargs)
+        model: Any = super()
+        return model.generate(inputs_embeds=embeds_BTC, attention_mask=rows.attention_mask.long(), **kwargs)
 
     def part_parameters(self, part: Part) -> dict[str, nn.Parameter]:
         """Parameters of a part by name, but those that no output depends on (tower layers that never run)."""
-        vision: Any = self.config.vision_config
-        layers = layers_before(self.config.vision_feature_layer, vision.num_hidden_layers)
-        unused = {f"model.vision_tower.{name}" for name, _ in unused_parameters(self.model.vision_tower, layers)}
+        tower: Any = self.model.vision_tower
+        unused = {f"model.vision_tower.{name}" for name, _ in unused_parameters(tower, self.config.tower_layers)}
         return {
             name: parameter
             for name, parameter in self.named_parameters()
@@ -282,7 +256,8 @@ class AuroraCap(LlavaForConditionalGeneration):
         expected = 0
         if pixel_values is not None and frames:
             merging = merging or self.config.token_merging
-            merged, whole = self.config.frame_tokens(*pixel_values.shape[-2:], merging)
+            height, width = pixel_values.shape[-2:]
+            merged, whole = self.config.frame_tokens(height, width, merging)
             expected = sum(frame_tokens(media_lengths, merged=merged, whole=whole, slowfast=merging.slowfast))
         places_P = is_visual_PT.sum(dim=1).tolist()
         if sum(places_P) != expected:
@@ -332,10 +307,4 @@ def _mean(loss_sum: Tensor, targets_N: Tensor, num_items: float | Tensor | None)
     return loss_sum / (max(1, len(targets_N)) if num_items is None else num_items)
 
 
-# transformers maps names on disk for its own classes only: without this line a saved model would keep names that no
-# LLaVA has, and a loaded one would keep a random `lm_head`.
-register_checkpoint_conversion_mapping(
-    AuroraCap.__name__,
-    get_checkpoint_conversion_mapping("llava"),  # pyright: ignore[reportArgumentType]
-    overwrite=True,
-)
+_register_names_on_disk(AuroraCap)

@@ -24,12 +24,12 @@ class TaughtHead(nn.Linear):
     tokens it teaches, and none waits for a gather that another does not make.
     """
 
-    def forward(self, hidden: Tensor, targets: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, targets: Tensor | None = None) -> Tensor:
         if targets is None:
-            return F.linear(hidden, self.weight, self.bias)
+            return F.linear(input, self.weight, self.bias)
         if len(targets) <= CHUNK:
-            return self._loss_sum(hidden, targets)
-        chunks = zip(hidden.split(CHUNK), targets.split(CHUNK), strict=True)
+            return self._loss_sum(input, targets)
+        chunks = zip(input.split(CHUNK), targets.split(CHUNK), strict=True)
         losses: list[Any] = [checkpoint(self._loss_sum, *chunk, use_reentrant=False) for chunk in chunks]
         return torch.stack(losses).sum()
 

@@ -35,7 +35,7 @@ class Expanded(NamedTuple):
 
 
 def media_of_rows(sentinels: Sequence[int], frames: int, media_lengths: Sequence[int] | None) -> list[int]:
-    """Check the frames against the rows' sentinels; the lengths of all media, one medium a row where they are not given.
+    """Check the frames against the rows' sentinels; the lengths of all media, one a row where they are not given.
 
     >>> media_of_rows([1, 0, 8], frames=9, media_lengths=None)
     [1, 8]
@@ -57,8 +57,8 @@ def media_of_rows(sentinels: Sequence[int], frames: int, media_lengths: Sequence
             )
     if row_of_medium < len(media_lengths):
         raise DataError(
-            f"media_lengths has {len(media_lengths)} media, of which the last {len(media_lengths) - row_of_medium} have "
-            f"no sentinel ({IMAGE_SENTINEL}): sample {len(sentinels) - 1} is the last and ends before them"
+            f"media_lengths has {len(media_lengths)} media, of which the last {len(media_lengths) - row_of_medium} "
+            f"have no sentinel ({IMAGE_SENTINEL}): sample {len(sentinels) - 1} is the last and ends before them"
         )
     if sum(media_lengths) != frames:
         raise DataError(
@@ -122,9 +122,7 @@ def count_sentinels(input_ids_BT: Tensor, attention_mask_BT: Tensor | None) -> l
 
 def whole_frames(media_lengths: Sequence[int], slowfast: bool) -> list[bool]:
     """For every frame in reading order: does it stay whole?"""
-    return [
-        slowfast and length > 1 and frame == 0 for length in media_lengths for frame in range(length)
-    ]
+    return [slowfast and length > 1 and frame == 0 for length in media_lengths for frame in range(length)]
 
 
 def in_reading_order(is_whole_F: Sequence[bool], tokens: FrameTokens) -> Tensor:

@@ -6,6 +6,7 @@ the cost is the sum of the squares of the samples' lengths, not the square of th
 Shapes: P rows (packs), T tokens of a row, H heads, D channels of a head.
 """
 
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
@@ -36,7 +37,7 @@ def segments_of(segment_ids_PT: Tensor) -> list[Segment]:
     segments: list[Segment] = []
     for row, changes in enumerate(ids_PT[:, 1:] != ids_PT[:, :-1]):
         bounds = [0, *(changes.nonzero()[:, 0] + 1).tolist(), width]
-        segments += [Segment(row, start, stop) for start, stop in zip(bounds, bounds[1:], strict=False)]
+        segments += [Segment(row, start, stop) for start, stop in pairwise(bounds)]
     return segments
 
 

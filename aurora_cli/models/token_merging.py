@@ -1,7 +1,7 @@
 """Token merging (ToMe): like tokens become one. Bolya et al., ICLR 2023, section 3.
 
-`match_tokens` decides on indices, `merge_tokens` applies them. Between the two nothing is remembered, so a layer that is
-computed a second time (activation checkpointing) merges what it merged the first time.
+`match_tokens` decides on indices, `merge_tokens` applies them. Between the two nothing is remembered, so a layer that
+is computed a second time (activation checkpointing) merges what it merged the first time.
 
 Shapes: B images, N tokens, C channels, H heads, D channels of a head. The tokens at even places are half A (the class
 token is its first), those at odd places half B; R tokens of A go, each into a token of B.

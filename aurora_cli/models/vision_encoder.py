@@ -43,13 +43,12 @@ class MergingEncoder(nn.Module):
         self.class_token = class_token
         self.gradient_checkpointing = False
 
-    def forward(
-        self, hidden_BNC: Tensor, removals: Sequence[int], proportional_attention: bool = False
-    ) -> Encoded:
+    def forward(self, hidden_BNC: Tensor, removals: Sequence[int], proportional_attention: bool = False) -> Encoded:
         run = self._recomputed if self.gradient_checkpointing and self.training else _called
         size_BN: Tensor | None = None
         matchings: list[Matching | None] = []
-        # A stretch runs from one decision to the next: recomputing it cannot decide differently, for it decides nothing.
+        # A stretch runs from one decision to the next, so that recomputing it cannot decide differently.
+        metric_BND: Any = None
         if len(removals) > 0:
             hidden_BNC, metric_BND = run(self._attend, 0, hidden_BNC, None, removals[0] > 0)
         for index, removed in enumerate(removals):
@@ -123,15 +122,13 @@ class FrameEmbeddings(nn.Module):
     def __init__(self, embeddings: nn.Module) -> None:
         super().__init__()
         source: Any = embeddings
-        self.patch_embedding: nn.Module = source.patch_embedding
-        self.position_embedding: nn.Module = source.position_embedding
-        self.register_parameter("class_embedding", getattr(source, "class_embedding", None))
-        self.patch_size: int = source.patch_size
+        self.patch_embedding: nn.Conv2d = source.patch_embedding
+        self.position_embedding: nn.Embedding = source.position_embedding
+        self.class_embedding: nn.Parameter | None = getattr(source, "class_embedding", None)
         self.native_side: int = source.image_size // source.patch_size
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        weight: Any = self.patch_embedding.weight
-        patches_BCRS = self.patch_embedding(pixels_BCHW.to(weight.dtype))
+        patches_BCRS = self.patch_embedding(pixels_BCHW.to(self.patch_embedding.weight.dtype))
         positions_NC = self._positions(*patches_BCRS.shape[-2:])
         hidden_BNC = patches_BCRS.flatten(2).transpose(1, 2)
         if self.class_embedding is not None:

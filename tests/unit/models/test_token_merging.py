@@ -1,0 +1,147 @@
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from aurora_cli.models.token_merging import Matching, log_size_bias, match_tokens, merge_tokens, slots_of
+
+
+def obvious_merge(
+    tokens: Tensor, size: Tensor, metric: Tensor, removed: int, class_token: bool
+) -> tuple[Tensor, Tensor]:
+    """One image, written as the paper describes it."""
+    half_a, half_b = list(range(0, len(tokens), 2)), list(range(1, len(tokens), 2))
+    cosine = torch.nn.functional.cosine_similarity
+    edges = []
+    for a in half_a:
+        if class_token and a == 0:
+            continue
+        likeness = [float(cosine(metric[a], metric[b], dim=0)) for b in half_b]
+        best = max(range(len(half_b)), key=lambda place: likeness[place])
+        edges.append((likeness[best], a, half_b[best]))
+    edges.sort(key=lambda edge: -edge[0])
+    gone = {a: b for _, a, b in edges[:removed]}
+    rows, sizes = [], []
+    for place in [a for a in half_a if a not in gone] + half_b:
+        members = [place] + [a for a, b in gone.items() if b == place]
+        total = sum(size[member] for member in members)
+        rows.append(sum(tokens[member] * size[member] for member in members) / total)
+        sizes.append(total)
+    return torch.stack(rows), torch.stack(sizes)
+
+
+def test_the_most_alike_pair_merges_and_the_rest_keeps_its_order():
+    # A: class (1, 0), (0, 1), (1, 1); B: (1, 0.1), (0.1, 1). Best: (0, 1) with the second of B.
+    metric = torch.tensor([[[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [0.1, 1.0], [1.0, 1.0]]])
+    matching = match_tokens(metric, 1)
+    assert matching.kept.tolist() == [[0, 2]]
+    assert matching.merged.tolist() == [[1]]
+    assert matching.target.tolist() == [[1]]
+    assert slots_of(matching, 5).tolist() == [[0, 2, 3, 3, 1]]
+
+    tokens = torch.tensor([[[10.0], [20.0], [30.0], [60.0], [50.0]]])
+    merged, size = merge_tokens(tokens, torch.tensor([[1.0, 1.0, 2.0, 1.0, 1.0]]), matching)
+    assert merged.tolist() == [[[10.0], [50.0], [20.0], [40.0]]]  # (2 * 30 + 1 * 60) / 3 = 40
+    assert size.tolist() == [[1.0, 1.0, 1.0, 3.0]]
+
+
+sizes = st.tuples(st.integers(2, 40), st.floats(0, 1), st.booleans(), st.integers(0, 2**31))
+
+
+@given(sizes)
+@settings(max_examples=60, deadline=None)
+def test_merging_is_the_obvious_one(drawn):
+    tokens_n, share, class_token, seed = drawn
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(2, tokens_n, 5, generator=generator)
+    metric = torch.randn(2, tokens_n, 4, generator=generator)
+    size = torch.randint(1, 9, (2, tokens_n), generator=generator).float()
+    removed = int(share * ((tokens_n - class_token) // 2))
+    merged, merged_size = merge_tokens(tokens, size, match_tokens(metric, removed, class_token))
+    for image in range(2):
+        rows, row_sizes = obvious_merge(tokens[image], size[image], metric[image], removed, class_token)
+        torch.testing.assert_close(merged[image], rows, atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(merged_size[image], row_sizes)
+
+
+@given(sizes)
+@settings(max_examples=60, deadline=None)
+def test_patches_and_the_mean_over_them_are_conserved(drawn):
+    tokens_n, share, class_token, seed = drawn
+    generator = torch.Generator().manual_seed(seed)
+    tokens = torch.randn(3, tokens_n, 6, generator=generator, dtype=torch.float32)
+    removed = int(share * ((tokens_n - class_token) // 2))
+    matching = match_tokens(tokens, removed, class_token)
+    merged, size = merge_tokens(tokens, None, matching)
+    assert size.sum(dim=1).tolist() == [tokens_n] * 3
+    assert merged.shape == (3, tokens_n - removed, 6)
+    torch.testing.assert_close((merged * size[..., None]).sum(dim=1), tokens.sum(dim=1), atol=1e-4, rtol=1e-4)
+    assert torch.equal(
+        torch.zeros_like(size).scatter_add_(1, slots_of(matching, tokens_n), torch.ones(3, tokens_n)), size
+    )
+
+
+def test_the_class_token_stays_first_and_alone():
+    metric = torch.ones(1, 9, 3)
+    matching = match_tokens(metric, 4)
+    assert slots_of(matching, 9)[0, 0] == 0
+    assert merge_tokens(metric, None, matching)[1][0, 0] == 1.0
+
+
+def test_images_of_a_batch_do_not_touch_each_other():
+    tokens = torch.randn(5, 17, 8)
+    order = torch.tensor([3, 0, 4, 1, 2])
+    merged, size = merge_tokens(tokens, None, match_tokens(tokens, 6))
+    permuted, permuted_size = merge_tokens(tokens[order], None, match_tokens(tokens[order], 6))
+    assert torch.equal(permuted, merged[order])
+    assert torch.equal(permuted_size, size[order])
+
+
+def test_equal_pairs_merge_in_the_order_of_their_places():
+    assert match_tokens(torch.ones(1, 9, 3), 2).merged.tolist() == [[1, 2]]
+
+
+def test_a_blank_picture_merges_without_nan():
+    merged, size = merge_tokens(torch.zeros(1, 9, 3), None, match_tokens(torch.zeros(1, 9, 3), 4))
+    assert torch.equal(merged, torch.zeros(1, 5, 3))
+    assert size.sum() == 9
+
+
+def test_bfloat16_is_matched_and_weighed_in_float32():
+    tokens = torch.randn(2, 33, 16)
+    rounded = tokens.bfloat16()
+    matching = match_tokens(rounded, 12)
+    for place, other in zip(matching, match_tokens(rounded.float(), 12), strict=True):
+        assert torch.equal(place, other)
+    merged, size = merge_tokens(rounded, None, matching)
+    assert (merged.dtype, size.dtype) == (torch.bfloat16, torch.float32)
+    torch.testing.assert_close(merged.float(), merge_tokens(rounded.float(), None, matching)[0], atol=2e-2, rtol=1e-2)
+
+
+def test_autocast_does_not_change_a_decision():
+    tokens = torch.randn(2, 33, 16)
+    plain = match_tokens(tokens, 12)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = match_tokens(tokens, 12)
+        merged, _ = merge_tokens(tokens, None, cast)
+    assert torch.equal(plain.merged, cast.merged)
+    assert merged.dtype == torch.float32
+
+
+def test_merging_compiles_without_a_graph_break():
+    def merge_once(tokens: Tensor) -> Tensor:
+        merged, size = merge_tokens(tokens, None, match_tokens(tokens, 4))
+        return merged + log_size_bias(size, tokens.dtype)[:, 0, 0, :, None]
+
+    tokens = torch.randn(2, 17, 8)
+    compiled = torch.compile(merge_once, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(tokens), merge_once(tokens))
+
+
+def test_gradient_reaches_every_token_in_proportion_to_its_weight():
+    tokens = torch.tensor([[[1.0], [2.0], [3.0], [4.0]]], requires_grad=True)
+    matching = Matching(torch.tensor([[0]]), torch.tensor([[1]]), torch.tensor([[1]]))
+    merged, _ = merge_tokens(tokens, torch.tensor([[1.0, 1.0, 3.0, 1.0]]), matching)
+    merged.sum().backward()
+    assert tokens.grad is not None
+    assert tokens.grad[0, :, 0].tolist() == [1.0, 1.0, 0.75, 0.25]

@@ -60,16 +60,17 @@ class TextTokenizer:
     def encode(self, text: str) -> list[int]:
         return self.backend.encode(text, add_special_tokens=False).ids
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text with its special tokens; `<image>` for every sentinel."""
-        texts, run = [], []
-        for token in [*ids, IMAGE_SENTINEL]:
-            if token != IMAGE_SENTINEL:
-                run.append(int(token))
-                continue
-            texts.append(self.backend.decode(run, skip_special_tokens=False))
-            run = []
-        return "<image>".join(texts)
+
+def decode(backend: Tokenizer, ids: Iterable[int]) -> str:
+    """The text with its special tokens; `<image>` for every sentinel."""
+    texts, run = [], []
+    for token in [*ids, IMAGE_SENTINEL]:
+        if token != IMAGE_SENTINEL:
+            run.append(int(token))
+            continue
+        texts.append(backend.decode(run, skip_special_tokens=False))
+        run = []
+    return "<image>".join(texts)
 
 
 def load_tokenizer(folder: Path) -> TextTokenizer:

@@ -1,4 +1,4 @@
-"""Encoding in several processes: chunks of records go in, encoded they come out, in the same order and in flat memory."""
+"""Encoding in several processes: chunks of records go in, encoded they come out, in the same order, in flat memory."""
 
 import multiprocessing
 import multiprocessing.connection

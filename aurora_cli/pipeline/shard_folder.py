@@ -130,6 +130,7 @@ def write_shard(folder: Path, index: int, chunks: Iterable[EncodedChunk], base: 
             "lines": [lines[0], lines[-1]],
             "media_root": Path(source["path"]).parent.as_posix(),
             "counts": {**counts, "kept": writer.rows, "rejected": dict(rejected)},
+            "data_sha256": writer.data_sha256,
             "files": {file.name: file.stat().st_size for file in sorted(partial.iterdir())},
         }
         write_json(partial / MANIFEST, manifest)

@@ -1,0 +1,310 @@
+"""`aurora train`: one stage, on one process or many.
+
+The process that a user starts decides and checks; then it trains by itself, or starts workers on the config.yaml that it
+wrote (`python -m aurora_cli.pipeline.train CONFIG`). Under torchrun, accelerate, deepspeed or srun every process is a worker.
+"""
+
+import contextlib
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from aurora_cli.config.resolve import dump_yaml, load_resolved
+from aurora_cli.config.settings import Settings
+from aurora_cli.console import SILENT, Reporter
+from aurora_cli.errors import AuroraError
+from aurora_cli.files import exclusive, remove, write_json, write_text
+from aurora_cli.pipeline.result import Result
+from aurora_cli.pipeline.stage import CONFIG_FILE, FINISHED_FILE, INITIAL, StagePlan, extent_of, plan_stage
+
+if TYPE_CHECKING:
+    from aurora_cli.training.launch import Rank
+
+
+@dataclass(frozen=True)
+class TrainResult(Result):
+    """What a stage came to."""
+
+    stage: str
+    run_dir: str
+    did: Literal["trained", "nothing", "dry run"]
+    start: str
+    data: list[str]
+    samples: int
+    processes: int
+    engine: str
+    step: int = 0
+    steps: int | None = None
+    resumed_from: int | None = None
+    """Step of the checkpoint that it went on from."""
+    loss: float | None = None
+    checkpoint: str | None = None
+    seconds: float = 0.0
+    launch: tuple[str, ...] = ()
+    settings: dict[str, Any] | None = None
+    problem: str | None = None
+    """What would stop the run (dry run only)."""
+
+    def lines(self) -> list[str]:
+        if self.did == "dry run":
+            return self._dry_lines()
+        if self.did == "nothing":
+            return [f"{self.stage}: all {self.step:,} steps are done; nothing to do ({self.checkpoint})"]
+        loss = "" if self.loss is None else f", loss {self.loss:.4f}"
+        since = "" if self.resumed_from is None else f" (resumed from step {self.resumed_from:,})"
+        return [
+            f"{self.stage}: {self.step:,} steps{since} in {self.seconds:,.1f} s{loss}",
+            f"weights: {self.checkpoint}",
+            f"metrics: {Path(self.run_dir, 'metrics.jsonl')}",
+        ]
+
+    def _dry_lines(self) -> list[str]:
+        import yaml
+
+        settings = yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True).splitlines()
+        facts = [
+            f"stage {self.stage} would write {self.run_dir}",
+            f"start: {self.start}"
+            + ("" if self.resumed_from is None else f", resumed from step {self.resumed_from:,}"),
+            f"data: {', '.join(self.data) or 'none'} ({self.samples:,} samples)",
+            f"engine: {self.engine}, {self.processes} process{'es' if self.processes > 1 else ''}",
+            *([f"but: {self.problem}"] if self.problem else []),
+        ]
+        return [
+            *facts,
+            "",
+            "settings:",
+            *(f"  {line}" for line in settings),
+            "",
+            "launch:",
+            *(f"  {line}" for line in self.launch),
+        ]
+
+
+def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> TrainResult:
+    """Train `settings.train.stage`, or say that it is trained."""
+    from aurora_cli.training.launch import rank_from_environment
+
+    rank = rank_from_environment()
+    if dry_run:
+        return _dry_result(settings, rank)
+    if rank is not None:
+        return _run_as_worker(settings, rank, reporter)
+    processes = _processes(settings)
+    _check_sizes(settings, processes)
+    plan = plan_stage(settings)
+    if plan.finished is not None:
+        return _nothing_to_do(plan, processes)
+    with exclusive(plan.run_dir, f"aurora train --stage {plan.stage}"):
+        write_text(plan.run_dir / CONFIG_FILE, dump_yaml(settings))
+        if processes == 1:
+            from aurora_cli.training.launch import Rank, free_port
+
+            return _train(settings, Rank(master_port=free_port()), reporter)
+        from aurora_cli.training.launch import worker_command
+        from aurora_cli.training.workers import run_workers
+
+        command = worker_command(plan.run_dir / CONFIG_FILE)
+        reporter.info(f"{processes} processes; their output: {plan.run_dir / 'logs'}")
+        said = run_workers(command, processes, logs=plan.run_dir / "logs", reporter=reporter)
+        return TrainResult(**said)
+
+
+def _run_as_worker(settings: Settings, rank: "Rank", reporter: Reporter) -> TrainResult:
+    """One process of a launcher's. Rank 0 returns to its caller; the others end here, so that one alone speaks."""
+    from aurora_cli.errors import Interrupted
+    from aurora_cli.training import workers
+
+    _check_sizes(settings, rank.world_size)
+    if not rank.is_main:
+        reporter = SILENT
+    workers.leave_at_exit()
+    try:
+        result = _train(settings, rank, reporter)
+    except Interrupted as error:
+        if not rank.is_main:
+            workers.leave(error.exit_code)
+        raise
+    if not rank.is_main:
+        workers.leave(result.exit_code)
+    return result
+
+
+def main() -> None:
+    """`python -m aurora_cli.pipeline.train CONFIG`: a worker that `run` started."""
+    from aurora_cli.training.launch import rank_from_environment
+    from aurora_cli.training.workers import serve
+
+    settings = load_resolved(Path(sys.argv[1]))
+    rank = rank_from_environment()
+    assert rank is not None, "a worker is started with RANK and WORLD_SIZE"
+    serve(lambda reporter: asdict(_train(settings, rank, reporter)))
+
+
+def _train(settings: Settings, rank: "Rank", reporter: Reporter) -> TrainResult:
+    """What every process of a run does."""
+    from aurora_cli.pipeline.training_run import train_stage
+    from aurora_cli.training import engine
+    from aurora_cli.training.launch import placed
+
+    began = time.monotonic()
+    name = engine.engine_name(settings.train, rank.world_size)
+    # DeepSpeed logs to stdout, which belongs to the result.
+    with contextlib.redirect_stdout(sys.stderr), placed(rank, alone=rank.world_size == 1 and name == "none"):
+        engine.join_process_group(rank)
+        try:
+            plan = engine.share_from_main(plan_stage(settings) if rank.is_main else None)
+            if plan.finished is not None:
+                return _nothing_to_do(plan, rank.world_size)
+            with _alone_in_run(plan, rank):
+                if rank.is_main:
+                    _clear(plan, reporter)
+                outcome, total = train_stage(plan, rank, name, reporter)
+                position = outcome.position
+                checkpoint = plan.checkpoints / f"step-{position.step:08d}"
+                if rank.is_main:
+                    write_json(
+                        plan.run_dir / FINISHED_FILE,
+                        {
+                            "schema": 1,
+                            "stage": plan.stage,
+                            "step": position.step,
+                            "steps": total,
+                            "checkpoint": checkpoint.name,
+                            "order_hash": position.order_hash,
+                            "extent": extent_of(settings),
+                        },
+                    )
+        finally:
+            engine.forget()
+    resumed = None if plan.resume is None else int(plan.resume.name.rpartition("-")[2])
+    return TrainResult(
+        **_facts(plan, rank.world_size),
+        did="trained",
+        step=position.step,
+        steps=total,
+        resumed_from=resumed,
+        loss=outcome.loss,
+        checkpoint=str(checkpoint),
+        seconds=round(time.monotonic() - began, 3),
+    )
+
+
+@contextlib.contextmanager
+def _alone_in_run(plan: StagePlan, rank: "Rank") -> Iterator[None]:
+    """Under a foreign launcher, rank 0 holds the run's folder; otherwise the process that the user started does."""
+    if rank.launcher == "aurora" or not rank.is_main:
+        yield
+        return
+    with exclusive(plan.run_dir, f"aurora train --stage {plan.stage}"):
+        write_text(plan.run_dir / CONFIG_FILE, dump_yaml(plan.settings))
+        yield
+
+
+def _clear(plan: StagePlan, reporter: Reporter) -> None:
+    """Remove what says that this run is over, and with `--resume never` all of an earlier run."""
+    remove(plan.run_dir / FINISHED_FILE)
+    if plan.settings.train.resume == "never" and plan.checkpoints.is_dir():
+        reporter.warning(f"--resume never: the earlier run in {plan.run_dir} is removed")
+        for name in ("checkpoints", INITIAL, "metrics.jsonl", "rejected.jsonl"):
+            remove(plan.run_dir / name)
+    if plan.start.unfinished:
+        reporter.warning(f"{plan.start.said()}: is of a run that has not done all its steps")
+
+
+def _processes(settings: Settings) -> int:
+    from aurora_cli.training.launch import default_processes
+
+    return settings.train.num_processes or default_processes()
+
+
+def _check_sizes(settings: Settings, processes: int) -> None:
+    """Everything that makes a run impossible and needs nothing but the settings."""
+    from aurora_cli.data.sampler import accumulation
+    from aurora_cli.training.engine import engine_name, read_config
+    from aurora_cli.training.optim import trained_modules
+
+    train = settings.train
+    trained_modules(train)
+    accumulation(train.global_batch_packs, processes, train.micro_batch_packs)
+    read_config(engine_name(train, processes), settings.workspace)
+
+
+def _facts(plan: StagePlan, processes: int) -> dict[str, Any]:
+    from aurora_cli.training.engine import engine_name
+
+    return {
+        "stage": plan.stage,
+        "run_dir": str(plan.run_dir),
+        "start": plan.start.said(),
+        "data": [f"{one.folder}" + (f":{one.weight:g}" if one.weight != 1 else "") for one in plan.data],
+        "samples": sum(one.rows for one in plan.data),
+        "processes": processes,
+        "engine": engine_name(plan.settings.train, processes),
+    }
+
+
+def _nothing_to_do(plan: StagePlan, processes: int) -> TrainResult:
+    assert plan.finished is not None
+    return TrainResult(
+        **_facts(plan, processes),
+        did="nothing",
+        step=plan.finished["step"],
+        steps=plan.finished["steps"],
+        checkpoint=str(plan.checkpoints / plan.finished["checkpoint"]),
+    )
+
+
+def _dry_result(settings: Settings, rank: "Rank | None") -> TrainResult:
+    from aurora_cli.config.workspace import Workspace
+    from aurora_cli.training.engine import engine_name
+
+    processes = rank.world_size if rank is not None else _processes(settings)
+    _check_sizes(settings, processes)
+    shared: dict[str, Any] = {
+        "did": "dry run",
+        "settings": settings.model_dump(mode="json", include={"model", "merging", "train", "data", "checkpoint"}),
+    }
+    train = settings.train
+    run_dir = Workspace(settings.workspace).path(train.run_dir or Path("runs") / train.stage)
+    launch = tuple(_launch_lines(run_dir / CONFIG_FILE, processes))
+    try:
+        plan = plan_stage(settings)
+    except AuroraError as error:
+        return TrainResult(
+            stage=train.stage,
+            run_dir=str(run_dir),
+            start="unknown",
+            data=list(train.data),
+            samples=0,
+            processes=processes,
+            engine=engine_name(train, processes),
+            launch=launch,
+            problem=error.message,
+            **shared,
+        )
+    resumed = None if plan.resume is None else int(plan.resume.name.rpartition("-")[2])
+    problem = None if plan.finished is None else "all its steps are done; nothing to do"
+    return TrainResult(**_facts(plan, processes), resumed_from=resumed, launch=launch, problem=problem, **shared)
+
+
+def _launch_lines(config: Path, processes: int) -> Iterator[str]:
+    """The exact commands, one for each process."""
+    import shlex
+
+    from aurora_cli.training.launch import Rank, worker_command
+
+    command = shlex.join(worker_command(config))
+    if processes == 1:
+        yield f"{command}    (done by this process itself)"
+        return
+    for number in range(processes):
+        variables = Rank(number, number, processes).environment() | {"MASTER_PORT": "<a free one>"}
+        yield f"{' '.join(f'{name}={value}' for name, value in variables.items())} {command}"
+
+
+if __name__ == "__main__":
+    main()

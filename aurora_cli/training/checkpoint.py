@@ -1,0 +1,196 @@
+"""Checkpoints of a run: whole or absent, and of no engine in particular.
+
+    checkpoints/step-00000100/model.safetensors        fp32 weights of the trained parts
+    checkpoints/step-00000100/checkpoint.json          what it is, and where the frozen parts come from
+    checkpoints/step-00000100/resume/state.json        position, counts, and the settings that must not change
+    checkpoints/step-00000100/resume/exp_avg.safetensors, exp_avg_sq.safetensors
+    checkpoints/latest                                 the newest one's name
+
+There is no scheduler and no generator to save: the learning rate, the order of samples and the random numbers of a step are
+functions of the seed and the step.
+"""
+
+import contextlib
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from safetensors import safe_open
+
+from aurora_cli.errors import DataError
+from aurora_cli.files import read_json, remove, whole_folder, write_json, write_text
+from aurora_cli.training.zero import MOMENTS, ParameterState
+
+SCHEMA = 1
+LATEST = "latest"
+MODEL_FILE = "model.safetensors"
+DESCRIPTION_FILE = "checkpoint.json"
+RESUME_FOLDER = "resume"
+STATE_FILE = "state.json"
+
+
+@dataclass(frozen=True)
+class Position:
+    """How far a run is, and what it must stay true to."""
+
+    step: int = 0
+    samples_seen: int = 0
+    samples_rejected: int = 0
+    order_hash: str = ""
+    """Over the samples of every step so far."""
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    """The settings that the numbers depend on."""
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a checkpoint says of itself to those who read weights."""
+
+    stage: str
+    step: int
+    steps: int
+    base: str | dict[str, str]
+    trained: tuple[str, ...]
+    merging: dict[str, Any]
+    model: dict[str, Any]
+    order_hash: str
+    schema: int = SCHEMA
+
+
+class HasState(Protocol):
+    """What of an engine a checkpoint needs."""
+
+    @property
+    def is_main(self) -> bool: ...
+    def shapes(self) -> dict[str, tuple[int, ...]]: ...
+    def state(self) -> Iterator[ParameterState]: ...
+    def barrier(self) -> None: ...
+
+
+def checkpoint_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def save(folder: Path, engine: HasState, description: Description, position: Position, keep: int) -> Path:
+    """Write a checkpoint into `folder`, name it the latest, and remove all but the `keep` newest. All ranks call it.
+
+    Every parameter is put together, written and forgotten before the next: no process ever holds the whole model twice.
+    """
+    path = folder / checkpoint_name(position.step)
+    if not engine.is_main:
+        for _ in engine.state():
+            pass
+        engine.barrier()
+        return path
+    with whole_folder(path) as partial, contextlib.ExitStack() as files:
+        resume = partial / RESUME_FOLDER
+        resume.mkdir()
+        shapes = engine.shapes()
+        weights = files.enter_context(tensor_file(partial / MODEL_FILE, shapes))
+        moments = [files.enter_context(tensor_file(resume / f"{moment}.safetensors", shapes)) for moment in MOMENTS]
+        for one in engine.state():
+            weights.write(one.weight)
+            for file, moment in zip(moments, (one.exp_avg, one.exp_avg_sq), strict=True):
+                file.write(moment)
+        write_json(resume / STATE_FILE, asdict(position))
+        write_json(partial / DESCRIPTION_FILE, asdict(description))
+    write_text(folder / LATEST, path.name + "\n")
+    prune(folder, keep)
+    engine.barrier()
+    return path
+
+
+def prune(folder: Path, keep: int) -> None:
+    """Remove all but the `keep` newest checkpoints."""
+    for path in all_checkpoints(folder)[:-keep]:
+        doomed = path.with_name(f".{path.name}.old")  # a half-removed checkpoint must not look like one
+        os.replace(path, doomed)
+        remove(doomed)
+    for leftover in folder.glob(".step-*.old"):
+        remove(leftover)
+
+
+def all_checkpoints(folder: Path) -> list[Path]:
+    """The whole checkpoints in `folder`, oldest first."""
+    return sorted(path for path in folder.glob("step-*") if (path / DESCRIPTION_FILE).is_file())
+
+
+def newest(folder: Path) -> Path | None:
+    """The checkpoint that `latest` names, else the one of the highest step."""
+    with contextlib.suppress(FileNotFoundError):
+        named = folder / (folder / LATEST).read_text(encoding="utf-8").strip()
+        if (named / DESCRIPTION_FILE).is_file():
+            return named
+    existing = all_checkpoints(folder)
+    return existing[-1] if existing else None
+
+
+class Checkpoint:
+    """One checkpoint, being read."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises: DataError: `path` is not a checkpoint that training can go on from."""
+        self.path = path
+        try:
+            self.description: dict[str, Any] = read_json(path / DESCRIPTION_FILE)
+            self.position = Position(**read_json(path / RESUME_FOLDER / STATE_FILE))
+        except (OSError, json.JSONDecodeError, TypeError) as error:
+            raise DataError(
+                f"{path}: is not a checkpoint to resume from: {error}",
+                hint="Name a folder like runs/<stage>/checkpoints/step-00000100, or use --resume never.",
+            ) from None
+
+    def state(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[ParameterState]:
+        """The state of exactly the parameters in `shapes`.
+
+        Raises:
+            DataError: the checkpoint holds others, or of other shapes.
+        """
+        paths = [self.path / MODEL_FILE, *(self.path / RESUME_FOLDER / f"{moment}.safetensors" for moment in MOMENTS)]
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(safe_open(path, framework="pt")) for path in paths]
+            for path, file in zip(paths, files, strict=True):
+                found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+                if found != dict(shapes):
+                    odd = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
+                    raise DataError(
+                        f"{path}: does not fit the parts that this stage trains: {odd[0]} is {found.get(odd[0], 'absent')},"
+                        f" expected {shapes.get(odd[0], 'absent')} ({len(odd)} such tensors)",
+                        hint="Was it saved by a stage that trains other parts? --resume never starts afresh.",
+                    )
+            for name in shapes:
+                yield ParameterState(name, *(file.get_tensor(name) for file in files))
+
+
+class TensorFile:
+    """A safetensors file being written tensor by tensor."""
+
+    def __init__(self, file: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
+        self._file = file
+        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+        offset = 0
+        for name, shape in shapes.items():
+            end = offset + 4 * torch.Size(shape).numel()
+            header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, end]}
+            offset = end
+        text = json.dumps(header, separators=(",", ":")).encode()
+        text += b" " * (-len(text) % 8)  # the data begins at a multiple of eight bytes
+        file.write(struct.pack("<Q", len(text)) + text)
+
+    def write(self, tensor: torch.Tensor) -> None:
+        """Append the next tensor, in the order of the names given at the beginning."""
+        self._file.write(
+            memoryview(tensor.detach().to("cpu", torch.float32).contiguous().numpy().reshape(-1)).cast("B")
+        )
+
+
+@contextlib.contextmanager
+def tensor_file(path: Path, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[TensorFile]:
+    """Write fp32 tensors of these names and shapes to `path`, in their order, with memory for one of them."""
+    with open(path, "wb", buffering=1 << 20) as file:
+        yield TensorFile(file, shapes)

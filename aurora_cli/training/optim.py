@@ -1,0 +1,94 @@
+"""What the optimizer is told: which parameters learn, in which groups, and the learning rate of a step.
+
+AdamW: Loshchilov and Hutter, ICLR 2019. The schedule is a pure function of the step, so a resumed run needs no scheduler state.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from torch import nn
+
+from aurora_cli.config.settings import ModuleTraining, TrainSettings
+from aurora_cli.errors import UsageError
+
+MODULES = ("vision_tower", "projector", "language_model")
+"""The parts of the network that a stage trains or freezes, as settings call them."""
+
+
+class InParts(Protocol):
+    """A network that knows which of its parameters a part has: those that reach the loss (`models.auroracap` does)."""
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+    def part_parameters(self, part: Any) -> dict[str, nn.Parameter]: ...
+
+
+@dataclass(frozen=True)
+class ParameterGroup:
+    """Parameters that share a peak rate and a decay, by name and in the model's order."""
+
+    module: str
+    names: tuple[str, ...]
+    lr: float
+    weight_decay: float
+
+
+def trained_modules(train: TrainSettings) -> dict[str, ModuleTraining]:
+    """The parts that this stage trains, and how.
+
+    Raises:
+        UsageError: the stage trains nothing.
+    """
+    trained = {module: how for module in MODULES if (how := getattr(train, module)) is not None}
+    if not trained:
+        raise UsageError(
+            f"stage {train.stage!r} trains nothing: train.projector, train.vision_tower and train.language_model are unset",
+            hint="Give one a rate: --set train.projector.lr=2e-4",
+        )
+    return trained
+
+
+def freeze_all_but(model: InParts, trained: Iterable[str]) -> None:
+    """Let only the parts in `trained` learn."""
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    for module in trained:
+        for parameter in model.part_parameters(module).values():
+            parameter.requires_grad_(True)
+
+
+def parameter_groups(model: InParts, trained: Mapping[str, ModuleTraining]) -> list[ParameterGroup]:
+    """The groups of the trained parameters: matrices of a part decay as the stage says, vectors (norms, biases) never."""
+    groups: list[ParameterGroup] = []
+    for module, how in trained.items():
+        mine = model.part_parameters(module)
+        if how.weight_decay == 0.0:  # one group instead of two: fewer, larger flat buffers under ZeRO
+            groups.append(ParameterGroup(module, tuple(mine), how.lr, 0.0))
+            continue
+        matrices = tuple(name for name, parameter in mine.items() if parameter.ndim >= 2)
+        vectors = tuple(name for name, parameter in mine.items() if parameter.ndim < 2)
+        groups += [
+            ParameterGroup(module, names, how.lr, decay)
+            for names, decay in ((matrices, how.weight_decay), (vectors, 0.0))
+            if names
+        ]
+    return groups
+
+
+def warmup_steps(total_steps: int, warmup_ratio: float) -> int:
+    return math.ceil(total_steps * warmup_ratio)
+
+
+def lr_factor(step: int, total_steps: int, warmup_ratio: float) -> float:
+    """Share of the peak rate in `step` (1 is the first): a straight rise to 1, then half a cosine towards 0.
+
+    The step after the last would have 0: no step is spent on a rate of nothing.
+
+    >>> [round(lr_factor(step, 10, 0.2), 3) for step in range(1, 11)]
+    [0.5, 1.0, 0.97, 0.883, 0.75, 0.587, 0.413, 0.25, 0.117, 0.03]
+    """
+    warmup = warmup_steps(total_steps, warmup_ratio)
+    if step <= warmup:
+        return step / warmup
+    return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / (total_steps - warmup + 1)))

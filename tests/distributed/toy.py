@@ -1,0 +1,242 @@
+"""A toy captioner and a run of it, small enough that two processes and every engine take seconds.
+
+`python toy.py OPTIONS.json` is one worker; `run(Options(...))` starts as many as asked, or trains in this process.
+"""
+
+import dataclasses
+import json
+import os
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from aurora_cli.config.settings import ModuleTraining, TrainSettings
+from aurora_cli.console import SILENT, Reporter
+from aurora_cli.errors import HostError
+from aurora_cli.training import checkpoint, engine, optim, records, stopping, trainer, workers
+from aurora_cli.training.checkpoint import Checkpoint, Description, Position
+from aurora_cli.training.launch import Rank, rank_from_environment
+from aurora_cli.training.watchdog import watchdog
+
+VOCABULARY = 23
+WIDTH = 14  # the projector's bias of 14 and 7 classes do not divide by two ranks: padding is tried
+SAMPLES_A_STEP = 4
+PREFIXES = {
+    "vision_tower": ("model.vision_tower.",),
+    "projector": ("model.multi_modal_projector.",),
+    "language_model": ("model.language_model.", "lm_head."),
+}
+
+
+@dataclass(frozen=True)
+class Options:
+    run_dir: str
+    engine: str = "none"
+    processes: int = 1
+    micro: int = 1
+    steps: int = 6
+    every: int = 2
+    keep: int = 2
+    resume: bool = False
+    decay: float = 0.0
+    precision: str = "fp32"
+    trained: tuple[str, ...] = ("projector", "vision_tower", "language_model")
+    kill_after: int = 0
+    """End this process like kill -9 would, after so many steps."""
+    stop_after: int = 0
+    """Behave as if a signal had come in this step."""
+    fail_rank: int = -1
+    """This rank raises in step 2."""
+    hang_rank: int = -1
+    watchdog_s: float = 60.0
+    step_s: float = 0.0
+    text_only_rank: int = -1
+
+
+class Toy(nn.Module):
+    """The names and the call of AuroraCap around one linear layer a part."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = nn.Module()
+        self.model.vision_tower = nn.Linear(5, WIDTH)
+        self.model.multi_modal_projector = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU())
+        self.model.language_model = nn.Sequential(nn.Embedding(VOCABULARY, WIDTH), nn.LayerNorm(WIDTH))
+        self.lm_head = nn.Linear(WIDTH, VOCABULARY, bias=False)
+
+    def part_parameters(self, part: str) -> dict[str, nn.Parameter]:
+        return {name: p for name, p in self.named_parameters() if name.startswith(PREFIXES[part])}
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        pixel_values: torch.Tensor | None,
+        num_items_in_batch: torch.Tensor,
+        always_encode: bool,
+        **_: Any,
+    ) -> SimpleNamespace:
+        weight = 1.0
+        if pixel_values is None:
+            pixel_values, weight = torch.zeros(len(input_ids), 5, device=input_ids.device), 0.0
+        seen = self.model.multi_modal_projector(self.model.vision_tower(pixel_values.to(self.lm_head.weight.dtype)))
+        hidden = self.model.language_model(input_ids)
+        if weight or always_encode:
+            hidden = hidden + weight * seen[:, None]
+        logits = self.lm_head(hidden).float()
+        losses = nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), reduction="sum")
+        return SimpleNamespace(loss=losses / num_items_in_batch)
+
+
+class ToyBatch(NamedTuple):
+    input_ids: torch.Tensor
+    position_ids: torch.Tensor
+    segment_ids: torch.Tensor
+    labels: torch.Tensor
+    pixel_values: torch.Tensor | None
+    media_lengths: torch.Tensor | None
+    sample_ids: list[int]
+    taught_tokens: int
+    text_tokens: int
+    visual_tokens: int
+    positions: int
+    rejected: list[dict[str, Any]]
+
+
+def batch_of(samples: Sequence[int], text_only: bool = False) -> ToyBatch:
+    """Samples of one length, whose labels differ in number, so that a wrong denominator shows."""
+    rows, labels, pixels = [], [], []
+    for sample in samples:
+        generator = torch.Generator().manual_seed(sample)
+        row = torch.randint(VOCABULARY, (9,), generator=generator)
+        taught = row.clone()
+        taught[: 2 + sample % 5] = -100
+        rows.append(row)
+        labels.append(taught)
+        pixels.append(torch.randn(5, generator=generator))
+    ids, labels_PT = torch.stack(rows), torch.stack(labels)
+    return ToyBatch(
+        ids, ids, ids, labels_PT, None if text_only else torch.stack(pixels), None,
+        list(samples), int((labels_PT[:, 1:] != -100).sum()), ids.numel(), 0, ids.numel(), [],
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ToyCourse:
+    total_steps: int
+
+    def epoch_after(self, step: int) -> float:
+        return step / self.total_steps
+
+
+def sample_ids(step: int) -> list[int]:
+    return list(range((step - 1) * SAMPLES_A_STEP, step * SAMPLES_A_STEP))
+
+
+def steps_of(options: Options, course: ToyCourse, place: Rank, first: int) -> Iterator[list[ToyBatch]]:
+    share = place.world_size * options.micro
+    for step in range(first, course.total_steps + 1):
+        if place.rank == options.fail_rank and step == 2:
+            raise ValueError(f"rank {place.rank} is meant to fail")
+        if place.rank == options.hang_rank and step == 2:
+            threading.Event().wait(60)
+        if options.kill_after and step > options.kill_after:
+            os._exit(9)
+        threading.Event().wait(options.step_s)
+        ids = sample_ids(step)
+        yield [
+            batch_of(
+                ids[micro * share + place.rank * options.micro :][: options.micro],
+                text_only=place.rank == options.text_only_rank,
+            )
+            for micro in range(SAMPLES_A_STEP // share)
+        ]
+
+
+def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """One rank of a run."""
+    run_dir = Path(options.run_dir)
+    run_dir.mkdir(parents=True, exist_ok=True)
+    how = ModuleTraining(lr=1e-2, weight_decay=options.decay)
+    settings = TrainSettings(
+        micro_batch_packs=options.micro,
+        global_batch_packs=SAMPLES_A_STEP,
+        deepspeed=options.engine,
+        precision=options.precision,
+        **dict.fromkeys(options.trained, how),
+    )
+    accumulation = SAMPLES_A_STEP // (place.world_size * options.micro)
+    engine.join_process_group(place)
+    torch.manual_seed(0)
+    model = Toy()
+    trained = optim.trained_modules(settings)
+    optim.freeze_all_but(model, trained)
+    position = Position()
+    start = checkpoint.newest(run_dir / "checkpoints") if options.resume else None
+    saved = None if start is None else Checkpoint(start)
+    if saved is not None:
+        position = saved.position
+        shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
+        with torch.no_grad():
+            for one in saved.state(shapes):
+                dict(model.named_parameters())[one.name].copy_(one.weight)
+    running = engine.prepare(
+        model,
+        optim.parameter_groups(model, trained),
+        settings,
+        place,
+        accumulation=accumulation,
+        config=engine.read_config(options.engine, Path()),
+    )
+    if saved is not None:
+        running.restore(saved.state(running.shapes()), position.step)
+    if place.is_main:
+        records.cut_back(run_dir / "metrics.jsonl", position.step)
+    running.barrier()
+    course = ToyCourse(options.steps)
+    request = stopping.StopRequest()
+    loop = trainer.Loop(
+        run_dir,
+        Description("toy", 0, options.steps, "runs/toy/initial", options.trained, {}, {}, ""),
+        options.every, options.keep, 0.2, 0, always_encode=True,
+    )  # fmt: skip
+
+    def bark(error: HostError) -> None:
+        if isinstance(reporter, workers.PipeReporter):
+            reporter.fail(error)
+        os._exit(error.exit_code)
+
+    def asked() -> bool:
+        step = sum(1 for _ in records.read_lines(run_dir / "metrics.jsonl")) + 1
+        return request.asked or (place.is_main and step == options.stop_after)
+
+    with stopping.on_stop_signals(request), watchdog(options.watchdog_s, place.rank, bark) as dog:
+        outcome = trainer.train(
+            running, steps_of(options, course, place, position.step + 1), course, loop, position,
+            reporter=reporter, dog=dog, stop_asked=asked,
+        )  # fmt: skip
+    return {"step": outcome.position.step, "loss": outcome.loss, "order_hash": outcome.position.order_hash}
+
+
+def run(options: Options, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """The whole run, in as many processes as the options say; always in processes of its own."""
+    folder = Path(options.run_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    config = folder / "options.json"
+    config.write_text(json.dumps(dataclasses.asdict(options)))
+    command = [sys.executable, __file__, str(config)]
+    return workers.run_workers(command, options.processes, logs=folder / "logs", reporter=reporter)
+
+
+if __name__ == "__main__":
+    chosen = json.loads(Path(sys.argv[1]).read_text())
+    chosen["trained"] = tuple(chosen["trained"])
+    here = rank_from_environment() or Rank()
+    workers.serve(lambda reporter: work(Options(**chosen), here, reporter))

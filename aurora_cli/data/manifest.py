@@ -7,17 +7,21 @@ step notes in `.spent.jsonl` beside the file.
 
 import json
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from aurora_cli.data.part_names import archive_of
+from aurora_cli.errors import DataError
 from aurora_cli.files import disk_errors, fsync_folder, read_json, write_json
 
 MANIFEST_FILE = "download.json"
 SPENT_FILE = ".spent.jsonl"
 SCHEMA = 1
+_LEVELS = 4
+"""Folder, subset, split, data: how far above an archive its manifest may lie."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +61,14 @@ class DownloadManifest:
         path = folder / MANIFEST_FILE
         if not path.is_file():
             return None
-        stored = read_json(path)
-        files = {entry["path"]: RemoteFile(**entry) for entry in stored["files"]}
-        return cls(stored["repo"], stored["revision"], stored["commit"], files, stored["settings"])
+        try:
+            stored = read_json(path)
+            files = {entry["path"]: RemoteFile(**entry) for entry in stored["files"]}
+            return cls(stored["repo"], stored["revision"], stored["commit"], files, stored["settings"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path}: is no list of a download ({error})", hint="Remove it and run `aurora download` again."
+            ) from error
 
     def write(self, folder: Path) -> None:
         entries = [asdict(self.files[path]) for path in sorted(self.files)]
@@ -76,21 +85,54 @@ class DownloadManifest:
         )
 
     @staticmethod
-    def complaint(archive: Path, present: Iterable[Path], belongs: Callable[[str], bool]) -> str | None:
-        """Which part of `archive` the manifest above it lists and the disk lacks, or has in another size."""
+    def above(path: Path) -> Path | None:
+        """The folder at or above `path` that was downloaded into."""
+        path = path.absolute()
+        return next((f for f in [path, *path.parents][:_LEVELS] if (f / MANIFEST_FILE).is_file()), None)
+
+    @classmethod
+    def complaint(cls, archive: Path, present: Sequence[Path]) -> str | None:
+        """Which file of `archive` the manifest above it lists and the disk lacks, or has in another size."""
         sizes = {file.name: file.stat().st_size for file in present}
-        for folder in archive.absolute().parents:
-            if not (folder / MANIFEST_FILE).is_file():
+        is_merged = archive.name in sizes
+        for name, size in cls._expected(archive.absolute().parent):
+            if archive_of(name) != archive.name or (name == archive.name) != is_merged:
                 continue
-            for name, size in _files_of(folder, (folder / MANIFEST_FILE).stat().st_mtime_ns).get(
-                archive.absolute().parent.relative_to(folder).as_posix(), ()
-            ):
-                if belongs(name) and name not in sizes:
-                    return f"{archive}: part {name} has not been downloaded yet (`aurora download` continues)"
-                if belongs(name) and sizes[name] != size:
-                    return f"{archive}: part {name} has {sizes[name]:,} bytes, the download lists {size:,}"
-            return None
+            if name not in sizes:
+                return f"{archive}: {name} has not been downloaded yet (`aurora download` continues)"
+            if sizes[name] != size:
+                return f"{archive}: {name} has {sizes[name]:,} bytes, the download lists {size:,}"
         return None
+
+    @classmethod
+    def missing_archives(cls, root: Path) -> list[str]:
+        """A line for each archive below `root` that is listed, of which nothing has come yet."""
+        if (top := cls.above(root)) is None:
+            return []
+        missing: list[str] = []
+        for parent, files in _files_of(top, _version(top)).items():
+            folder = top / parent
+            if folder != root.absolute() and root.absolute() not in folder.parents:
+                continue
+            spent = spent_files(folder)
+            archives: dict[str, list[str]] = {}
+            for name, _ in files:
+                if (archive := archive_of(name)) is not None:
+                    archives.setdefault(archive, []).append(name)
+            for archive, names in archives.items():
+                if not any((folder / name).exists() or name in spent for name in [archive, *names]):
+                    missing.append(f"{folder / archive}: has not been downloaded yet (`aurora download` continues)")
+        return missing
+
+    @classmethod
+    def _expected(cls, folder: Path) -> list[tuple[str, int]]:
+        """(name, size) of the files that belong into `folder`."""
+        top = cls.above(folder)
+        return [] if top is None else _files_of(top, _version(top)).get(folder.relative_to(top).as_posix(), [])
+
+
+def _version(folder: Path) -> int:
+    return (folder / MANIFEST_FILE).stat().st_mtime_ns
 
 
 @lru_cache(maxsize=4)

@@ -1,27 +1,17 @@
 """Archives as they lie on a disk: in one file, or split into parts that read as one stream.
 
-Published parts are `NAME.tar.gz.part_000`; other tools write `NAME.tar.gz_part0`, `NAME.tar.part-aa`,
-`NAME.tar.gz.partaa`, `NAME.tar.gz.000` or `NAME.tar.gz.aa`. Order is that of the numbers, never that of the names.
+Parts are put in the order of their numbers, never of their names.
 """
 
 import io
 import os
-import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from aurora_cli.data.manifest import DownloadManifest
-
-_KINDS = r"tar|tar\.gz|tgz"
-_WHOLE = re.compile(rf".+\.(?:{_KINDS})", re.IGNORECASE)
-_PART = re.compile(
-    rf"(?P<archive>.+\.(?:{_KINDS}))(?:(?P<marked>[._-]?part[._-]?)|[._-])(?P<suffix>\d+|[a-z]+)",
-    re.IGNORECASE,
-)
-_NO_PARTS = ("ial", "s")
-"""What follows `.part` in names that are no parts: `x.tar.gz.partial`, `x.tar.parts`."""
+from aurora_cli.data.part_names import is_whole_name, part_name, without_ending
 
 GZIP_MAGIC = b"\x1f\x8b"
 
@@ -47,12 +37,11 @@ class Archive:
     @property
     def stem(self) -> str:
         """The name without `.tar`, `.tar.gz`, `.tgz`."""
-        return re.sub(rf"\.(?:{_KINDS})$", "", self.path.name, flags=re.IGNORECASE)
+        return without_ending(self.path.name)
 
-
-def is_archive_name(name: str) -> bool:
-    """Whether a file of this name would be taken as an archive or as a part of one."""
-    return bool(_WHOLE.fullmatch(name)) or _part_name(name) is not None
+    def parts_beside(self) -> list[Path]:
+        """Parts that lie beside an archive that is in one file: what it was merged from."""
+        return [] if self.is_split else next(parts for path, parts, _ in _listings([self.path]) if path == self.path)
 
 
 def find_archives(roots: Iterable[Path]) -> list[Archive]:
@@ -63,7 +52,8 @@ def find_archives(roots: Iterable[Path]) -> list[Archive]:
     found: dict[Path, Archive] = {}
     for path, parts, whole in _listings(roots):
         if whole:
-            found[path] = Archive(path, (path,), _differs_from_parts(path, parts) if parts else None)
+            problem = _differs_from_parts(path, parts) if parts else DownloadManifest.complaint(path, (path,))
+            found[path] = Archive(path, (path,), problem)
         else:
             found[path] = _joined(path, parts)
     return [found[path] for path in sorted(found)]
@@ -82,8 +72,8 @@ def _listings(roots: Iterable[Path]) -> Iterator[tuple[Path, list[Path], bool]]:
             for folder, names in _walk(root):
                 yield from _grouped(folder, names)
         elif root.is_file():
-            part = _part_name(root.name)
-            wanted = root.with_name(part[0]) if part else root
+            part = part_name(root.name)
+            wanted = root.with_name(part.archive) if part else root
             names = [entry.name for entry in os.scandir(root.parent) if entry.is_file()]
             yield from (group for group in _grouped(root.parent, names) if group[0] == wanted)
 
@@ -102,30 +92,16 @@ def _walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _grouped(folder: Path, names: list[str]) -> Iterator[tuple[Path, list[Path], bool]]:
-    whole = {name for name in names if _WHOLE.fullmatch(name)}
+    whole = {name for name in names if is_whole_name(name)}
     parts: dict[str, list[Path]] = {}
-    unmarked: dict[str, bool] = {}
+    believed: set[str] = set()
     for name in names:
-        if name not in whole and (part := _part_name(name)) is not None:
-            parts.setdefault(part[0], []).append(folder / name)
-            unmarked[part[0]] = unmarked.get(part[0], True) and not part[2]
-    for archive in sorted(whole | parts.keys()):
-        group = parts.get(archive, [])
-        if group and unmarked[archive] and not any(re.search(r"[._-](a+|0+1?)$", part.name) for part in group):
-            group = []  # `x.tar.md`, `x.tar.gz.20` (a rotated copy): nothing says that these are parts
-        if group or archive in whole:
-            yield folder / archive, group, archive in whole
-
-
-def _part_name(name: str) -> tuple[str, str, bool] | None:
-    """(archive's name, number or letters, whether `part` is in the name)."""
-    match = _PART.fullmatch(name)
-    if match is None or _WHOLE.fullmatch(name):
-        return None
-    suffix, marked = match["suffix"], match["marked"] is not None
-    if marked:
-        return None if suffix.lower() in _NO_PARTS else (match["archive"], suffix, True)
-    return (match["archive"], suffix, False) if len(suffix) in (2, 3, 4) else None
+        if (part := part_name(name)) is not None:
+            parts.setdefault(part.archive, []).append(folder / name)
+            if part.is_marked or part.is_first:
+                believed.add(part.archive)
+    for archive in sorted(whole | believed):
+        yield folder / archive, parts[archive] if archive in believed else [], archive in whole
 
 
 def _joined(path: Path, parts: list[Path]) -> Archive:
@@ -151,20 +127,13 @@ def _joined(path: Path, parts: list[Path]) -> Archive:
     assert first is not None
     numbered, problem = first
     files = tuple(part for _, part in numbered)
-    return Archive(
-        path, files, problem or DownloadManifest.complaint(path, files, lambda name: _belongs(name, path.name))
-    )
+    return Archive(path, files, problem or DownloadManifest.complaint(path, files))
 
 
 def _suffix(part: Path) -> str:
-    found = _part_name(part.name)
-    assert found is not None
-    return found[1].lower()
-
-
-def _belongs(name: str, archive: str) -> bool:
-    part = _part_name(name)
-    return part is not None and part[0] == archive
+    name = part_name(part.name)
+    assert name is not None
+    return name.suffix
 
 
 def _numberings(suffixes: list[str]) -> Iterator[Callable[[str], int]]:

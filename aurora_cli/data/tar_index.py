@@ -15,9 +15,11 @@ from typing import NamedTuple
 
 from isal import isal_zlib
 
+from aurora_cli.config.settings import ExtractSettings
 from aurora_cli.console import Advance
 from aurora_cli.data.member_policy import components, refusal
-from aurora_cli.data.parts import GZIP_MAGIC, Archive, is_archive_name
+from aurora_cli.data.part_names import archive_of
+from aurora_cli.data.parts import GZIP_MAGIC, Archive
 from aurora_cli.data.receipts import GROUP_BYTES, ExtractionState, Journal, Progress, Receipt, identity_of
 from aurora_cli.data.tar_stream import BadArchive, Member, TarStream
 from aurora_cli.errors import DataError
@@ -55,7 +57,7 @@ def is_indexed_in_place(archive: Archive, target: Path) -> bool:
         return file.read(len(GZIP_MAGIC)) != GZIP_MAGIC
 
 
-def build_index(archive: Archive, target: Path, *, sync: bool, max_inflation: float, advance: Advance) -> Receipt:
+def build_index(archive: Archive, target: Path, *, settings: ExtractSettings, advance: Advance) -> Receipt:
     """Turn `archive` into a seekable tar with an index in `target`, and return what became of it.
 
     Members that `unpack` would refuse are not in the index. A broken archive's whole members are.
@@ -84,9 +86,9 @@ def build_index(archive: Archive, target: Path, *, sync: bool, max_inflation: fl
         receipt = Receipt(str(archive.path), "index", identity, samples=[tar.name, index_of(tar).name])
         index = state.folder / "index.partial"
         with (
-            state.journal(identity, "index", Progress(offset=done), sync=sync) as journal,
+            state.journal(identity, "index", Progress(offset=done), sync=settings.sync) as journal,
             _SeekableCopy(copy, done, journal) as copied,
-            TarStream(archive, max_inflation=max_inflation, advance=advance, tee=copied.write) as stream,
+            TarStream(archive, max_inflation=settings.max_inflation, advance=advance, tee=copied.write) as stream,
             contextlib.closing(_IndexWriter(index)) as writer,
         ):
             _read_members(stream, writer, journal, receipt)
@@ -99,6 +101,7 @@ def build_index(archive: Archive, target: Path, *, sync: bool, max_inflation: fl
         if copy is not None:
             copy.replace(tar)
         fsync_folder(target)
+        receipt.settings = settings.model_dump(mode="json")
         state.finish(receipt)
     return receipt
 
@@ -124,7 +127,7 @@ def _read_members(stream: TarStream, writer: "_IndexWriter", journal: Journal, r
 
 def _index_member(member: Member, stream: TarStream, writer: "_IndexWriter", receipt: Receipt) -> None:
     name = "/".join(components(member.name))
-    if is_archive_name(posixpath.basename(name)):
+    if archive_of(posixpath.basename(name)) is not None:
         receipt.nested.append(name)
     if member.kind == "file":
         crc = 0

@@ -1,8 +1,8 @@
 """A tar archive read once, front to back: gzipped or plain, whole or in parts, in constant memory.
 
 Headers are decoded by the standard library's `TarInfo`; `TarFile` itself copies each payload several times, so the
-walk from header to header is here. Formats: POSIX.1-2017 `pax` (ustar and pax), GNU tar manual, "Basic Tar Format". Offsets count bytes of the
-uncompressed tar unless said otherwise.
+walk from header to header is here. Formats: POSIX.1-2017 `pax` (ustar and pax), GNU tar manual, "Basic Tar Format".
+Offsets count bytes of the uncompressed tar unless said otherwise.
 """
 
 import tarfile

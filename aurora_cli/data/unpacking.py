@@ -15,9 +15,12 @@ from pathlib import Path
 
 import numpy as np
 
+from aurora_cli.config.settings import ExtractSettings
 from aurora_cli.console import Advance
+from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.member_policy import components, refusal
-from aurora_cli.data.parts import Archive, is_archive_name
+from aurora_cli.data.part_names import archive_of
+from aurora_cli.data.parts import Archive
 from aurora_cli.data.receipts import GROUP_BYTES, ExtractionState, Journal, Progress, Receipt, identity_of
 from aurora_cli.data.tar_stream import BadArchive, Member, TarStream
 from aurora_cli.files import disk_errors
@@ -30,7 +33,7 @@ _LATEST_TIME = 1 << 33
 """Seconds since 1970; a time behind this (year 2242) is not believed."""
 
 
-def unpack(archive: Archive, target: Path, *, sync: bool, max_inflation: float, advance: Advance) -> Receipt:
+def unpack(archive: Archive, target: Path, *, settings: ExtractSettings, advance: Advance) -> Receipt:
     """Write every member of `archive` below `target`, and return what became of it.
 
     A truncated or corrupt archive is no exception here: `Receipt.broken` says where, whole members stay.
@@ -48,13 +51,14 @@ def unpack(archive: Archive, target: Path, *, sync: bool, max_inflation: float, 
             return receipt
         after = state.progress(identity, "files")
         receipt = Receipt(str(archive.path), "files", identity, after.members, after.bytes, rejected=after.rejected)
-        reserved = frozenset(file.name for file in archive.files if file.parent.resolve() == target.resolve())
+        own = {file.name for file in archive.files if file.parent.resolve() == target.resolve()}
         with (
-            TarStream(archive, max_inflation=max_inflation, advance=advance) as stream,
+            TarStream(archive, max_inflation=settings.max_inflation, advance=advance) as stream,
             FolderWriter(target) as writer,
-            state.journal(identity, "files", after, sync=sync) as journal,
+            state.journal(identity, "files", after, sync=settings.sync) as journal,
         ):
-            _Unpacking(stream, writer, journal, receipt, reserved).run(after)
+            _Unpacking(stream, writer, journal, receipt, frozenset(own | {REJECTS_FILE})).run(after)
+        receipt.settings = settings.model_dump(mode="json")
         state.finish(receipt)
     return receipt
 
@@ -106,7 +110,7 @@ class _Unpacking:
             return
         if len(self.names) % _SAMPLE_EVERY == 0:
             self.receipt.samples.append("/".join(steps))
-        if is_archive_name(steps[-1]):
+        if archive_of(steps[-1]) is not None:
             self.receipt.nested.append("/".join(steps))
         self.names.append(hash("/".join(steps)))
 

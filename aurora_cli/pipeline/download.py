@@ -1,0 +1,331 @@
+"""`aurora download`: the chosen files of the data set, from a hub or a local folder, into the workspace.
+
+What is to come is written down first (`data.manifest`), then fetched some files at a time (`data.fetching`); archives
+of equal content are fetched once and hard-linked.
+"""
+
+import os
+import shutil
+import threading
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from aurora_cli.config.settings import DownloadSettings, Settings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.console import SILENT, Advance, Reporter
+from aurora_cli.data.fetching import Fetcher, Source, WrongBytes, is_like, partial_bytes
+from aurora_cli.data.manifest import DownloadManifest, RemoteFile, spent_files
+from aurora_cli.data.part_names import archive_of
+from aurora_cli.data.selection import select
+from aurora_cli.data.sources import HubSource, MirrorSource
+from aurora_cli.errors import HostError
+from aurora_cli.files import disk_errors, exclusive, existing_parent, fsync_folder
+from aurora_cli.pipeline.result import Result
+
+
+@dataclass(frozen=True)
+class DownloadResult(Result):
+    """What was chosen, what was here, what came."""
+
+    repo: str
+    commit: str
+    output: str
+    subsets: list[dict[str, Any]]
+    """subset, files, bytes, files_here, bytes_here (here before this run)."""
+    files: int
+    bytes: int
+    fetched: int
+    fetched_bytes: int
+    linked: int
+    """Files that are equal to another one, and share its place on disk."""
+    dry_run: bool = False
+
+    def lines(self) -> list[str]:
+        here = sum(entry["files_here"] for entry in self.subsets)
+        if not self.dry_run:
+            if here == self.files:
+                return [f"Nothing to do: all {self.files:,} files ({self.bytes:,} bytes) are in {self.output}."]
+            linked = f", {self.linked:,} linked to equal ones" if self.linked else ""
+            return [
+                f"{self.fetched:,} files fetched ({self.fetched_bytes:,} bytes){linked}, {here:,} were here; "
+                f"{self.files:,} files ({self.bytes:,} bytes) are in {self.output}."
+            ]
+        width = max(len(entry["subset"]) for entry in self.subsets)
+        rows = [
+            f"{entry['subset']:<{width}}  {entry['files']:>6,} files  {entry['bytes']:>19,} bytes"
+            + (f"  ({entry['files_here']:,} files here)" if entry["files_here"] else "")
+            for entry in self.subsets
+        ]
+        commit = f" at {self.commit}" if self.commit else ""
+        return [
+            f"{self.repo}{commit} would be fetched into {self.output}:",
+            *rows,
+            f"{'all':<{width}}  {self.files:>6,} files  {self.bytes:>19,} bytes; {self.fetched_bytes:,} bytes to fetch",
+        ]
+
+
+class _Plan(NamedTuple):
+    chosen: list[RemoteFile]
+    here: list[RemoteFile]
+    """Chosen, and here already (or used and deleted by a later step)."""
+    groups: list[list[RemoteFile]]
+    """What is to come; the files of a group may be equal."""
+
+    def bytes_to_fetch(self, data: Path) -> int:
+        largest = (max(group, key=lambda file: file.size) for group in self.groups)
+        return sum(max(file.size - partial_bytes(data / file.path), 0) for file in largest)
+
+
+def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> DownloadResult:
+    """Bring what `settings.download` chooses.
+
+    Raises:
+        UsageError: no such repository, revision, split or subset
+        DataError: the repository is empty, or nothing in it is chosen
+        HostError: the hub, the network or the disk does not let it; the same command continues
+    """
+    options, workspace = settings.download, Workspace(settings.workspace)
+    data = workspace.path(options.output)
+    source = _source(options, workspace)
+    chosen = select(source.files(), options)
+    before = DownloadManifest.read(data)
+    plan = _plan(source, chosen, before, data, options, reporter)
+    to_fetch = plan.bytes_to_fetch(data)
+    if dry_run:
+        fetched = sum(1 for _ in plan.groups)
+        return _result(source, data, plan, fetched, to_fetch, linked=0, dry_run=True)
+
+    free = shutil.disk_usage(existing_parent(data)).free
+    if to_fetch > free:
+        raise HostError(
+            f"{data}: {to_fetch:,} bytes are to come, {free:,} bytes are free",
+            hint="Choose less (--split, --subset, --annotations-only), or another place: --output DIR",
+        )
+    with disk_errors(data), exclusive(data, "aurora download"):
+        manifest = _manifest(source, chosen, before, data, options)
+        for group in plan.groups:  # what is in the place of these is something else: the list must not seem true of it
+            for file in group:
+                (data / file.path).unlink(missing_ok=True)
+        manifest.write(data)
+        fetched, linked, hashes = _fetch(source, plan, data, options, reporter)
+        known = {path: replace(manifest.files[path], sha256=digest) for path, digest in hashes.items()}
+        if any(known[path] != manifest.files[path] for path in known):
+            replace(manifest, files=manifest.files | known).write(data)
+    fetched_bytes = sum(file.size for file in fetched)
+    return _result(source, data, plan, len(fetched), fetched_bytes, linked=linked, dry_run=False)
+
+
+def _source(options: DownloadSettings, workspace: Workspace) -> Source:
+    folder = workspace.path(options.repo)
+    if folder.is_dir():
+        return MirrorSource(folder)
+    return HubSource(options.repo, options.revision, retries=options.retries, retry_wait_s=options.retry_wait_s)
+
+
+def _plan(
+    source: Source,
+    chosen: list[RemoteFile],
+    before: DownloadManifest | None,
+    data: Path,
+    options: DownloadSettings,
+    reporter: Reporter,
+) -> _Plan:
+    used = _Used(chosen, data)
+    here: list[RemoteFile] = []
+    groups: dict[str, list[RemoteFile]] = {}
+    for file in chosen:
+        if used.contains(file) or _is_here(file, before, data, source, options, reporter):
+            here.append(file)
+        else:
+            groups.setdefault(source.equality(file) or file.path, []).append(file)
+    return _Plan(chosen, here, list(groups.values()))
+
+
+def _is_here(
+    file: RemoteFile,
+    before: DownloadManifest | None,
+    data: Path,
+    source: Source,
+    options: DownloadSettings,
+    reporter: Reporter,
+) -> bool:
+    """Whether the file lies in its place with the listed content. What we fetched is hashed only on `--verify`."""
+    place = data / file.path
+    if not place.is_file():
+        return False
+    if place.stat().st_size != file.size:
+        reporter.warning(f"{place}: has another size than {source.name} lists; it is fetched again")
+        return False
+    recorded = before.files.get(file.path) if before is not None else None
+    is_same = recorded is not None and (file.sha256 or recorded.sha256, file.git_sha1 or recorded.git_sha1) == (
+        recorded.sha256,
+        recorded.git_sha1,
+    )
+    if is_same and not options.verify:
+        return True
+    expected = file if file.sha256 or file.git_sha1 else replace(file, sha256=source.sha256(file))
+    if is_like(place, expected):
+        return True
+    reporter.warning(f"{place}: has other content than {source.name} lists; it is fetched again")
+    return False
+
+
+class _Used:
+    """Files that are not there because a later step has used them: noted when deleted, or merged into their archive."""
+
+    def __init__(self, chosen: Iterable[RemoteFile], data: Path) -> None:
+        self._data = data
+        self._spent: dict[Path, dict[str, int]] = {}
+        self._sizes: dict[Path, int] = {}
+        for file in chosen:
+            if (archive := self._archive(file)) is not None:
+                self._sizes[archive] = self._sizes.get(archive, 0) + file.size
+
+    def _archive(self, file: RemoteFile) -> Path | None:
+        """The archive that the file is a part of."""
+        place = self._data / file.path
+        archive = archive_of(place.name)
+        return None if archive in (None, place.name) else place.with_name(archive)
+
+    def contains(self, file: RemoteFile) -> bool:
+        place = self._data / file.path
+        if place.exists():
+            return False
+        if place.parent not in self._spent:
+            self._spent[place.parent] = spent_files(place.parent)
+        archive = self._archive(file)
+        is_merged = archive is not None and archive.is_file() and archive.stat().st_size == self._sizes[archive]
+        return is_merged or self._spent[place.parent].get(place.name) == file.size
+
+
+def _manifest(
+    source: Source,
+    chosen: list[RemoteFile],
+    before: DownloadManifest | None,
+    data: Path,
+    options: DownloadSettings,
+) -> DownloadManifest:
+    """What is chosen now, and what earlier runs chose in subsets of which something is here."""
+    files: dict[str, RemoteFile] = {}
+    for file in before.files.values() if before is not None else ():
+        folder = data / (file.subset or ".")
+        if folder.is_dir() and any(folder.iterdir()):
+            files[file.path] = file
+    for file in chosen:
+        earlier = files.get(file.path)
+        is_richer = earlier is not None and earlier.sha256 is not None and earlier.size == file.size
+        files[file.path] = earlier if earlier is not None and is_richer and not (file.sha256 or file.git_sha1) else file
+    return DownloadManifest(source.name, options.revision, source.commit, files, options.model_dump(mode="json"))
+
+
+def _fetch(
+    source: Source, plan: _Plan, data: Path, options: DownloadSettings, reporter: Reporter
+) -> tuple[list[RemoteFile], int, dict[str, str]]:
+    """Fetch every group; returns the files that came, the number of links, and the sha256 of both.
+
+    A file that is wrong at its source does not keep the others from coming; it is named when they are here.
+    """
+    stop = threading.Event()
+    fetcher = Fetcher(source, retries=options.retries, retry_wait_s=options.retry_wait_s, stop=stop)
+    fetched: list[RemoteFile] = []
+    linked, hashes = 0, {}
+    failures: list[WrongBytes] = []
+    total = sum(file.size for group in plan.groups for file in group)
+    if not plan.groups:
+        return fetched, linked, hashes
+    with reporter.progress("download", total, "bytes") as advance, ThreadPoolExecutor(options.workers) as pool:
+        work = [pool.submit(_fetch_group, fetcher, group, plan.here, data, advance) for group in plan.groups]
+        try:
+            for future in as_completed(work):
+                try:
+                    outcome = future.result()
+                except WrongBytes as error:
+                    failures.append(error)
+                    continue
+                fetched += outcome.fetched
+                linked += outcome.linked
+                hashes |= outcome.hashes
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+    if failures:
+        raise WrongBytes(
+            "\n".join(error.message for error in failures[:10])
+            + (f"\n... and {len(failures) - 10} more" if len(failures) > 10 else ""),
+            hint=failures[0].hint,
+        )
+    return fetched, linked, hashes
+
+
+class _Outcome(NamedTuple):
+    fetched: list[RemoteFile]
+    linked: int
+    hashes: dict[str, str]
+
+
+def _fetch_group(
+    fetcher: Fetcher, group: list[RemoteFile], here: list[RemoteFile], data: Path, advance: Advance
+) -> _Outcome:
+    """Fetch files that may be equal: the second of two equal ones becomes a link to the first."""
+    key = fetcher.source.equality(group[0])
+    twins: dict[str, Path] = {}
+    if key is not None:
+        for file in here:
+            if file.size == group[0].size and (data / file.path).is_file() and fetcher.source.equality(file) == key:
+                twins[file.sha256 or fetcher.source.sha256(file) or ""] = data / file.path
+    outcome = _Outcome([], 0, {})
+    for file in group:
+        place = data / file.path
+        digest = fetcher.source.sha256(file) if twins else None
+        if digest is not None and digest in twins and _link(twins[digest], place):
+            advance(file.size)
+            outcome = outcome._replace(linked=outcome.linked + 1)
+        else:
+            digest = fetcher.fetch(file, place, advance)
+            outcome.fetched.append(file)
+        if key is not None:
+            twins.setdefault(digest, place)
+        outcome.hashes[file.path] = digest
+    return outcome
+
+
+def _link(existing: Path, place: Path) -> bool:
+    """Give a file a second name; false where the filesystem has no such thing."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    with suppress(OSError):
+        os.link(existing, place)
+        fsync_folder(place.parent)
+        return True
+    return False
+
+
+def _result(
+    source: Source, data: Path, plan: _Plan, fetched: int, fetched_bytes: int, *, linked: int, dry_run: bool
+) -> DownloadResult:
+    subsets: dict[str, dict[str, Any]] = {}
+    here = {file.path for file in plan.here}
+    for file in plan.chosen:
+        name = file.subset or "(no subset)"
+        entry = subsets.setdefault(name, {"subset": name, "files": 0, "bytes": 0, "files_here": 0, "bytes_here": 0})
+        entry["files"] += 1
+        entry["bytes"] += file.size
+        if file.path in here:
+            entry["files_here"] += 1
+            entry["bytes_here"] += file.size
+    return DownloadResult(
+        source.name,
+        source.commit,
+        str(data),
+        list(subsets.values()),
+        len(plan.chosen),
+        sum(file.size for file in plan.chosen),
+        fetched,
+        fetched_bytes,
+        linked,
+        dry_run,
+    )

@@ -89,6 +89,12 @@ class DownloadSettings(Section):
     workers: int = Field(default=4, ge=1)
     """Files at a time."""
 
+    retries: int = Field(default=5, ge=0)
+    """Times that a file is asked for again without a new byte of it having come."""
+
+    retry_wait_s: float = Field(default=1.0, ge=0.0)
+    """Seconds before the first of these, twice as many before each next, at most 60; a server's Retry-After counts more."""
+
     verify: bool = False
     """Hash what is already here again, and fetch what differs."""
 
@@ -123,6 +129,9 @@ class ExtractSettings(Section):
 
     workers: int = Field(default=2, ge=1)
     """Archives at a time."""
+
+    max_inflation: float = Field(default=100.0, ge=1.0)
+    """An archive that grows beyond 16 GiB and beyond so many times its own size is taken for a bomb, and left."""
 
 
 class TokenizeSettings(Section):

@@ -10,7 +10,7 @@ from typing import Any
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.shards import MANIFEST, ShardWriter
 from aurora_cli.errors import UsageError
-from aurora_cli.files import read_json, remove, whole_file, whole_folder, write_json, write_text
+from aurora_cli.files import read_json, remove, whole_file, whole_folder, write_json
 from aurora_cli.pipeline.encoding_pool import EncodedChunk
 
 SHARDS = "shards"
@@ -136,9 +136,8 @@ def write_shard(folder: Path, index: int, chunks: Iterable[EncodedChunk], base: 
         write_json(partial / MANIFEST, manifest)
 
 
-def finish(folder: Path, manifests: dict[int, dict[str, Any]], tokenizer: str, base: dict[str, Any]) -> None:
+def finish(folder: Path, manifests: dict[int, dict[str, Any]], base: dict[str, Any]) -> None:
     """Write what belongs to all shards, and at last that they are complete."""
-    write_text(folder / TOKENIZER, tokenizer)
     collect_rejects(folder / REJECTS_FILE, [folder / SHARDS / part_name(index) for index in manifests])
     write_json(folder / COMPLETE, {**base, "shards": len(manifests)})
 

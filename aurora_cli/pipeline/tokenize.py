@@ -24,10 +24,10 @@ from aurora_cli.data.annotation_files import raw_records
 from aurora_cli.data.shards import SCHEMA_VERSION
 from aurora_cli.data.tokenization import Encoder, TextTokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
-from aurora_cli.files import exclusive, sha256_of
+from aurora_cli.files import exclusive, sha256_of, write_text
 from aurora_cli.pipeline.encoding_pool import Chunk, EncodedChunk, EncodingPool, in_chunks
 from aurora_cli.pipeline.result import Result
-from aurora_cli.pipeline.shard_folder import begin, finish, is_complete, shard_manifests, write_shard
+from aurora_cli.pipeline.shard_folder import TOKENIZER, begin, finish, is_complete, shard_manifests, write_shard
 from aurora_cli.pipeline.tokenize_jobs import Job, plan_jobs
 from aurora_cli.pipeline.tokenizer_source import find_tokenizer
 
@@ -146,6 +146,7 @@ def tokenize_job(
     done = begin(job.output, base, force=step.force)
     if is_complete(job.output, done):
         return counted(job.output, done, made=0)
+    write_text(job.output / TOKENIZER, tokenizer.serialized)
     encoder = Encoder(tokenizer, step.template, max_length=step.max_length, frames=step.frames)
     total = sum(entry["size"] for entry in base["inputs"])
     made = 0
@@ -163,7 +164,7 @@ def tokenize_job(
     manifests = shard_manifests(job.output)
     if not manifests:
         raise DataError(f"{', '.join(str(source.path) for source in job.sources)}: no records")
-    finish(job.output, manifests, tokenizer.serialized, base)
+    finish(job.output, manifests, base)
     return counted(job.output, manifests, made)
 
 

@@ -93,7 +93,7 @@ class DownloadSettings(Section):
     """Times that a file is asked for again without a new byte of it having come."""
 
     retry_wait_s: float = Field(default=1.0, ge=0.0)
-    """Seconds before the first of these, twice as many before each next, at most 60; a server's Retry-After counts more."""
+    """Seconds before the first of these; doubled for each next, at most 60; what a server asks for counts more."""
 
     verify: bool = False
     """Hash what is already here again, and fetch what differs."""

@@ -101,14 +101,14 @@ class Fetcher:
                 self._wait(error.retry_after_s, tries)
                 continue
             wrong += 0 if resumed else 1
-            resumed = False
-            if wrong == _WRONG_TIMES:
-                raise WrongBytes(
-                    f"{file.path}: {self.source.name} sent other bytes than it lists ({partial.difference()})",
-                    hint="If the data set has just been changed there, run the same command again.",
-                )
+            resumed, difference = False, partial.difference()
             advance(-partial.position)
             partial.restart()
+            if wrong == _WRONG_TIMES:
+                raise WrongBytes(
+                    f"{file.path}: {self.source.name} sent other bytes than it lists ({difference})",
+                    hint="If the data set has just been changed there, run the same command again.",
+                )
 
     def _went_on(self, amount: int, advance: Advance) -> None:
         if self.stop.is_set():

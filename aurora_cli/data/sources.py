@@ -150,7 +150,7 @@ class HubSource:
                 if into.position and response.status_code != 206:
                     advance(-into.position)
                     into.restart()
-                for content in response.iter_bytes(_CHUNK_BYTES):
+                for content in response.iter_bytes():  # as it arrives: a size would lose what had come before a cut
                     into.write(content)
                     advance(len(content))
                     if into.position > file.size:

@@ -1,20 +1,23 @@
 """Pictures and clips from any of their forms to frames: uint8, a square of the model's size, channels last.
 
-Pillow reads pictures, decord reads clips. Everything happens in the process that asks: a decord reader that
-crosses a fork crashes. A medium that cannot be read is an `UnreadableMedia` with the reason, never a black frame.
+Pillow reads pictures here, decord reads clips in a process beside this one. A medium that cannot be read is an
+`UnreadableMedia` with the reason, never a black frame.
 Shapes: F frames, S side of the square.
 """
 
 import io
+import tempfile
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
 from PIL import Image, ImageOps
 
+from aurora_cli.data.clip_decoding import evenly_spaced
+from aurora_cli.data.clip_process import DecoderError, decode_clip
 from aurora_cli.data.transforms import Colour, normalise, padding_colour, square_frames, square_picture
 from aurora_cli.errors import DataError
 
@@ -185,50 +188,15 @@ def clip_pixels(source: Path | bytes, name: str, frames: int, size: int, fill: C
     Raises:
         UnreadableMedia: naming it and the reason.
     """
-    import decord
-
-    decord.logging.set_level(decord.logging.QUIET)
+    longest = SHRINK_MARGIN * size
     try:
-        reader = _open_clip(source)
-        if len(reader) == 0:
-            raise UnreadableMedia(f"{name}: a clip without frames")
-        height, width, _ = reader[0].shape
-        chosen = spread_in_time(reader.get_frame_timestamp(np.arange(len(reader))), frames)
-        share = SHRINK_MARGIN * size / max(height, width)
-        if share < 1:
-            reader = _open_clip(source, width=max(2, round(width * share)), height=max(2, round(height * share)))
-        distinct, places = np.unique(chosen, return_inverse=True)
-        decoded = reader.get_batch(distinct.tolist()).asnumpy()
-    except (RuntimeError, decord.DECORDError) as error:  # unrelated classes, both mean "damaged"
-        reason = str(error).strip().splitlines()[0][:200]
-        raise UnreadableMedia(f"{name}: not a readable clip: {reason}") from error
-    return square_frames(decoded, size, fill)[places]
-
-
-def _open_clip(source: Path | bytes, width: int = -1, height: int = -1) -> Any:
-    import decord
-
-    file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
-    return decord.VideoReader(file, width=width, height=height, num_threads=1)
-
-
-def spread_in_time(timestamps: np.ndarray, frames: int) -> np.ndarray:
-    """Frame numbers shown at the middles of `frames` equal stretches of time; `timestamps` are (start, end) rows.
-
-    With a steady rate these are the frames `evenly_spaced` names.
-    """
-    starts, ends = timestamps[:, 0], timestamps[:, 1]
-    spacing = np.diff(starts)
-    if len(spacing) == 0 or spacing.max() - spacing.min() <= 0.25 * max(float(np.median(spacing)), 1e-6):
-        return evenly_spaced(len(starts), frames)
-    moments = starts[0] + (np.arange(frames) + 0.5) / frames * (ends[-1] - starts[0])
-    return (np.searchsorted(starts, moments, side="right") - 1).clip(0, len(starts) - 1)
-
-
-def evenly_spaced(count: int, frames: int) -> np.ndarray:
-    """The middles of `frames` equal stretches of `count` frames; 1 takes the middle, more than there are repeat.
-
-    >>> evenly_spaced(10, 1), evenly_spaced(10, 2), evenly_spaced(2, 4)
-    (array([5]), array([2, 7]), array([0, 0, 1, 1]))
-    """
-    return (np.arange(frames) * 2 + 1) * count // (2 * frames)
+        if isinstance(source, Path):
+            decoded = decode_clip(str(source), frames, longest)
+        else:  # decord reads bytes too, but crashes on damaged ones far more often than on a damaged file
+            with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
+                file.write(source)
+                file.flush()
+                decoded = decode_clip(file.name, frames, longest)
+    except DecoderError as error:
+        raise UnreadableMedia(f"{name}: not a readable clip: {error}") from error
+    return square_frames(decoded, size, fill)

@@ -38,7 +38,7 @@ def write_token_store(folder: Path, rows: Sequence[Row], media_root: str = "medi
     )
     with ShardWriter(folder) as shard:
         shard.append(row_batch(encoded), summary_batch(encoded))
-    write_json(folder / MANIFEST, {"schema": SCHEMA_VERSION, "rows": len(rows), "media_root": media_root})
+    write_json(folder / MANIFEST, {"schema_version": SCHEMA_VERSION, "rows": len(rows), "media_root": media_root})
 
 
 @pytest.fixture

@@ -1,6 +1,8 @@
 """From token stores and media on disk to the micro-batches of each step, as `train` takes them."""
 
 import functools
+import os
+import signal
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,13 +13,13 @@ import pytest
 import torch
 from PIL import Image
 
-from aurora_cli.config.settings import Settings
+from aurora_cli.config.settings import Settings, TrainSettings
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
 from aurora_cli.data.collator import Batch
 from aurora_cli.data.dataset import Corpus, Source, split_weight
-from aurora_cli.data.loader import MediaTally, TrainingData
+from aurora_cli.data.loader import MediaTally, MicroBatches, TrainingData
 from aurora_cli.data.shards import Row
-from aurora_cli.errors import DataError, UsageError
+from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.models.merge_plan import frame_tokens
 
 TOKENS = functools.partial(frame_tokens, merged=3, whole=9, slowfast=True)
@@ -61,16 +63,12 @@ def workspace(tmp_path: Path, write_store: WriteStore, write_clip: WriteClip) ->
 
 
 def settings(**changes: Any) -> Settings:
+    """Each change goes into the one of `train` and `data` that knows it."""
     train = {"pack_tokens": 40, "pack_frames": 8, "global_batch_packs": 4, "stage": "vision"}
-    sections: dict[str, Any] = {"model": {"image_size": 28}, "train": train, "data": {"workers": 0}}
+    data: dict[str, Any] = {"workers": 0}
     for key, value in changes.items():
-        section = next(name for name, kind in Settings.model_fields.items() if key in _fields(kind.annotation))
-        sections.setdefault(section, {})[key] = value
-    return Settings(**sections)
-
-
-def _fields(kind: Any) -> Any:
-    return getattr(kind, "model_fields", {})
+        (train if key in TrainSettings.model_fields else data)[key] = value
+    return Settings.model_validate({"model": {"image_size": 28}, "train": train, "data": data})
 
 
 def data_of(workspace: Path, weight: float = 1.0, **changes: Any) -> TrainingData:
@@ -281,6 +279,21 @@ def test_max_steps_decide_alone_and_epochs_are_told(workspace: Path) -> None:
 def test_a_global_batch_that_does_not_divide_is_refused_at_once(workspace: Path) -> None:
     with pytest.raises(UsageError, match=r"train\.global_batch_packs is 4, which 3 processes"):
         data_of(workspace).batches(0, 3)
+
+
+def test_a_worker_that_is_killed_is_an_error_of_the_machine(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MicroBatches, "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(HostError, match="a process that reads training data ended") as caught:
+        list(data_of(workspace, workers=1).batches(0, 1))
+    assert caught.value.exit_code == 4
+
+
+def test_an_error_in_a_worker_keeps_its_words(workspace: Path) -> None:
+    data = data_of(workspace, workers=1)
+    (workspace / "merged" / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"^\S+/merged: is no token store: manifest.json is missing") as caught:
+        list(data.batches(0, 1))
+    assert caught.value.hint == "aurora merge-shards"
 
 
 def test_weights_are_read_off_the_end_of_a_folder() -> None:

@@ -19,6 +19,7 @@ from aurora_cli.data.annotation_files import RawRecord
 from aurora_cli.data.conversation import TEMPLATES, Conversation, Template, Turn, written_out
 from aurora_cli.data.records import Record, Rejection, decode_json, parse_record, record_id
 from aurora_cli.data.sentencepiece_model import build_backend
+from aurora_cli.data.word_cache import word_cache
 from aurora_cli.errors import DataError, UsageError
 
 TOKENIZER_FILES = (
@@ -171,6 +172,7 @@ class Encoder:
         self.begin = one_token(tokenizer, self.template.begin, tokenizer.bos_token, template)
         self.end = one_token(tokenizer, self.template.end, tokenizer.eos_token, template)
         self.separator = tokenizer.encode(self.template.separator)
+        self.words = word_cache(tokenizer.backend)
         self.cache: dict[str, list[int]] = {}
         self.cached_tokens = 0
 
@@ -205,6 +207,11 @@ class Encoder:
     def written_out(self, record: Record, *, images_are_clip: bool) -> Conversation:
         return written_out(record, self.template, frames=self.frames, images_are_clip=images_are_clip)
 
+    def encode_texts(self, texts: list[str]) -> list[list[int]]:
+        if self.words is not None:
+            return self.words.encode(texts)
+        return [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+
     def encode_chunks(self, turns: list[Turn]) -> list[list[int]]:
         """The tokens of every answer; those of every prompt chunk are in the cache afterwards."""
         if self.cached_tokens > CACHED_TOKENS:
@@ -212,7 +219,7 @@ class Encoder:
             self.cached_tokens = 0
         new = [*{chunk: None for turn in turns for chunk in turn.prompt if chunk not in self.cache}]
         texts = new + [turn.answer for turn in turns]
-        ids = [encoding.ids for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
+        ids = self.encode_texts(texts)
         self.cache.update(zip(new, ids, strict=False))
         self.cached_tokens += sum(map(len, ids[: len(new)]))
         return ids[len(new) :]

@@ -169,7 +169,8 @@ def _gap(path: Path, numbered: list[tuple[int, Path]]) -> str | None:
         if following > number + 1:
             return _missing(path, part, number + 1)
     number, part = numbered[0]
-    if number > 1 or (number == 1 and not _starts_archive(part)):
+    may_be_first = number == 0 or (number == 1 and _suffix(part).isdigit() and _starts_archive(part))
+    if not may_be_first:
         return _missing(path, part, 0)
     return None
 

@@ -45,9 +45,9 @@ def chunks(archive: Archive, max_inflation: float) -> Iterator[Chunk | Broken]:
 
 
 def _peek(raw: PartStream) -> bytes:
-    head = raw.read(len(GZIP_MAGIC))
+    head = raw.read_whole(len(GZIP_MAGIC))
     raw.seek(0)
-    return head or b""
+    return head
 
 
 def _inflated(raw: PartStream, buffer: bytearray, max_inflation: float) -> Iterator[Chunk | Broken]:

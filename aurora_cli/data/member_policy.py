@@ -49,8 +49,11 @@ def refusal(member: Member, *, root_bytes: int, reserved: frozenset[str] = froze
         return _KIND_REASONS[member.kind]
     if member.kind == "symlink":
         return _symlink_refusal(member.link, depth=len(steps) - 1)
-    if member.kind == "hardlink" and (reason := _path_refusal(member.link)) is not None:
-        return f"links to {member.link!r}, which {reason}"
+    if member.kind == "hardlink":
+        if (reason := _path_refusal(member.link)) is not None:
+            return f"links to {member.link!r}, which {reason}"
+        if components(member.link) in ([], steps):
+            return "links to itself"
     return None
 
 

@@ -253,6 +253,13 @@ class PartStream(io.RawIOBase):
             self._index += 1
         return 0
 
+    def read_whole(self, size: int) -> bytes:
+        """The next `size` bytes, over the ends of parts; fewer only at the end of all."""
+        content = b""
+        while len(content) < size and (piece := self.read(size - len(content))):
+            content += piece
+        return content
+
     def _close_current(self) -> None:
         if self._current is not None:
             self._current.close()

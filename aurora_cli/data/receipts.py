@@ -75,7 +75,7 @@ def identity_of(archive: Archive) -> str:
         digest.update(str(size).encode())
         for offset in [0, *(size * step // (_SAMPLES + 1) for step in range(1, _SAMPLES + 1)), size - _ENDS_BYTES]:
             raw.seek(max(offset, 0))
-            sample = raw.read(_ENDS_BYTES if offset <= 0 or offset == size - _ENDS_BYTES else _SAMPLE_BYTES) or b""
+            sample = raw.read_whole(_ENDS_BYTES if offset <= 0 or offset == size - _ENDS_BYTES else _SAMPLE_BYTES)
             if offset == 0 and not sample.startswith(GZIP_MAGIC):
                 digest.update(str([file.stat().st_mtime_ns for file in archive.files]).encode())
             digest.update(sample)

@@ -134,9 +134,7 @@ def _right_so_far(parts: Archive, out: int, advance: Advance) -> int:
     with PartStream(parts.files) as stream:
         while position < size:
             written = os.pread(out, _COMPARE_BYTES, position)
-            expected = b""
-            while len(expected) < len(written) and (piece := stream.read(len(written) - len(expected))):
-                expected += piece
+            expected = stream.read_whole(len(written))
             if written != expected:
                 same = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(written, expected, strict=False))
                 return position + sum(1 for _ in same)

@@ -1,6 +1,6 @@
 """How many tokens every layer of the vision tower merges, known before any pixel is read.
 
-Source: the schedules of this project (`docs/how-merging-works.md`); the limit of a layer is ToMe's (Bolya et al.,
+Source: the schedules of this project (`docs/how-it-works/merging.md`); the limit of a layer is ToMe's (Bolya et al.,
 ICLR 2023, section 3): a merge joins a token of one half with a token of the other, so half of the tokens can go.
 No torch here: the model, the collator, the packing plan and the documentation all ask this one module.
 """

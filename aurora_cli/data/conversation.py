@@ -136,12 +136,14 @@ def pictures_first(text: str, template: Template, *, frames: int | None) -> str:
     >>> pictures_first("See <image> and <image>.", TEMPLATES["vicuna"], frames=None)
     '<image> <image>\\nSee  and .'
     """
+    places = text.count(IMAGE)
+    words = text.replace(IMAGE, "")
     if frames is not None:
-        text = text.replace(VIDEO, " ".join([IMAGE] * frames))
-    pictures = " ".join([IMAGE] * text.count(IMAGE))
+        places += frames * text.count(VIDEO)
+        words = words.replace(VIDEO, "")
+    if not places:
+        return "" if template.pictures_only else text
+    pictures = " ".join([IMAGE] * places)
     if template.pictures_only:
-        return f"{pictures}\n" if pictures else ""
-    if not pictures:
-        return text
-    words = text.replace(IMAGE, "").strip()
-    return f"{pictures}\n{words}".strip()
+        return f"{pictures}\n"
+    return f"{pictures}\n{words.strip()}".strip()

@@ -1,0 +1,46 @@
+"""The original's ids and labels, for every record that it accepted."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aurora_cli.data.annotation_files import raw_records
+from aurora_cli.data.tokenization import Encoder, load_tokenizer
+
+FOLDER = Path(__file__).parent / "tokenize"
+RECORDS = [json.loads(line) for line in (FOLDER / "records.jsonl").read_text().splitlines()]
+EXPECTED = {case["name"]: case for case in map(json.loads, (FOLDER / "expected.jsonl").read_text().splitlines())}
+BETTER = {"multi_image_2", "missing_id", "system_role"}
+"""Where the original crashed or dropped the record, and this does not."""
+
+
+@pytest.fixture(scope="module")
+def encoded() -> dict:
+    encoder = Encoder(load_tokenizer(FOLDER / "mistral_v1"), "vicuna", max_length=4096, frames=8)
+    columns = encoder.encode(raw_records(FOLDER / "records.jsonl"), "records.jsonl", images_are_clip=False)
+    ends = np.cumsum(columns.length)
+    spans = [slice(end - length, end) for end, length in zip(ends, columns.length, strict=True)]
+    rows = zip(columns.id, columns.image, spans, strict=True)
+    return {
+        name: (image, columns.input_ids[span].tolist(), columns.labels[span].tolist()) for name, image, span in rows
+    }
+
+
+@pytest.mark.parametrize(("line", "record"), [*enumerate(RECORDS, start=1)], ids=[record["name"] for record in RECORDS])
+def test_ids_and_labels_are_the_originals(encoded, line, record):
+    case = EXPECTED[record["name"]]
+    row = encoded.get(str(record.get("id", f"records.jsonl:{line}")))
+    if case["result"] == "ok":
+        image = [case["image"]] if isinstance(case["image"], str) else case["image"]
+        assert row == (image, case["input_ids"], case["labels"])
+    else:
+        assert (row is not None) == (record["name"] in BETTER)
+
+
+def test_two_pictures_in_a_turn_are_encoded_chunk_by_chunk(encoded):
+    """USER:, picture, the doubled space between, picture, line break: each chunk of its own."""
+    _, ids, labels = encoded["r20"]
+    assert ids[:11] == [1, 2223, 725, 28747, 28705, -200, 259, -200, 28705, 13, 22095]
+    assert labels[:11] == [-100] * 11

@@ -7,7 +7,7 @@ Shapes: P rows (packs), T tokens of a row, H heads, D channels of a head.
 """
 
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,26 +18,17 @@ from transformers.masking_utils import sdpa_mask
 NAME = "aurora_sdpa"
 
 
-class Segment(NamedTuple):
-    """The run of one sample's tokens in a row; padding is a run as well."""
+def segments_of(segment_ids_PT: Tensor) -> list[list[int]]:
+    """For each row the lengths of its runs of equal ids: its samples one after the other, and its padding.
 
-    row: int
-    start: int
-    stop: int
-
-
-def segments_of(segment_ids_PT: Tensor) -> list[Segment]:
-    """The runs of equal ids, row by row.
-
-    >>> segments_of(torch.tensor([[1, 1, 2, 0]]))
-    [Segment(row=0, start=0, stop=2), Segment(row=0, start=2, stop=3), Segment(row=0, start=3, stop=4)]
+    >>> segments_of(torch.tensor([[1, 1, 2, 0], [1, 1, 1, 1]]))
+    [[2, 1, 1], [4]]
     """
     ids_PT = segment_ids_PT.cpu()
-    width = ids_PT.shape[1]
-    segments: list[Segment] = []
-    for row, changes in enumerate(ids_PT[:, 1:] != ids_PT[:, :-1]):
-        bounds = [0, *(changes.nonzero()[:, 0] + 1).tolist(), width]
-        segments += [Segment(row, start, stop) for start, stop in pairwise(bounds)]
+    segments: list[list[int]] = []
+    for changes_T in ids_PT[:, 1:] != ids_PT[:, :-1]:
+        bounds = [0, *(changes_T.nonzero()[:, 0] + 1).tolist(), ids_PT.shape[1]]
+        segments.append([stop - start for start, stop in pairwise(bounds)])
     return segments
 
 
@@ -53,24 +44,22 @@ def packed_attention(
     key_PHTD: Tensor,
     value_PHTD: Tensor,
     attention_mask: Tensor | None,
-    segments: list[Segment] | None = None,
+    segments: list[list[int]] | None = None,
     **kwargs: Any,
 ) -> tuple[Tensor, None]:
     """transformers' attention interface: the result is (P, T, H, D)."""
     if segments is None:
         return sdpa_attention_forward(module, query_PHTD, key_PHTD, value_PHTD, attention_mask, **kwargs)
-    runs = [
-        sdpa_attention_forward(
-            module,
-            query_PHTD[row : row + 1, :, start:stop],
-            key_PHTD[row : row + 1, :, start:stop],
-            value_PHTD[row : row + 1, :, start:stop],
-            None,
-            **kwargs,
-        )[0]
-        for row, start, stop in segments
-    ]
-    return torch.cat(runs, dim=1).view(query_PHTD.shape[0], query_PHTD.shape[2], *runs[0].shape[2:]), None
+    rows_PTHD: list[Tensor] = []
+    for row, lengths in enumerate(segments):
+        # Split, not sliced: the gradient of a split is one concatenation, that of every slice a row full of zeros.
+        queries, keys, values = (x[row : row + 1].split(lengths, dim=2) for x in (query_PHTD, key_PHTD, value_PHTD))
+        runs = [
+            sdpa_attention_forward(module, query, key, value, None, **kwargs)[0]
+            for query, key, value in zip(queries, keys, values, strict=True)
+        ]
+        rows_PTHD.append(torch.cat(runs, dim=1))
+    return torch.cat(rows_PTHD), None
 
 
 AttentionInterface.register(NAME, packed_attention)

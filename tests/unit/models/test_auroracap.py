@@ -372,3 +372,17 @@ def test_bfloat16_stays_near_float32(tiny):
     rough = model.bfloat16()(**inputs)
     assert rough.loss.item() == pytest.approx(exact.loss.item(), abs=0.02)
     assert (rough.logits.float() - exact.logits).abs().max() < 0.05
+
+
+def test_the_training_step_under_autocast_stays_near_float32(tiny):
+    model, inputs = tiny(), batch()
+    model.train()
+    model.checkpoint_activations()
+    arguments = packed(model, inputs, SLOWFAST)
+    exact = model(**arguments).loss
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = model(**arguments).loss
+    rough.backward()
+    assert rough.dtype == torch.float32
+    assert rough.item() == pytest.approx(exact.item(), abs=0.02)
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in model.part_parameters("vision_tower").values())

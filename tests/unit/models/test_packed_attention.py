@@ -3,17 +3,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from aurora_cli.models.packed_attention import Segment, block_causal_mask, packed_attention, segments_of
+from aurora_cli.models.packed_attention import block_causal_mask, packed_attention, segments_of
 
 
-def test_segments_are_the_runs_of_equal_ids():
-    assert segments_of(torch.tensor([[1, 1, 2, 0], [1, 1, 1, 1]])) == [
-        Segment(0, 0, 2),
-        Segment(0, 2, 3),
-        Segment(0, 3, 4),
-        Segment(1, 0, 4),
-    ]
-    assert segments_of(torch.tensor([[3]])) == [Segment(0, 0, 1)]
+def test_segments_are_the_lengths_of_the_runs_of_equal_ids():
+    assert segments_of(torch.tensor([[1, 1, 2, 0], [1, 1, 1, 1]])) == [[2, 1, 1], [4]]
+    assert segments_of(torch.tensor([[3]])) == [[1]]
 
 
 def test_the_mask_lets_a_token_see_its_own_sample_up_to_itself():

@@ -135,6 +135,18 @@ def test_recomputing_activations_changes_no_decision_and_no_gradient(configs, mo
             assert torch.equal(gradient, gradients[1][name]), name
 
 
+def test_the_tower_compiles_without_a_graph_break(configs):
+    for _, tower in towers(configs):
+        pixels = torch.randn(2, 3, 56, 56)
+        for recompute in (False, True):
+            tower.train()
+            tower.encoder.gradient_checkpointing = recompute
+            whole = torch.compile(
+                lambda x, tower=tower: encode(tower, x, (4, 3, 2), True).hidden, fullgraph=True, backend="eager"
+            )
+            torch.testing.assert_close(whole(pixels), encode(tower, pixels, (4, 3, 2), True).hidden)
+
+
 def test_every_parameter_that_is_used_gets_a_gradient_and_no_other(configs):
     for _, tower in towers(configs):
         encode(tower, torch.randn(2, 3, 56, 56), (4, 3, 2)).hidden[:, 1:].square().sum().backward()

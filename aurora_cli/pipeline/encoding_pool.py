@@ -17,7 +17,7 @@ import pyarrow as pa
 from aurora_cli.data.annotation_files import RawRecord
 from aurora_cli.data.shards import row_batch, summary_batch
 from aurora_cli.data.tokenization import Encoder
-from aurora_cli.errors import HostError
+from aurora_cli.errors import DataError, HostError
 
 CHUNK_RECORDS = 1_000
 CHUNK_BYTES = 1 << 20
@@ -34,6 +34,8 @@ class Chunk(NamedTuple):
     file: str
     images_are_clip: bool
     records: list[RawRecord]
+    ends_shard: bool
+    """Whether it is the last of its shard."""
 
 
 class EncodedChunk(NamedTuple):
@@ -41,6 +43,7 @@ class EncodedChunk(NamedTuple):
 
     shard: int
     source: int
+    ends_shard: bool
     read: int
     first_line: int
     last_line: int
@@ -66,6 +69,7 @@ def encode(encoder: Encoder, chunk: Chunk) -> EncodedChunk:
     return EncodedChunk(
         shard=chunk.shard,
         source=chunk.source,
+        ends_shard=chunk.ends_shard,
         read=len(chunk.records),
         first_line=chunk.records[0].line,
         last_line=chunk.records[-1].line,
@@ -100,6 +104,8 @@ class EncodingPool:
     def encoded(self, chunks: Iterable[Chunk]) -> Iterator[EncodedChunk]:
         """The chunks encoded, in their order. Never more than a few are under way.
 
+        What `chunks` raises is raised behind the chunks before it.
+
         Raises:
             HostError: a process died.
         """
@@ -108,13 +114,19 @@ class EncodingPool:
                 yield encode(self.encoder, chunk)
             return
         under_way: deque[Future[EncodedChunk]] = deque()
+        failure: DataError | None = None
         try:
-            for chunk in chunks:
-                under_way.append(self.executor.submit(encode_in_worker, chunk))
-                if len(under_way) > 2 * self.workers:
-                    yield under_way.popleft().result()
+            try:
+                for chunk in chunks:
+                    under_way.append(self.executor.submit(encode_in_worker, chunk))
+                    if len(under_way) > 2 * self.workers:
+                        yield under_way.popleft().result()
+            except DataError as error:
+                failure = error
             while under_way:
                 yield under_way.popleft().result()
+            if failure is not None:
+                raise failure
         except BrokenProcessPool as error:
             raise HostError(
                 "a tokenizing process died, perhaps for want of memory",

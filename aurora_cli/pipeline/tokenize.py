@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain, groupby, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.annotation_files import raw_records
+from aurora_cli.data.annotation_files import RawRecord, raw_records
 from aurora_cli.data.shards import SCHEMA_VERSION
 from aurora_cli.data.tokenization import Encoder, TextTokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
@@ -156,10 +156,9 @@ def tokenize_job(
     ):
         chunks = missing_chunks(job, base["inputs"], set(done), step.batch_size, advance)
         encoded = pool.encoded(chunks)
-        if step.on_error == "stop":
-            encoded = checked(encoded)
-        for index, shard in groupby(encoded, key=lambda chunk: chunk.shard):
-            write_shard(job.output, index, shard, base)
+        for first in encoded:
+            shard = rest_of_shard(first, encoded)
+            write_shard(job.output, first.shard, checked(shard) if step.on_error == "stop" else shard, base)
             made += 1
     manifests = shard_manifests(job.output)
     if not manifests:
@@ -180,9 +179,28 @@ def missing_chunks(
             if shard in done:
                 deque(batch, maxlen=0)
             else:
-                for chunk in in_chunks(batch):
-                    yield Chunk(shard, index, inputs[index]["path"], source.clip, chunk)
+                file = inputs[index]["path"]
+                for records_of_chunk, is_last in with_last(in_chunks(batch)):
+                    yield Chunk(shard, index, file, source.clip, records_of_chunk, is_last)
             shard += 1
+
+
+def with_last(chunks: Iterable[list[RawRecord]]) -> Iterator[tuple[list[RawRecord], bool]]:
+    """Each chunk, and whether it is the last."""
+    chunks = iter(chunks)
+    chunk = next(chunks, None)
+    while chunk is not None:
+        following = next(chunks, None)
+        yield chunk, following is None
+        chunk = following
+
+
+def rest_of_shard(chunk: EncodedChunk, following: Iterator[EncodedChunk]) -> Iterator[EncodedChunk]:
+    """The chunks of a shard from its first on. Never looks beyond the shard, whose end another one's failure spares."""
+    yield chunk
+    while not chunk.ends_shard:
+        chunk = next(following)
+        yield chunk
 
 
 def checked(chunks: Iterable[EncodedChunk]) -> Iterator[EncodedChunk]:

@@ -1,0 +1,110 @@
+"""`aurora inspect`: every kind of thing, and nothing else."""
+
+import json
+
+import pytest
+
+from aurora_cli.config.settings import InspectSettings
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.pipeline.inspect import run
+from aurora_cli.pipeline.inspect_annotations import AnnotationsReport
+from aurora_cli.pipeline.inspect_data import DataReport
+from aurora_cli.pipeline.inspect_run import RunReport
+from aurora_cli.pipeline.inspect_store import StoreReport
+from aurora_cli.pipeline.merge_shards import run as merge
+from aurora_cli.pipeline.tokenize import run as tokenize
+from tests.tokenizing import merge_settings, record, settings, write_records
+
+
+def inspected(workspace, path=None):
+    given = settings(workspace).model_copy(update={"inspect": InspectSettings(path=path)})
+    result = run(given)
+    assert result.lines()
+    return result
+
+
+def test_a_data_folder_shows_which_media_are_missing(tmp_path):
+    folder = tmp_path / "data/vision/mine"
+    write_records(folder / "mine.jsonl", 4)
+    (folder / "1.jpg").touch()
+    report = inspected(tmp_path)
+    assert isinstance(report, DataReport)
+    (subset,) = report.subsets
+    assert (subset.subset, subset.records, subset.media, subset.found, subset.missing) == ("vision/mine", 4, 4, 1, 3)
+    assert report.exit_code == 3
+    assert [path.rsplit("/", 1)[1] for path in report.missing] == ["0.jpg", "2.jpg", "3.jpg"]
+    for index in range(4):
+        (folder / f"{index}.jpg").touch()
+    assert inspected(tmp_path, "data/vision").exit_code == 0
+    assert inspected(tmp_path, "data/vision/mine").subsets[0].found == 4
+
+
+def test_a_file_is_explained_as_tokenize_would_take_it(tmp_path):
+    lines = [record(0), record(1, image=None), record(2, image=None), {"id": "x"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = inspected(tmp_path, "a.jsonl")
+    assert isinstance(report, AnnotationsReport)
+    assert (report.read, report.kept, report.media, report.missing) == (4, 1, 1, 1)
+    assert {entry.reason: entry.count for entry in report.rejected} == {"picture_count": 2, "no_conversation": 1}
+    assert report.rejected[0].first.startswith("line 2:")
+    assert report.sample == "USER: <image>\nDescribe. ASSISTANT:>>>A red circle, number 0.<<<"
+
+
+@pytest.fixture
+def tokenized(tmp_path):
+    file = write_records(tmp_path / "data/vision/mine/mine.jsonl", 5)
+    file.write_text(file.read_text() + "oops\n")
+    (file.parent / "0.jpg").touch()
+    tokenize(settings(tmp_path, batch_size=3))
+    merge(merge_settings(tmp_path))
+    return "tokenized/vision/mine"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "rows", "rejected"),
+    [
+        ("", "tokenized", 5, {"bad_json": 1}),
+        ("/merged", "merged", 5, {"bad_json": 1}),
+        ("/shards/part-00000", "shard", 3, {}),
+    ],
+)
+def test_a_store_shows_its_counts_and_a_sample(tmp_path, tokenized, path, kind, rows, rejected):
+    report = inspected(tmp_path, tokenized + path)
+    assert isinstance(report, StoreReport)
+    assert (report.kind, report.rows, report.rejected, report.complete) == (kind, rows, rejected, True)
+    assert report.media == report.frames == sum(report.histogram.values()) == rows
+    assert 0 < report.taught_share < 1
+    assert report.sample is not None
+    assert report.sample.text.endswith(">>>A red circle, number 0.</s><<<\n")
+    assert report.sample_media == {"0.jpg": True}
+
+
+def test_an_unfinished_folder_says_so(tmp_path, tokenized):
+    (tmp_path / tokenized / "tokenize.json").unlink()
+    assert not inspected(tmp_path, tokenized).complete
+
+
+def test_a_run_shows_how_far_it_is(tmp_path):
+    folder = tmp_path / "runs/vision"
+    (folder / "checkpoints/step-00000002").mkdir(parents=True)
+    (folder / "checkpoints/latest").write_text("step-00000002")
+    (folder / "config.yaml").write_text("train: {stage: vision}\n")
+    lines = [{"step": step, "loss": 4.0 / step, "samples": 8, "tokens": 100} for step in (1, 2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3, "lo')
+    report = inspected(tmp_path, "runs/vision")
+    assert isinstance(report, RunReport)
+    assert (report.stage, report.steps, report.samples, report.finished) == ("vision", 2, 16, False)
+    assert (report.first_loss, (report.last or {})["loss"]) == (4.0, 2.0)
+    assert (report.checkpoints, report.latest) == (("step-00000002",), "step-00000002")
+
+
+def test_what_cannot_be_inspected_says_so(tmp_path):
+    with pytest.raises(DataError) as caught:
+        inspected(tmp_path)
+    assert caught.value.hint == "aurora download"
+    (tmp_path / "picture.jpg").touch()
+    with pytest.raises(UsageError, match="is no annotation file"):
+        inspected(tmp_path, "picture.jpg")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no annotations, no shards and no run"):
+        inspected(tmp_path, "empty")

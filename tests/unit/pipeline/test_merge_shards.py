@@ -1,0 +1,103 @@
+"""`aurora merge-shards`: all shards, in order, linked."""
+
+import shutil
+
+import pytest
+
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.files import read_json, write_json
+from aurora_cli.pipeline.merge_shards import run
+from aurora_cli.pipeline.tokenize import run as tokenize
+from tests.tokenizing import contents, merge_settings, settings, write_records
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_records(tmp_path / "data/vision/mine/mine.jsonl", 7)
+    tokenize(settings(tmp_path, batch_size=3))
+    return tmp_path / "tokenized/vision/mine"
+
+
+def test_rows_follow_shard_numbers_and_files_are_links(tmp_path, folder):
+    (merged,) = run(merge_settings(tmp_path)).folders
+    assert (merged.rows, merged.shards, merged.made) == (7, 3, True)
+    assert [row[0] for row in contents(folder / "merged")] == [f"r{index}" for index in range(7)]
+    shard = folder / "shards/part-00001/data-00000-of-00001.arrow"
+    assert (folder / "merged/data-00001-of-00003.arrow").samefile(shard)
+    manifest = read_json(folder / "merged/manifest.json")
+    assert (manifest["media_root"], manifest["rows"]) == ("data/vision/mine", 7)
+    assert (folder / "merged/tokenizer.json").exists()
+    assert (folder / "merged/rejected.jsonl").read_text() == ""
+
+
+def test_it_prints_the_number_of_items_and_the_first_case(tmp_path, folder):
+    lines = run(merge_settings(tmp_path)).lines()
+    assert "7 items" in lines[0]
+    assert any("id: r0" in line for line in lines)
+    assert any("ASSISTANT:>>>A red circle, number 0.</s><<<" in line for line in lines)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_datasets_reads_the_merged_folder(tmp_path, folder):
+    from datasets import load_from_disk
+
+    run(merge_settings(tmp_path))
+    assert load_from_disk(str(folder / "merged"))["id"][:] == [f"r{index}" for index in range(7)]
+
+
+def test_a_second_run_does_nothing_and_a_new_shard_merges_again(tmp_path, folder):
+    run(merge_settings(tmp_path))
+    (merged,) = run(merge_settings(tmp_path)).folders
+    assert not merged.made
+    tokenize(settings(tmp_path, batch_size=3, max_length=20, force=True))
+    (merged,) = run(merge_settings(tmp_path)).folders
+    assert merged.made
+    assert all(len(row[4]) <= 20 for row in contents(folder / "merged"))
+
+
+def test_copies_do_not_share_files(tmp_path, folder):
+    run(merge_settings(tmp_path, folders=(folder,), output="elsewhere", copy_files=True))
+    copy = tmp_path / "elsewhere/data-00000-of-00003.arrow"
+    assert copy.stat().st_nlink == 1
+    assert len(contents(tmp_path / "elsewhere")) == 7
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_missing_shard_is_named_the_last_one_too(tmp_path, folder, index):
+    shutil.rmtree(folder / f"shards/part-{index:05d}")
+    with pytest.raises(DataError, match=f"part-{index:05d}"):
+        run(merge_settings(tmp_path))
+    assert not (folder / "merged").exists()
+
+
+def test_an_unfinished_tokenize_is_not_merged(tmp_path, folder):
+    (folder / "tokenize.json").unlink()
+    with pytest.raises(DataError, match="has not come to its end") as caught:
+        run(merge_settings(tmp_path))
+    assert "aurora tokenize" in (caught.value.hint or "")
+
+
+def test_mixed_shards_are_refused(tmp_path, folder):
+    manifest = read_json(folder / "shards/part-00001/manifest.json")
+    write_json(folder / "shards/part-00001/manifest.json", {**manifest, "max_length": 64})
+    with pytest.raises(DataError, match="part-00001 was made with other settings than part-00000: max_length: 64"):
+        run(merge_settings(tmp_path))
+
+
+def test_a_folder_that_is_no_merged_one_is_never_replaced(tmp_path, folder):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/thesis.txt").write_text("years")
+    with pytest.raises(UsageError, match="is not a merged folder"):
+        run(merge_settings(tmp_path, folders=(folder,), output="mine"))
+    assert (tmp_path / "mine/thesis.txt").exists()
+
+
+def test_nothing_to_merge_says_what_to_type(tmp_path):
+    with pytest.raises(DataError) as caught:
+        run(merge_settings(tmp_path))
+    assert caught.value.hint == "aurora tokenize"
+
+
+def test_a_dry_run_touches_nothing(tmp_path, folder):
+    assert "would merge 3 shards" in run(merge_settings(tmp_path), dry_run=True).lines()[0]
+    assert not (folder / "merged").exists()

@@ -1,0 +1,192 @@
+"""Fault campaigns on `aurora tokenize`: damaged records, and kill -9 at any moment. `-m soak` runs the long ones."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+
+from aurora_cli.data.annotation_files import RawRecord, array_elements, lines
+from aurora_cli.data.records import REASONS
+from aurora_cli.data.tokenization import Encoder, load_tokenizer
+from aurora_cli.files import read_json
+from aurora_cli.pipeline.merge_shards import run as merge
+from aurora_cli.pipeline.tokenize import run
+from tests.tokenizing import TINY, contents, merge_settings, record, settings, write_records
+
+WORDS = st.one_of(
+    st.text(max_size=20), st.sampled_from(["<image>", "<video>", "<s>", "\ud800", "\0", "x" * 10_000, ""])
+)
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), WORDS),
+    lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(WORDS, inner, max_size=3)),
+    max_leaves=6,
+)
+ROLES = st.sampled_from(["human", "gpt", "user", "assistant", "system", "tool", "", None])
+TURNS = st.one_of(st.fixed_dictionaries({"from": ROLES, "value": WORDS}), VALUES)
+RECORDS = st.dictionaries(
+    st.sampled_from(["id", "image", "video", "conversations", "other"]), st.one_of(VALUES, st.lists(TURNS, max_size=5))
+)
+
+
+@st.composite
+def damaged_lines(draw: st.DrawFn) -> bytes:
+    """A record with wrong values in it, written out, and then perhaps with wrong bytes in it."""
+    value = draw(st.one_of(RECORDS, st.builds(lambda fields: {**record(0), **fields}, RECORDS), VALUES))
+    text = json.dumps(value, ensure_ascii=draw(st.booleans()))
+    raw = text.encode("utf-8", "surrogatepass")
+    harm = draw(st.sampled_from(["none", "none", "cut", "byte", "comma", "double", "bom"]))
+    place = draw(st.integers(0, len(raw)))
+    match harm:
+        case "cut":
+            raw = raw[:place]
+        case "byte":
+            raw = raw[:place] + bytes([draw(st.integers(0, 255))]) + raw[place:]
+        case "comma":
+            raw += b","
+        case "double":
+            raw = raw.replace(b"{", b'{"id": 1, "image": 2, ', 1)
+        case "bom":
+            raw = b"\xef\xbb\xbf" + raw
+    return raw.replace(b"\n", b" ")
+
+
+ENCODER = Encoder(load_tokenizer(TINY), "vicuna", max_length=64, frames=3)
+
+
+def check_all_accounted_for(raws: list[bytes]) -> None:
+    records = [RawRecord(number, raw) for number, raw in enumerate(raws, start=1)]
+    columns = ENCODER.encode(records, "x.jsonl", images_are_clip=False)
+    assert len(columns.id) + len(columns.rejected) == len(raws)
+    assert {entry["reason"] for entry in columns.rejected} <= REASONS.keys()
+    json.dumps(columns.rejected).encode("ascii")
+    assert sum(columns.length) == len(columns.input_ids) == len(columns.labels)
+    assert max(columns.length, default=0) <= 64
+    ends = np.cumsum(columns.length)
+    for end, length, media in zip(ends, columns.length, columns.media_lengths, strict=True):
+        assert (columns.input_ids[end - length : end] == -200).sum() == sum(media)
+    assert all(image != [] for image in columns.image)
+
+
+@given(st.lists(damaged_lines(), max_size=10))
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_every_damaged_record_is_kept_or_rejected(raws):
+    check_all_accounted_for(raws)
+
+
+@pytest.mark.soak
+@given(st.lists(damaged_lines(), min_size=10, max_size=10))
+@hypothesis_settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+def test_ten_thousand_damaged_records_are_kept_or_rejected(raws):
+    check_all_accounted_for(raws)
+
+
+@given(st.lists(damaged_lines(), max_size=10), st.sampled_from([b"\n", b"\r\n"]))
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_a_file_of_damaged_lines_gives_them_all(tmp_path_factory, raws, ending):
+    kept = [raw for raw in raws if raw.strip()]
+    path = tmp_path_factory.mktemp("lines") / "a.jsonl"
+    path.write_bytes(ending.join(raws))
+    with open(path, "rb") as stream:
+        found = [entry.raw for entry in lines(stream)]
+    without_bom = [raw.removeprefix(b"\xef\xbb\xbf") if index == 0 else raw for index, raw in enumerate(raws)]
+    assert found == [raw.strip() for raw in without_bom if raw.strip()]
+    assert len(found) <= len(kept)
+
+
+@given(st.lists(damaged_lines(), max_size=10))
+@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+def test_an_array_of_damaged_elements_ends(tmp_path_factory, raws):
+    path = tmp_path_factory.mktemp("array") / "a.json"
+    path.write_bytes(b"[" + b",".join([json.dumps(record(1)).encode(), *raws]) + b"]")
+    with open(path, "rb") as stream:
+        found = [entry.raw for entry in array_elements(stream)]
+    assert json.loads(found[0]) == record(1)
+    check_all_accounted_for(found)
+
+
+def test_a_hundred_thousand_turns_are_one_record():
+    turns = [{"from": "gpt" if index % 2 else "human", "value": "a"} for index in range(100_000)]
+    columns = ENCODER.encode([RawRecord(1, json.dumps({"conversations": turns}).encode())], "x", images_are_clip=False)
+    assert columns.length == [64]
+
+
+COMMAND = """
+import sys
+from pathlib import Path
+from tests.tokenizing import settings
+from aurora_cli.pipeline.tokenize import run
+if __name__ == "__main__":
+    run(settings(Path(sys.argv[1]), batch_size=150, workers=int(sys.argv[2])))
+"""
+
+
+def killed_runs(workspace: Path, kills: int, workers: int) -> None:
+    """Kill tokenize at random moments, `kills` times, then let it end; the rows are those of a run left alone."""
+    write_records(workspace / "data/vision/mine/mine.jsonl", 6_000)
+    run(settings(workspace, batch_size=150, output="alone"))
+    merge(merge_settings(workspace, folders=("alone",)))
+    script = workspace / "script.py"
+    script.write_text(COMMAND)
+    command = [sys.executable, str(script), str(workspace), str(workers)]
+    root = Path(__file__).parents[3]
+    draw = random.Random(workers)
+    output = workspace / "tokenized/vision/mine"
+    interrupted = 0
+    for _ in range(kills):
+        process = subprocess.Popen(command, cwd=root, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)})
+        deadline = time.monotonic() + 60
+        while not (output / "shards").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(draw.random() * 0.6)
+        process.send_signal(signal.SIGKILL)
+        interrupted += process.wait() == -signal.SIGKILL
+        for manifest in (output / "shards").glob("part-*/manifest.json"):
+            assert read_json(manifest)["rows"] == 150
+    assert interrupted
+    run(settings(workspace, batch_size=150))
+    merge(merge_settings(workspace))
+    assert contents(output / "merged") == contents(workspace / "alone/merged")
+    assert not list(output.rglob("*.partial"))
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_runs_continue_to_the_same_rows(tmp_path, workers):
+    killed_runs(tmp_path, 2, workers)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("workers", [1, 2])
+def test_runs_killed_fifty_times_continue_to_the_same_rows(tmp_path, workers):
+    killed_runs(tmp_path, 25, workers)
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    psutil = pytest.importorskip("psutil")
+    write_records(tmp_path / "data/vision/mine/mine.jsonl", 60_000)
+    script = tmp_path / "script.py"
+    script.write_text(COMMAND)
+    root = Path(__file__).parents[3]
+    process = subprocess.Popen(
+        [sys.executable, str(script), str(tmp_path), "2"],
+        cwd=root,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)},
+    )
+    while not list((tmp_path / "tokenized/vision/mine").glob("shards/part-*")):
+        assert process.poll() is None
+        time.sleep(0.02)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert children
+    process.kill()
+    process.wait()
+    gone, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    assert gone

@@ -18,7 +18,7 @@ from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.member_policy import STATE_FOLDER
 from aurora_cli.data.parts import GZIP_MAGIC, Archive, PartStream
 from aurora_cli.errors import HostError
-from aurora_cli.files import exclusive, fsync_folder, read_json, write_json
+from aurora_cli.files import PARTIAL_SUFFIX, exclusive, fsync_folder, read_json, write_json
 
 GROUP_BYTES = 64 << 20
 """Written between two points from which a killed run goes on."""
@@ -137,12 +137,19 @@ class ExtractionState:
             rejects.truncate(after.rejects_size)
             yield Journal(lines, rejects, self.target, sync=sync)
 
-    def finish(self, receipt: Receipt) -> None:
+    def finish(self, receipt: Receipt, *, sync: bool) -> None:
+        """Write the receipt; with `sync` durably, which on some filesystems waits for everything before it."""
         if self.rejects_path.stat().st_size == 0:
             self.rejects_path.unlink()
-        write_json(self.receipt_path, asdict(receipt))
+        if sync:
+            write_json(self.receipt_path, asdict(receipt))
+        else:
+            partial = self.receipt_path.with_suffix(PARTIAL_SUFFIX)
+            partial.write_text(json.dumps(asdict(receipt), indent=1) + "\n", encoding="utf-8")
+            partial.replace(self.receipt_path)
         self._journal.unlink()
-        fsync_folder(self.folder)
+        if sync:
+            fsync_folder(self.folder)
 
 
 class Journal:

@@ -93,16 +93,18 @@ def build_index(archive: Archive, target: Path, *, settings: ExtractSettings, ad
         ):
             _read_members(stream, writer, journal, receipt)
             writer.finish(tar_size=archive.size if in_place else copied.size, source=archive.path.name)
-            fsync_file(index)
+            if settings.sync:
+                fsync_file(index)
             journal.group_is_done(
                 offset=copied.size, members=receipt.members, size=receipt.bytes, rejected=receipt.rejected
             )
         index.replace(index_of(tar))  # an index without its tar counts for nothing, so it may come first
         if copy is not None:
             copy.replace(tar)
-        fsync_folder(target)
+        if settings.sync:
+            fsync_folder(target)
         receipt.settings = settings.model_dump(mode="json")
-        state.finish(receipt)
+        state.finish(receipt, sync=settings.sync)
     return receipt
 
 
@@ -113,10 +115,11 @@ def _read_members(stream: TarStream, writer: "_IndexWriter", journal: Journal, r
 
     try:
         for member in stream.members():
-            if (reason := refusal(member, root_bytes=0)) is not None:
+            reason = refusal(member, root_bytes=0)
+            if reason is None and member.kind != "folder":
+                reason = _index_member(member, stream, writer, receipt)
+            if reason is not None:
                 reject(member.name, member.start, reason)
-            elif member.kind != "folder":
-                _index_member(member, stream, writer, receipt)
     except BadArchive as error:
         receipt.broken = error.message
     for name, offset, reason in writer.resolve_links():
@@ -125,7 +128,8 @@ def _read_members(stream: TarStream, writer: "_IndexWriter", journal: Journal, r
     receipt.duplicates = writer.duplicates
 
 
-def _index_member(member: Member, stream: TarStream, writer: "_IndexWriter", receipt: Receipt) -> None:
+def _index_member(member: Member, stream: TarStream, writer: "_IndexWriter", receipt: Receipt) -> str | None:
+    """Note where a member lies, or say why it is nowhere."""
     name = "/".join(components(member.name))
     if archive_of(posixpath.basename(name)) is not None:
         receipt.nested.append(name)
@@ -135,12 +139,16 @@ def _index_member(member: Member, stream: TarStream, writer: "_IndexWriter", rec
             crc = isal_zlib.crc32(piece, crc)
         writer.add(name, Extent(member.data, member.size, crc))
         receipt.bytes += member.size
+    elif member.kind == "hardlink":
+        to = "/".join(components(member.link))
+        if (extent := writer.find(to)) is None:  # a hard link is to what the name stands for here, not in the end
+            return f"links to {to!r}, which is no file of the archive so far"
+        writer.add(name, extent)
     else:
-        to = member.link
-        if member.kind == "symlink":
-            to = posixpath.normpath(posixpath.join(posixpath.dirname(name), to))
+        to = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.link))
         writer.link(name, "/".join(components(to)), member.start)
     receipt.members += 1
+    return None
 
 
 class _SeekableCopy:
@@ -203,21 +211,26 @@ class _IndexWriter:
             self.duplicates += 1
             self._db.execute("REPLACE INTO member VALUES (?, ?, ?, ?)", row)
 
+    def find(self, name: str) -> Extent | None:
+        query = self._db.execute("SELECT offset, size, crc32 FROM member WHERE name = ?", (os.fsencode(name),))
+        row = query.fetchone()
+        return None if row is None else Extent(*row)
+
     def link(self, name: str, to: str, offset: int) -> None:
+        self._db.execute("DELETE FROM member WHERE name = ?", (os.fsencode(name),))
         self._links[name] = to, offset
 
     def resolve_links(self) -> Iterator[tuple[str, int, str]]:
-        """Give each link its file's extent; yields (name, header's offset, reason) of those that lead to none."""
+        """Give symbolic links their files' extents; yields (name, header's offset, reason) where there is none."""
         for name, (to, offset) in list(self._links.items()):
             seen = {name}
             while to in self._links and to not in seen:
                 seen.add(to)
                 to = self._links[to][0]
-            query = self._db.execute("SELECT offset, size, crc32 FROM member WHERE name = ?", (os.fsencode(to),))
-            if (row := query.fetchone()) is None:
+            if (extent := self.find(to)) is None:
                 yield name, offset, f"links to {to!r}, which is no file of the archive"
-                continue
-            self._db.execute("REPLACE INTO member VALUES (?, ?, ?, ?)", (os.fsencode(name), *row))
+            else:
+                self._db.execute("REPLACE INTO member VALUES (?, ?, ?, ?)", (os.fsencode(name), *extent))
 
     def finish(self, *, tar_size: int, source: str) -> None:
         self._db.execute("INSERT INTO about VALUES ('tar_size', ?), ('source', ?)", (tar_size, source))

@@ -59,7 +59,7 @@ def unpack(archive: Archive, target: Path, *, settings: ExtractSettings, advance
         ):
             _Unpacking(stream, writer, journal, receipt, frozenset(own | {REJECTS_FILE})).run(after)
         receipt.settings = settings.model_dump(mode="json")
-        state.finish(receipt)
+        state.finish(receipt, sync=settings.sync)
     return receipt
 
 

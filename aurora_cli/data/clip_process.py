@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import importlib.util
 import json
 import os
 import select
@@ -12,6 +13,7 @@ import time
 import numpy as np
 
 from aurora_cli.data import clip_decoding
+from aurora_cli.errors import HostError
 
 TIMEOUT_S = 120.0
 """A clip that takes longer hangs the decoder."""
@@ -28,6 +30,8 @@ class ClipProcess:
     """A child that runs `clip_decoding.serve`. Ends with this process, when its stdin closes."""
 
     def __init__(self) -> None:
+        if importlib.util.find_spec("decord") is None:
+            raise HostError("clips are read by decord, which is not installed", hint="pip install decord2")
         # A session of its own: Ctrl-C and SIGTERM for the group must not look like broken clips. -P: the script's
         # folder stays off the path, where modules here would hide others'.
         self._child = subprocess.Popen(
@@ -94,6 +98,7 @@ def decode_clip(path: str, frames: int, longest: int) -> np.ndarray:
 
     Raises:
         DecoderError: the clip is damaged.
+        HostError: decord is not installed.
     """
     global _current
     reason = ""

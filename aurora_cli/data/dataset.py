@@ -118,8 +118,9 @@ class Corpus:
         taken: list[np.ndarray] = []
         for index, (source, numbers) in enumerate(zip(self.sources, self._trained, strict=True)):
             taken += [numbers] * int(source.weight)
-            some = round((source.weight - int(source.weight)) * len(numbers))
-            if some:
+            share = source.weight - int(source.weight)
+            if share and len(numbers):
+                some = max(1, round(share * len(numbers)))
                 shuffled = np.random.default_rng([self.seed, index, WEIGHT_STREAM]).permutation(numbers)
                 taken.append(shuffled[(np.arange(some) + epoch * some) % len(numbers)])
         return taken[0] if len(taken) == 1 else np.concatenate(taken)

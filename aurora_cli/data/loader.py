@@ -4,8 +4,10 @@ The training process plans and hands sample numbers out; workers read, decode an
 become floats here. Workers hold no state and draw no random numbers: their count changes the speed alone.
 """
 
+import atexit
 import math
-from collections.abc import Iterable, Iterator, Sequence
+import weakref
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -168,6 +170,16 @@ class MicroBatches:
 
 def read_ahead(micro_batches: MicroBatches, wanted: Iterable[list[np.ndarray]], workers: int) -> Iterator[Batch]:
     """The wanted micro-batches, in order, read by `workers` processes (0: by this one)."""
+    batches = _read_ahead(micro_batches, wanted, workers)
+    # Workers are deaf to the SIGTERM with which multiprocessing ends them when this process exits: end them before.
+    reference = weakref.ref(batches)
+    atexit.register(lambda: (alive := reference()) is not None and alive.close())
+    return batches
+
+
+def _read_ahead(
+    micro_batches: MicroBatches, wanted: Iterable[list[np.ndarray]], workers: int
+) -> Generator[Batch, None, None]:
     from torch.utils.data import DataLoader
 
     loader = DataLoader(

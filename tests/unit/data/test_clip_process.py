@@ -1,6 +1,7 @@
 """What decord does to its own process - crash, hang - must never reach the process that trains."""
 
 import contextlib
+import importlib.util
 import os
 import random
 import signal
@@ -13,6 +14,7 @@ from PIL import Image
 
 from aurora_cli.data import clip_decoding, clip_process
 from aurora_cli.data.clip_process import DecoderError, decode_clip
+from aurora_cli.errors import HostError
 
 WriteClip = Callable[[Path, Sequence[Image.Image]], None]
 
@@ -97,6 +99,15 @@ def test_a_clip_that_hangs_the_decoder_is_an_error(
     with pytest.raises(DecoderError, match="no answer after 0 s"):
         decode_clip("clip", 4, 200)
     assert clip_process._current is None
+
+
+def test_without_decord_it_is_the_machine_that_is_wrong_not_the_clip(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _end_child()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(HostError, match="decord, which is not installed"):
+        decode_clip(str(clip), 4, 200)
 
 
 @pytest.mark.parametrize("damaged", [15, pytest.param(1000, marks=pytest.mark.soak)])

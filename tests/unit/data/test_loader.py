@@ -3,6 +3,8 @@
 import functools
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -286,6 +288,29 @@ def test_a_worker_that_is_killed_is_an_error_of_the_machine(workspace: Path, mon
     with pytest.raises(HostError, match="a process that reads training data ended") as caught:
         list(data_of(workspace, workers=1).batches(0, 1))
     assert caught.value.exit_code == 4
+
+
+LEAVE_IN_THE_MIDDLE = """
+import functools, sys
+from pathlib import Path
+from aurora_cli.config.settings import Settings
+from aurora_cli.data.dataset import Source
+from aurora_cli.data.loader import TrainingData
+from aurora_cli.models.merge_plan import frame_tokens
+workspace = Path(sys.argv[1])
+settings = Settings.model_validate({"model": {"image_size": 28}, "train": {"max_steps": 1000}, "data": {"workers": 2}})
+tokens = functools.partial(frame_tokens, merged=3, whole=9, slowfast=True)
+data = TrainingData([Source(workspace / "merged", workspace)], settings, frame_tokens=tokens, image_token_id=0)
+steps = data.batches(0, 1)
+print(len(next(steps)))
+"""
+
+
+def test_a_program_that_ends_in_the_middle_does_not_wait_for_its_workers(workspace: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE_IN_THE_MIDDLE, str(workspace)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "16\n", "")
 
 
 def test_an_error_in_a_worker_keeps_its_words(workspace: Path) -> None:

@@ -99,7 +99,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
 
 
 def tokenized_folders(workspace: Workspace) -> list[Path]:
-    found = sorted(shards.parent for shards in workspace.tokenized.glob(f"*/*/{SHARDS}"))
+    found = sorted(shards.parent for shards in workspace.tokenized.rglob(SHARDS) if shards.is_dir())
     if not found:
         raise DataError(f"{workspace.tokenized}: holds no shards", hint="aurora tokenize")
     return found

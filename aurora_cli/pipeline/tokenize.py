@@ -143,11 +143,12 @@ def tokenize_job(
 ) -> TokenizedFolder:
     """Make the shards of one folder that are not there yet."""
     step = settings.tokenize
+    # First: a template that the tokenizer cannot write must not cost the shards that are there.
+    encoder = Encoder(tokenizer, step.template, max_length=step.max_length, frames=step.frames)
     done = begin(job.output, base, force=step.force)
     if is_complete(job.output, done):
         return counted(job.output, done, made=0)
     write_text(job.output / TOKENIZER, tokenizer.serialized)
-    encoder = Encoder(tokenizer, step.template, max_length=step.max_length, frames=step.frames)
     total = sum(entry["size"] for entry in base["inputs"])
     made = 0
     with (

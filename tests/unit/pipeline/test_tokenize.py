@@ -137,6 +137,14 @@ def test_other_settings_than_a_finished_shards_are_refused_by_name(tmp_path, out
     merge(merge_settings(tmp_path))
 
 
+def test_settings_that_cannot_be_do_not_cost_the_shards(tmp_path, output):
+    write_records(tmp_path / "data/vision/mine/mine.jsonl", 2)
+    run(settings(tmp_path))
+    with pytest.raises(UsageError, match="llama3 needs a tokenizer that has"):
+        run(settings(tmp_path, template="llama3", force=True))
+    assert run(settings(tmp_path)).folders[0].made == 0
+
+
 def test_another_tokenizer_or_input_is_refused_by_name(tmp_path):
     file = write_records(tmp_path / "data/vision/mine/mine.jsonl", 6)
     run(settings(tmp_path))

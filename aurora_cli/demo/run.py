@@ -1,7 +1,7 @@
 """`aurora demo`: draws a small data set, then runs the commands of the pipeline on it as a person would.
 
-Every command continues what a former run left, so the demo keeps no state of its own: after a kill the same commands are
-run again, and those that were done say so.
+Every command continues what a former run left, so the demo keeps no state of its own: after a kill the same commands
+are run again, and those that were done say so.
 """
 
 import ctypes
@@ -214,7 +214,7 @@ def _report(workspace: Workspace, steps: list[Step]) -> DemoResult:
         "",
         f"captions  {sheet}",
         f"loss      {plot}",
-        f"{seconds:.0f} s in {len(steps)} commands. Ask it yourself: cd {workspace.root} && aurora caption {EXAMPLE_CLIP}",
+        f"{len(steps)} commands in {seconds:.0f} s. Now: cd {workspace.root} && aurora caption {EXAMPLE_CLIP}",
     ]
     return DemoResult(
         str(workspace.root),

@@ -1,7 +1,4 @@
-"""What `aurora train` would do, decided before anything is touched: data, start, engine, what is there already.
-
-Light: imports no torch, so that a wrong setting or missing data is said at once.
-"""
+"""What `aurora train` would do, decided before anything is touched: data, start, what an earlier run left."""
 
 import json
 from collections.abc import Iterator
@@ -13,6 +10,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.files import read_json
+from aurora_cli.training.checkpoint_folder import DESCRIPTION_FILE, RESUME_FOLDER, STATE_FILE, newest
 
 FINISHED_FILE = "finished.json"
 CONFIG_FILE = "config.yaml"
@@ -76,6 +74,7 @@ class StagePlan:
     start: Start
     resume: Path | None
     """The checkpoint to go on from; none: from the start."""
+    resume_step: int | None
     finished: dict[str, Any] | None
     """What an earlier run said at its end, if it was asked for the same."""
     recipe: dict[str, Any]
@@ -107,7 +106,8 @@ def plan_stage(settings: Settings) -> StagePlan:
     if train.resume == "auto" and resume is not None:
         check_recipe(resume, recipe, train.stage)
         finished = read_finished(run_dir, extent_of(settings))
-    return StagePlan(settings, run_dir, data, start, resume, finished, recipe)
+    resume_step = None if resume is None else int(read_json(resume / DESCRIPTION_FILE)["step"])
+    return StagePlan(settings, run_dir, data, start, resume, resume_step, finished, recipe)
 
 
 def find_data(settings: Settings, workspace: Workspace) -> tuple[DataFolder, ...]:
@@ -146,7 +146,7 @@ def _way_to_data(workspace: Workspace, stage: str) -> str:
 
 
 def find_start(settings: Settings, workspace: Workspace, run_dir: Path) -> Start:
-    """Where the first step's weights come from: `init_from`, the stage before, random weights, or the preset's models."""
+    """Where the first step's weights come from: `init_from`, the stage before, chance, or the preset's models."""
     train, model = settings.train, settings.model
     if train.init_from:
         path = workspace.path(train.init_from)
@@ -179,10 +179,10 @@ def find_start(settings: Settings, workspace: Workspace, run_dir: Path) -> Start
 
 
 def _start_from_run(run: Path, workspace: Workspace) -> Start:
-    newest = newest_checkpoint(run / CHECKPOINTS)
-    if newest is None:
+    checkpoint = newest(run / CHECKPOINTS)
+    if checkpoint is None:
         raise DataError(f"{run}: has no checkpoint yet", hint=f"aurora train --stage {run.name}")
-    return Start("checkpoint", _relative(newest, workspace), unfinished=not (run / FINISHED_FILE).is_file())
+    return Start("checkpoint", _relative(checkpoint, workspace), unfinished=not (run / FINISHED_FILE).is_file())
 
 
 def _relative(path: Path, workspace: Workspace) -> str:
@@ -197,27 +197,16 @@ def find_resume(settings: Settings, workspace: Workspace, run_dir: Path) -> Path
     if wish == "never":
         return None
     if wish == "auto":
-        return newest_checkpoint(run_dir / CHECKPOINTS)
+        return newest(run_dir / CHECKPOINTS)
     path = workspace.path(wish)
     if (path / CHECKPOINTS).is_dir():
-        path = newest_checkpoint(path / CHECKPOINTS) or path
-    if not (path / "checkpoint.json").is_file():
+        path = newest(path / CHECKPOINTS) or path
+    if not (path / DESCRIPTION_FILE).is_file():
         raise DataError(
             f"train.resume: {path} is not a checkpoint",
             hint="auto, never, or a folder like runs/<stage>/checkpoints/step-00000100",
         )
     return path
-
-
-def newest_checkpoint(folder: Path) -> Path | None:
-    """The checkpoint that `latest` names, else the one of the highest step; half-written ones do not count."""
-    whole = sorted(path.parent for path in folder.glob("step-*/checkpoint.json"))
-    latest = folder / "latest"
-    if latest.is_file():
-        named = folder / latest.read_text(encoding="utf-8").strip()
-        if named in whole:
-            return named
-    return whole[-1] if whole else None
 
 
 def recipe_of(settings: Settings, start: Start, data: tuple[DataFolder, ...], workspace: Workspace) -> dict[str, Any]:
@@ -241,7 +230,7 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
 def check_recipe(checkpoint: Path, recipe: dict[str, Any], stage: str) -> None:
     """Raise UsageError if a run would go on with other settings than it began with."""
     try:
-        began = read_json(checkpoint / "resume" / "state.json")["recipe"]
+        began = read_json(checkpoint / RESUME_FOLDER / STATE_FILE)["recipe"]
     except (OSError, json.JSONDecodeError, KeyError) as error:
         raise DataError(
             f"{checkpoint}: is damaged: {error}", hint="Remove it: the run goes on from the one before."

@@ -1,26 +1,38 @@
 """`aurora train`: one stage, on one process or many.
 
-The process that a user starts decides and checks; then it trains by itself, or starts workers on the config.yaml that it
-wrote (`python -m aurora_cli.pipeline.train CONFIG`). Under torchrun, accelerate, deepspeed or srun every process is a worker.
+The process that a user starts decides and checks; then it trains by itself, or starts workers on the config.yaml
+that it wrote (`python -m aurora_cli.pipeline.train CONFIG`). Under torchrun, accelerate, deepspeed or srun every
+process is a worker.
 """
 
 import contextlib
 import sys
 import time
+import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aurora_cli.config.resolve import dump_yaml, load_resolved
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
+from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import AuroraError
 from aurora_cli.files import exclusive, remove, write_json, write_text
 from aurora_cli.pipeline.result import Result
-from aurora_cli.pipeline.stage import CONFIG_FILE, FINISHED_FILE, INITIAL, StagePlan, extent_of, plan_stage
+from aurora_cli.pipeline.stage import (
+    CONFIG_FILE,
+    FINISHED_FILE,
+    INITIAL,
+    StagePlan,
+    extent_of,
+    plan_stage,
+)
+from aurora_cli.training.checkpoint_folder import checkpoint_name
 
 if TYPE_CHECKING:
+    from aurora_cli.training.checkpoint import Position
     from aurora_cli.training.launch import Rank
 
 
@@ -41,6 +53,8 @@ class TrainResult(Result):
     resumed_from: int | None = None
     """Step of the checkpoint that it went on from."""
     loss: float | None = None
+    rejected: int = 0
+    """Samples left out of the loss, because their media could not be read."""
     checkpoint: str | None = None
     seconds: float = 0.0
     launch: tuple[str, ...] = ()
@@ -57,6 +71,11 @@ class TrainResult(Result):
         since = "" if self.resumed_from is None else f" (resumed from step {self.resumed_from:,})"
         return [
             f"{self.stage}: {self.step:,} steps{since} in {self.seconds:,.1f} s{loss}",
+            *(
+                [f"{self.rejected:,} samples left out, listed in {Path(self.run_dir, REJECTS_FILE)}"]
+                if self.rejected
+                else []
+            ),
             f"weights: {self.checkpoint}",
             f"metrics: {Path(self.run_dir, 'metrics.jsonl')}",
         ]
@@ -116,80 +135,92 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
 def _run_as_worker(settings: Settings, rank: "Rank", reporter: Reporter) -> TrainResult:
     """One process of a launcher's. Rank 0 returns to its caller; the others end here, so that one alone speaks."""
     from aurora_cli.errors import Interrupted
-    from aurora_cli.training import workers
+    from aurora_cli.training import worker
 
     _check_sizes(settings, rank.world_size)
     if not rank.is_main:
         reporter = SILENT
-    workers.leave_at_exit()
     try:
         result = _train(settings, rank, reporter)
     except Interrupted as error:
         if not rank.is_main:
-            workers.leave(error.exit_code)
+            worker.leave(error.exit_code)
         raise
     if not rank.is_main:
-        workers.leave(result.exit_code)
+        worker.leave(result.exit_code)
     return result
 
 
 def main() -> None:
     """`python -m aurora_cli.pipeline.train CONFIG`: a worker that `run` started."""
     from aurora_cli.training.launch import rank_from_environment
-    from aurora_cli.training.workers import serve
+    from aurora_cli.training.worker import serve
 
     settings = load_resolved(Path(sys.argv[1]))
     rank = rank_from_environment()
     assert rank is not None, "a worker is started with RANK and WORLD_SIZE"
-    serve(lambda reporter: asdict(_train(settings, rank, reporter)))
+    ours = replace(rank, launcher="aurora")
+    serve(lambda reporter: asdict(_train(settings, ours, reporter)))
 
 
 def _train(settings: Settings, rank: "Rank", reporter: Reporter) -> TrainResult:
     """What every process of a run does."""
     from aurora_cli.pipeline.training_run import train_stage
     from aurora_cli.training import engine
+    from aurora_cli.training.engine_config import engine_name
     from aurora_cli.training.launch import placed
 
     began = time.monotonic()
-    name = engine.engine_name(settings.train, rank.world_size)
-    # DeepSpeed logs to stdout, which belongs to the result.
-    with contextlib.redirect_stdout(sys.stderr), placed(rank, alone=rank.world_size == 1 and name == "none"):
+    name = engine_name(settings.train, rank.world_size)
+    # DeepSpeed logs to stdout, which belongs to the result, and calls what torch has renamed.
+    with (
+        contextlib.redirect_stdout(sys.stderr),
+        warnings.catch_warnings(),
+        placed(rank, alone=rank.world_size == 1 and name == "none"),
+    ):
+        warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.distributed.*")
         engine.join_process_group(rank)
         try:
-            plan = engine.share_from_main(plan_stage(settings) if rank.is_main else None)
+            plan = engine.decided_by_main(lambda: plan_stage(settings))
             if plan.finished is not None:
+                engine.forget()
                 return _nothing_to_do(plan, rank.world_size)
             with _alone_in_run(plan, rank):
                 if rank.is_main:
                     _clear(plan, reporter)
-                outcome, total = train_stage(plan, rank, name, reporter)
-                position = outcome.position
-                checkpoint = plan.checkpoints / f"step-{position.step:08d}"
+                outcome, steps = train_stage(plan, rank, name, reporter)
                 if rank.is_main:
-                    write_json(
-                        plan.run_dir / FINISHED_FILE,
-                        {
-                            "schema": 1,
-                            "stage": plan.stage,
-                            "step": position.step,
-                            "steps": total,
-                            "checkpoint": checkpoint.name,
-                            "order_hash": position.order_hash,
-                            "extent": extent_of(settings),
-                        },
-                    )
-        finally:
-            engine.forget()
-    resumed = None if plan.resume is None else int(plan.resume.name.rpartition("-")[2])
+                    _write_finished(plan, outcome.position, steps)
+        except BaseException:
+            engine.forget(failed=True)
+            raise
+        engine.forget()
+    position = outcome.position
     return TrainResult(
         **_facts(plan, rank.world_size),
-        did="trained",
+        did="nothing" if position.step == plan.resume_step else "trained",
         step=position.step,
-        steps=total,
-        resumed_from=resumed,
+        steps=steps,
+        resumed_from=plan.resume_step,
         loss=outcome.loss,
-        checkpoint=str(checkpoint),
+        rejected=position.samples_rejected,
+        checkpoint=str(plan.checkpoints / checkpoint_name(position.step)),
         seconds=round(time.monotonic() - began, 3),
+    )
+
+
+def _write_finished(plan: StagePlan, position: "Position", steps: int) -> None:
+    write_json(
+        plan.run_dir / FINISHED_FILE,
+        {
+            "schema": 1,
+            "stage": plan.stage,
+            "step": position.step,
+            "steps": steps,
+            "checkpoint": checkpoint_name(position.step),
+            "order_hash": position.order_hash,
+            "extent": extent_of(plan.settings),
+        },
     )
 
 
@@ -205,12 +236,19 @@ def _alone_in_run(plan: StagePlan, rank: "Rank") -> Iterator[None]:
 
 
 def _clear(plan: StagePlan, reporter: Reporter) -> None:
-    """Remove what says that this run is over, and with `--resume never` all of an earlier run."""
+    """Remove what says that this run is over, and what comes after the point that it goes on from."""
     remove(plan.run_dir / FINISHED_FILE)
-    if plan.settings.train.resume == "never" and plan.checkpoints.is_dir():
+    wish = plan.settings.train.resume
+    if wish == "never" and plan.checkpoints.is_dir():
         reporter.warning(f"--resume never: the earlier run in {plan.run_dir} is removed")
-        for name in ("checkpoints", INITIAL, "metrics.jsonl", "rejected.jsonl"):
+        for name in ("checkpoints", INITIAL, "metrics.jsonl", REJECTS_FILE):
             remove(plan.run_dir / name)
+    if wish not in ("auto", "never"):
+        step = plan.resume_step or 0
+        for later in sorted(plan.checkpoints.glob("step-*")):
+            if later.name > checkpoint_name(step):
+                reporter.warning(f"--resume {wish}: {later}, of a later step, is removed")
+                remove(later)
     if plan.start.unfinished:
         reporter.warning(f"{plan.start.said()}: is of a run that has not done all its steps")
 
@@ -224,7 +262,7 @@ def _processes(settings: Settings) -> int:
 def _check_sizes(settings: Settings, processes: int) -> None:
     """Everything that makes a run impossible and needs nothing but the settings."""
     from aurora_cli.data.sampler import accumulation
-    from aurora_cli.training.engine import engine_name, read_config
+    from aurora_cli.training.engine_config import engine_name, read_config
     from aurora_cli.training.optim import trained_modules
 
     train = settings.train
@@ -234,7 +272,7 @@ def _check_sizes(settings: Settings, processes: int) -> None:
 
 
 def _facts(plan: StagePlan, processes: int) -> dict[str, Any]:
-    from aurora_cli.training.engine import engine_name
+    from aurora_cli.training.engine_config import engine_name
 
     return {
         "stage": plan.stage,
@@ -260,7 +298,7 @@ def _nothing_to_do(plan: StagePlan, processes: int) -> TrainResult:
 
 def _dry_result(settings: Settings, rank: "Rank | None") -> TrainResult:
     from aurora_cli.config.workspace import Workspace
-    from aurora_cli.training.engine import engine_name
+    from aurora_cli.training.engine_config import engine_name
 
     processes = rank.world_size if rank is not None else _processes(settings)
     _check_sizes(settings, processes)
@@ -286,9 +324,10 @@ def _dry_result(settings: Settings, rank: "Rank | None") -> TrainResult:
             problem=error.message,
             **shared,
         )
-    resumed = None if plan.resume is None else int(plan.resume.name.rpartition("-")[2])
     problem = None if plan.finished is None else "all its steps are done; nothing to do"
-    return TrainResult(**_facts(plan, processes), resumed_from=resumed, launch=launch, problem=problem, **shared)
+    return TrainResult(
+        **_facts(plan, processes), resumed_from=plan.resume_step, launch=launch, problem=problem, **shared
+    )
 
 
 def _launch_lines(config: Path, processes: int) -> Iterator[str]:

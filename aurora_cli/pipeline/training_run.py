@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from aurora_cli.training.launch import Rank
     from aurora_cli.training.trainer import Outcome
 
+INITIAL_SHARD_BYTES = 5 * 10**9
+
 
 def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Reporter) -> "tuple[Outcome, int]":
     """Train to the last step. Returns where it came to, and how many steps there were to be.
@@ -30,15 +32,13 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
     from aurora_cli.data.sampler import accumulation
     from aurora_cli.training import engine, optim, stopping, trainer
     from aurora_cli.training.checkpoint import Checkpoint, Description, Position
+    from aurora_cli.training.engine_config import read_config
     from aurora_cli.training.watchdog import watchdog
 
     settings = plan.settings
     train = settings.train
     stop = stopping.StopRequest()
-    with (
-        stopping.on_stop_signals(stop),
-        watchdog(train.watchdog_s, rank.rank, functools.partial(_bark, reporter)) as dog,
-    ):
+    with stopping.on_stop_signals(stop):
         if rank.is_main:
             reporter.info(f"weights from {plan.resume or plan.start.said()}")
         model = build_model(plan, rank)
@@ -53,7 +53,7 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             train,
             rank,
             accumulation=accumulation(train.global_batch_packs, rank.world_size, train.micro_batch_packs),
-            config=engine.read_config(engine_name, settings.workspace),
+            config=read_config(engine_name, settings.workspace),
         )
         position = Position(recipe=plan.recipe)
         if plan.resume is not None:
@@ -87,9 +87,10 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             always_encode=running.zero_stage == 3 or bool({"vision_tower", "projector"} & trained.keys()),
         )
         steps = data.batches(rank.rank, rank.world_size, start_step=position.step)
-        outcome = trainer.train(
-            running, steps, data, loop, position, reporter=reporter, dog=dog, stop_asked=lambda: stop.asked
-        )
+        with watchdog(train.watchdog_s, rank.rank, functools.partial(_bark, reporter)) as dog:
+            outcome = trainer.train(
+                running, steps, data, loop, position, reporter=reporter, dog=dog, stop_asked=lambda: stop.asked
+            )
         return outcome, data.total_steps
 
 
@@ -110,30 +111,41 @@ def build_model(plan: StagePlan, rank: "Rank") -> "AuroraCap":
         _seed(settings)  # every rank makes the same new projector
         return build(parts, settings.merging, fresh=frozenset({"projector"}))
     if plan.start.kind == "random":
-        if rank.is_main:
-            write_initial(plan.run_dir / INITIAL, settings)
-        engine.share_from_main(None)  # the others wait until it is there
+        engine.decided_by_main(lambda: write_initial(plan.run_dir / INITIAL, settings))
         return build(open_checkpoint(plan.run_dir / INITIAL, Origin(root=root)), settings.merging)
     assert isinstance(plan.start.base, str)
     return build(open_checkpoint(plan.start.base, Origin(root=root)), settings.merging)
 
 
 def write_initial(folder: Path, settings: Settings) -> None:
-    """A captioner of random weights, made from the model settings, complete; nothing if it is there already."""
+    """A captioner of random weights in the huggingface layout, made from the model settings; nothing if it is there."""
     if folder.is_dir():
         return
+    from aurora_cli.export import names
     from aurora_cli.export.blueprint import llava_config
+    from aurora_cli.export.sources import LazyTensor
+    from aurora_cli.export.writing import write_weights
     from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 
     model = settings.model
     assert model.vision_config is not None
     assert model.text_config is not None
     values = llava_config(model.vision_config, model.text_config, model).to_dict()
-    values |= {"merging": settings.merging.model_dump(mode="json"), "image_size": model.image_size}
+    values |= {
+        "architectures": [AuroraCap.__name__],
+        "merging": settings.merging.model_dump(mode="json"),
+        "image_size": model.image_size,
+    }
     _seed(settings)
     network = AuroraCap(AuroraCapConfig.from_dict(values))
+    tensors = {}
+    for own_name, tensor in network.state_dict().items():
+        name = names.canonical(own_name)
+        if name is not None:
+            tensors[name] = LazyTensor(folder, name, tuple(tensor.shape), tensor.dtype, lambda tensor=tensor: tensor)
     with whole_folder(folder) as partial:
-        network.save_pretrained(partial)
+        write_weights(partial, tensors, safe=True, max_shard_bytes=INITIAL_SHARD_BYTES)
+        network.config.save_pretrained(partial)
 
 
 def plan_data(plan: StagePlan, model: "AuroraCap") -> "TrainingData":
@@ -184,7 +196,7 @@ def _seed(settings: Settings) -> None:
 
 def _bark(reporter: Reporter, error: HostError) -> None:
     """Called in the watchdog's thread: the process cannot be ended politely."""
-    from aurora_cli.training.workers import PipeReporter, leave
+    from aurora_cli.training.worker import PipeReporter, leave
 
     if isinstance(reporter, PipeReporter):
         reporter.fail(error)

@@ -6,13 +6,12 @@
     checkpoints/step-00000100/resume/exp_avg.safetensors, exp_avg_sq.safetensors
     checkpoints/latest                                 the newest one's name
 
-There is no scheduler and no generator to save: the learning rate, the order of samples and the random numbers of a step are
-functions of the seed and the step.
+There is no scheduler and no generator to save: the learning rate, the order of samples and the random numbers of a
+step are functions of the seed and the step.
 """
 
 import contextlib
 import json
-import os
 import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,15 +22,19 @@ import torch
 from safetensors import safe_open
 
 from aurora_cli.errors import DataError
-from aurora_cli.files import read_json, remove, whole_folder, write_json, write_text
+from aurora_cli.files import read_json, whole_folder, write_json, write_text
+from aurora_cli.training.checkpoint_folder import (
+    DESCRIPTION_FILE,
+    LATEST,
+    MODEL_FILE,
+    RESUME_FOLDER,
+    STATE_FILE,
+    checkpoint_name,
+    prune,
+)
 from aurora_cli.training.zero import MOMENTS, ParameterState
 
 SCHEMA = 1
-LATEST = "latest"
-MODEL_FILE = "model.safetensors"
-DESCRIPTION_FILE = "checkpoint.json"
-RESUME_FOLDER = "resume"
-STATE_FILE = "state.json"
 
 
 @dataclass(frozen=True)
@@ -72,10 +75,6 @@ class HasState(Protocol):
     def barrier(self) -> None: ...
 
 
-def checkpoint_name(step: int) -> str:
-    return f"step-{step:08d}"
-
-
 def save(folder: Path, engine: HasState, description: Description, position: Position, keep: int) -> Path:
     """Write a checkpoint into `folder`, name it the latest, and remove all but the `keep` newest. All ranks call it.
 
@@ -103,31 +102,6 @@ def save(folder: Path, engine: HasState, description: Description, position: Pos
     prune(folder, keep)
     engine.barrier()
     return path
-
-
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the `keep` newest checkpoints."""
-    for path in all_checkpoints(folder)[:-keep]:
-        doomed = path.with_name(f".{path.name}.old")  # a half-removed checkpoint must not look like one
-        os.replace(path, doomed)
-        remove(doomed)
-    for leftover in folder.glob(".step-*.old"):
-        remove(leftover)
-
-
-def all_checkpoints(folder: Path) -> list[Path]:
-    """The whole checkpoints in `folder`, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / DESCRIPTION_FILE).is_file())
-
-
-def newest(folder: Path) -> Path | None:
-    """The checkpoint that `latest` names, else the one of the highest step."""
-    with contextlib.suppress(FileNotFoundError):
-        named = folder / (folder / LATEST).read_text(encoding="utf-8").strip()
-        if (named / DESCRIPTION_FILE).is_file():
-            return named
-    existing = all_checkpoints(folder)
-    return existing[-1] if existing else None
 
 
 class Checkpoint:
@@ -159,7 +133,7 @@ class Checkpoint:
                 if found != dict(shapes):
                     odd = sorted(name for name in found.keys() | shapes.keys() if found.get(name) != shapes.get(name))
                     raise DataError(
-                        f"{path}: does not fit the parts that this stage trains: {odd[0]} is {found.get(odd[0], 'absent')},"
+                        f"{path}: does not fit what this stage trains: {odd[0]} is {found.get(odd[0], 'absent')},"
                         f" expected {shapes.get(odd[0], 'absent')} ({len(odd)} such tensors)",
                         hint="Was it saved by a stage that trains other parts? --resume never starts afresh.",
                     )
@@ -184,9 +158,8 @@ class TensorFile:
 
     def write(self, tensor: torch.Tensor) -> None:
         """Append the next tensor, in the order of the names given at the beginning."""
-        self._file.write(
-            memoryview(tensor.detach().to("cpu", torch.float32).contiguous().numpy().reshape(-1)).cast("B")
-        )
+        values = tensor.detach().to("cpu", torch.float32).contiguous().reshape(-1)
+        self._file.write(memoryview(values.numpy()))  # pyright: ignore[reportArgumentType] - a numpy array is a buffer
 
 
 @contextlib.contextmanager

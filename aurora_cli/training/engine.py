@@ -1,108 +1,33 @@
 """The engine under the loop: accelerate with nothing, with DDP, or with DeepSpeed ZeRO.
 
-It hides what differs: how gradients are summed, where the fp32 weights and Adam's moments are kept, how the gradient norm is
-read. Weights and moments come out of it and go into it by parameter name, so that a checkpoint belongs to no engine.
+It hides what differs: how gradients are summed, where the fp32 weights and Adam's moments are kept, how the gradient
+norm is read. Weights and moments come out of it and go into it by parameter name: a checkpoint belongs to no engine.
 """
 
-import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import nn
 
-from aurora_cli.config.presets import presets_folder
-from aurora_cli.config.settings import Precision, TrainSettings
-from aurora_cli.errors import HostError, UsageError
+from aurora_cli.config.settings import TrainSettings
+from aurora_cli.errors import AuroraError, HostError
+from aurora_cli.training.engine_config import fill_config, resolved_precision
 from aurora_cli.training.launch import Rank
 from aurora_cli.training.optim import ParameterGroup
+from aurora_cli.training.worker import leave
 from aurora_cli.training.zero import MOMENTS, ParameterState, read_state, write_state
 
-ENGINES = ("none", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")
+PATIENCE = timedelta(days=1)
+"""Of collective calls: one rank may fetch weights for hours while others wait. Steps have the watchdog."""
+
+Decision = TypeVar("Decision")
 
 # accelerate and DeepSpeed call it by the name in their configuration files
 _MIXED: Mapping[str, Literal["no", "bf16", "fp16"]] = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-
-
-def engine_name(train: TrainSettings, world_size: int) -> str:
-    """`none` for one process, `zero2` for more, unless the settings say."""
-    return train.deepspeed or ("none" if world_size == 1 else "zero2")
-
-
-def resolved_precision(precision: Precision, *, cuda: bool) -> Literal["fp32", "bf16", "fp16"]:
-    if precision == "auto":
-        return "bf16" if cuda else "fp32"
-    return precision
-
-
-def read_config(name: str, folder: Path) -> dict[str, Any] | None:
-    """DeepSpeed's configuration by an engine's name or a file's path (relative to `folder`); None for `none`.
-
-    Raises:
-        UsageError: there is no such engine or file, or the file is not one that aurora can run.
-    """
-    if name == "none":
-        return None
-    path = presets_folder() / "deepspeed" / f"{name}.json" if name in ENGINES else folder / name
-    if not path.is_file():
-        raise UsageError(
-            f"train.deepspeed: {name!r} is neither an engine nor a file",
-            hint=f"One of {', '.join(ENGINES)}, or a DeepSpeed JSON file.",
-        )
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: not readable as JSON: {error}") from None
-    if not isinstance(config, dict):
-        raise UsageError(f"{path}: expected a JSON object, found {type(config).__name__}")
-    for key in ("optimizer", "scheduler"):
-        if key in config:
-            raise UsageError(
-                f"{path}: has its own {key!r}", hint=f"Remove it: the {key} comes from the train.* settings."
-            )
-    stage = config.get("zero_optimization", {}).get("stage")
-    if stage not in (1, 2, 3):
-        raise UsageError(f"{path}: zero_optimization.stage is {stage!r}, expected 1, 2 or 3")
-    return config
-
-
-def fill_config(
-    config: dict[str, Any], *, micro: int, accumulation: int, world: int, clip: float, precision: str
-) -> dict[str, Any]:
-    """The configuration with what the settings say in place of `auto` or nothing.
-
-    Raises:
-        UsageError: the file says otherwise than the settings.
-    """
-    filled = json.loads(json.dumps(config))
-    says = {
-        "train_batch_size": micro * accumulation * world,
-        "train_micro_batch_size_per_gpu": micro,
-        "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": clip,
-    }
-    for key, value in says.items():
-        if filled.get(key, "auto") not in ("auto", value):
-            raise UsageError(
-                f"the DeepSpeed file says {key} = {filled[key]}, the settings come to {value}",
-                hint=f'Write "{key}": "auto" there, and change train.* instead.',
-            )
-        filled[key] = value
-    for kind in ("bf16", "fp16"):
-        section = filled.setdefault(kind, {})
-        if section.get("enabled", "auto") not in ("auto", precision == kind):
-            raise UsageError(
-                f"the DeepSpeed file says {kind}.enabled = {section['enabled']}, the settings come to {precision}",
-                hint='Write "auto" there, and set train.precision.',
-            )
-        section["enabled"] = precision == kind
-    filled.setdefault("steps_per_print", 1_000_000_000)
-    filled.setdefault("zero_allow_untested_optimizer", True)
-    filled.setdefault("zero_force_ds_cpu_optimizer", False)
-    return filled
 
 
 def join_process_group(rank: Rank) -> None:
@@ -117,21 +42,35 @@ def join_process_group(rank: Rank) -> None:
     if cuda:
         torch.cuda.set_device(rank.local_rank)
     try:
-        torch.distributed.init_process_group("nccl" if cuda else "gloo", rank=rank.rank, world_size=rank.world_size)
+        torch.distributed.init_process_group(
+            "nccl" if cuda else "gloo", rank=rank.rank, world_size=rank.world_size, timeout=PATIENCE
+        )
     except (RuntimeError, ValueError) as error:
         raise HostError(
-            f"rank {rank.rank} of {rank.world_size} cannot meet the others at {rank.master_addr}:{rank.master_port}: {error}",
+            f"rank {rank.rank} of {rank.world_size} cannot meet the others at {rank.master_addr}:{rank.master_port}:"
+            f" {error}",
             hint="Is the port free and reachable, and were all processes started?",
         ) from error
 
 
-def share_from_main(value: Any) -> Any:
-    """Rank 0's `value`, on every rank. Others pass anything."""
+def decided_by_main(decide: Callable[[], Decision]) -> Decision:
+    """What rank 0 decides, on every rank. If it raises an expected error, it alone raises it: the others end here."""
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
-        return value
-    box = [value]
+        return decide()
+    is_main = torch.distributed.get_rank() == 0
+    box: list[Any] = [None]
+    if is_main:
+        try:
+            box = [decide()]
+        except AuroraError as error:
+            box = [error]
     torch.distributed.broadcast_object_list(box, src=0)
-    return box[0]
+    (decision,) = box
+    if isinstance(decision, AuroraError):
+        if is_main:
+            raise decision
+        leave(decision.exit_code)
+    return decision
 
 
 @dataclass
@@ -164,7 +103,7 @@ class Engine:
 
     @property
     def loss_scale(self) -> float:
-        """What a micro-batch's share of the global loss is multiplied by, because engines average over ranks and micro-batches."""
+        """What a micro-batch's share of the loss is multiplied by: engines average over ranks and micro-batches."""
         return float(self.world_size * self.accumulation)
 
     def set_lr(self, factor: float) -> None:
@@ -172,7 +111,7 @@ class Engine:
             group["lr"] = described.lr * factor
 
     def backward(self, loss: torch.Tensor) -> torch.Tensor | None:
-        """Take one micro-batch's gradients in; after the last of a step, clip and step, and return the norm before clipping.
+        """Take one micro-batch's gradients in; after the last of a step: clip, step, return the norm before clipping.
 
         Call it inside `self.accelerator.accumulate(self.model)`.
         """
@@ -268,7 +207,6 @@ def prepare(
     if config is None:
         options["cpu"] = not cuda
     else:
-        # On a CPU DeepSpeed would compile a shared-memory communicator at first use: 41 s, or a crash without a compiler.
         from accelerate.utils import DeepSpeedPlugin
 
         _prepare_deepspeed_environment(rank)
@@ -311,7 +249,10 @@ def prepare(
 
 
 def _prepare_deepspeed_environment(rank: Rank) -> None:
-    """Say to DeepSpeed who we are (it would ask MPI) and that nothing is to be compiled."""
+    """Say to DeepSpeed who we are (it would ask MPI), and that it shall compile nothing.
+
+    On a CPU it would build a communicator for shared memory at first use: 41 s, or a crash where there is no compiler.
+    """
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     os.environ.update(rank.environment())
     import deepspeed.ops
@@ -319,10 +260,14 @@ def _prepare_deepspeed_environment(rank: Rank) -> None:
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 
 
-def forget() -> None:
-    """Let a later run in this process begin with a fresh engine; leave the process group."""
-    from accelerate.state import AcceleratorState
+def forget(*, failed: bool = False) -> None:
+    """Let a later run in this process begin with a fresh engine; leave the process group.
+
+    After a failure NCCL would wait for ranks that never come; that process is about to end anyway.
+    """
+    from accelerate.state import AcceleratorState, GradientState
 
     AcceleratorState._reset_state(reset_partial_state=True)
-    if torch.distributed.is_initialized():
+    GradientState._reset_state()
+    if torch.distributed.is_initialized() and not (failed and torch.distributed.get_backend() == "nccl"):
         torch.distributed.destroy_process_group()

@@ -1,6 +1,6 @@
 """What the optimizer is told: which parameters learn, in which groups, and the learning rate of a step.
 
-AdamW: Loshchilov and Hutter, ICLR 2019. The schedule is a pure function of the step, so a resumed run needs no scheduler state.
+AdamW: Loshchilov and Hutter, ICLR 2019. The schedule is a pure function of the step: resuming needs no state.
 """
 
 import math
@@ -43,7 +43,7 @@ def trained_modules(train: TrainSettings) -> dict[str, ModuleTraining]:
     trained = {module: how for module in MODULES if (how := getattr(train, module)) is not None}
     if not trained:
         raise UsageError(
-            f"stage {train.stage!r} trains nothing: train.projector, train.vision_tower and train.language_model are unset",
+            f"stage {train.stage!r} trains nothing: train.projector, .vision_tower and .language_model are unset",
             hint="Give one a rate: --set train.projector.lr=2e-4",
         )
     return trained
@@ -59,7 +59,7 @@ def freeze_all_but(model: InParts, trained: Iterable[str]) -> None:
 
 
 def parameter_groups(model: InParts, trained: Mapping[str, ModuleTraining]) -> list[ParameterGroup]:
-    """The groups of the trained parameters: matrices of a part decay as the stage says, vectors (norms, biases) never."""
+    """The groups of the trained parameters: matrices of a part decay as the stage says; norms and biases never."""
     groups: list[ParameterGroup] = []
     for module, how in trained.items():
         mine = model.part_parameters(module)

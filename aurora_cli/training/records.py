@@ -1,4 +1,4 @@
-"""What a run writes line by line: metrics.jsonl and rejected.jsonl. A line carries its step, so that a resumed run can cut back."""
+"""What a run writes line by line: metrics.jsonl and rejected.jsonl. Each line has its step: a resumed run cuts back."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -11,7 +11,7 @@ METRICS_FILE = "metrics.jsonl"
 
 
 def append_lines(path: Path, lines: list[Mapping[str, Any]]) -> None:
-    """Add lines to the end. They are durable with the next checkpoint, not one by one: an fsync a step costs more than a step."""
+    """Add lines to the end; no fsync: a tiny model's step is shorter than one."""
     with disk_errors(path), open(path, "a", encoding="utf-8") as file:
         file.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 

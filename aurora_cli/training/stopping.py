@@ -9,7 +9,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 @contextlib.contextmanager
 def on_stop_signals(act: Callable[[int], None]) -> Iterator[None]:
-    """Call `act` with the signal's number instead of what the signals did before. Outside the main thread: do nothing."""
+    """Call `act` with the signal's number instead of what the signals did before; nothing outside the main thread."""
     before = {}
     try:
         for number in STOP_SIGNALS:

@@ -1,7 +1,7 @@
 """The training loop: one optimizer step after another, on every rank alike.
 
-A step takes `train.global_batch_packs` packs, wherever they are computed. Its loss is the sum of the cross-entropies of all
-taught tokens of that global batch, over their number; so neither the ranks nor the micro-batches show in the result.
+A step takes `train.global_batch_packs` packs, wherever they are computed. Its loss is the sum of the cross-entropies of
+all taught tokens of that global batch, over their number: neither ranks nor micro-batches show in the result.
 """
 
 import hashlib
@@ -165,7 +165,8 @@ def train(
                 if time.monotonic() - spoken >= SPEAK_EVERY_S or step == total:
                     spoken = time.monotonic()
                     reporter.info(
-                        f"step {step:,} of {total:,}: loss {loss:.4f}, lr {line['lr']:.3g}, {line['tokens_per_s']:,.0f} tokens/s"
+                        f"step {step:,} of {total:,}: loss {loss:.4f}, lr {line['lr']:.3g},"
+                        f" {line['tokens_per_s']:,.0f} tokens/s"
                     )
             advance(1)
             if step % loop.every == 0 or step == total or stop:
@@ -184,7 +185,7 @@ def train(
 def _step(
     engine: Engine, batches: Sequence[MicroBatch], always_encode: bool, stop_asked: Callable[[], bool]
 ) -> tuple[Totals, float, float, bool]:
-    """One optimizer step. Returns the counts, the loss, the gradient's norm before clipping, whether any rank shall stop."""
+    """One optimizer step. Returns the counts, the loss, the gradient's norm before clipping, and whether to stop."""
     counts = torch.tensor(
         [
             sum(batch.taught_tokens for batch in batches),
@@ -237,7 +238,7 @@ def _seed(seed: int, step: int, rank: int) -> int:
 
 
 def _order_digest(sample: int) -> int:
-    """32 bits: a step's sum over all its samples stays exact in a float64, so it is summed over ranks with the counts."""
+    """32 bits: a step's sum over its samples is exact in a float64, and is summed over ranks with the counts."""
     return int.from_bytes(hashlib.blake2b(sample.to_bytes(8, "little"), digest_size=4).digest(), "little")
 
 

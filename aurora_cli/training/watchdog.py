@@ -1,4 +1,4 @@
-"""Ends a process whose step does not end, after saying where it stands: a hang among ranks is otherwise silent for ever."""
+"""Ends a process whose step does not end, and says where it stands: a hang among ranks is otherwise silent for ever."""
 
 import contextlib
 import faulthandler
@@ -30,16 +30,13 @@ class Watchdog:
     def run(self) -> None:
         while not self._closed.wait(min(1.0, self._limit_s / 4)):
             if time.monotonic() - self._began > self._limit_s:
-                print(
-                    f"rank {self._rank}: {self._where}, for {self._limit_s:g} s; every thread:",
-                    file=sys.stderr,
-                    flush=True,
-                )
+                sys.stderr.write(f"rank {self._rank}: {self._where}, for {self._limit_s:g} s; every thread:\n")
+                sys.stderr.flush()
                 faulthandler.dump_traceback(all_threads=True)
                 self._bark(
                     HostError(
-                        f"rank {self._rank} has been {self._where} for more than train.watchdog_s = {self._limit_s:g} s",
-                        hint="Every rank's stack is in its output. The same command continues from the last checkpoint.",
+                        f"rank {self._rank} is {self._where}, for more than train.watchdog_s = {self._limit_s:g} s",
+                        hint="Every rank's stack is in its output. The same command goes on from the last checkpoint.",
                     )
                 )
                 return

@@ -1,33 +1,27 @@
 """Several training processes on this machine: started, listened to, and ended together.
 
-A worker reports over a pipe, a JSON object a line: what its reporter says, and at the end a result or an error. It also
-holds the reading end of a pipe that nobody writes to: when the parent is gone, even by kill -9, that pipe closes and the
-worker ends. The workers are in a session of their own, so that Ctrl-C reaches only the parent, which passes it on.
+A worker reports over a pipe, a JSON object a line: what its reporter says, and at the end a result or an error. It
+also holds the reading end of a pipe that nobody writes to: when the parent is gone, even by kill -9, that pipe closes
+and the worker ends. Workers are in sessions of their own, so that Ctrl-C reaches only the parent, which passes it on.
 """
 
-import atexit
 import contextlib
 import json
 import os
 import selectors
 import signal
 import subprocess
-import sys
-import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from aurora_cli import errors
 from aurora_cli.console import Advance, Reporter
-from aurora_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, AuroraError, HostError, Interrupted
+from aurora_cli.errors import AuroraError, HostError, Interrupted
 from aurora_cli.training.launch import Rank, free_port
 from aurora_cli.training.stopping import on_stop_signals
-
-REPORTS_FD = "AURORA_WORKER_REPORTS_FD"
-LIFELINE_FD = "AURORA_WORKER_LIFELINE_FD"
+from aurora_cli.training.worker import LIFELINE_FD, REPORTS_FD
 
 GRACE_S = 5.0
 """After a first failure, how long the others get to fail by themselves; their errors come later and are not shown."""
@@ -35,11 +29,6 @@ GRACE_S = 5.0
 
 class WorkerFailed(Exception):
     """A worker ended by a bug; the message is its traceback."""
-
-
-def is_spawned() -> bool:
-    """Whether this process is a worker that `run_workers` started."""
-    return REPORTS_FD in os.environ
 
 
 def run_workers(command: Sequence[str], world_size: int, *, logs: Path, reporter: Reporter) -> dict[str, Any]:
@@ -76,8 +65,10 @@ def run_workers(command: Sequence[str], world_size: int, *, logs: Path, reporter
             worker.end()
     if len(signals) > 1:
         raise Interrupted("stopped at once; what was saved before is safe")
-    _raise_first_failure(workers)
     result = workers[0].result
+    if signals and result is None and not any(worker.error for worker in workers):
+        raise Interrupted("stopped before the first step")
+    _raise_first_failure(workers)
     if result is None:
         raise WorkerFailed(f"rank 0 ended without a result; its output is in {workers[0].log}")
     return result
@@ -209,109 +200,9 @@ def _raise_first_failure(workers: Sequence[_Worker]) -> None:
         why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise HostError(
             f"the worker of rank {worker.rank} {why}; the end of its output:\n{_tail(worker.log)}",
-            hint="SIGKILL is often the kernel's, for want of memory. The same command continues from the last checkpoint.",
+            hint="SIGKILL is often the kernel's, for want of memory. The same command continues.",
         )
 
 
 def _tail(log: Path, lines: int = 15) -> str:
     return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:])
-
-
-# -- the worker's side ------------------------------------------------------------------------------------------------
-
-
-class PipeReporter(Reporter):
-    """Says everything to the parent process."""
-
-    def __init__(self, descriptor: int, rank: int) -> None:
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
-        self._rank = rank
-        self._bars = 0
-        self._lock = threading.Lock()
-
-    def send(self, kind: str, **content: Any) -> None:
-        line = json.dumps({"kind": kind, **content}) + "\n"
-        with self._lock, contextlib.suppress(BrokenPipeError):  # the lifeline ends this process in a moment
-            self._file.write(line)
-            self._file.flush()
-
-    def info(self, message: str) -> None:
-        if self._rank == 0:
-            self.send("info", message=message)
-
-    def warning(self, message: str) -> None:
-        if self._rank == 0:
-            self.send("warning", message=message)
-
-    @contextlib.contextmanager
-    def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[Advance]:
-        if self._rank != 0:
-            yield lambda amount: None
-            return
-        self._bars += 1
-        bar = self._bars
-        self.send("begin", bar=bar, description=description, total=total, unit=unit)
-        try:
-            yield lambda amount: self.send("advance", bar=bar, amount=amount)
-        finally:
-            self.send("end", bar=bar)
-
-    def fail(self, error: BaseException) -> int:
-        """Report `error` and return the exit code that it stands for."""
-        expected = isinstance(error, AuroraError)
-        if isinstance(error, KeyboardInterrupt):
-            error = Interrupted("stopped before the first step")
-            expected = True
-        self.send(
-            "error",
-            rank=self._rank,
-            time=time.time(),
-            type=type(error).__name__,
-            message=error.message if isinstance(error, AuroraError) else f"{type(error).__name__}: {error}",
-            hint=error.hint if isinstance(error, AuroraError) else None,
-            traceback="".join(traceback.format_exception(error)),
-        )
-        if isinstance(error, Interrupted):
-            return EXIT_INTERRUPTED
-        return error.exit_code if expected and isinstance(error, AuroraError) else EXIT_BUG
-
-
-def serve(work: Callable[[Reporter], dict[str, Any]]) -> NoReturn:
-    """Be a worker: do `work`, report, and leave without the interpreter's clean-up, in which gloo's threads abort."""
-    rank = int(os.environ["RANK"])
-    reporter = PipeReporter(int(os.environ.pop(REPORTS_FD)), rank)
-    threading.Thread(target=_end_with_parent, args=(int(os.environ.pop(LIFELINE_FD)),), daemon=True).start()
-    try:
-        result = work(reporter)
-        if rank == 0:
-            reporter.send("result", result=result)
-        code = 0
-    except BaseException as error:
-        traceback.print_exc()
-        code = reporter.fail(error)
-    leave(code)
-
-
-def leave(code: int) -> NoReturn:
-    """End this process now, its output flushed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-
-def leave_at_exit() -> None:
-    """Skip the interpreter's clean-up when this process, some launcher's worker, comes to its end: gloo aborts in it."""
-    exit_codes: list[int] = []
-    hook = sys.exit
-
-    def remember(code: int | str | None = None) -> NoReturn:
-        exit_codes.append(code if isinstance(code, int) else EXIT_BUG if code else 0)
-        hook(code)
-
-    sys.exit = remember
-    atexit.register(lambda: leave(exit_codes[-1] if exit_codes else 0))
-
-
-def _end_with_parent(lifeline: int) -> None:
-    os.read(lifeline, 1)
-    os._exit(EXIT_INTERRUPTED)

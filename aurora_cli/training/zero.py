@@ -1,8 +1,8 @@
 """Weights and Adam's moments, by parameter, out of DeepSpeed's ZeRO optimizers and back in.
 
-`deepspeed.utils.safe_get_*` and `safe_set_*` do most of it. What they lack: stages 1 and 2 link a parameter to its moments
-right after the *first* group's step, when the other groups have none yet; before a first step nobody has any; and stage 3's
-setter fails for a size that the ranks do not divide.
+`deepspeed.utils.safe_get_*` and `safe_set_*` do most of it. What they lack: stages 1 and 2 link a parameter to its
+moments right after the *first* group's step, when the other groups have none yet; before a first step nobody has any;
+and stage 3's setter fails for a size that the ranks do not divide.
 """
 
 from collections.abc import Iterable, Iterator

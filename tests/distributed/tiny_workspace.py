@@ -1,4 +1,4 @@
-"""A workspace with a few tokenized pictures, clips and text-only records, and the settings of a model of 60,000 weights."""
+"""A workspace with a few tokenized pictures, clips and text-only records, and a model of 60,000 weights."""
 
 import json
 from pathlib import Path

@@ -20,7 +20,17 @@ from torch import nn
 from aurora_cli.config.settings import ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import HostError
-from aurora_cli.training import checkpoint, engine, optim, records, stopping, trainer, workers
+from aurora_cli.training import (
+    checkpoint_folder,
+    engine,
+    engine_config,
+    optim,
+    records,
+    stopping,
+    trainer,
+    worker,
+    workers,
+)
 from aurora_cli.training.checkpoint import Checkpoint, Description, Position
 from aurora_cli.training.launch import Rank, rank_from_environment
 from aurora_cli.training.watchdog import watchdog
@@ -179,7 +189,7 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
     trained = optim.trained_modules(settings)
     optim.freeze_all_but(model, trained)
     position = Position()
-    start = checkpoint.newest(run_dir / "checkpoints") if options.resume else None
+    start = checkpoint_folder.newest(run_dir / "checkpoints") if options.resume else None
     saved = None if start is None else Checkpoint(start)
     if saved is not None:
         position = saved.position
@@ -193,7 +203,7 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
         settings,
         place,
         accumulation=accumulation,
-        config=engine.read_config(options.engine, Path()),
+        config=engine_config.read_config(options.engine, Path()),
     )
     if saved is not None:
         running.restore(saved.state(running.shapes()), position.step)
@@ -209,7 +219,7 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
     )  # fmt: skip
 
     def bark(error: HostError) -> None:
-        if isinstance(reporter, workers.PipeReporter):
+        if isinstance(reporter, worker.PipeReporter):
             reporter.fail(error)
         os._exit(error.exit_code)
 
@@ -239,4 +249,4 @@ if __name__ == "__main__":
     chosen = json.loads(Path(sys.argv[1]).read_text())
     chosen["trained"] = tuple(chosen["trained"])
     here = rank_from_environment() or Rank()
-    workers.serve(lambda reporter: work(Options(**chosen), here, reporter))
+    worker.serve(lambda reporter: work(Options(**chosen), here, reporter))

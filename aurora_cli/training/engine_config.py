@@ -1,0 +1,89 @@
+"""Which engine trains, and DeepSpeed's configuration file: read, checked, and filled in from the settings."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+from aurora_cli.config.presets import presets_folder
+from aurora_cli.config.settings import Precision, TrainSettings
+from aurora_cli.errors import UsageError
+
+ENGINES = ("none", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")
+
+
+def engine_name(train: TrainSettings, world_size: int) -> str:
+    """`none` for one process, `zero2` for more, unless the settings say."""
+    return train.deepspeed or ("none" if world_size == 1 else "zero2")
+
+
+def resolved_precision(precision: Precision, *, cuda: bool) -> Literal["fp32", "bf16", "fp16"]:
+    if precision == "auto":
+        return "bf16" if cuda else "fp32"
+    return precision
+
+
+def read_config(name: str, folder: Path) -> dict[str, Any] | None:
+    """DeepSpeed's configuration by an engine's name or a file's path (relative to `folder`); None for `none`.
+
+    Raises:
+        UsageError: there is no such engine or file, or the file is not one that aurora can run.
+    """
+    if name == "none":
+        return None
+    path = presets_folder() / "deepspeed" / f"{name}.json" if name in ENGINES else folder / name
+    if not path.is_file():
+        raise UsageError(
+            f"train.deepspeed: {name!r} is neither an engine nor a file",
+            hint=f"One of {', '.join(ENGINES)}, or a DeepSpeed JSON file.",
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not readable as JSON: {error}") from None
+    if not isinstance(config, dict):
+        raise UsageError(f"{path}: expected a JSON object, found {type(config).__name__}")
+    for key in ("optimizer", "scheduler"):
+        if key in config:
+            raise UsageError(
+                f"{path}: has its own {key!r}", hint=f"Remove it: the {key} comes from the train.* settings."
+            )
+    stage = config.get("zero_optimization", {}).get("stage")
+    if stage not in (1, 2, 3):
+        raise UsageError(f"{path}: zero_optimization.stage is {stage!r}, expected 1, 2 or 3")
+    return config
+
+
+def fill_config(
+    config: dict[str, Any], *, micro: int, accumulation: int, world: int, clip: float, precision: str
+) -> dict[str, Any]:
+    """The configuration with what the settings say in place of `auto` or nothing.
+
+    Raises:
+        UsageError: the file says otherwise than the settings.
+    """
+    filled = json.loads(json.dumps(config))
+    says = {
+        "train_batch_size": micro * accumulation * world,
+        "train_micro_batch_size_per_gpu": micro,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": clip,
+    }
+    for key, value in says.items():
+        if filled.get(key, "auto") not in ("auto", value):
+            raise UsageError(
+                f"the DeepSpeed file says {key} = {filled[key]}, the settings come to {value}",
+                hint=f'Write "{key}": "auto" there, and change train.* instead.',
+            )
+        filled[key] = value
+    for kind in ("bf16", "fp16"):
+        section = filled.setdefault(kind, {})
+        if section.get("enabled", "auto") not in ("auto", precision == kind):
+            raise UsageError(
+                f"the DeepSpeed file says {kind}.enabled = {section['enabled']}, the settings come to {precision}",
+                hint='Write "auto" there, and set train.precision.',
+            )
+        section["enabled"] = precision == kind
+    filled.setdefault("steps_per_print", 1_000_000_000)
+    filled.setdefault("zero_allow_untested_optimizer", True)
+    filled.setdefault("zero_force_ds_cpu_optimizer", False)
+    return filled

@@ -1,0 +1,101 @@
+"""The side of a training process that `training.workers` started: it reports over a pipe, and ends with its parent."""
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from typing import Any, NoReturn
+
+from aurora_cli.console import Advance, Reporter
+from aurora_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, AuroraError, Interrupted
+
+REPORTS_FD = "AURORA_WORKER_REPORTS_FD"
+LIFELINE_FD = "AURORA_WORKER_LIFELINE_FD"
+
+
+class PipeReporter(Reporter):
+    """Says everything to the parent process."""
+
+    def __init__(self, descriptor: int, rank: int) -> None:
+        self._file = os.fdopen(descriptor, "w", encoding="utf-8", buffering=1)
+        self._rank = rank
+        self._bars = 0
+        self._lock = threading.Lock()
+
+    def send(self, kind: str, **content: Any) -> None:
+        line = json.dumps({"kind": kind, **content}) + "\n"
+        with self._lock, contextlib.suppress(BrokenPipeError):  # the lifeline ends this process in a moment
+            self._file.write(line)
+            self._file.flush()
+
+    def info(self, message: str) -> None:
+        if self._rank == 0:
+            self.send("info", message=message)
+
+    def warning(self, message: str) -> None:
+        if self._rank == 0:
+            self.send("warning", message=message)
+
+    @contextlib.contextmanager
+    def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[Advance]:
+        if self._rank != 0:
+            yield lambda amount: None
+            return
+        self._bars += 1
+        bar = self._bars
+        self.send("begin", bar=bar, description=description, total=total, unit=unit)
+        try:
+            yield lambda amount: self.send("advance", bar=bar, amount=amount)
+        finally:
+            self.send("end", bar=bar)
+
+    def fail(self, error: BaseException) -> int:
+        """Report `error` and return the exit code that it stands for."""
+        expected = isinstance(error, AuroraError)
+        if isinstance(error, KeyboardInterrupt):
+            error = Interrupted("stopped before the first step")
+            expected = True
+        self.send(
+            "error",
+            rank=self._rank,
+            time=time.time(),
+            type=type(error).__name__,
+            message=error.message if isinstance(error, AuroraError) else f"{type(error).__name__}: {error}",
+            hint=error.hint if isinstance(error, AuroraError) else None,
+            traceback="".join(traceback.format_exception(error)),
+        )
+        if isinstance(error, Interrupted):
+            return EXIT_INTERRUPTED
+        return error.exit_code if expected and isinstance(error, AuroraError) else EXIT_BUG
+
+
+def serve(work: Callable[[Reporter], dict[str, Any]]) -> NoReturn:
+    """Be a worker: do `work`, report, and leave without the interpreter's clean-up, in which gloo's threads abort."""
+    rank = int(os.environ["RANK"])
+    reporter = PipeReporter(int(os.environ.pop(REPORTS_FD)), rank)
+    threading.Thread(target=_end_with_parent, args=(int(os.environ.pop(LIFELINE_FD)),), daemon=True).start()
+    try:
+        result = work(reporter)
+        if rank == 0:
+            reporter.send("result", result=result)
+        code = 0
+    except BaseException as error:
+        traceback.print_exc()
+        code = reporter.fail(error)
+    leave(code)
+
+
+def leave(code: int) -> NoReturn:
+    """End this process now, its output flushed."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _end_with_parent(lifeline: int) -> None:
+    os.read(lifeline, 1)
+    os._exit(EXIT_INTERRUPTED)

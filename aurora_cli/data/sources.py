@@ -190,7 +190,7 @@ class HubSource:
             raise UsageError(f"{self.name}: has no branch, tag or commit {self._revision!r}") from error
         except errors.RepositoryNotFoundError as error:
             raise UsageError(
-                f"{self.name}: there is no such data set at {self._web()}, or it is private{self._near()}",
+                f"{self.name}: is no folder here and no data set at {self._web()}, or it is private{self._near()}",
                 hint="A private one needs HF_TOKEN, or: hf auth login",
             ) from error
         except errors.EntryNotFoundError as error:

@@ -24,8 +24,6 @@ from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError, HostError, Interrup
 from aurora_cli.files import disk_errors, read_json, whole_file
 from aurora_cli.pipeline.result import Result
 
-_SHOWN = 10
-
 
 @dataclass(frozen=True)
 class ExtractResult(Result):
@@ -51,7 +49,8 @@ class ExtractResult(Result):
             lines.append(f"{len(fresh)} archives: {members:,} members, {size:,} bytes.")
         lines += [f"Broken: {entry['broken']}" for entry in self.archives if entry["broken"]]
         lines += [f"Not extracted: {problem}" for problem in self.problems]
-        lines += [f"Deleted: {path}" for path in self.deleted]
+        if self.deleted:
+            lines.append(f"{len(self.deleted):,} files of archives deleted.")
         if self.rejected:
             lines.append(f"{self.rejected:,} members were refused: {', '.join(self.rejects_files)}")
         return lines

@@ -1,0 +1,122 @@
+"""A captioner in memory from any folder that holds one: `aurora_cli.load_model`."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+from transformers import GenerationConfig
+from transformers.initialization import no_init_weights
+
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.errors import UsageError
+from aurora_cli.export import names
+from aurora_cli.export.checkpoint import Checkpoint
+from aurora_cli.export.opening import open_checkpoint
+from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_model(
+    path: str | Path,
+    token_merging: TokenMerging | None = None,
+    dtype: str | torch.dtype = "float32",
+    device: str | torch.device = "cpu",
+) -> AuroraCap:
+    """Load a captioner from an xtuner, huggingface or official folder, a run or a checkpoint, or a hub id.
+
+    Args:
+        path: the folder, or a repository on the hub.
+        token_merging: how visual tokens merge; none: as stored with the weights, and as the original did where nothing
+            is stored (schedule `constant`, no proportional attention, nothing merged).
+        dtype: of the weights in memory: `float32`, `bfloat16`, `float16`.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto` for CUDA where there is one.
+
+    Raises:
+        DataError: the folder is damaged, or a weight is missing, unexpected, of the wrong shape or not finite.
+    """
+    return build_model(open_checkpoint(path), token_merging, dtype, device)
+
+
+def build_model(
+    checkpoint: Checkpoint,
+    token_merging: TokenMerging | None = None,
+    dtype: str | torch.dtype = "float32",
+    device: str | torch.device = "cpu",
+    fresh: frozenset[names.Part] = frozenset(),
+) -> AuroraCap:
+    """The captioner of an opened checkpoint. A part in `fresh` that the checkpoint lacks is made at random.
+
+    Raises:
+        DataError: as `load_model`.
+    """
+    config = config_of(checkpoint, token_merging)
+    lacking = fresh - {names.part_of(name) for name in checkpoint.tensors}
+    checkpoint.check(may_lack=lacking)
+    with no_init_weights(), torch.device(resolve_device(device)):
+        model = AuroraCap._from_config(config, dtype=resolve_dtype(dtype))
+    model.tie_weights()
+    with torch.no_grad():
+        for own_name, parameter in model.state_dict().items():
+            name = names.canonical(own_name)
+            if name in checkpoint.tensors:
+                parameter.copy_(checkpoint.tensors[name].read())
+    for part in lacking:
+        _make_at_random(model, part)
+    model.generation_config = _generation_config(checkpoint, config)
+    return model.eval()
+
+
+def config_of(checkpoint: Checkpoint, token_merging: TokenMerging | None = None) -> AuroraCapConfig:
+    """The checkpoint's config with the merging that was asked for, else the stored one."""
+    merging = token_merging or checkpoint.merging
+    values = checkpoint.config.to_dict() | {
+        "merging": merging.model_dump(),
+        "image_size": checkpoint.model.image_size,
+        "architectures": [AuroraCap.__name__],
+    }
+    return AuroraCapConfig.from_dict(values)
+
+
+def resolve_dtype(dtype: str | torch.dtype) -> torch.dtype:
+    if isinstance(dtype, torch.dtype):
+        return dtype
+    if dtype not in DTYPES:
+        raise UsageError(f"dtype: {dtype!r} is none of {', '.join(DTYPES)}")
+    return DTYPES[dtype]
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+    except RuntimeError as error:
+        raise UsageError(f"device: {device!r} is not a device; auto, cpu, cuda or cuda:1 were expected") from error
+    if chosen.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"device: {device!r} is not there: PyTorch sees no CUDA device", hint="Leave it out, or say cpu."
+        )
+    return chosen
+
+
+def _make_at_random(model: AuroraCap, part: names.Part) -> None:
+    """Linear layers as PyTorch makes them, which is what the original's new projector is."""
+    for own_name, module in model.named_modules():
+        name = names.canonical(f"{own_name}.weight")
+        if isinstance(module, nn.Linear) and name is not None and names.part_of(name) == part:
+            module.reset_parameters()
+
+
+def _generation_config(checkpoint: Checkpoint, config: AuroraCapConfig) -> GenerationConfig:
+    for folder in (checkpoint.path, checkpoint.path / "llm"):
+        if (folder / "generation_config.json").is_file():
+            stored = GenerationConfig.from_pretrained(folder)
+            # Sampling settings without sampling (Vicuna's folder has them) make every generate warn.
+            return stored if stored.do_sample else GenerationConfig(**_token_ids(stored.to_dict()))
+    return GenerationConfig(**_token_ids(config.get_text_config().to_dict()))
+
+
+def _token_ids(values: dict[str, object]) -> dict[str, object]:
+    keys = ("bos_token_id", "eos_token_id", "pad_token_id", "suppress_tokens")
+    return {key: values[key] for key in keys if values.get(key) is not None}

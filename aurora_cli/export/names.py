@@ -1,0 +1,102 @@
+"""What the same weight is called in other programs: pure mappings of names, both ways.
+
+Our own name for a weight is the one that LLaVA has on disk in transformers:
+
+    vision_tower.vision_model.*   multi_modal_projector.linear_1|2.*   language_model.model.*   language_model.lm_head.*
+
+`canonical` reads every spelling that is in use: transformers 4.x and 5.x in memory and on disk, the original's training
+state dict (`llm.`, `visual_encoder.`, `projector.`), haotian-liu's LLaVA. `xtuner` and `official` go the other way.
+"""
+
+import re
+from typing import Literal
+
+Part = Literal["vision_tower", "projector", "language_model"]
+PARTS: tuple[Part, ...] = ("vision_tower", "projector", "language_model")
+
+VISION = "vision_tower.vision_model."
+PROJECTOR = "multi_modal_projector."
+LANGUAGE = "language_model."
+EMBEDDING = "language_model.model.embed_tokens.weight"
+HEAD = "language_model.lm_head.weight"
+
+# Tried in this order: the first that fits decides.
+_RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"^(?:model\.)?(?:vision_tower\.|visual_encoder\.){1,2}(?:vision_model\.)?", VISION),
+        (r"^(?:model\.)?multi_modal_projector\.", PROJECTOR),
+        (r"^projector\.model\.0\.|^model\.mm_projector\.0\.", f"{PROJECTOR}linear_1."),
+        (r"^projector\.model\.2\.|^model\.mm_projector\.2\.", f"{PROJECTOR}linear_2."),
+        (r"^(?:language_model\.|llm\.)lm_head\.|^lm_head\.", f"{LANGUAGE}lm_head."),
+        (r"^(?:model\.language_model\.|language_model\.|llm\.)(?:model\.)?", f"{LANGUAGE}model."),
+        (r"^model\.", f"{LANGUAGE}model."),
+    )
+)
+
+# Derived values that older programs stored: two are recomputed, the third is the position embedding once more.
+_DERIVED = re.compile(r"(\.position_ids|\.rotary_emb\.inv_freq|^(?:module\.)?visual_encoder\.pos_emb)$")
+
+
+def canonical(name: str) -> str | None:
+    """Our name for a weight; None if it holds nothing of its own; as it is if nothing is known about it.
+
+    >>> canonical("visual_encoder.vision_model.post_layernorm.bias")
+    'vision_tower.vision_model.post_layernorm.bias'
+    >>> {canonical(name) for name in ("model.language_model.norm.weight", "llm.model.norm.weight", "model.norm.weight")}
+    {'language_model.model.norm.weight'}
+    >>> canonical("visual_encoder.pos_emb") is None
+    True
+    """
+    if _DERIVED.search(name):
+        return None
+    name = name.removeprefix("module.")
+    for pattern, replacement in _RULES:
+        match = pattern.match(name)
+        if match:
+            return replacement + name[match.end() :]
+    return name
+
+
+def part_of(name: str) -> Part:
+    """Which part of the network a canonical name belongs to."""
+    if name.startswith(VISION):
+        return "vision_tower"
+    if name.startswith(PROJECTOR):
+        return "projector"
+    return "language_model"
+
+
+def xtuner(name: str) -> tuple[str, str]:
+    """The folder ("" is the root) and the name of a canonical name in the original's layout.
+
+    >>> xtuner("multi_modal_projector.linear_2.bias")
+    ('projector', 'model.2.bias')
+    >>> xtuner("language_model.lm_head.weight")
+    ('', 'lm_head.weight')
+    """
+    part = part_of(name)
+    if part == "vision_tower":
+        return "visual_encoder", name.removeprefix("vision_tower.")
+    if part == "projector":
+        return "projector", "model." + _sequential(name)
+    return "", name.removeprefix(LANGUAGE)
+
+
+def official(name: str) -> str:
+    """The name of a canonical name in haotian-liu's LLaVA.
+
+    >>> official("vision_tower.vision_model.post_layernorm.bias")
+    'model.vision_tower.vision_tower.vision_model.post_layernorm.bias'
+    """
+    part = part_of(name)
+    if part == "vision_tower":
+        return "model.vision_tower." + name
+    if part == "projector":
+        return "model.mm_projector." + _sequential(name)
+    return name.removeprefix(LANGUAGE)
+
+
+def _sequential(name: str) -> str:
+    """`linear_1` and `linear_2` by their place in a sequence with the activation between them."""
+    return name.removeprefix(PROJECTOR).replace("linear_1.", "0.", 1).replace("linear_2.", "2.", 1)

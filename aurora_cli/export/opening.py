@@ -1,0 +1,267 @@
+"""Opening a checkpoint of any kind: which kind it is, and where its layout keeps things."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import yaml
+from pydantic import ValidationError
+from transformers import LlavaConfig
+
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.settings import ModelSettings
+from aurora_cli.errors import DataError
+from aurora_cli.export import blueprint, names, zero
+from aurora_cli.export.checkpoint import (
+    ORIGINAL_MERGING,
+    Checkpoint,
+    Kind,
+    Origin,
+    Prompting,
+    image_settings,
+    read_config,
+    read_json,
+    unsaid,
+    with_facts,
+)
+from aurora_cli.export.locate import locate
+from aurora_cli.export.sources import Tensors, has_weights, open_weights, rename
+
+NOTHING_SAID = Origin()
+
+
+def open_checkpoint(name: str | Path, origin: Origin = NOTHING_SAID) -> Checkpoint:
+    """Open a checkpoint of any kind.
+
+    Raises:
+        DataError: there is none, it is damaged, or no weights for a part of it can be found.
+    """
+    path = locate(name, origin.root)
+    opener = next((open_it for fits, open_it in _KINDS if fits(path)), None)
+    if opener is None:
+        raise DataError(
+            f"{path}: is not a checkpoint",
+            hint="A run, a checkpoint, an xtuner or huggingface folder, a DeepSpeed folder or a .pth was expected.",
+        )
+    return opener(path, origin)
+
+
+def open_parts(
+    vision_tower: str | None, language_model: str | None, model: ModelSettings, root: Path | None
+) -> Checkpoint:
+    """A vision tower and a language model from folders or hub ids; there is no projector yet."""
+    if vision_tower is None or language_model is None:
+        raise DataError(
+            "neither a base nor model.vision_tower and model.language_model say where frozen parts come from"
+        )
+    vision, language = locate(vision_tower, root), locate(language_model, root)
+    vision_config = blueprint.vision_config_of(read_config(vision))
+    tensors = {
+        **rename(_only(open_weights(vision), "vision_model."), _within("visual_encoder.")),
+        **rename(open_weights(language), _within("llm.")),
+    }
+    return Checkpoint(
+        path=language,
+        kind="parts",
+        tensors=tensors,
+        config=blueprint.llava_config(vision_config, read_config(language), model),
+        model=model,
+        merging=TokenMerging(),
+        tokenizer=model.tokenizer or str(language),
+        described_by=(vision / "config.json", language / "config.json"),
+    )
+
+
+def _open_run(path: Path, origin: Origin) -> Checkpoint:
+    latest = path / "checkpoints" / "latest"
+    if not latest.exists():
+        raise DataError(f"{path}: this run has no checkpoint yet", hint=f"aurora train --stage {path.name}")
+    return replace(
+        _open_step(path / "checkpoints" / latest.read_text(encoding="utf-8").strip(), origin), path=path, kind="run"
+    )
+
+
+def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Checkpoint:
+    facts = read_json(path / "checkpoint.json")
+    if facts.get("schema") != 1:
+        raise DataError(f"{path / 'checkpoint.json'}: schema {facts.get('schema')!r}; this version reads 1")
+    try:
+        model = ModelSettings.model_validate(facts["model"])
+        merging = TokenMerging.model_validate(facts["merging"])
+        stage = {key: facts[key] for key in ("stage", "step", "steps", "trained")}
+        base_name = origin.base or facts["base"]
+    except (KeyError, ValidationError) as error:
+        raise DataError(f"{path / 'checkpoint.json'}: is not what a run writes: {error}") from error
+    if isinstance(base_name, Mapping):
+        base = open_parts(base_name.get("vision_tower"), base_name.get("language_model"), model, origin.root)
+    else:
+        base = _open_base(path, base_name, origin, seen)
+    own = rename(open_weights(path / "model.safetensors"), names.canonical)
+    return Checkpoint(
+        path=path,
+        kind="checkpoint",
+        tensors={**base.tensors, **own},
+        config=base.config,
+        model=model,
+        merging=merging,
+        tokenizer=model.tokenizer or base.tokenizer,
+        history=(*base.history, stage),
+        notes=base.notes if base.kind == "parts" else (),
+        prompting=_prompting(path.parents[1] / "config.yaml") or base.prompting,
+        described_by=(*base.described_by, path / "checkpoint.json"),
+    )
+
+
+def _prompting(config: Path) -> Prompting | None:
+    """What a run's resolved settings say of the texts it was trained on."""
+    if not config.is_file():
+        return None
+    try:
+        tokenize = yaml.safe_load(config.read_text(encoding="utf-8"))["tokenize"]
+        return Prompting(tokenize["template"], tokenize["frames"])
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise DataError(f"{config}: is not what a run writes: {error}") from error
+
+
+def _open_base(path: Path, name: str, origin: Origin, seen: tuple[Path, ...]) -> Checkpoint:
+    """What a run started from; its name starts at the workspace, which is above the run if nobody says where it is."""
+    here = path.resolve()
+    if here in seen:
+        raise DataError(f"{path}: the chain of what it started from runs in a circle")
+    above = [parent / name for parent in here.parents]
+    found = next((folder for folder in above if folder.exists()), None)
+    try:
+        base = locate(found or name, origin.root)
+    except DataError as error:
+        raise DataError(
+            f"{path}: its frozen parts come from {name}, which is not there",
+            hint="Put it back, or name a folder with these parts by --base.",
+        ) from error
+    if (base / "checkpoint.json").exists():
+        return _open_step(base, origin._replace(base=None), (*seen, here))
+    return open_checkpoint(base, origin._replace(base=None))
+
+
+def _open_huggingface(path: Path, origin: Origin) -> Checkpoint:
+    config = read_config(path)
+    vision_config = config.get("vision_config") or {}
+    model = image_settings(path, vision_config, feature_layer=config.get("vision_feature_layer", -2))
+    try:
+        llava = LlavaConfig.from_dict({key: value for key, value in config.items() if key != "auto_map"})
+    except Exception as error:  # each version checks configs with other exceptions
+        raise DataError(f"{path / 'config.json'}: {error}") from error
+    stored = config.get("merging")
+    return with_facts(path, "huggingface", rename(open_weights(path), names.canonical), llava, model, stored)
+
+
+def _open_xtuner(path: Path, origin: Origin) -> Checkpoint:
+    root = path if has_weights(path) else path / "llm"
+    tensors = {
+        **_part(root, "llm."),
+        **_part(path / "visual_encoder", "visual_encoder."),
+        **_part(path / "projector", "projector."),
+    }
+    vision_file, text_file = path / "visual_encoder" / "config.json", root / "config.json"
+    if vision_file.exists() and text_file.exists():
+        vision_config = blueprint.vision_config_of(read_json(vision_file))
+        model = image_settings(path, vision_config)
+        config = blueprint.llava_config(vision_config, read_json(text_file), model)
+        return _filled(with_facts(path, "xtuner", tensors, config, model, tokenizer_folders=(path, root)), origin)
+    base = _base_of(path, origin)
+    return with_facts(path, "xtuner", {**base.tensors, **tensors}, base.config, base.model, tokenizer=base.tokenizer)
+
+
+def _open_official(path: Path, origin: Origin) -> Checkpoint:
+    config = read_config(path)
+    vision_config = config.get("vision_config")
+    if vision_config is None:
+        tower = locate(config["mm_vision_tower"], origin.root)
+        vision_config = blueprint.vision_config_of(read_config(tower))
+    text_config = {key: value for key, value in config.items() if not key.startswith("mm_") and key != "vision_config"}
+    text_config["model_type"] = config.get("text_model_type", "llama")
+    model = image_settings(path, vision_config, feature_layer=config.get("mm_vision_select_layer", -2))
+    llava = blueprint.llava_config(vision_config, text_config, model)
+    return _filled(with_facts(path, "official", rename(open_weights(path), names.canonical), llava, model), origin)
+
+
+def _open_state_dict(path: Path, origin: Origin) -> Checkpoint:
+    return _over_base(path, "state_dict", rename(open_weights(path), names.canonical), origin)
+
+
+def _open_zero(path: Path, origin: Origin) -> Checkpoint:
+    return _over_base(path, "zero", rename(zero.open_zero(path), names.canonical), origin)
+
+
+def _over_base(path: Path, kind: Kind, tensors: Tensors, origin: Origin) -> Checkpoint:
+    base = _base_of(path, origin)
+    return Checkpoint(
+        path=path,
+        kind=kind,
+        tensors={**base.tensors, **tensors},
+        config=base.config,
+        model=origin.model or base.model,
+        merging=ORIGINAL_MERGING if base.kind == "parts" else base.merging,
+        tokenizer=(origin.model and origin.model.tokenizer) or base.tokenizer,
+        history=base.history,
+        notes=(unsaid(path),) if base.kind == "parts" else base.notes,
+        prompting=base.prompting,
+        described_by=base.described_by,
+    )
+
+
+def _base_of(path: Path, origin: Origin) -> Checkpoint:
+    """Where parts come from that `path` lacks: what the caller says, the folder it lies in, or the preset's models."""
+    rest = origin._replace(base=None)
+    if origin.base is not None:
+        return open_checkpoint(origin.base, rest)
+    if path.is_file() and any(fits(path.parent) for fits, _ in _KINDS):
+        return open_checkpoint(path.parent, rest)
+    if origin.model is None:
+        raise DataError(f"{path}: holds only a part of a model", hint="Name a folder with the rest of it by --base.")
+    return open_parts(origin.model.vision_tower, origin.model.language_model, origin.model, origin.root)
+
+
+def _filled(checkpoint: Checkpoint, origin: Origin) -> Checkpoint:
+    """With the parts that it lacks whole, from the base."""
+    there = {names.part_of(name) for name in checkpoint.tensors}
+    if there == set(names.PARTS):
+        return checkpoint
+    base = _base_of(checkpoint.path, origin)
+    extra = {name: tensor for name, tensor in base.tensors.items() if names.part_of(name) not in there}
+    return replace(checkpoint, tensors={**checkpoint.tensors, **extra})
+
+
+def _part(folder: Path, prefix: str) -> Tensors:
+    if not has_weights(folder):
+        return {}
+    return rename(open_weights(folder), _within(prefix))
+
+
+def _within(prefix: str) -> Callable[[str], str | None]:
+    return lambda name: names.canonical(prefix + name)
+
+
+def _only(tensors: Tensors, prefix: str) -> Tensors:
+    """Of a contrastive model only the vision tower; a tower's own file is taken whole."""
+    chosen = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+    return chosen or tensors
+
+
+def _has_config(path: Path, *, official: bool) -> bool:
+    if not (path / "config.json").is_file():
+        return False
+    config = read_config(path)
+    if official:
+        return "mm_vision_tower" in config
+    return "vision_config" in config and "text_config" in config
+
+
+_KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Origin], Checkpoint]], ...] = (
+    (lambda path: (path / "checkpoints").is_dir(), _open_run),
+    (lambda path: (path / "checkpoint.json").is_file(), _open_step),
+    (zero.is_zero, _open_zero),
+    (lambda path: _has_config(path, official=True), _open_official),
+    (lambda path: _has_config(path, official=False), _open_huggingface),
+    (lambda path: (path / "projector").is_dir(), _open_xtuner),
+    (lambda path: path.is_file() and path.suffix in (".pth", ".pt", ".bin", ".safetensors"), _open_state_dict),
+)

@@ -1,0 +1,250 @@
+"""Weights in files, read one tensor at a time: safetensors, and PyTorch's pickles without running what is in them.
+
+A source is a plain dict of `LazyTensor` by name: laying one over another is `{**base, **top}`.
+Nothing is read before `LazyTensor.read`; files are memory-mapped, so that a model need not fit into memory.
+"""
+
+import json
+import math
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from aurora_cli.errors import DataError
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
+"""What transformers calls the weights of a folder; `.index.json` behind one lists its shards."""
+
+# Names that training checkpoints hold beside their tensors (history of losses, loss scale, fragments). None is needed,
+# so each is read as an `_Inert` object: nothing of theirs is imported, let alone run.
+_BYSTANDERS = (
+    "mmengine.logging.history_buffer.HistoryBuffer",
+    "mmengine.config.config.ConfigDict",
+    "deepspeed.runtime.fp16.loss_scaler.LossScaler",
+    "deepspeed.runtime.fp16.loss_scaler.DynamicLossScaler",
+    "deepspeed.runtime.zero.config.ZeroStageEnum",
+    "deepspeed.utils.tensor_fragment.fragment_address",
+    "numpy.core.multiarray._reconstruct",
+    "numpy.core.multiarray.scalar",
+    "numpy._core.multiarray._reconstruct",
+    "numpy._core.multiarray.scalar",
+    "numpy.ndarray",
+    "numpy.dtype",
+    "numpy.dtypes.Float64DType",
+    "numpy.dtypes.Int64DType",
+)
+
+
+class _Inert:
+    """Stands for an object that a checkpoint holds and nobody here needs; takes any state and keeps none."""
+
+    def __new__(cls, *_: object, **__: object) -> "_Inert":
+        return super().__new__(cls)
+
+    def __init__(self, *_: object, **__: object) -> None:
+        pass
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+@dataclass(frozen=True)
+class LazyTensor:
+    """A tensor in a file, not read yet."""
+
+    file: Path
+    name: str
+    """In its file; messages say it, whatever the tensor is called later."""
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    load: Callable[[], torch.Tensor]
+
+    @property
+    def num_bytes(self) -> int:
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def read(self) -> torch.Tensor:
+        """The values, mapped from the file where the format allows it.
+
+        Raises:
+            DataError: the file is damaged here, or the tensor holds NaN or an infinity.
+        """
+        tensor = self.load()
+        if tensor.is_floating_point() and tensor.numel() and self.dtype.itemsize > 1:
+            low, high = (float(edge) for edge in tensor.aminmax())  # both become NaN if one value is
+            if not (math.isfinite(low) and math.isfinite(high)):
+                what = "NaN" if math.isnan(low) else "an infinity"
+                raise DataError(f"{self.file}: tensor {self.name} holds {what}", hint="Take an earlier checkpoint.")
+        return tensor
+
+    def cast(self, dtype: torch.dtype | None) -> "LazyTensor":
+        """The same values in another floating-point type; integers stay as they are."""
+        if dtype is None or dtype == self.dtype or not self.dtype.is_floating_point:
+            return self
+        return replace(self, dtype=dtype, load=lambda: self.read().to(dtype))
+
+
+Tensors = dict[str, LazyTensor]
+
+
+def open_weights(path: Path) -> Tensors:
+    """The tensors of a weights file, or of a folder with one, sharded or not.
+
+    Raises:
+        DataError: missing, damaged, or holding more than weights; the message names the file.
+    """
+    if path.is_dir():
+        return _open_folder(path)
+    if not path.exists():
+        raise DataError(f"{path}: no such weights file")
+    return _open_safetensors(path) if path.suffix == ".safetensors" else open_pickle(path)
+
+
+def has_weights(folder: Path) -> bool:
+    return any((folder / name).exists() or (folder / f"{name}.index.json").exists() for name in WEIGHT_FILES)
+
+
+def rename(tensors: Tensors, name_of: Callable[[str], str | None]) -> Tensors:
+    """The same tensors under `name_of(name)`; those without a new name are left out.
+
+    Raises:
+        DataError: two tensors get the same name.
+    """
+    renamed: Tensors = {}
+    for name, tensor in tensors.items():
+        new = name_of(name)
+        if new is None:
+            continue
+        if new in renamed:
+            raise DataError(f"{tensor.file}: {name} and {renamed[new].name} are both {new}; one was expected")
+        renamed[new] = tensor
+    return renamed
+
+
+def open_pickle(path: Path) -> Tensors:
+    """The tensors of a `.bin`, `.pt` or `.pth`, at its top or under `state_dict` (mmengine) or `module` (DeepSpeed)."""
+    content = load_pickle(path)
+    for key in ("state_dict", "module"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: holds a {type(content).__name__}; a dict of tensors was expected")
+    tensors = {
+        str(name): LazyTensor(path, str(name), tuple(value.shape), value.dtype, lambda value=value: value)
+        for name, value in content.items()
+        if isinstance(value, torch.Tensor)
+    }
+    if not tensors:
+        raise DataError(f"{path}: holds no tensors")
+    return tensors
+
+
+def load_pickle(path: Path) -> Any:
+    """What PyTorch saved into `path`, tensors mapped; nothing that a pickle may ask to call is called.
+
+    Raises:
+        DataError: the file is damaged, or asks for more than the building of tensors.
+    """
+    import pickle
+
+    inert: list[Any] = [(_Inert, name) for name in _BYSTANDERS]
+    try:
+        with torch.serialization.safe_globals(inert):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        wanted = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line), "")
+        if not wanted:
+            raise DataError(f"{path}: cannot be read as a PyTorch file: {str(error).splitlines()[0]}") from error
+        raise DataError(
+            f"{path}: carries code besides weights, which was not run ({wanted})",
+            hint="Ask for the weights as safetensors, or convert the file where it was made.",
+        ) from error
+    except FileNotFoundError as error:
+        raise DataError(f"{path}: no such weights file") from error
+    except Exception as error:  # a damaged pickle fails in any way it likes
+        raise DataError(f"{path}: cannot be read, it is cut off or damaged ({_first_line(error)})") from error
+
+
+def _open_safetensors(path: Path) -> Tensors:
+    try:
+        file = safe_open(path, framework="pt")
+        return {name: _lazy(path, file, name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
+    except (SafetensorError, OSError) as error:
+        raise DataError(f"{path}: cannot be read, it is cut off or damaged ({_first_line(error)})") from error
+
+
+def _lazy(path: Path, file: Any, name: str) -> LazyTensor:
+    view = file.get_slice(name)
+    dtype = _DTYPES.get(view.get_dtype())
+    if dtype is None:
+        raise DataError(f"{path}: tensor {name} has type {view.get_dtype()}; known are {', '.join(_DTYPES)}")
+
+    def load() -> torch.Tensor:
+        try:
+            return file.get_tensor(name)
+        except (SafetensorError, OSError) as error:
+            raise DataError(f"{path}: tensor {name} cannot be read ({_first_line(error)})") from error
+
+    return LazyTensor(path, name, tuple(view.get_shape()), dtype, load)
+
+
+def _open_folder(folder: Path) -> Tensors:
+    for name in WEIGHT_FILES:
+        if (folder / name).exists():
+            return open_weights(folder / name)
+        index = folder / f"{name}.index.json"
+        if index.exists():
+            return _open_shards(index)
+    raise DataError(f"{folder}: holds no weights; {' or '.join(WEIGHT_FILES)}, or an index of shards, was expected")
+
+
+def _open_shards(index: Path) -> Tensors:
+    try:
+        where: dict[str, str] = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shards = sorted(set(where.values()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{index}: is not an index of shards ({_first_line(error)})") from error
+    opened: dict[str, Tensors] = {}
+    for shard in shards:
+        path = index.parent / shard
+        if Path(shard).name != shard:
+            raise DataError(f"{index}: names the shard {shard}; a file beside it was expected")
+        if not path.exists():
+            wanted = next(name for name, file in where.items() if file == shard)
+            raise DataError(f"{path}: this shard is missing; {index.name} says that it holds {wanted} and more")
+        opened[shard] = open_weights(path)
+    return dict(_pick(index, where.items(), opened))
+
+
+def _pick(
+    index: Path, where: Iterable[tuple[str, str]], opened: dict[str, Tensors]
+) -> Iterator[tuple[str, LazyTensor]]:
+    for name, shard in where:
+        tensor = opened[shard].get(name)
+        if tensor is None:
+            raise DataError(f"{index.parent / shard}: lacks tensor {name}, which {index.name} says it holds")
+        yield name, tensor
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

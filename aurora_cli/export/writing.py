@@ -1,0 +1,109 @@
+"""Weights to disk, one tensor at a time: safetensors written by hand, so that a shard is never in memory as a whole.
+
+The format (huggingface/safetensors, README): 8 bytes with the length of the header, the header as JSON (type, shape
+and place of every tensor), then the tensors' bytes. All of it is known before the first value is read.
+"""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+
+import torch
+
+from aurora_cli.export.sources import LazyTensor, Tensors
+from aurora_cli.files import write_json
+
+Advance = Callable[[int], None]
+
+_TYPE_NAMES = {
+    torch.float64: "F64",
+    torch.float32: "F32",
+    torch.float16: "F16",
+    torch.bfloat16: "BF16",
+    torch.int64: "I64",
+    torch.int32: "I32",
+    torch.int16: "I16",
+    torch.int8: "I8",
+    torch.uint8: "U8",
+    torch.bool: "BOOL",
+}
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+def parse_size(text: str) -> int:
+    """Bytes in a size as `--max-shard-size` takes it.
+
+    >>> parse_size("1.5 GB")
+    1500000000
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMG]B)", text)
+    if match is None:
+        raise ValueError(f"{text!r} is not a size like 2GB")
+    return int(float(match[1]) * _UNITS[match[2]])
+
+
+def write_weights(
+    folder: Path, tensors: Tensors, *, safe: bool, max_shard_bytes: int, advance: Advance = lambda _: None
+) -> None:
+    """Write `tensors` as transformers names its files: one, or shards of at most `max_shard_bytes` and an index.
+
+    A tensor larger than that has a shard of its own. `advance` is told the bytes written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stem, suffix = ("model", ".safetensors") if safe else ("pytorch_model", ".bin")
+    write = _write_safetensors if safe else _write_pickle
+    shards = list(_shards(tensors, max_shard_bytes))
+    if len(shards) <= 1:
+        write(folder / f"{stem}{suffix}", tensors, advance)
+        return
+    weight_map: dict[str, str] = {}
+    for number, shard in enumerate(shards, 1):
+        name = f"{stem}-{number:05d}-of-{len(shards):05d}{suffix}"
+        write(folder / name, shard, advance)
+        weight_map |= dict.fromkeys(shard, name)
+    total = sum(tensor.num_bytes for tensor in tensors.values())
+    index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
+    write_json(folder / f"{stem}{suffix}.index.json", index)
+
+
+def _shards(tensors: Tensors, max_bytes: int) -> Iterator[Tensors]:
+    shard: Tensors = {}
+    size = 0
+    for name, tensor in tensors.items():
+        if shard and size + tensor.num_bytes > max_bytes:
+            yield shard
+            shard, size = {}, 0
+        shard[name] = tensor
+        size += tensor.num_bytes
+    if shard:
+        yield shard
+
+
+def _write_safetensors(path: Path, tensors: Tensors, advance: Advance) -> None:
+    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    # Wide types first keeps every tensor aligned to its own width, as the format asks for.
+    ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
+    for name, tensor in ordered:
+        start, end = end, end + tensor.num_bytes
+        header[name] = {"dtype": _TYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    with open(path, "wb") as file:
+        file.write(len(text).to_bytes(8, "little"))
+        file.write(text)
+        for _, tensor in ordered:
+            _write_values(file, tensor)
+            advance(tensor.num_bytes)
+
+
+def _write_values(file: IO[bytes], tensor: LazyTensor) -> None:
+    values = tensor.read().contiguous().reshape(-1)
+    file.write(values.view(torch.uint8).numpy().data)  # numpy knows no bfloat16, but it knows bytes
+
+
+def _write_pickle(path: Path, tensors: Tensors, advance: Advance) -> None:
+    torch.save({name: tensor.read().clone() for name, tensor in tensors.items()}, path)
+    advance(sum(tensor.num_bytes for tensor in tensors.values()))

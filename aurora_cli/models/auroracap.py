@@ -286,8 +286,7 @@ class AuroraCap(LlavaForConditionalGeneration):
 
     def _smallest_frame(self) -> Tensor:
         side = self.model.vision_tower.config.patch_size
-        weight: Any = self.model.multi_modal_projector.linear_1.weight
-        return torch.zeros(1, 3, side, side, device=weight.device)
+        return torch.zeros(1, 3, side, side, device=self.device)
 
 
 def _slides(config: Any) -> bool:

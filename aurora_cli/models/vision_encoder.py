@@ -116,7 +116,8 @@ class FrameEmbeddings(nn.Module):
     """Patch, class and position embeddings of frames of any size, around the parameters that the tower has.
 
     Another grid than the tower's own gets its position embeddings interpolated as a function of the parameter, which is
-    never replaced, and trains. The parameter is read by calling its module: where weights are sharded, that gathers it.
+    never replaced, and trains. Parameters of the parts are read by calling the parts and in no other way: where weights
+    are sharded (ZeRO-3), to look at one is to gather it, and a rank that looks alone waits for the others for ever.
     """
 
     def __init__(self, embeddings: nn.Module) -> None:
@@ -128,18 +129,17 @@ class FrameEmbeddings(nn.Module):
         self.native_side: int = source.image_size // source.patch_size
 
     def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        patches_BCRS = self.patch_embedding(pixels_BCHW.to(self.patch_embedding.weight.dtype))
-        positions_NC = self._positions(*patches_BCRS.shape[-2:])
+        patches_BCRS = self.patch_embedding(pixels_BCHW)
+        positions_NC = self._positions(patches_BCRS.shape[2], patches_BCRS.shape[3], pixels_BCHW.device)
         hidden_BNC = patches_BCRS.flatten(2).transpose(1, 2)
         if self.class_embedding is not None:
             class_B1C = self.class_embedding.expand(hidden_BNC.shape[0], 1, -1)
             hidden_BNC = torch.cat([class_B1C, hidden_BNC], dim=1)
         return hidden_BNC + positions_NC
 
-    def _positions(self, rows: int, columns: int) -> Tensor:
+    def _positions(self, rows: int, columns: int, device: torch.device) -> Tensor:
         side = self.native_side
         class_tokens = 0 if self.class_embedding is None else 1
-        device = self.patch_embedding.weight.device
         positions_NC = self.position_embedding(torch.arange(side * side + class_tokens, device=device))
         if (rows, columns) == (side, side):
             return positions_NC
@@ -173,7 +173,7 @@ def encode(
 ) -> Encoded:
     """Run a tower with merging installed, up to and with layer `len(removals)`."""
     modules: Any = tower
-    hidden_BNC = modules.embeddings(pixels_BCHW)
+    hidden_BNC = modules.embeddings(pixels_BCHW.to(tower.dtype))
     if isinstance(tower.config, CLIPVisionConfig):
         hidden_BNC = modules.pre_layrnorm(hidden_BNC)
     return modules.encoder(hidden_BNC, removals, proportional_attention)

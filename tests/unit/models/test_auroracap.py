@@ -386,3 +386,26 @@ def test_the_training_step_under_autocast_stays_near_float32(tiny):
     assert rough.dtype == torch.float32
     assert rough.item() == pytest.approx(exact.item(), abs=0.02)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.part_parameters("vision_tower").values())
+
+
+def test_no_parameter_is_looked_at_but_by_the_module_that_has_it(tiny, monkeypatch):
+    """Under ZeRO-3 a look is a gather: one that another rank does not make stops the run (text against pictures)."""
+    model, inputs = tiny(), batch()
+    running: list[torch.nn.Module] = []
+    for module in model.modules():
+        module.register_forward_pre_hook(lambda module, _: running.append(module))
+        module.register_forward_hook(lambda *_: running.pop() and None)
+    looked: list[str] = []
+    lookup = torch.nn.Module.__getattr__
+
+    def watched(self: torch.nn.Module, name: str):
+        found = lookup(self, name)
+        if isinstance(found, torch.nn.Parameter) and self not in running:
+            looked.append(f"{type(self).__name__}.{name}")
+        return found
+
+    arguments = [packed(model, inputs, SLOWFAST), text_only(model) | {"merging": SLOWFAST}]
+    monkeypatch.setattr(torch.nn.Module, "__getattr__", watched)
+    for one in arguments:
+        model(**one, always_encode=True)
+    assert looked == []

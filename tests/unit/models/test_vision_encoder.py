@@ -169,7 +169,7 @@ def test_a_constant_embedding_stays_constant_when_it_is_interpolated(configs):
         class_tokens = int(has_class_token(tower.config))
         with torch.no_grad():
             tower.embeddings.position_embedding.weight[class_tokens:] = 0.5
-            positions = tower.embeddings._positions(7, 3)
+            positions = tower.embeddings._positions(7, 3, torch.device("cpu"))
         assert positions.shape == (21 + class_tokens, 32)
         torch.testing.assert_close(positions[class_tokens:], torch.full((21, 32), 0.5))
 

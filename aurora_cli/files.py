@@ -23,13 +23,13 @@ PARTIAL_SUFFIX = ".partial"
 def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that appears at `path` only when the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL_SUFFIX}")
+    partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
     try:
         with disk_errors(path), open(partial, mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
@@ -56,8 +56,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
         raise
     remove(old)
     if path.exists():
-        os.replace(path, old)
-    os.replace(partial, path)
+        path.replace(old)
+    partial.replace(path)
     fsync_folder(path.parent)
     remove(old)
 

@@ -1,5 +1,6 @@
 """Pictures and clips by the path that a record names, from a folder, from indexed archives in it, or from both."""
 
+import os
 import posixpath
 from pathlib import Path
 
@@ -20,7 +21,7 @@ class MediaRoot:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._indexes: dict[Path, list[IndexedTar]] = {}
+        self._indexes: dict[str, list[IndexedTar]] = {}
 
     def __getstate__(self) -> dict[str, Path]:
         return {"folder": self.folder}
@@ -36,7 +37,8 @@ class MediaRoot:
             DataError: an archive changed after it was indexed
         """
         try:
-            return (self.folder / path).read_bytes()
+            with open(os.path.join(self.folder, path), "rb", buffering=0) as file:  # noqa: PTH118  (3 times as fast)
+                return file.readall()
         except (OSError, ValueError):
             found = self._member(path)
         if found is None:
@@ -66,16 +68,17 @@ class MediaRoot:
         if path.startswith("/") or steps[0] == "..":
             return None
         for depth in range(len(steps)):
-            for archive in self._indexes_in(self.folder.joinpath(*steps[:depth])):
+            for archive in self._indexes_in("/".join(steps[:depth])):
                 if (extent := archive.find("/".join(steps[depth:]))) is not None:
                     return archive, extent
         return None
 
-    def _indexes_in(self, folder: Path) -> list[IndexedTar]:
-        if folder not in self._indexes:
+    def _indexes_in(self, below: str) -> list[IndexedTar]:
+        if below not in self._indexes:
+            folder = self.folder / below
             tars = [index.with_suffix("") for index in sorted(folder.glob(f"*.tar{INDEX_SUFFIX}"))]
-            self._indexes[folder] = [IndexedTar(tar) for tar in tars if tar.is_file()]
-        return self._indexes[folder]
+            self._indexes[below] = [IndexedTar(tar) for tar in tars if tar.is_file()]
+        return self._indexes[below]
 
 
 def _is_file(path: Path) -> bool:

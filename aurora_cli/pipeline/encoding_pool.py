@@ -1,7 +1,6 @@
 """Encoding in several processes: chunks of records go in, encoded they come out, in the same order, in flat memory."""
 
 import multiprocessing
-import multiprocessing.connection
 import os
 import signal
 import threading
@@ -9,8 +8,9 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -87,19 +87,27 @@ class EncodingPool:
         self.encoder = encoder
         self.workers = workers or (1 if total_bytes < SMALL_INPUT else cores)
         self.executor: ProcessPoolExecutor | None = None
+        self.lifeline: Connection | None = None
+        """The workers hold the other end, and are gone when this one is closed, by us or by our death."""
 
     def __enter__(self) -> "EncodingPool":
         if self.workers > 1:
             # Started afresh, not forked: this process has threads (the tokenizer's, the progress bar's).
             context = multiprocessing.get_context("spawn")
-            self.executor = ProcessPoolExecutor(self.workers, context, start_worker, (self.encoder,))
+            lifeline, self.lifeline = cast("tuple[Connection, Connection]", context.Pipe(duplex=False))
+            self.executor = ProcessPoolExecutor(self.workers, context, start_worker, (self.encoder, lifeline))
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.executor is not None:
-            self.executor.shutdown(wait=True, cancel_futures=True)
+        if self.executor is None or self.lifeline is None:
+            return
+        if error is not None:
+            # Before all else: a second Ctrl-C must not leave workers that wait, and are waited for.
+            self.lifeline.close()
+        self.executor.shutdown(wait=True, cancel_futures=True)
+        self.lifeline.close()
 
     def encoded(self, chunks: Iterable[Chunk]) -> Iterator[EncodedChunk]:
         """The chunks encoded, in their order. Never more than a few are under way.
@@ -137,19 +145,18 @@ class EncodingPool:
 worker_encoder: Encoder | None = None
 
 
-def start_worker(encoder: Encoder) -> None:
-    """Set up a worker: one thread, deaf to Ctrl-C (its parent stops it), and gone when its parent is."""
+def start_worker(encoder: Encoder, lifeline: Connection) -> None:
+    """Set up a worker: one thread, deaf to Ctrl-C (its parent stops it), and gone when the lifeline is cut."""
     global worker_encoder
     worker_encoder = encoder
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=exit_with_parent, daemon=True).start()
+    threading.Thread(target=exit_when_cut, args=(lifeline,), daemon=True).start()
 
 
-def exit_with_parent() -> None:
-    if (parent := multiprocessing.parent_process()) is not None:
-        multiprocessing.connection.wait([parent.sentinel])
-        os._exit(1)
+def exit_when_cut(lifeline: Connection) -> None:
+    wait([lifeline])
+    os._exit(1)
 
 
 def encode_in_worker(chunk: Chunk) -> EncodedChunk:

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
@@ -20,7 +21,7 @@ from aurora_cli.data.tokenization import Encoder, load_tokenizer
 from aurora_cli.files import read_json
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize import run
-from tests.tokenizing import TINY, contents, merge_settings, record, settings, write_records
+from tests.tokenizing import ROOT, TINY, contents, merge_settings, record, settings, write_records
 
 WORDS = st.one_of(
     st.text(max_size=20), st.sampled_from(["<image>", "<video>", "<s>", "\ud800", "\0", "x" * 10_000, ""])
@@ -129,20 +130,32 @@ if __name__ == "__main__":
 """
 
 
+def started(workspace: Path, workers: str) -> subprocess.Popen[bytes]:
+    """`tokenize` on the workspace in a process of its own."""
+    script = workspace / "script.py"
+    script.write_text(COMMAND)
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, str(script), str(workspace), workers], env=environment, stderr=subprocess.DEVNULL
+    )
+
+
+def wait_for_shard(workspace: Path, process: subprocess.Popen[bytes]) -> None:
+    while not list((workspace / "tokenized/vision/mine").glob("shards/part-*")):
+        assert process.poll() is None
+        time.sleep(0.02)
+
+
 def killed_runs(workspace: Path, kills: int, workers: int) -> None:
     """Kill tokenize at random moments, `kills` times, then let it end; the rows are those of a run left alone."""
     write_records(workspace / "data/vision/mine/mine.jsonl", 6_000)
     run(settings(workspace, batch_size=150, output="alone"))
     merge(merge_settings(workspace, folders=("alone",)))
-    script = workspace / "script.py"
-    script.write_text(COMMAND)
-    command = [sys.executable, str(script), str(workspace), str(workers)]
-    root = Path(__file__).parents[3]
     draw = random.Random(workers)
     output = workspace / "tokenized/vision/mine"
     interrupted = 0
     for _ in range(kills):
-        process = subprocess.Popen(command, cwd=root, env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)})
+        process = started(workspace, str(workers))
         deadline = time.monotonic() + 60
         while not (output / "shards").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
@@ -169,24 +182,25 @@ def test_runs_killed_fifty_times_continue_to_the_same_rows(tmp_path, workers):
     killed_runs(tmp_path, 25, workers)
 
 
-def test_workers_do_not_outlive_a_killed_parent(tmp_path):
-    psutil = pytest.importorskip("psutil")
+@pytest.mark.parametrize("times", [1, 2])
+def test_an_interrupted_run_ends_at_once_with_its_workers(tmp_path, times):
     write_records(tmp_path / "data/vision/mine/mine.jsonl", 60_000)
-    script = tmp_path / "script.py"
-    script.write_text(COMMAND)
-    root = Path(__file__).parents[3]
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path), "2"],
-        cwd=root,
-        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root)},
-    )
-    while not list((tmp_path / "tokenized/vision/mine").glob("shards/part-*")):
-        assert process.poll() is None
-        time.sleep(0.02)
+    process = started(tmp_path, "2")
+    wait_for_shard(tmp_path, process)
     children = psutil.Process(process.pid).children(recursive=True)
-    assert children
+    for _ in range(times):
+        process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    assert process.wait(timeout=30) != 0
+    assert not psutil.wait_procs(children, timeout=20)[1]
+
+
+def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+    write_records(tmp_path / "data/vision/mine/mine.jsonl", 60_000)
+    process = started(tmp_path, "2")
+    wait_for_shard(tmp_path, process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
     process.kill()
     process.wait()
-    gone, alive = psutil.wait_procs(children, timeout=20)
-    assert not alive
-    assert gone
+    assert not psutil.wait_procs(children, timeout=20)[1]

@@ -22,12 +22,10 @@ from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
 from aurora_cli.export import blueprint, names
+from aurora_cli.export.receipts import FACTS_FILE
 from aurora_cli.export.sources import Tensors
 
 Kind = Literal["run", "checkpoint", "huggingface", "xtuner", "official", "state_dict", "zero", "parts"]
-
-FACTS_FILE = "aurora.json"
-"""In every export: merging settings, history, and what the export was made of."""
 
 ORIGINAL_MERGING = TokenMerging(kept_ratio=1.0, schedule="constant", proportional_attention=False)
 """What weights were trained with that say nothing about it: the original's semantics, nothing merged."""

@@ -1,0 +1,1 @@
+"""Writers of the layouts of other programs."""

@@ -1,0 +1,93 @@
+"""What the writers of all layouts share: what is to be written, and the files that say how pictures are read."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aurora_cli.config.settings import ModelSettings
+from aurora_cli.data.conversation import TEMPLATES, Template
+from aurora_cli.export import names
+from aurora_cli.export.checkpoint import Checkpoint
+from aurora_cli.export.sources import Tensors
+from aurora_cli.export.writing import write_weights
+
+DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float64: "float64"}
+BICUBIC = 3
+
+
+@dataclass(frozen=True)
+class Job:
+    """One export."""
+
+    checkpoint: Checkpoint
+    tokenizer_folder: Path | None
+    """None: no tokenizer is known, and none is written."""
+    template: str
+    dtype: torch.dtype | None
+    """Of the written weights; none: as they are."""
+    safe: bool
+    max_shard_bytes: int
+    advance: Callable[[int], None] = lambda _: None
+
+    @property
+    def words(self) -> Template:
+        return TEMPLATES[self.template]
+
+    @property
+    def tensors(self) -> Tensors:
+        return {name: tensor.cast(self.dtype) for name, tensor in self.checkpoint.tensors.items()}
+
+    def write(self, folder: Path, tensors: Tensors) -> None:
+        write_weights(folder, tensors, safe=self.safe, max_shard_bytes=self.max_shard_bytes, advance=self.advance)
+
+
+def dtype_name(tensors: Tensors) -> str:
+    """The type that most of the language model has, as configs call it."""
+    return DTYPE_NAMES.get(tensors[names.EMBEDDING].dtype, "float32")
+
+
+def part(tensors: Tensors, wanted: names.Part) -> Tensors:
+    return {name: tensor for name, tensor in tensors.items() if names.part_of(name) == wanted}
+
+
+def vision_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    return checkpoint.config.vision_config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+
+
+def text_config(checkpoint: Checkpoint) -> dict[str, Any]:
+    return checkpoint.config.text_config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+
+
+def text_architecture(checkpoint: Checkpoint) -> str:
+    """The class that a language model alone is loaded by."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+    config = text_config(checkpoint)
+    return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config["model_type"], "LlamaForCausalLM")
+
+
+def token_ids(config: dict[str, Any]) -> dict[str, Any]:
+    keys = ("bos_token_id", "eos_token_id", "pad_token_id")
+    return {key: config[key] for key in keys if config.get(key) is not None}
+
+
+def clip_processor(model: ModelSettings) -> dict[str, Any]:
+    """A CLIP image processor's file: resize to the square, normalise. Padding to it is the caller's there."""
+    side = {"height": model.image_size, "width": model.image_size}
+    return {
+        "image_processor_type": "CLIPImageProcessor",
+        "do_convert_rgb": True,
+        "do_resize": True,
+        "size": {"shortest_edge": model.image_size},
+        "resample": BICUBIC,
+        "do_center_crop": True,
+        "crop_size": side,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(model.image_mean),
+        "image_std": list(model.image_std),
+    }

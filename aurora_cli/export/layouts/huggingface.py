@@ -1,0 +1,134 @@
+"""transformers' LLaVA: plain transformers loads the folder; with `trust_remote_code=True` its tokens merge.
+
+config.json, generation_config.json, model*.safetensors     names as LLaVA has them on disk
+tokenizer.json, tokenizer_config.json, chat_template.jinja  with <image> and a padding token
+preprocessor_config.json, processor_config.json             pictures padded to a square as in training
+modeling_aurora.py, processing_aurora.py                    the merging model in one file; needs only transformers
+"""
+
+from pathlib import Path
+from typing import Any
+
+from aurora_cli.data.conversation import IMAGE
+from aurora_cli.export import blueprint
+from aurora_cli.export.layouts.common import (
+    BICUBIC,
+    Job,
+    dtype_name,
+    text_config,
+    token_ids,
+    vision_config,
+)
+from aurora_cli.export.remote.bundle import bundle, processing_source
+from aurora_cli.export.tokenizer import ExportTokenizer, export_tokenizer, write_chat_template, write_tokenizer
+from aurora_cli.export.vocabulary import grow, padded_rows
+from aurora_cli.files import write_json, write_text
+
+MODEL_CLASS = "LlavaForConditionalGeneration"
+REMOTE_CLASSES = {
+    "AutoConfig": "modeling_aurora.AuroraCapConfig",
+    "AutoModelForImageTextToText": "modeling_aurora.AuroraCapForImageTextToText",
+}
+REMOTE_PROCESSOR = {"AutoProcessor": "processing_aurora.AuroraProcessor"}
+
+
+def write(job: Job, folder: Path) -> list[str]:
+    """Write the folder; the notes say what a user should know of it."""
+    checkpoint = job.checkpoint
+    tokenizer = export_tokenizer(job.tokenizer_folder) if job.tokenizer_folder else None
+    text = text_config(checkpoint)
+    known_rows = int(text["vocab_size"])
+    rows = padded_rows(known_rows, tokenizer.size if tokenizer else known_rows + 1)
+    image_id = tokenizer.image_id if tokenizer else known_rows
+    tensors = grow(job.tensors, rows)
+    job.write(folder, tensors)
+    text |= {"vocab_size": rows, "dtype": dtype_name(tensors)}
+    if tokenizer is not None:
+        text["pad_token_id"] = tokenizer.pad_id
+    write_json(folder / "config.json", _config(job, text, image_id, dtype_name(tensors)))
+    write_json(folder / "generation_config.json", _generation(text, tokenizer, image_id, rows))
+    write_json(folder / "preprocessor_config.json", _image_processor(job))
+    write_text(folder / "modeling_aurora.py", bundle())
+    if tokenizer is None:
+        return [
+            "no tokenizer is known for this model, so AutoProcessor cannot load the export: --set model.tokenizer=DIR"
+        ]
+    write_tokenizer(tokenizer, folder)
+    write_chat_template(job.words, tokenizer, folder)
+    write_json(folder / "processor_config.json", _processor(job))
+    write_text(folder / "processing_aurora.py", processing_source())
+    return _notes(tokenizer, known_rows)
+
+
+def _notes(tokenizer: ExportTokenizer, known_rows: int) -> list[str]:
+    if tokenizer.size - 2 <= known_rows:
+        return []
+    return [
+        f"the tokenizer has {tokenizer.size - 2:,} ids and the embedding {known_rows:,} rows: the rest is untrained"
+    ]
+
+
+def _config(job: Job, text: dict[str, Any], image_id: int, dtype: str) -> dict[str, Any]:
+    checkpoint = job.checkpoint
+    config = checkpoint.config.to_dict() | {
+        "architectures": [MODEL_CLASS],
+        "model_type": "llava",
+        "auto_map": REMOTE_CLASSES,
+        "vision_config": vision_config(checkpoint),
+        "text_config": text,
+        "image_token_index": image_id,
+        "image_seq_length": (checkpoint.model.image_size // vision_config(checkpoint)["patch_size"]) ** 2,
+        "pad_token_id": text.get("pad_token_id"),
+        "merging": checkpoint.merging.model_dump(),
+        "image_size": checkpoint.model.image_size,
+        "dtype": dtype,
+    }
+    config.pop("image_token_id", None)
+    config.pop("_name_or_path", None)
+    return config
+
+
+def _generation(text: dict[str, Any], tokenizer: ExportTokenizer | None, image_id: int, rows: int) -> dict[str, Any]:
+    """Greedy; what stands for pictures, and rows that no token uses, are never said."""
+    ids = token_ids(text)
+    used = tokenizer.size if tokenizer else image_id
+    never = {image_id, *range(used, rows)}
+    if tokenizer is not None:
+        known = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token, "pad_token": tokenizer.pad_token}
+        ids |= {f"{key}_id": tokenizer.backend.token_to_id(token) for key, token in known.items() if token}
+        never |= {tokenizer.pad_id} - {ids.get("eos_token_id")}
+    return {**ids, "do_sample": False, "suppress_tokens": sorted(never)}
+
+
+def _image_processor(job: Job) -> dict[str, Any]:
+    """LLaVA's image processor, which pads to a square with the mean colour before it resizes."""
+    model = job.checkpoint.model
+    side = {"height": model.image_size, "width": model.image_size}
+    return {
+        "image_processor_type": "LlavaImageProcessor",
+        "processor_class": "LlavaProcessor",
+        "do_convert_rgb": True,
+        "do_pad": True,
+        "do_resize": True,
+        "size": side,
+        "resample": BICUBIC,
+        "do_center_crop": False,
+        "crop_size": side,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(model.image_mean),
+        "image_std": list(model.image_std),
+    }
+
+
+def _processor(job: Job) -> dict[str, Any]:
+    vision = vision_config(job.checkpoint)
+    return {
+        "processor_class": "LlavaProcessor",
+        "auto_map": REMOTE_PROCESSOR,
+        "image_token": IMAGE,
+        "patch_size": vision["patch_size"],
+        "vision_feature_select_strategy": job.checkpoint.config.vision_feature_select_strategy,
+        "num_additional_image_tokens": 1 if blueprint.has_class_token(vision) else 0,
+    }

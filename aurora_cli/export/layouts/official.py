@@ -1,0 +1,62 @@
+"""haotian-liu's LLaVA: one causal language model whose weights include the projector and the vision tower.
+
+Its loader makes the tower from `mm_vision_tower`, a hub id or folder, and then loads the tower's weights from here. A
+tower that started at random has no such name: it is written out in `vision_tower/`.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from aurora_cli.export import names
+from aurora_cli.export.layouts.common import Job, dtype_name, part, text_config, token_ids, vision_config
+from aurora_cli.export.layouts.xtuner import write_vision_config
+from aurora_cli.export.sources import rename
+from aurora_cli.export.tokenizer import copy_tokenizer
+from aurora_cli.files import write_json
+
+TOWER_FOLDER = "vision_tower"
+_ARCHITECTURES = {"llama": "LlavaLlamaForCausalLM", "mistral": "LlavaMistralForCausalLM"}
+
+
+def write(job: Job, folder: Path) -> list[str]:
+    """Write the folder; the notes say what a user should know of it."""
+    tensors = job.tensors
+    job.write(folder, rename(tensors, names.official))
+    notes: list[str] = []
+    tower = job.checkpoint.model.vision_tower
+    if job.checkpoint.model.vision_config is not None or not tower:
+        tower = TOWER_FOLDER
+        job.write(folder / TOWER_FOLDER, rename(part(tensors, "vision_tower"), lambda name: names.xtuner(name)[1]))
+        write_vision_config(job, folder / TOWER_FOLDER, dtype_name(tensors))
+        notes.append(
+            f"no hub has this vision tower: put the path of {TOWER_FOLDER}/ into config.json's mm_vision_tower"
+        )
+    write_json(folder / "config.json", _config(job, tower, dtype_name(tensors)))
+    write_json(folder / "generation_config.json", token_ids(text_config(job.checkpoint)))
+    if job.tokenizer_folder is None:
+        return [*notes, "no tokenizer is known for this model: the export has none"]
+    copy_tokenizer(job.tokenizer_folder, folder)
+    return notes
+
+
+def _config(job: Job, tower: str, dtype: str) -> dict[str, Any]:
+    checkpoint = job.checkpoint
+    text = text_config(checkpoint)
+    return text | {
+        "architectures": [_ARCHITECTURES.get(text["model_type"], "LlavaLlamaForCausalLM")],
+        "model_type": "llava_llama" if text["model_type"] == "llama" else f"llava_{text['model_type']}",
+        "text_model_type": text["model_type"],
+        "vision_config": vision_config(checkpoint),
+        "mm_vision_tower": tower,
+        "mm_hidden_size": vision_config(checkpoint)["hidden_size"],
+        "mm_projector_type": "mlp2x_gelu",
+        "mm_vision_select_layer": checkpoint.model.feature_layer,
+        "mm_vision_select_feature": "patch",
+        "mm_use_im_start_end": False,
+        "mm_use_im_patch_token": False,
+        "unfreeze_mm_vision_tower": True,
+        "use_mm_proj": True,
+        "image_aspect_ratio": "pad",
+        "tokenizer_padding_side": "right",
+        "dtype": dtype,
+    }

@@ -1,0 +1,72 @@
+"""The original's layout: the language model at the root, `visual_encoder/` and `projector/` as folders of their own.
+
+Each is a model of its own for `from_pretrained`; the projector brings its class, as the original's does.
+"""
+
+from importlib.resources import files
+from pathlib import Path
+
+from aurora_cli.export import names
+from aurora_cli.export.layouts.common import (
+    Job,
+    clip_processor,
+    dtype_name,
+    part,
+    text_architecture,
+    text_config,
+    token_ids,
+    vision_config,
+)
+from aurora_cli.export.sources import rename
+from aurora_cli.export.tokenizer import copy_tokenizer
+from aurora_cli.files import write_json, write_text
+
+_VISION_CLASSES = {"clip_vision_model": "CLIPVisionModel", "siglip_vision_model": "SiglipVisionModel"}
+_PROJECTOR_FILES = ("configuration_projector.py", "modeling_projector.py")
+
+
+def write(job: Job, folder: Path) -> list[str]:
+    """Write the folder; the notes say what a user should know of it."""
+    tensors = job.tensors
+    dtype = dtype_name(tensors)
+    for where, wanted in (("", "language_model"), ("visual_encoder", "vision_tower"), ("projector", "projector")):
+        job.write(folder / where, rename(part(tensors, wanted), lambda name: names.xtuner(name)[1]))
+    text = text_config(job.checkpoint) | {"architectures": [text_architecture(job.checkpoint)], "dtype": dtype}
+    write_json(folder / "config.json", text)
+    write_json(folder / "generation_config.json", token_ids(text))
+    write_vision_config(job, folder / "visual_encoder", dtype)
+    _write_projector_config(job, folder / "projector", dtype)
+    if job.tokenizer_folder is None:
+        return ["no tokenizer is known for this model: the export has none"]
+    copy_tokenizer(job.tokenizer_folder, folder)
+    return []
+
+
+def write_vision_config(job: Job, folder: Path, dtype: str) -> None:
+    """A vision tower's config and image processor, as transformers loads them alone."""
+    vision = vision_config(job.checkpoint)
+    architecture = _VISION_CLASSES.get(vision["model_type"], "CLIPVisionModel")
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "config.json", vision | {"architectures": [architecture], "dtype": dtype})
+    write_json(folder / "preprocessor_config.json", clip_processor(job.checkpoint.model))
+
+
+def _write_projector_config(job: Job, folder: Path, dtype: str) -> None:
+    config = job.checkpoint.config
+    values = {
+        "architectures": ["ProjectorModel"],
+        "auto_map": {
+            "AutoConfig": "configuration_projector.ProjectorConfig",
+            "AutoModel": "modeling_projector.ProjectorModel",
+        },
+        "model_type": "projector",
+        "visual_hidden_size": vision_config(job.checkpoint)["hidden_size"],
+        "llm_hidden_size": text_config(job.checkpoint)["hidden_size"],
+        "depth": 2,
+        "hidden_act": config.projector_hidden_act,
+        "bias": config.multimodal_projector_bias,
+        "dtype": dtype,
+    }
+    write_json(folder / "config.json", values)
+    for name in _PROJECTOR_FILES:
+        write_text(folder / name, files("aurora_cli.export.remote").joinpath(name).read_text(encoding="utf-8"))

@@ -1,0 +1,59 @@
+"""What an export remembers of how it was made, beside its weights, so that a second convert is a no-op."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from aurora_cli.files import read_json, write_json
+
+FACTS_FILE = "aurora.json"
+"""In every export: merging settings, history, and what the export was made of."""
+
+SCHEMA = 1
+
+Stamp = list[int]
+"""Size and time of the last change, in ns."""
+
+
+def stamps(files: Iterable[Path]) -> dict[str, Stamp]:
+    """Every file by its absolute path; a folder stands for the files in it."""
+    found: dict[str, Stamp] = {}
+    for path in files:
+        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
+        for file in inside:
+            if file.is_file():
+                status = file.stat()
+                found[str(file.resolve())] = [status.st_size, status.st_mtime_ns]
+    return found
+
+
+def sizes(folder: Path) -> dict[str, int]:
+    """The files of an export with their sizes."""
+    return {
+        str(file.relative_to(folder)): file.stat().st_size
+        for file in sorted(folder.rglob("*"))
+        if file.is_file() and file.name != FACTS_FILE
+    }
+
+
+def write(folder: Path, facts: Mapping[str, Any]) -> None:
+    write_json(folder / FACTS_FILE, {"schema": SCHEMA, **facts})
+
+
+def read(folder: Path) -> dict[str, Any] | None:
+    """None if `folder` is not an export of ours."""
+    try:
+        facts = read_json(folder / FACTS_FILE)
+    except (OSError, ValueError):
+        return None
+    return facts if isinstance(facts, dict) and facts.get("schema") == SCHEMA and "receipt" in facts else None
+
+
+def is_current(folder: Path, facts: Mapping[str, Any], asked: Mapping[str, Any]) -> bool:
+    """Whether the export was made as asked, of files that have not changed since, and is still whole."""
+    receipt = facts["receipt"]
+    return (
+        receipt["asked"] == dict(asked)
+        and receipt["sources"] == stamps(Path(name) for name in receipt["sources"])
+        and receipt["files"] == sizes(folder)
+    )

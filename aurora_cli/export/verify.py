@@ -1,0 +1,199 @@
+"""Does an export compute what its source computes? Run in a process of its own: `python -m aurora_cli.export.verify`.
+
+Two fixed inputs: a picture with nothing merged, through transformers' own LLaVA where the layout is its; and a clip
+merged as in training, through our model loaded from the export. Everything in float32.
+"""
+
+import gc
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.settings import ModelSettings
+from aurora_cli.constants import IMAGE_SENTINEL
+from aurora_cli.errors import DataError
+from aurora_cli.export.checkpoint import Checkpoint, Origin
+from aurora_cli.export.loading import build_model
+from aurora_cli.export.opening import open_checkpoint
+
+BOUNDS = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
+"""Largest difference of two logits, as a share of the largest logit, by the type that weights were cast to."""
+
+_TEXT_TOKENS = 12
+_CLIP_FRAMES = 2
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be compared."""
+
+    source: str
+    export: str
+    layout: str
+    dtype: str
+    """The coarsest type on the way."""
+    root: str | None = None
+    base: str | None = None
+    model: dict[str, Any] | None = None
+
+    @property
+    def origin(self) -> Origin:
+        model = None if self.model is None else ModelSettings.model_validate(self.model)
+        return Origin(None if self.root is None else Path(self.root), self.base, model)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One input through both."""
+
+    what: str
+    difference: float
+    bound: float
+
+    @property
+    def holds(self) -> bool:
+        return self.difference <= self.bound
+
+
+def verify_in_child(request: Request) -> list[Comparison]:
+    """Compare in a fresh process.
+
+    Raises:
+        DataError: the export cannot be loaded; the message is the child's.
+    """
+    environment = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    import os
+
+    child = subprocess.run(
+        [sys.executable, "-m", "aurora_cli.export.verify", json.dumps(asdict(request))],
+        env=os.environ | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if child.returncode != 0:
+        reason = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise DataError(f"{request.export}: cannot be verified: {reason}")
+    return [Comparison(**entry) for entry in json.loads(child.stdout.splitlines()[-1])]
+
+
+def compare(request: Request) -> list[Comparison]:
+    """Both inputs through the source, then through the export; one model is in memory at a time."""
+    source = open_checkpoint(request.source, request.origin)
+    picture, clip = _inputs(source, frames=1), _inputs(source, frames=_CLIP_FRAMES)
+    whole = TokenMerging(kept_ratio=1.0)
+    expected = _through(lambda: _ours(source), (picture, whole), (clip, source.merging))
+    export = open_checkpoint(request.export)
+    if export.merging != source.merging:
+        raise DataError(f"{request.export}: says that it merges as {export.merging}, not as {source.merging}")
+    plain = request.layout == "huggingface" and _is_native(source)
+    found: list[torch.Tensor] = []
+    if plain:
+        found += _through(lambda: _plain(request.export, source), (picture, whole))
+        _check_processor(request.export, source)
+    ours = ((clip, export.merging),) if plain else ((picture, whole), (clip, export.merging))
+    found += _through(lambda: _ours(export), *ours)
+    ratio = f"kept ratio {source.merging.kept_ratio:g}"
+    labels = ("a picture, nothing merged" + (", plain transformers" if plain else ""), f"a clip, {ratio}")
+    return [_compared(*each, request.dtype) for each in zip(labels, expected, found, strict=True)]
+
+
+Inputs = dict[str, torch.Tensor]
+Forward = Callable[[Inputs, TokenMerging], torch.Tensor]
+
+
+def _through(make: Callable[[], Forward], *inputs: tuple[Inputs, TokenMerging]) -> list[torch.Tensor]:
+    forward = make()
+    with torch.no_grad():
+        logits = [forward(*each) for each in inputs]
+    del forward
+    gc.collect()
+    return logits
+
+
+def _ours(checkpoint: Checkpoint) -> Forward:
+    model = build_model(checkpoint)
+    return lambda inputs, merging: model(**inputs, merging=merging).logits[0, -_TEXT_TOKENS:]
+
+
+def _plain(folder: str, source: Checkpoint) -> Forward:
+    from transformers import AutoModelForImageTextToText
+
+    model, info = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    wrong = {key: sorted(info[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[key]}
+    if wrong:
+        raise DataError(f"{folder}: plain transformers finds {wrong}")
+    tokens = model.config.image_seq_length
+    if tokens != (source.model.image_size // model.config.vision_config.patch_size) ** 2:
+        raise DataError(f"{folder}: image_seq_length is {tokens}")
+
+    def forward(inputs: Inputs, _: TokenMerging) -> torch.Tensor:
+        repeats = torch.where(inputs["input_ids"][0] == IMAGE_SENTINEL, tokens, 1)
+        ids = inputs["input_ids"][0].masked_fill(inputs["input_ids"][0] == IMAGE_SENTINEL, model.config.image_token_id)
+        expanded = ids.repeat_interleave(repeats)[None]
+        return model(input_ids=expanded, pixel_values=inputs["pixel_values"]).logits[0, -_TEXT_TOKENS:]
+
+    return forward
+
+
+def _check_processor(folder: str, source: Checkpoint) -> None:
+    """`AutoProcessor` gives a picture the pixels of training, and as many places as it has tokens."""
+    if not (Path(folder) / "processor_config.json").exists():
+        return
+    import numpy as np
+    from PIL import Image
+    from transformers import AutoProcessor
+
+    from aurora_cli.data.conversation import IMAGE
+    from aurora_cli.data.transforms import normalise, padding_colour, square_picture
+
+    model = source.model
+    levels = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
+    picture = Image.fromarray(levels)
+    square = square_picture(picture, model.image_size, padding_colour(model.image_mean))
+    expected = normalise(torch.from_numpy(square.copy())[None], model.image_mean, model.image_std)
+    processor = AutoProcessor.from_pretrained(folder)
+    got = processor(images=picture, text=f"{IMAGE}\n", return_tensors="pt")
+    difference = float((got["pixel_values"] - expected).abs().max())
+    if difference > 1e-4:
+        raise DataError(f"{folder}: its processor's pixels are {difference:.3g} off those of training")
+    places = int((got["input_ids"] == processor.image_token_id).sum())
+    wanted = (model.image_size // processor.patch_size) ** 2
+    if places != wanted:
+        raise DataError(f"{folder}: its processor gives a picture {places} places; it has {wanted} tokens")
+
+
+def _inputs(checkpoint: Checkpoint, frames: int) -> Inputs:
+    generator = torch.Generator().manual_seed(frames)
+    text: Any = checkpoint.config.text_config
+    ids = torch.randint(0, text.vocab_size, (1, 1 + _TEXT_TOKENS), generator=generator)
+    sentinels = torch.full((1, frames), IMAGE_SENTINEL)
+    side = checkpoint.model.image_size
+    return {
+        "input_ids": torch.cat([ids[:, :1], sentinels, ids[:, 1:]], dim=1),
+        "pixel_values": torch.randn(frames, 3, side, side, generator=generator),
+    }
+
+
+def _is_native(checkpoint: Checkpoint) -> bool:
+    """Whether plain LLaVA, which resizes no position embeddings, can read pictures of training's size."""
+    vision: Any = checkpoint.config.vision_config
+    return vision.image_size == checkpoint.model.image_size
+
+
+def _compared(what: str, expected: torch.Tensor, found: torch.Tensor, dtype: str) -> Comparison:
+    columns = min(expected.shape[-1], found.shape[-1])  # an export may have more rows than training knew
+    difference = float((expected[:, :columns] - found[:, :columns]).abs().max())
+    return Comparison(what, difference, BOUNDS[dtype] * max(1.0, float(expected.abs().max())))
+
+
+if __name__ == "__main__":
+    print(json.dumps([asdict(entry) for entry in compare(Request(**json.loads(sys.argv[1])))]))  # noqa: T201

@@ -1,0 +1,267 @@
+"""`aurora convert`: a checkpoint of any kind to a folder that other programs load, and the proof that it is the same."""
+
+import math
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, assert_never
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.console import SILENT, Reporter
+from aurora_cli.constants import STAGES
+from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError, HostError, UsageError
+from aurora_cli.export import receipts
+from aurora_cli.files import existing_parent, whole_folder, write_json
+from aurora_cli.pipeline.result import Result
+
+if TYPE_CHECKING:
+    from aurora_cli.export.checkpoint import Checkpoint, Origin
+    from aurora_cli.export.layouts.common import Job
+
+FINISHED_FILE = "finished.json"
+
+
+@dataclass(frozen=True)
+class ConvertResult(Result):
+    """What was written, and how far it is from its source."""
+
+    source: str
+    output: str
+    format: str
+    done: bool = True
+    """False: it was there already, or `--dry-run`."""
+    dry_run: bool = False
+    parameters: int = 0
+    bytes: int = 0
+    dtype: str = ""
+    merging: dict[str, Any] = field(default_factory=dict)
+    stages: tuple[str, ...] = ()
+    verified: bool | None = None
+    """None: not asked for."""
+    differences: tuple[dict[str, Any], ...] = ()
+    """What was compared, the largest difference of two logits, and the bound."""
+    notes: tuple[str, ...] = ()
+
+    def lines(self) -> list[str]:
+        if self.dry_run:
+            return [f"Would write {self.source} as {self.format} to {self.output}"]
+        if not self.done:
+            return [f"{self.output} is what converting {self.source} to {self.format} gives: nothing to do"]
+        kept = f"kept ratio {self.merging['kept_ratio']:g}, schedule {self.merging['schedule']}"
+        said = [
+            f"{self.source} as {self.format}: {self.output}",
+            f"  {self.parameters:,} parameters, {self.bytes:,} bytes, {self.dtype}; trained by "
+            + (", ".join(self.stages) or "somebody else"),
+            f"  visual tokens merge with {kept}",
+        ]
+        for each in self.differences:
+            said.append(f"  {each['what']}: logits differ by {each['difference']:.2g} (bound {each['bound']:.2g})")
+        if self.verified is False:
+            said.append(f"  NOT VERIFIED: {self.output} does not compute what {self.source} does; it stays for a look")
+        return [*said, *(f"  note: {note}" for note in self.notes)]
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_DATA if self.verified is False else EXIT_OK
+
+
+def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> ConvertResult:
+    """Write an export, all of it or nothing, and verify it.
+
+    Raises:
+        DataError: there is nothing to convert, or it is damaged.
+        UsageError: the output is a folder of something else.
+        HostError: the disk is too small.
+    """
+    convert = settings.convert
+    workspace = Workspace(settings.workspace)
+    name = convert.checkpoint or str(newest_finished_run(workspace))
+    output = workspace.path(convert.output) if convert.output else workspace.export(convert.format)
+    asked = _asked(settings, name)
+    facts = receipts.read(output)
+    _check_output(output, facts)
+    if facts is not None and receipts.is_current(output, facts, asked):
+        return _result(name, output, facts, done=False)
+    if dry_run:
+        return ConvertResult(name, str(output), convert.format, done=False, dry_run=True)
+    reporter.info(f"opening {name}")
+    from aurora_cli.export.checkpoint import Origin
+    from aurora_cli.export.opening import open_checkpoint
+
+    origin = Origin(workspace.root, convert.base, settings.model)
+    checkpoint = open_checkpoint(name, origin)
+    if output.resolve() == checkpoint.path.resolve() or output.resolve() in checkpoint.path.resolve().parents:
+        raise UsageError(f"{output}: is, or holds, what is to be converted", hint="Name another output folder.")
+    checkpoint.check()
+    facts = _write(settings, reporter, checkpoint, origin, output, asked)
+    if convert.verify:
+        facts["verified"] = _verify(settings, reporter, checkpoint, origin, output)
+        receipts.write(output, {key: value for key, value in facts.items() if key != "schema"})
+    return _result(name, output, facts, done=True)
+
+
+def newest_finished_run(workspace: Workspace) -> Path:
+    """The run of the workspace that came to its end last.
+
+    Raises:
+        DataError: there is none; the hint is the command that makes one.
+    """
+    runs = workspace.root / "runs"
+    finished = sorted(runs.glob(f"*/{FINISHED_FILE}"), key=lambda file: (file.stat().st_mtime_ns, _stage(file)))
+    if finished:
+        return finished[-1].parent.relative_to(workspace.root)
+    begun = sorted((folder for folder in runs.glob("*/checkpoints")), key=_stage)
+    if begun:
+        run = begun[-1].parent
+        raise DataError(
+            f"no run in {runs} has finished",
+            hint=f"`aurora train --stage {run.name}` goes on; `aurora convert runs/{run.name}` takes it as it is.",
+        )
+    raise DataError(f"{runs}: there is no run to convert", hint=f"aurora train --stage {STAGES[0]}")
+
+
+def _stage(path: Path) -> int:
+    """The place of a run's stage in their order; other stages come last."""
+    name = path.parent.name
+    return STAGES.index(name) if name in STAGES else len(STAGES)
+
+
+def _asked(settings: Settings, name: str) -> dict[str, Any]:
+    """What decides how an export looks; kept in its receipt."""
+    convert = settings.convert.model_dump(mode="json", exclude={"output", "checkpoint"})
+    return {"source": name, **convert, "model": settings.model.model_dump(mode="json")}
+
+
+def _check_output(output: Path, facts: dict[str, Any] | None) -> None:
+    if output.is_file() or (output.is_dir() and facts is None and any(output.iterdir())):
+        raise UsageError(
+            f"{output}: holds something that `aurora convert` did not write, and would be replaced",
+            hint="Name another output folder, or empty it.",
+        )
+
+
+def _write(
+    settings: Settings,
+    reporter: Reporter,
+    checkpoint: "Checkpoint",
+    origin: "Origin",
+    output: Path,
+    asked: dict[str, Any],
+) -> dict[str, Any]:
+    convert = settings.convert
+    tokenizer = _tokenizer_folder(settings, checkpoint, origin)
+    size = sum(tensor.num_bytes for tensor in checkpoint.tensors.values())
+    free = shutil.disk_usage(existing_parent(output)).free
+    if free < size:
+        raise HostError(f"{output}: the export has {size:,} bytes, and the disk {free:,} free")
+    with reporter.progress(f"writing {output}", size, "bytes") as advance, whole_folder(output) as partial:
+        job = _job(settings, checkpoint, tokenizer, advance)
+        notes = [*checkpoint.notes, *_write_layout(job, convert.format, partial)]
+        write_json(partial / "settings.json", {"convert": asked, "model": checkpoint.model.model_dump(mode="json")})
+        facts: dict[str, Any] = {
+            "merging": checkpoint.merging.model_dump(mode="json"),
+            "model": checkpoint.model.model_dump(mode="json"),
+            "history": list(checkpoint.history),
+            "prompting": None if checkpoint.prompting is None else checkpoint.prompting._asdict(),
+            "notes": notes,
+            "parameters": sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values()),
+            "dtype": convert.dtype or _main_dtype(job),
+            "verified": None,
+            "receipt": {
+                "asked": asked,
+                "sources": receipts.stamps([*checkpoint.files, *([tokenizer] if tokenizer else [])]),
+                "files": receipts.sizes(partial),
+            },
+        }
+        receipts.write(partial, facts)
+    return facts
+
+
+def _job(settings: Settings, checkpoint: "Checkpoint", tokenizer: Path | None, advance: Any) -> "Job":
+    from aurora_cli.export.layouts.common import Job
+    from aurora_cli.export.loading import DTYPES
+    from aurora_cli.export.writing import parse_size
+
+    convert = settings.convert
+    prompting = checkpoint.prompting
+    return Job(
+        checkpoint=checkpoint,
+        tokenizer_folder=tokenizer,
+        template=settings.tokenize.template if prompting is None else prompting.template,
+        dtype=None if convert.dtype is None else DTYPES[convert.dtype],
+        safe=convert.safe_serialization,
+        max_shard_bytes=parse_size(convert.max_shard_size),
+        advance=advance,
+    )
+
+
+def _write_layout(job: "Job", layout: str, folder: Path) -> list[str]:
+    from aurora_cli.export.layouts import huggingface, official, xtuner
+
+    match layout:
+        case "huggingface":
+            return huggingface.write(job, folder)
+        case "xtuner":
+            return xtuner.write(job, folder)
+        case "official":
+            return official.write(job, folder)
+        case _:
+            assert_never(layout)  # pyright: ignore[reportArgumentType]
+
+
+def _tokenizer_folder(settings: Settings, checkpoint: "Checkpoint", origin: "Origin") -> Path | None:
+    """The tokenizer that the checkpoint was trained with; else the one that the settings name, if they name one."""
+    from aurora_cli.export.locate import locate
+
+    name = checkpoint.tokenizer or settings.model.tokenizer
+    return None if name is None else locate(name, origin.root)
+
+
+def _verify(
+    settings: Settings, reporter: Reporter, checkpoint: "Checkpoint", origin: "Origin", output: Path
+) -> dict[str, Any]:
+    from aurora_cli.export.verify import Request, verify_in_child
+
+    convert = settings.convert
+    reporter.info(f"verifying {output} in a fresh process")
+    request = Request(
+        source=str(checkpoint.path.resolve()),
+        export=str(output.resolve()),
+        layout=convert.format,
+        dtype=convert.dtype or "float32",
+        root=str(settings.workspace.resolve()),
+        base=convert.base,
+        model=settings.model.model_dump(mode="json"),
+    )
+    try:
+        found = verify_in_child(request)
+    except DataError as error:
+        return {"ok": False, "differences": [], "reason": error.message}
+    differences = [{"what": each.what, "difference": each.difference, "bound": each.bound} for each in found]
+    return {"ok": all(each.holds for each in found), "differences": differences}
+
+
+def _result(name: str, output: Path, facts: dict[str, Any], *, done: bool) -> ConvertResult:
+    verified = facts.get("verified")
+    reason = [] if verified is None or "reason" not in verified else [verified["reason"]]
+    return ConvertResult(
+        source=name,
+        output=str(output),
+        format=facts["receipt"]["asked"]["format"],
+        done=done,
+        parameters=facts["parameters"],
+        bytes=sum(facts["receipt"]["files"].values()),
+        dtype=facts["dtype"],
+        merging=facts["merging"],
+        stages=tuple(stage["stage"] for stage in facts["history"]),
+        verified=None if verified is None else verified["ok"],
+        differences=() if verified is None else tuple(verified["differences"]),
+        notes=(*facts["notes"], *reason),
+    )
+
+
+def _main_dtype(job: "Job") -> str:
+    from aurora_cli.export.layouts.common import dtype_name
+
+    return dtype_name(job.tensors)

@@ -121,7 +121,12 @@ def with_facts(
 
 def image_settings(path: Path, vision_config: Mapping[str, Any], feature_layer: int = -2) -> ModelSettings:
     """Pictures' size and colours as an image processor's file says, wherever the layout keeps it."""
-    values: dict[str, Any] = {"image_size": vision_config.get("image_size", 336), "feature_layer": feature_layer}
+    values: dict[str, Any] = {
+        "vision_tower": "",
+        "language_model": "",
+        "image_size": vision_config.get("image_size", 336),
+        "feature_layer": feature_layer,
+    }
     for folder in (path, path / "visual_encoder", path / "vision_tower"):
         for name in ("preprocessor_config.json", "processor_config.json"):
             if (folder / name).exists():

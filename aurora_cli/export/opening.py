@@ -50,7 +50,7 @@ def open_parts(
     vision_tower: str | None, language_model: str | None, model: ModelSettings, root: Path | None
 ) -> Checkpoint:
     """A vision tower and a language model from folders or hub ids; there is no projector yet."""
-    if vision_tower is None or language_model is None:
+    if not vision_tower or not language_model:
         raise DataError(
             "neither a base nor model.vision_tower and model.language_model say where frozen parts come from"
         )

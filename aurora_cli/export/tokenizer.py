@@ -47,11 +47,15 @@ class ExportTokenizer:
 
     @property
     def image_id(self) -> int:
-        return self.backend.token_to_id(IMAGE)
+        return self.id_of(IMAGE)
 
     @property
     def pad_id(self) -> int:
-        return self.backend.token_to_id(self.pad_token)
+        return self.id_of(self.pad_token)
+
+    def id_of(self, token: str) -> int:
+        """The id of a token that is known to be there."""
+        return self.backend.get_vocab(with_added_tokens=True)[token]
 
 
 def export_tokenizer(folder: Path) -> ExportTokenizer:

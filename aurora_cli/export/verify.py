@@ -6,6 +6,7 @@ merged as in training, through our model loaded from the export. Everything in f
 
 import gc
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -69,8 +70,6 @@ def verify_in_child(request: Request) -> list[Comparison]:
         DataError: the export cannot be loaded; the message is the child's.
     """
     environment = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
-    import os
-
     child = subprocess.run(
         [sys.executable, "-m", "aurora_cli.export.verify", json.dumps(asdict(request))],
         env=os.environ | environment,
@@ -127,7 +126,8 @@ def _ours(checkpoint: Checkpoint) -> Forward:
 def _plain(folder: str, source: Checkpoint) -> Forward:
     from transformers import AutoModelForImageTextToText
 
-    model, info = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    model, info = loaded
     wrong = {key: sorted(info[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[key]}
     if wrong:
         raise DataError(f"{folder}: plain transformers finds {wrong}")

@@ -1,4 +1,4 @@
-"""`aurora convert`: a checkpoint of any kind to a folder that other programs load, and the proof that it is the same."""
+"""`aurora convert`: a checkpoint of any kind to a folder that other programs load, and the proof of it."""
 
 import math
 import shutil

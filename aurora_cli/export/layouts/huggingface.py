@@ -95,7 +95,7 @@ def _generation(text: dict[str, Any], tokenizer: ExportTokenizer | None, image_i
     never = {image_id, *range(used, rows)}
     if tokenizer is not None:
         known = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token, "pad_token": tokenizer.pad_token}
-        ids |= {f"{key}_id": tokenizer.backend.token_to_id(token) for key, token in known.items() if token}
+        ids |= {f"{key}_id": tokenizer.id_of(token) for key, token in known.items() if token}
         never |= {tokenizer.pad_id} - {ids.get("eos_token_id")}
     return {**ids, "do_sample": False, "suppress_tokens": sorted(never)}
 

@@ -29,8 +29,10 @@ def write(job: Job, folder: Path) -> list[str]:
     """Write the folder; the notes say what a user should know of it."""
     tensors = job.tensors
     dtype = dtype_name(tensors)
-    for where, wanted in (("", "language_model"), ("visual_encoder", "vision_tower"), ("projector", "projector")):
-        job.write(folder / where, rename(part(tensors, wanted), lambda name: names.xtuner(name)[1]))
+    for wanted in names.PARTS:
+        own = part(tensors, wanted)
+        where, _ = names.xtuner(next(iter(own)))
+        job.write(folder / where, rename(own, lambda name: names.xtuner(name)[1]))
     text = text_config(job.checkpoint) | {"architectures": [text_architecture(job.checkpoint)], "dtype": dtype}
     write_json(folder / "config.json", text)
     write_json(folder / "generation_config.json", token_ids(text))

@@ -16,7 +16,7 @@ class AuroraProcessor(LlavaProcessor):
     them are frames of one clip: `[1, 8]` is a picture and a clip of eight; left out, every text has one medium.
     """
 
-    def __call__(
+    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, images: Any = None, text: Any = None, media_lengths: list[int] | None = None, **kwargs: Any
     ) -> BatchFeature:
         for_images = {key: kwargs.pop(key) for key in ("do_pad", "do_resize", "size") if key in kwargs}

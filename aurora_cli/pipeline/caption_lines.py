@@ -1,0 +1,72 @@
+"""The JSONL file of captions: a line a medium, added as they come, so that a stopped run goes on where it was."""
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.files import disk_errors, whole_file
+
+
+class CaptionLines:
+    """The captions in one file, and the media that could not be captioned, listed beside it."""
+
+    def __init__(self, path: Path, made_by: str) -> None:
+        """`made_by` names model and settings: lines that others made are replaced."""
+        self.path = path
+        self.made_by = made_by
+        lines = _read(path)
+        self.done = {line["media"]: line for line in lines if line.get("made_by") == made_by}
+        self.replaced = len(lines) - len(self.done)
+        if self.replaced or _is_torn(path):
+            _rewrite(path, self.done.values())
+
+    def add(self, lines: Iterable[dict[str, Any]]) -> None:
+        """Durable when this returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with disk_errors(self.path), open(self.path, "a", encoding="utf-8") as file:
+            for line in lines:
+                self.done[line["media"]] = line
+                file.write(_text(line))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def reject(self, rejected: list[dict[str, str]]) -> None:
+        """List what this run could not caption; what other outputs in the folder list stays."""
+        path = self.path.parent / REJECTS_FILE
+        others = [line for line in _read(path) if line.get("output") != self.path.name]
+        lines = [*others, *({**line, "output": self.path.name} for line in rejected)]
+        if lines:
+            _rewrite(path, lines)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The whole lines; the last one may be torn."""
+    if not path.is_file():
+        return []
+    lines: list[dict[str, Any]] = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if isinstance(line, dict):
+            lines.append(line)
+    return lines
+
+
+def _is_torn(path: Path) -> bool:
+    return path.is_file() and not path.read_bytes().endswith(b"\n")
+
+
+def _rewrite(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    with whole_file(path, "w") as file:
+        file.writelines(map(_text, lines))
+
+
+def _text(line: dict[str, Any]) -> str:
+    return json.dumps(line, ensure_ascii=False) + "\n"

@@ -379,10 +379,10 @@ class DemoSettings(Section):
     prepare_only: bool = False
     """Make the workspace (data set to download, aurora.yaml) and stop."""
 
-    pictures: int = Field(default=4000, ge=8)
+    pictures: int = Field(default=3000, ge=8)
     """Drawn pictures to train on."""
 
-    clips: int = Field(default=2000, ge=8)
+    clips: int = Field(default=4000, ge=8)
     """Drawn clips to train on."""
 
     held_out: int = Field(default=100, ge=2)

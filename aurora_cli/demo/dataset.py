@@ -26,9 +26,12 @@ HELD_OUT_SEED = 2
 CLIP_FILES_SHARE = 0.1
 """Of the clips, those that are files; the others are lists of frames, which decode faster."""
 
-CLIP_FILE_FRAMES = 8
+CLIP_FILE_FRAMES = 9
 CLIP_FILE_RATE = 8
 """Frames a second."""
+
+TALK_EVERY = 4
+"""One record of so many in the language split is a talk; the others, captions, teach as much in fewer tokens."""
 
 TEXTS = (
     ("What is the opposite of left?", "Right."),
@@ -66,14 +69,17 @@ def write_mirror(folder: Path, *, pictures: int, clips: int) -> None:
     moving = [clip_scene(rng) for _ in range(clips)]
     files = max(1, round(CLIP_FILES_SHARE * clips))
     lists_tar, clips_tar = _tar(_frame_members(moving[files:])), _tar(_clip_members(moving[:files]))
-    talks = [*_talks("shapes_1", first), *_talks("shapes_2", second)]
+    mixed = [
+        *_captions("shapes_1", first, talk_every=TALK_EVERY),
+        *_captions("shapes_2", second, talk_every=TALK_EVERY),
+    ]
 
     subset = partial(_subset, folder)
     subset("projection", "densefusion", _captions("shapes_1", first), "densefusion", first_tar, [0.5, 0.3])
     subset("projection", "sharegpt4v", _captions("shapes_2", second), "coco_segm_text", second_tar, [0.41])
-    subset("vision", "m3it", [*_talks("shapes_2", second), *_texts(60)], "m3it", second_tar, [0.41])
+    subset("vision", "m3it", [*_captions("shapes_2", second, talk_every=1), *_texts(60)], "m3it", second_tar, [0.41])
     subset("vision", "laion", _captions("shapes_1", first), "laion", first_tar, [0.5, 0.3])
-    subset("language", "llava_mix", talks, "vg", both_tar, [0.2, 0.37])
+    subset("language", "llava_mix", mixed, "vg", both_tar, [0.2, 0.37])
     subset("language", "sharegpt4video_caption", _frame_lists(moving[files:]), "panda", lists_tar, [0.3, 0.3, 0.17])
     subset("language", "miradata", _clip_files(moving[:files]), "miradata", clips_tar, [0.6])
     subset("language", "evol", _texts(60))
@@ -167,23 +173,25 @@ def _clip_members(scenes: Sequence[Scene]) -> Iterable[tuple[str, bytes]]:
         yield f"clips/{number:05d}.mp4", encode_clip(draw(scene, CLIP_FILE_FRAMES))
 
 
-def _captions(prefix: str, scenes: Sequence[Scene]) -> Iterable[dict[str, Any]]:
+def _captions(prefix: str, scenes: Sequence[Scene], *, talk_every: int = 0) -> Iterable[dict[str, Any]]:
     for number, scene in enumerate(scenes):
-        turns = [(f"<image>\n{PICTURE_PROMPT}", scene.caption)]
-        yield {"image": f"{prefix}/{number:05d}.png", **_conversation(turns)}
-
-
-def _talks(prefix: str, scenes: Sequence[Scene]) -> Iterable[dict[str, Any]]:
-    """A caption, then a question about each attribute."""
-    for number, scene in enumerate(scenes):
-        turns = [(f"<image>\n{PICTURE_PROMPT}", scene.caption), *scene.questions]
+        turns = _turns("<image>\n" + PICTURE_PROMPT, scene, talk=_is_talk(number, talk_every))
         yield {"image": f"{prefix}/{number:05d}.png", **_conversation(turns)}
 
 
 def _frame_lists(scenes: Sequence[Scene]) -> Iterable[dict[str, Any]]:
     for number, scene in enumerate(scenes):
-        turns = [("<image>\n" * FRAMES + CLIP_PROMPT, scene.caption), *scene.questions]
+        turns = _turns("<image>\n" * FRAMES + CLIP_PROMPT, scene, talk=_is_talk(number, TALK_EVERY))
         yield {"image": [f"frames/{number:05d}/{frame}.png" for frame in range(FRAMES)], **_conversation(turns)}
+
+
+def _is_talk(number: int, every: int) -> bool:
+    return every > 0 and number % every == 0
+
+
+def _turns(prompt: str, scene: Scene, *, talk: bool) -> Turns:
+    """A caption; of a talk also a question about each attribute."""
+    return [(prompt, scene.caption), *(scene.questions if talk else ())]
 
 
 def _clip_files(scenes: Sequence[Scene]) -> Iterable[dict[str, Any]]:

@@ -4,6 +4,7 @@ It hides what differs: how gradients are summed, where the fp32 weights and Adam
 norm is read. Weights and moments come out of it and go into it by parameter name: a checkpoint belongs to no engine.
 """
 
+import atexit
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -261,13 +262,21 @@ def _prepare_deepspeed_environment(rank: Rank) -> None:
 
 
 def forget(*, failed: bool = False) -> None:
-    """Let a later run in this process begin with a fresh engine; leave the process group.
+    """Let a later run in this process begin with a fresh engine.
 
-    After a failure NCCL would wait for ranks that never come; that process is about to end anyway.
+    The process group stays until the process ends, when it must be left: DeepSpeed keeps hold of it, and gloo's threads
+    abort an interpreter that ends without. After a failure NCCL would wait there for ranks that never come.
     """
     from accelerate.state import AcceleratorState, GradientState
 
     AcceleratorState._reset_state(reset_partial_state=True)
     GradientState._reset_state()
-    if torch.distributed.is_initialized() and not (failed and torch.distributed.get_backend() == "nccl"):
+    if torch.distributed.is_initialized():
+        atexit.unregister(_leave_process_group)  # what is registered last is done first
+        if not (failed and torch.distributed.get_backend() == "nccl"):
+            atexit.register(_leave_process_group)
+
+
+def _leave_process_group() -> None:
+    if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()

@@ -235,18 +235,26 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
     return {"step": outcome.position.step, "loss": outcome.loss, "order_hash": outcome.position.order_hash}
 
 
-def run(options: Options, reporter: Reporter = SILENT) -> dict[str, Any]:
-    """The whole run, in as many processes as the options say; always in processes of its own."""
+def run(options: Options, *more: Options, reporter: Reporter = SILENT) -> dict[str, Any]:
+    """Whole runs, one after another, in as many processes as the first says; always in processes of their own."""
     folder = Path(options.run_dir)
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "options.json"
-    config.write_text(json.dumps(dataclasses.asdict(options)))
+    config.write_text(json.dumps([dataclasses.asdict(one) for one in (options, *more)]))
     command = [sys.executable, __file__, str(config)]
     return workers.run_workers(command, options.processes, logs=folder / "logs", reporter=reporter)
 
 
+def work_all(runs: list[Options], place: Rank, reporter: Reporter) -> dict[str, Any]:
+    """Importing torch and DeepSpeed costs more than a run: the same processes do several."""
+    said: dict[str, Any] = {}
+    for one in runs:
+        said = work(one, place, reporter)
+        engine.forget()
+    return said
+
+
 if __name__ == "__main__":
-    chosen = json.loads(Path(sys.argv[1]).read_text())
-    chosen["trained"] = tuple(chosen["trained"])
+    chosen = [Options(**{**one, "trained": tuple(one["trained"])}) for one in json.loads(Path(sys.argv[1]).read_text())]
     here = rank_from_environment() or Rank()
-    worker.serve(lambda reporter: work(Options(**chosen), here, reporter))
+    worker.serve(lambda reporter: work_all(chosen, here, reporter))

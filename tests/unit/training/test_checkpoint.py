@@ -1,0 +1,113 @@
+"""Checkpoints: whole or absent, pruned, and refused where they do not fit."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from aurora_cli.errors import DataError, HostError
+from aurora_cli.files import disk_errors
+from aurora_cli.training.checkpoint import Checkpoint, Description, Position, save, tensor_file
+from aurora_cli.training.checkpoint_folder import all_checkpoints, checkpoint_name, newest, prune
+from aurora_cli.training.zero import ParameterState
+
+SHAPES = {"a.weight": (3, 5), "a.bias": (3,), "scalar": ()}
+DESCRIPTION = Description("toy", 0, 9, "runs/toy/initial", ("projector",), {}, {}, "")
+
+
+@dataclass
+class Engine:
+    """Numbers in place of a network."""
+
+    seed: int = 0
+    is_main: bool = True
+    fail_at: str | None = None
+    gathered: list[str] = field(default_factory=list)
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return SHAPES
+
+    def state(self) -> Iterator[ParameterState]:
+        generator = torch.Generator().manual_seed(self.seed)
+        for name, shape in SHAPES.items():
+            if name == self.fail_at:
+                with disk_errors(Path("full")):
+                    raise OSError(28, "No space left on device")
+            self.gathered.append(name)
+            yield ParameterState(name, *(torch.randn(shape, generator=generator) for _ in range(3)))
+
+    def barrier(self) -> None:
+        pass
+
+
+def test_what_is_saved_is_read_back_to_the_bit(tmp_path: Path) -> None:
+    position = Position(7, 70, 2, "hash", {"train.seed": 1})
+    path = save(tmp_path, Engine(3), DESCRIPTION, position, keep=2)
+    read = Checkpoint(path)
+    assert read.position == position
+    for found, expected in zip(read.state(SHAPES), Engine(3).state(), strict=True):
+        assert found.name == expected.name
+        for one, other in zip(found[1:], expected[1:], strict=True):
+            assert torch.equal(one, other)
+    assert set(load_file(path / "model.safetensors")) == set(SHAPES)
+    assert json.loads((path / "checkpoint.json").read_text())["base"] == "runs/toy/initial"
+
+
+def test_latest_names_the_newest_and_only_the_kept_stay(tmp_path: Path) -> None:
+    for step in (2, 4, 6):
+        save(tmp_path, Engine(), DESCRIPTION, Position(step), keep=2)
+    assert (tmp_path / "latest").read_text() == "step-00000006\n"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000004", "step-00000006"]
+
+
+def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(tmp_path: Path) -> None:
+    save(tmp_path, Engine(), DESCRIPTION, Position(2), keep=2)
+    with pytest.raises(HostError, match="disk is full"):
+        save(tmp_path, Engine(fail_at="scalar"), DESCRIPTION, Position(4), keep=2)
+    assert [path.name for path in all_checkpoints(tmp_path)] == ["step-00000002"]
+    assert newest(tmp_path) == tmp_path / checkpoint_name(2)
+    assert not (tmp_path / checkpoint_name(4)).exists()
+
+
+def test_a_rank_that_writes_nothing_takes_part_in_every_gathering(tmp_path: Path) -> None:
+    engine = Engine(is_main=False)
+    save(tmp_path, engine, DESCRIPTION, Position(2), keep=1)
+    assert engine.gathered == list(SHAPES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_half_written_and_half_removed_checkpoints_do_not_count(tmp_path: Path) -> None:
+    save(tmp_path, Engine(), DESCRIPTION, Position(2), keep=9)
+    (tmp_path / ".step-00000004.partial").mkdir()
+    (tmp_path / "step-00000006").mkdir()
+    (tmp_path / ".step-00000001.old").mkdir()
+    (tmp_path / "latest").write_text("step-00000006\n")
+    assert newest(tmp_path) == tmp_path / "step-00000002"
+    prune(tmp_path, 1)
+    assert not (tmp_path / ".step-00000001.old").exists()
+    assert newest(tmp_path / "nothing") is None
+
+
+@pytest.mark.parametrize("shapes", [{**SHAPES, "b": (1,)}, {"a.weight": (3, 5)}, {**SHAPES, "a.bias": (4,)}])
+def test_a_checkpoint_of_other_parts_is_refused(shapes: dict[str, tuple[int, ...]], tmp_path: Path) -> None:
+    path = save(tmp_path, Engine(), DESCRIPTION, Position(2), keep=1)
+    with pytest.raises(DataError, match="does not fit"):
+        list(Checkpoint(path).state(shapes))
+
+
+def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="not a checkpoint to resume from"):
+        Checkpoint(tmp_path)
+
+
+def test_a_file_written_tensor_by_tensor_is_what_safetensors_reads(tmp_path: Path) -> None:
+    with tensor_file(tmp_path / "x.safetensors", SHAPES) as file:
+        for shape in SHAPES.values():
+            file.write(torch.ones(shape, dtype=torch.float16))
+    read = load_file(tmp_path / "x.safetensors")
+    assert {name: tuple(tensor.shape) for name, tensor in read.items()} == SHAPES
+    assert all(tensor.dtype == torch.float32 for tensor in read.values())

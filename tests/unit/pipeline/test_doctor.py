@@ -19,12 +19,12 @@ def test_a_missing_and_an_old_package_are_exit_4_with_the_line_to_type(monkeypat
     real = importlib.metadata.version
 
     def version(name: str) -> str:
-        if name == "ijson":
+        if name == "isal":
             raise importlib.metadata.PackageNotFoundError(name)
         return "4.0.0" if name == "transformers" else real(name)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     result = doctor.run(Settings())
     assert result.exit_code == 4
-    assert any(problem.startswith("ijson: pip install 'ijson") for problem in result.problems)
+    assert any(problem.startswith("isal: pip install 'isal") for problem in result.problems)
     assert any(problem.startswith("transformers is 4.0.0: pip install") for problem in result.problems)

@@ -1,0 +1,109 @@
+"""Small captioners on disk for tests: a workspace with two finished runs, and the golden xtuner folder."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.settings import CaptionSettings, ConvertSettings, ModelSettings, Settings
+
+ROOT = Path(__file__).parents[1]
+GOLDEN = ROOT / "tests" / "golden"
+WEIGHTS = GOLDEN / "model" / "weights"
+TOKENIZER = ROOT / "presets" / "tiny" / "tokenizer"
+
+MERGING = TokenMerging(kept_ratio=0.5)
+MODEL = ModelSettings(
+    tokenizer=str(TOKENIZER),
+    image_size=56,
+    vision_config={
+        "model_type": "clip_vision_model",
+        "image_size": 56,
+        "patch_size": 14,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 2,
+    },
+    text_config={
+        "model_type": "llama",
+        "vocab_size": 671,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "max_position_embeddings": 512,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    },
+)
+
+
+def make_runs(workspace: Path) -> Path:
+    """`runs/projection` from random weights, and `runs/language` from it; the folder of the second."""
+    from aurora_cli.config.resolve import dump_yaml
+    from aurora_cli.pipeline.training_run import write_initial
+
+    first, second = workspace / "runs" / "projection", workspace / "runs" / "language"
+    settings = Settings(workspace=workspace, model=MODEL, merging=MERGING)
+    write_initial(first / "initial", settings)
+    # The projection stage's own change is overwritten by the language stage's; the tower keeps only its first layers.
+    add_step(first, "runs/projection/initial", {"model.multi_modal_projector.linear_1.weight": 1.0})
+    trained = {
+        "model.multi_modal_projector.linear_1.weight": 2.0,
+        "model.vision_tower.embeddings.class_embedding": 3.0,
+        "lm_head.weight": 0.5,
+    }
+    add_step(second, "runs/projection/checkpoints/step-00000002", trained)
+    for run in (first, second):
+        (run / "config.yaml").write_text(dump_yaml(settings))
+        (run / "finished.json").write_text(json.dumps({"schema": 1, "stage": run.name}))
+    return second
+
+
+def add_step(run: Path, base: str, scaled: dict[str, float]) -> Path:
+    """A checkpoint whose trained weights are the initial ones times a number."""
+    from aurora_cli.export import names
+
+    workspace = run.parents[1]
+    initial = load_file(workspace / "runs" / "projection" / "initial" / "model.safetensors")
+    folder = run / "checkpoints" / "step-00000002"
+    folder.mkdir(parents=True)
+    canonical = {name: names.canonical(name) or "" for name in scaled}
+    save_file(
+        {name: initial[canonical[name]] * factor for name, factor in scaled.items()}, folder / "model.safetensors"
+    )
+    description: dict[str, Any] = {
+        "schema": 1,
+        "stage": run.name,
+        "step": 2,
+        "steps": 2,
+        "base": base,
+        "trained": ["projector"],
+        "merging": MERGING.model_dump(),
+        "model": MODEL.model_dump(mode="json"),
+        "order_hash": "",
+    }
+    (folder / "checkpoint.json").write_text(json.dumps(description))
+    (run / "checkpoints" / "latest").write_text(f"{folder.name}\n")
+    return folder
+
+
+def convert_settings(workspace: Path, **convert: Any) -> Settings:
+    return Settings(workspace=workspace, model=MODEL, convert=ConvertSettings(**convert))
+
+
+def caption_settings(workspace: Path, *media: str, **caption: Any) -> Settings:
+    return Settings(workspace=workspace, model=MODEL, caption=CaptionSettings(media=media, **caption))
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    """All tensors of a folder's safetensors files."""
+    found: dict[str, torch.Tensor] = {}
+    for file in sorted(folder.glob("*.safetensors")):
+        found |= load_file(file)
+    return found

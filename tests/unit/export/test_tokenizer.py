@@ -1,0 +1,87 @@
+"""An export's tokenizer and chat template give the ids that training saw."""
+
+import json
+
+import pytest
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.data.annotation_files import RawRecord
+from aurora_cli.data.conversation import TEMPLATES
+from aurora_cli.data.tokenization import Encoder, load_tokenizer
+from aurora_cli.export.tokenizer import chat_template, export_tokenizer, write_chat_template, write_tokenizer
+from tests.captioners import GOLDEN, TOKENIZER
+
+MISTRAL = GOLDEN / "tokenize" / "mistral_v1"
+
+
+@pytest.mark.parametrize("folder", [TOKENIZER, MISTRAL], ids=["bytes", "sentencepiece"])
+def test_the_first_question_has_the_ids_of_training(tmp_path, folder):
+    question = "<image>\n What  is in the picture?"
+    record = {
+        "id": 0,
+        "image": "a.png",
+        "conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": "x"}],
+    }
+    encoder = Encoder(load_tokenizer(folder), "vicuna", max_length=100, frames=1)
+    trained = encoder.encode([RawRecord(1, json.dumps(record).encode())], "f", images_are_clip=False)
+    untaught = trained.input_ids[trained.labels == IGNORE_INDEX].tolist()
+    prompt = untaught[: len(untaught) - len(encoder.separator)]
+
+    tokenizer = export_tokenizer(folder)
+    write_tokenizer(tokenizer, tmp_path)
+    write_chat_template(TEMPLATES["vicuna"], tokenizer, tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    content = [{"type": "image"}, {"type": "text", "text": "\n What  is in the picture?"}]
+    text = loaded.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
+    ids = loaded(text, add_special_tokens=False)["input_ids"]
+    assert [IMAGE_SENTINEL if token == tokenizer.image_id else token for token in ids] == prompt
+    assert loaded.pad_token_id == tokenizer.pad_id != loaded.eos_token_id
+    assert loaded("a", add_special_tokens=True)["input_ids"][0] == loaded.bos_token_id
+
+
+def test_both_tokens_are_added_once_and_the_picture_comes_first(tmp_path):
+    first = export_tokenizer(MISTRAL)
+    assert (first.image_id, first.pad_id, first.size) == (32000, 32001, 32002)
+    write_tokenizer(first, tmp_path)
+    again = export_tokenizer(tmp_path)
+    assert (again.image_id, again.pad_id, again.size) == (32000, 32001, 32002)
+
+
+def test_a_padding_token_that_is_there_is_kept():
+    base = Tokenizer.from_file(str(TOKENIZER / "tokenizer.json"))
+    tokenizer = export_tokenizer(TOKENIZER)
+    assert tokenizer.pad_id == base.token_to_id("<pad>")
+    assert tokenizer.size == base.get_vocab_size() + 1
+
+
+def rendered(name, messages):
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    template = chat_template(TEMPLATES[name], "<s>", "</s>")
+    return render_jinja_template(conversations=[messages], chat_template=template)[0][0]
+
+
+def test_the_chat_template_writes_turns_as_training_did():
+    picture = {"type": "image"}
+    messages = [
+        {"role": "system", "content": "Be short."},
+        {"role": "user", "content": [{"type": "text", "text": " What? "}, picture, picture]},
+        {"role": "assistant", "content": "A dog."},
+        {"role": "user", "content": "Sure? "},
+    ]
+    expected = "<s>Be short. USER: <image> <image>\nWhat? ASSISTANT:A dog.</s>\n<s>USER: Sure?  ASSISTANT:"
+    assert rendered("vicuna", messages) == expected
+
+
+@pytest.mark.parametrize("name", TEMPLATES)
+def test_every_template_has_a_chat_template_with_its_own_words(name):
+    template = TEMPLATES[name]
+    text = rendered(name, [{"role": "user", "content": "<image>Hi"}, {"role": "assistant", "content": "Yes"}])
+    asked = "<image>\n" + ("" if template.pictures_only else "Hi")
+    begin, end = (
+        ("<s>" if template.begin is None else template.begin),
+        ("</s>" if template.end is None else template.end),
+    )
+    assert text == begin + template.prompt.replace("{text}", asked) + "Yes" + end + template.separator

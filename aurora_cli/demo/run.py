@@ -23,7 +23,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import SETTINGS_FILE, STAGES
 from aurora_cli.demo.drawing import CLIP_ATTRIBUTES, PICTURE_ATTRIBUTES
 from aurora_cli.errors import AuroraError, UsageError
-from aurora_cli.files import disk_errors, read_json, whole_file, whole_folder, write_json, write_text
+from aurora_cli.files import disk_errors, read_json, remove, whole_file, whole_folder, write_json, write_text
 from aurora_cli.pipeline.result import Result
 
 PRESET = "tiny"
@@ -99,6 +99,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
                 f"Next: cd {workspace.root} && aurora download",
             ],
         )
+    for captions in (CAPTIONS, BLANK):  # `caption` keeps what it finds; the demo shows it at work every time
+        remove(workspace.root / captions)
     steps = [_call(workspace.root, command, reporter) for command in commands]
     return _report(workspace, steps)
 

@@ -16,6 +16,8 @@ FINISHED_FILE = "finished.json"
 CONFIG_FILE = "config.yaml"
 CHECKPOINTS = "checkpoints"
 INITIAL = "initial"
+WORKSPACE_FOLDERS = ("runs/", "export/", ".", "/", "~")
+"""A name that begins so is a folder's, and no hub id."""
 
 FREE_TO_CHANGE = (
     "train.max_steps",
@@ -151,7 +153,8 @@ def find_start(settings: Settings, workspace: Workspace, run_dir: Path) -> Start
     if train.init_from:
         path = workspace.path(train.init_from)
         if not path.exists():
-            if path.parent.exists() or train.init_from.count("/") != 1:
+            looks_like_folder = train.init_from.startswith(WORKSPACE_FOLDERS) or path.parent.exists()
+            if looks_like_folder or train.init_from.count("/") != 1:
                 raise DataError(f"train.init_from: {train.init_from}: there is no such folder, nor can it be a hub id")
             return Start("checkpoint", train.init_from)
         if (path / CHECKPOINTS).is_dir():

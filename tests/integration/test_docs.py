@@ -26,6 +26,20 @@ SMALL = {
 }
 
 
+SCRIPT = """
+aurora download                     # everything; --split projection --subset densefusion to begin small
+aurora merge-tars
+aurora extract
+aurora tokenize --batch-size 100000
+aurora merge-shards
+aurora train --stage projection
+aurora train --stage vision
+aurora train --stage language
+aurora convert --format huggingface
+aurora caption clip.mp4
+"""
+
+
 def blocks(page: Path) -> Iterator[str]:
     """The shell blocks of a page; those that install or build with make are CI's own and left to it."""
     for block in re.findall(r"^```sh\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
@@ -74,3 +88,11 @@ def test_the_tutorials_python_runs(workspace: Path) -> None:
 def test_every_command_of_the_page_runs(page: Path, workspace: Path) -> None:
     for block in blocks(page):
         shell(block, workspace, SMALL)
+
+
+def test_the_whole_pipeline_is_a_script_without_a_path_and_a_second_run_of_it_does_nothing(workspace: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*.safetensors")}
+    said = shell(SCRIPT, workspace, SMALL)
+    assert said.lower().count("nothing to do") >= 8, said
+    assert "clip.mp4: " in said
+    assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*.safetensors")} == before

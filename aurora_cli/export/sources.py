@@ -89,7 +89,7 @@ class LazyTensor:
         Raises:
             DataError: the file is damaged here, or the tensor holds NaN or an infinity.
         """
-        tensor = self.load()
+        tensor = self.load().detach()
         if tensor.is_floating_point() and tensor.numel() and self.dtype.itemsize > 1:
             low, high = (float(edge) for edge in tensor.aminmax())  # both become NaN if one value is
             if not (math.isfinite(low) and math.isfinite(high)):

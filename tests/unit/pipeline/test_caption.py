@@ -1,0 +1,179 @@
+"""`aurora caption`: everything that can be read gets a caption, once; the rest is listed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from aurora_cli.demo.dataset import encode_clip
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.files import read_json
+from aurora_cli.pipeline import caption
+from aurora_cli.pipeline.convert import run as convert
+from aurora_cli.pipeline.media_list import list_media
+from tests.captioners import GOLDEN, caption_settings, convert_settings, make_runs
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """A workspace with runs, pictures, a clip, a folder of frames and two broken files."""
+    root = tmp_path_factory.mktemp("workspace")
+    make_runs(root)
+    media = root / "media"
+    (media / "walk").mkdir(parents=True)
+    for name in ("im_120x160.png", "grey_90x70.png"):
+        shutil.copy(GOLDEN / "pixels" / "images" / name, media / name)
+    for number in range(3):
+        Image.new("RGB", (60, 40), (80 * number, 0, 0)).save(media / "walk" / f"frame_{number}.png")
+    shades = [Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)]
+    (media / "clip.mp4").write_bytes(encode_clip(shades))
+    (media / "broken.jpg").write_text("no picture")
+    (media / "broken.mp4").write_bytes(b"\0" * 100)
+    (media / "notes.txt").write_text("not a medium")
+    return root
+
+
+@pytest.fixture
+def workspace(made, tmp_path) -> Path:
+    shutil.copytree(made, tmp_path / "w")
+    return tmp_path / "w"
+
+
+GOOD = ["media/clip.mp4", "media/grey_90x70.png", "media/im_120x160.png", "media/walk"]
+BAD = ["media/broken.jpg", "media/broken.mp4"]
+
+
+def lines_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_folder_is_captioned_and_what_is_broken_is_listed(workspace):
+    settings = caption_settings(workspace, "media", max_new_tokens=4, output=Path("out/captions.jsonl"))
+    assert caption.run(settings, dry_run=True).media == 6
+    assert not (workspace / "out").exists()
+    result = caption.run(settings)
+    assert result.exit_code == 3
+    assert sorted(line["media"] for line in result.captions) == GOOD
+    assert sorted(line["media"] for line in result.rejected) == BAD
+    kinds = {line["media"]: (line["kind"], line["frames"], line["visual_tokens"]) for line in result.captions}
+    assert kinds["media/im_120x160.png"] == ("picture", 1, 8)
+    assert kinds["media/clip.mp4"] == kinds["media/walk"] == ("clip", 8, 64)
+    assert all(line["new_tokens"] <= 4 for line in result.captions)
+    written = lines_of(workspace / "out" / "captions.jsonl")
+    assert sorted(line["media"] for line in written) == GOOD
+    rejected = lines_of(workspace / "out" / "rejected.jsonl")
+    assert sorted(line["media"] for line in rejected) == BAD
+    assert all(line["reason"] for line in rejected)
+    assert read_json(workspace / "out" / "captions.jsonl.settings.json")["merging"]["kept_ratio"] == 0.5
+    assert json.dumps(result.captions)
+
+
+def test_a_second_call_captions_only_what_is_new_and_a_torn_line_is_made_again(workspace):
+    output = workspace / "captions.jsonl"
+    first = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=4, output=output))
+    assert first.exit_code == 0
+    whole = output.read_bytes()
+    output.write_bytes(whole[: whole.rindex(b"new_tokens")])
+    again = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=4, output=output))
+    assert again.reused == 3
+    assert [line["caption"] for line in again.captions] == [line["caption"] for line in first.captions]
+    assert len(lines_of(output)) == 4
+    assert caption.run(caption_settings(workspace, *GOOD, max_new_tokens=4, output=output)).reused == 4
+
+
+def test_captions_of_another_model_or_other_settings_are_made_anew(workspace):
+    output = workspace / "captions.jsonl"
+    caption.run(caption_settings(workspace, GOOD[1], max_new_tokens=4, output=output))
+    other = caption.run(caption_settings(workspace, GOOD[1], max_new_tokens=2, output=output))
+    assert other.reused == 0
+    assert [line["new_tokens"] <= 2 for line in lines_of(output)] == [True]
+
+
+def test_a_batch_says_what_its_media_say_alone_and_the_export_says_what_the_run_does(workspace):
+    together = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6))
+    assert together.model == "runs/language"
+    alone = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6, batch_size=1))
+    convert(convert_settings(workspace, format="huggingface", verify=False))
+    exported = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6))
+    assert exported.model == "export/huggingface"
+    for result in (alone, exported):
+        assert [line["caption"] for line in result.captions] == [line["caption"] for line in together.captions]
+
+
+def test_the_kept_ratio_frames_and_slowfast_of_the_call_are_taken(workspace):
+    settings = caption_settings(
+        workspace, GOOD[0], token_kept_ratio=0.25, frames=3, slowfast=True, max_new_tokens=2, model="runs/projection"
+    )
+    (line,) = caption.run(settings).captions
+    assert (line["frames"], line["visual_tokens"]) == (3, 16 + 2 * 4)
+
+
+def test_without_a_model_the_message_says_what_to_type(tmp_path):
+    shutil.copy(GOLDEN / "pixels" / "images" / "im_50x40.png", tmp_path / "a.png")
+    with pytest.raises(DataError, match="no model to caption with") as caught:
+        caption.run(caption_settings(tmp_path, "a.png"))
+    assert caught.value.hint == "aurora train --stage projection"
+
+
+def test_a_missing_file_is_a_reject_and_the_others_are_captioned(workspace):
+    result = caption.run(caption_settings(workspace, "media/nothing.png", GOOD[1], max_new_tokens=2))
+    assert [line["media"] for line in result.captions] == [GOOD[1]]
+    assert [line["media"] for line in result.rejected] == ["media/nothing.png"]
+    assert result.exit_code == 3
+
+
+def test_a_newer_run_than_the_export_is_said(workspace):
+    from aurora_cli.config.workspace import Workspace
+    from aurora_cli.console import Reporter
+
+    class Heard(Reporter):
+        said = ""
+
+        def warning(self, message: str) -> None:
+            self.said += message
+
+    convert(convert_settings(workspace, format="huggingface", verify=False))
+    heard = Heard()
+    caption.find_model(Workspace(workspace), heard)
+    assert heard.said == ""
+    (workspace / "runs" / "language" / "finished.json").touch()
+    caption.find_model(Workspace(workspace), heard)
+    assert "runs/language is newer" in heard.said
+
+
+def test_media_are_named_by_files_folders_and_patterns_each_once(workspace):
+    media = workspace / "media"
+    named = list_media(["media/*.png", "media", str(media / "clip.mp4")], workspace)
+    assert [medium.name for medium in named] == [
+        "media/grey_90x70.png",
+        "media/im_120x160.png",
+        "media/broken.jpg",
+        "media/broken.mp4",
+        "media/clip.mp4",
+        "media/walk",
+    ]
+    assert {medium.name for medium in named if medium.kind == "clip"} == {
+        "media/broken.mp4",
+        "media/clip.mp4",
+        "media/walk",
+    }
+    assert [medium.name for medium in list_media(["media/walk/*.png"], workspace)] == [
+        f"media/walk/frame_{number}.png" for number in range(3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("media", "message"),
+    [
+        ((), "no media"),
+        (("https://x.org/a.png",), "on the network"),
+        (("*.gif",), "no pictures"),
+        (("empty",), "no pict"),
+    ],
+)
+def test_what_names_no_media_is_a_usage_error(tmp_path, media, message):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=message):
+        caption.run(caption_settings(tmp_path, *media))

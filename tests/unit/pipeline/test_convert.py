@@ -1,0 +1,352 @@
+"""`aurora convert`: every layout holds the same weights, computes the same, and is whole or absent."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+import aurora_cli
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.export import names, verify
+from aurora_cli.export.opening import open_checkpoint
+from aurora_cli.files import read_json
+from aurora_cli.pipeline.convert import run
+from tests.captioners import GOLDEN, MERGING, TOKENIZER, WEIGHTS, convert_settings, make_runs, weights
+
+LLAVA_TENSORS = read_json(GOLDEN / "export" / "huggingface_tensors.json")["pytorch_model.bin"]
+
+
+def export(workspace: Path, layout: str, **convert) -> Path:
+    result = run(convert_settings(workspace, format=layout, verify=False, **convert))
+    assert result.done
+    assert result.exit_code == 0
+    return Path(result.output)
+
+
+def read(path: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor.read() for name, tensor in open_checkpoint(path).tensors.items()}
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+
+
+def test_without_a_run_the_message_says_what_to_type(tmp_path):
+    with pytest.raises(DataError) as caught:
+        run(convert_settings(tmp_path))
+    assert caught.value.hint == "aurora train --stage projection"
+
+
+def test_an_unfinished_run_is_not_taken_unasked(tmp_path):
+    newest = make_runs(tmp_path)
+    for finished in tmp_path.glob("runs/*/finished.json"):
+        finished.unlink()
+    with pytest.raises(DataError, match="has finished") as caught:
+        run(convert_settings(tmp_path))
+    assert "aurora convert runs/language" in (caught.value.hint or "")
+    assert run(convert_settings(tmp_path, checkpoint=str(newest), verify=False)).done
+
+
+def test_the_newest_finished_run_becomes_a_verified_export_and_a_second_call_does_nothing(tmp_path):
+    make_runs(tmp_path)
+    settings = convert_settings(tmp_path, format="huggingface")
+    assert run(settings, dry_run=True).lines() == [
+        f"Would write runs/language as huggingface to {tmp_path / 'export' / 'huggingface'}"
+    ]
+    assert not (tmp_path / "export").exists()
+    first = run(settings)
+    assert first.done
+    assert first.verified
+    assert first.stages == ("projection", "language")
+    assert [each["what"] for each in first.differences] == [
+        "a picture, nothing merged, plain transformers",
+        "a clip, kept ratio 0.5",
+    ]
+    assert all(each["difference"] < 1e-5 for each in first.differences)
+    files = {file: file.stat().st_mtime_ns for file in Path(first.output).rglob("*")}
+    second = run(settings)
+    assert not second.done
+    assert second.verified
+    assert "nothing to do" in second.lines()[0]
+    assert files == {file: file.stat().st_mtime_ns for file in Path(first.output).rglob("*")}
+
+    weights_file = tmp_path / "runs/language/checkpoints/step-00000002/model.safetensors"
+    os.utime(weights_file)
+    assert run(convert_settings(tmp_path, format="huggingface", verify=False)).done
+    assert not run(convert_settings(tmp_path, format="huggingface", verify=False)).done
+    (Path(first.output) / "config.json").unlink()
+    assert run(convert_settings(tmp_path, format="huggingface", verify=False)).done
+
+
+def test_round_trips_change_no_bit(tmp_path):
+    source = read(make_runs(tmp_path))
+    first = export(tmp_path, "huggingface")
+    xtuner = export(tmp_path, "xtuner", checkpoint=str(first))
+    again = export(tmp_path, "huggingface", checkpoint=str(xtuner), output=tmp_path / "again")
+    official = export(tmp_path, "official", checkpoint=str(again))
+    assert_same(read(xtuner), read(first))
+    assert_same(weights(again), weights(first))
+    assert_same(read(official), read(first))
+    for name, tensor in source.items():
+        assert torch.equal(read(first)[name][: len(tensor)], tensor)
+    for folder in (first, xtuner, again, official):
+        checkpoint = open_checkpoint(folder)
+        assert checkpoint.merging == MERGING
+        assert [stage["stage"] for stage in checkpoint.history] == ["projection", "language"]
+    assert (again / "tokenizer.json").read_text() == (first / "tokenizer.json").read_text()
+
+
+def test_a_run_straight_to_xtuner_and_official_keeps_rows_and_names(tmp_path):
+    source = read(make_runs(tmp_path))
+    xtuner, official = export(tmp_path, "xtuner"), export(tmp_path, "official")
+    assert_same(read(xtuner), source)
+    assert_same(read(official), source)
+    assert set(load_file(xtuner / "projector" / "model.safetensors")) == {
+        f"model.{layer}.{kind}" for layer in (0, 2) for kind in ("weight", "bias")
+    }
+    assert "model.embed_tokens.weight" in weights(xtuner)
+    assert {"model.mm_projector.0.weight", "model.vision_tower.vision_tower.vision_model.post_layernorm.bias"} <= set(
+        weights(official)
+    )
+
+
+def test_parts_of_an_xtuner_export_load_by_themselves(tmp_path):
+    from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
+
+    make_runs(tmp_path)
+    folder = export(tmp_path, "xtuner")
+    for cls, where in ((AutoModelForCausalLM, folder), (CLIPVisionModel, folder / "visual_encoder")):
+        _, info = cls.from_pretrained(where, output_loading_info=True)
+        assert not info["missing_keys"]
+        assert not info["unexpected_keys"]
+    assert len(AutoTokenizer.from_pretrained(folder)) == 671
+    projector, info = AutoModel.from_pretrained(folder / "projector", trust_remote_code=True, output_loading_info=True)
+    assert not info["missing_keys"]
+    expected = aurora_cli.load_model(folder).model.multi_modal_projector
+    tokens = torch.randn(3, 32)
+    torch.testing.assert_close(projector(tokens), expected(tokens))
+
+
+def test_golden_weights_get_the_names_and_shapes_of_the_originals_own_export(tmp_path):
+    settings = Settings(
+        workspace=tmp_path,
+        model=ModelSettings(tokenizer=str(GOLDEN / "tokenize" / "mistral_v1")),
+        convert=ConvertSettings(checkpoint=str(WEIGHTS), format="huggingface", verify=False),
+    )
+    result = run(settings)
+    found = {name: tuple(tensor.shape) for name, tensor in weights(Path(result.output)).items()}
+    assert found.keys() == LLAVA_TENSORS.keys()
+    for name, (shape, dtype, _) in LLAVA_TENSORS.items():
+        if ".mlp." not in name or "language_model" not in name:  # the recorded export had a narrower language model
+            assert found[name] == tuple(shape), name
+        assert dtype == "torch.float32"
+    assert any("did not" in note or "does not say" in note for note in result.notes)
+    config = read_json(Path(result.output) / "config.json")
+    assert config["image_token_index"] == 32000
+    assert config["merging"]["schedule"] == "constant"
+
+
+def test_the_state_dict_of_training_exports_as_the_folder_does(tmp_path):
+    state = tmp_path / "iter_1.pth"
+    torch.save({"state_dict": load_file(WEIGHTS / "aurora_state_dict.safetensors"), "meta": {}}, state)
+    from_state = export(tmp_path, "xtuner", checkpoint=str(state), base=str(WEIGHTS), output=Path("a"))
+    from_folder = export(tmp_path, "xtuner", checkpoint=str(WEIGHTS), output=Path("b"))
+    for part in ("", "visual_encoder", "projector"):
+        assert_same(weights(from_state / part), weights(from_folder / part))
+
+
+PLAIN = """
+import sys
+import torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+folder, picture, remote = sys.argv[1], Image.open(sys.argv[2]), sys.argv[3] == "remote"
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=remote)
+model, info = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=remote, output_loading_info=True)
+assert not info["missing_keys"] and not info["unexpected_keys"], info
+assert not any(name.startswith("aurora_cli") for name in sys.modules)
+chat = [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": "What?"}]}]
+inputs = processor.apply_chat_template(chat, tokenize=True, return_dict=True, return_tensors="pt")
+extra = {"token_kept_ratio": 1.0} if remote else {}
+with torch.no_grad():
+    logits = model(**inputs, **extra).logits[0, -1]
+    merged = model(**inputs).logits.shape[1] if remote else None
+new = model.generate(**inputs, **extra, max_new_tokens=4, do_sample=False)
+new = new[0].tolist() if remote else new[0, inputs["input_ids"].shape[1]:].tolist()
+torch.save({"logits": logits, "new": new, "merged": merged, "class": type(model).__name__}, sys.argv[4])
+"""
+
+
+def test_plain_transformers_and_its_remote_code_say_what_we_say(tmp_path):
+    """With nothing of ours importable: LLaVA's own class, and the class that the export carries."""
+    run_folder = make_runs(tmp_path)
+    folder = export(tmp_path, "huggingface")
+    picture = GOLDEN / "pixels" / "images" / "im_120x160.png"
+    (tmp_path / "plain.py").write_text(PLAIN)
+    found = {}
+    for mode in ("plain", "remote"):
+        environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-I", "plain.py", str(folder), str(picture), mode, f"{mode}.pt"]
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        found[mode] = torch.load(tmp_path / f"{mode}.pt")
+    assert found["plain"]["class"] == "LlavaForConditionalGeneration"
+    assert found["remote"]["class"] == "AuroraCapForImageTextToText"
+
+    from aurora_cli.data.media import load_frames
+    from aurora_cli.data.tokenization import load_tokenizer
+
+    model = aurora_cli.load_model(run_folder, token_merging=TokenMerging(kept_ratio=1.0))
+    settings = convert_settings(tmp_path).model
+    tokenizer = load_tokenizer(TOKENIZER)
+    ids = [1, *tokenizer.encode("USER: "), -200, *tokenizer.encode("\nWhat? ASSISTANT:")]
+    inputs = {
+        "input_ids": torch.tensor([ids]),
+        "pixel_values": load_frames(None, picture, 1, 56, settings.image_mean, settings.image_std),
+    }
+    with torch.no_grad():
+        logits = model(**inputs).logits[0, -1]
+    for mode in found:
+        torch.testing.assert_close(found[mode]["logits"][:671], logits, atol=1e-5, rtol=0)
+        assert found[mode]["new"] == model.generate(**inputs, max_new_tokens=4, do_sample=False)[0].tolist()
+    assert found["remote"]["merged"] == len(ids) - 1 + 8  # 16 patches, half of them kept
+
+
+def test_a_narrower_type_shards_and_pickled_files_are_written_when_asked_for(tmp_path):
+    source = read(make_runs(tmp_path))
+    folder = export(tmp_path, "xtuner", dtype="bfloat16", max_shard_size="30KB", safe_serialization=False)
+    assert (folder / "pytorch_model.bin.index.json").exists()
+    assert not list(folder.rglob("*.safetensors"))
+    assert_same(read(folder), {name: tensor.bfloat16() for name, tensor in source.items()})
+    request = verify.Request(str(tmp_path / "runs/language"), str(folder), "xtuner", "bfloat16")
+    assert all(each.holds for each in verify.compare(request))
+    assert max(each.difference for each in verify.compare(request)) > 0
+
+
+def test_an_export_that_computes_something_else_stays_marked_and_exits_3(tmp_path, monkeypatch):
+    make_runs(tmp_path)
+    wrong = [verify.Comparison("a picture", 0.5, 1e-4)]
+    monkeypatch.setattr(verify, "verify_in_child", lambda request: wrong)
+    result = run(convert_settings(tmp_path, format="xtuner"))
+    assert result.exit_code == 3
+    assert result.verified is False
+    assert "NOT VERIFIED" in "\n".join(result.lines())
+    assert read_json(Path(result.output) / "aurora.json")["verified"]["ok"] is False
+    assert run(convert_settings(tmp_path, format="xtuner")).exit_code == 3
+
+
+def test_verifying_notices_a_changed_weight_and_a_missing_one(tmp_path):
+    run_folder = make_runs(tmp_path)
+    folder = export(tmp_path, "huggingface")
+    request = verify.Request(str(run_folder), str(folder), "huggingface", "float32")
+    assert all(each.holds for each in verify.compare(request))
+    file = folder / "model.safetensors"
+    tensors = load_file(file)
+    save_file(tensors | {names.HEAD: tensors[names.HEAD] * 1.01}, file, metadata={"format": "pt"})
+    assert not all(each.holds for each in verify.compare(request))
+    del tensors["multi_modal_projector.linear_1.bias"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(DataError, match=r"multi_modal_projector\.linear_1\.bias"):
+        verify.compare(request)
+
+
+def nan_weight(workspace: Path) -> str:
+    file = workspace / "runs/language/checkpoints/step-00000002/model.safetensors"
+    tensors = load_file(file)
+    tensors["lm_head.weight"][3, 3] = float("nan")
+    save_file(tensors, file)
+    return r"step-00000002/model.safetensors: tensor lm_head.weight holds NaN"
+
+
+def truncated(workspace: Path) -> str:
+    file = workspace / "runs/projection/initial/model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100])
+    return r"initial/model.safetensors: cannot be read, it is cut off or damaged"
+
+
+def wrong_shape(workspace: Path) -> str:
+    file = workspace / "runs/language/checkpoints/step-00000002/model.safetensors"
+    save_file({**load_file(file), "lm_head.weight": torch.zeros(2, 32)}, file)
+    return r"model.safetensors: tensor lm_head.weight has shape \(2, 32\)"
+
+
+def missing_weights(workspace: Path) -> str:
+    (workspace / "runs/projection/checkpoints/step-00000002/model.safetensors").unlink()
+    return r"projection/checkpoints/step-00000002/model.safetensors: no such weights file"
+
+
+@pytest.mark.parametrize("damage", [nan_weight, truncated, wrong_shape, missing_weights])
+def test_damage_names_file_and_tensor_and_leaves_nothing_behind(tmp_path, damage):
+    make_runs(tmp_path)
+    message = damage(tmp_path)
+    with pytest.raises(DataError, match=message):
+        run(convert_settings(tmp_path, format="huggingface", verify=False))
+    assert not (tmp_path / "export").exists() or not list((tmp_path / "export").iterdir())
+
+
+def test_an_older_export_stays_when_the_next_one_fails(tmp_path):
+    make_runs(tmp_path)
+    folder = export(tmp_path, "huggingface")
+    before = weights(folder)
+    nan_weight(tmp_path)
+    with pytest.raises(DataError):
+        run(convert_settings(tmp_path, format="huggingface", verify=False))
+    assert_same(weights(folder), before)
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path):
+    run_folder = make_runs(tmp_path)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    for output in (Path("mine"), run_folder.relative_to(tmp_path), Path()):
+        with pytest.raises(UsageError, match="did not write"):
+            run(convert_settings(tmp_path, output=output, verify=False))
+    folder = export(tmp_path, "xtuner")
+    with pytest.raises(UsageError, match="what is to be converted"):
+        run(convert_settings(tmp_path, checkpoint=str(folder), output=folder, format="official", verify=False))
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+
+
+def test_without_a_tokenizer_the_weights_are_written_and_it_is_said(tmp_path):
+    settings = Settings(
+        workspace=tmp_path, convert=ConvertSettings(checkpoint=str(WEIGHTS), format="huggingface", verify=False)
+    )
+    result = run(settings)
+    assert any("no tokenizer is known" in note for note in result.notes)
+    assert read_json(Path(result.output) / "config.json")["text_config"]["vocab_size"] == 2048
+
+
+def test_the_result_is_json(tmp_path):
+    import dataclasses
+
+    make_runs(tmp_path)
+    result = run(convert_settings(tmp_path, format="xtuner", verify=False))
+    assert json.loads(json.dumps(dataclasses.asdict(result)))["merging"]["kept_ratio"] == 0.5
+    shutil.rmtree(result.output)
+
+
+def test_pixels_of_the_exports_processor_are_the_golden_ones(tmp_path):
+    from transformers import AutoProcessor
+
+    settings = Settings(
+        workspace=tmp_path,
+        model=ModelSettings(tokenizer=str(TOKENIZER)),
+        convert=ConvertSettings(checkpoint=str(WEIGHTS), format="huggingface", verify=False),
+    )
+    processor = AutoProcessor.from_pretrained(run(settings).output)
+    for name, expected in load_file(GOLDEN / "pixels" / "expected.safetensors").items():
+        picture = Image.open(GOLDEN / "pixels" / "images" / name).convert("RGB")
+        got = processor.image_processor(picture, return_tensors="pt")["pixel_values"]
+        torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)

@@ -165,7 +165,7 @@ class Engine:
         for one in state:
             parameter = parameters[one.name]
             self._inner_optimizer.state[parameter] = {
-                "step": torch.tensor(float(step)),
+                "step": torch.tensor(float(step), device=parameter.device),
                 "exp_avg": one.exp_avg.to(parameter.device, copy=True),
                 "exp_avg_sq": one.exp_avg_sq.to(parameter.device, copy=True),
             }
@@ -229,6 +229,7 @@ def prepare(
             for group in groups
         ],
         betas=train.betas,
+        fused=True,  # of a tiny model on a CPU, a loop over its tensors takes as long as the forward pass
     )
     accelerator = Accelerator(**options)
     if accelerator.num_processes != rank.world_size:

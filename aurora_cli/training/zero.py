@@ -46,7 +46,7 @@ def write_state(optimizer: Any, parameters: Iterable[tuple[torch.nn.Parameter, P
     flats = optimizer.fp32_partitioned_groups_flat if shards_weights else optimizer.single_partition_of_fp32_groups
     for flat in flats:
         optimizer.optimizer.state[flat] = {
-            "step": torch.tensor(float(step)),
+            "step": torch.tensor(float(step), device=flat.device),
             **{moment: torch.zeros_like(flat) for moment in MOMENTS},
         }
     if not shards_weights:

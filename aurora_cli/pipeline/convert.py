@@ -81,7 +81,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     asked = _asked(settings, name)
     facts = receipts.read(output)
     _check_output(output, facts)
-    if facts is not None and receipts.is_current(output, facts, asked):
+    current = facts is not None and receipts.is_current(output, facts, asked)
+    if facts is not None and current and (not convert.verify or (facts["verified"] or {}).get("ok")):
         return _result(name, output, facts, done=False)
     if dry_run:
         return ConvertResult(name, str(output), convert.format, done=False, dry_run=True)
@@ -93,9 +94,10 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     checkpoint = open_checkpoint(name, origin)
     if output.resolve() == checkpoint.path.resolve() or output.resolve() in checkpoint.path.resolve().parents:
         raise UsageError(f"{output}: is, or holds, what is to be converted", hint="Name another output folder.")
-    checkpoint.check()
-    facts = _write(settings, reporter, checkpoint, origin, output, asked)
-    if convert.verify:
+    if facts is None or not current:
+        checkpoint.check()
+        facts = _write(settings, reporter, checkpoint, origin, output, asked)
+    if convert.verify:  # also what an earlier run wrote, and did not come to verify
         facts["verified"] = _verify(settings, reporter, checkpoint, origin, output)
         receipts.write(output, {key: value for key, value in facts.items() if key != "schema"})
     return _result(name, output, facts, done=True)
@@ -129,7 +131,7 @@ def _stage(path: Path) -> int:
 
 def _asked(settings: Settings, name: str) -> dict[str, Any]:
     """What decides how an export looks; kept in its receipt."""
-    convert = settings.convert.model_dump(mode="json", exclude={"output", "checkpoint"})
+    convert = settings.convert.model_dump(mode="json", exclude={"output", "checkpoint", "verify"})
     return {"source": name, **convert, "model": settings.model.model_dump(mode="json")}
 
 

@@ -49,18 +49,28 @@ def write(job: Job, folder: Path) -> list[str]:
     write_json(folder / "generation_config.json", _generation(text, tokenizer, image_id, rows))
     write_json(folder / "preprocessor_config.json", _image_processor(job))
     write_text(folder / "modeling_aurora.py", bundle())
+    notes = _notes_on_size(job)
     if tokenizer is None:
-        return [
-            "no tokenizer is known for this model, so AutoProcessor cannot load the export: --set model.tokenizer=DIR"
-        ]
+        lacking = "no tokenizer is known for this model, so AutoProcessor cannot load the export"
+        return [*notes, f"{lacking}: --set model.tokenizer=DIR"]
     write_tokenizer(tokenizer, folder)
     write_chat_template(job.words, tokenizer, folder)
     write_json(folder / "processor_config.json", _processor(job))
     write_text(folder / "processing_aurora.py", processing_source())
-    return _notes(tokenizer, known_rows)
+    return [*notes, *_notes_on_rows(tokenizer, known_rows)]
 
 
-def _notes(tokenizer: ExportTokenizer, known_rows: int) -> list[str]:
+def _notes_on_size(job: Job) -> list[str]:
+    native, trained = vision_config(job.checkpoint)["image_size"], job.checkpoint.model.image_size
+    if native == trained:
+        return []
+    return [
+        f"pictures had {trained} px in training and the tower {native}: only the carried code resizes its positions, "
+        "so this export needs trust_remote_code=True"
+    ]
+
+
+def _notes_on_rows(tokenizer: ExportTokenizer, known_rows: int) -> list[str]:
     if tokenizer.size - 2 <= known_rows:
         return []
     return [

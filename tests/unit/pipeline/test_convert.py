@@ -247,6 +247,17 @@ def test_an_export_that_computes_something_else_stays_marked_and_exits_3(tmp_pat
     assert run(convert_settings(tmp_path, format="xtuner")).exit_code == 3
 
 
+def test_what_was_written_and_not_verified_is_verified_by_the_next_call(tmp_path, monkeypatch):
+    make_runs(tmp_path)
+    folder = export(tmp_path, "xtuner")
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    monkeypatch.setattr(verify, "verify_in_child", verify.compare)
+    result = run(convert_settings(tmp_path, format="xtuner"))
+    assert result.verified
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    assert not run(convert_settings(tmp_path, format="xtuner")).done
+
+
 def test_verifying_notices_a_changed_weight_and_a_missing_one(tmp_path):
     run_folder = make_runs(tmp_path)
     folder = export(tmp_path, "huggingface")

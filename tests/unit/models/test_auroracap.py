@@ -409,3 +409,13 @@ def test_no_parameter_is_looked_at_but_by_the_module_that_has_it(tiny, monkeypat
     for one in arguments:
         model(**one, always_encode=True)
     assert looked == []
+
+
+def test_a_new_projector_starts_as_pytorchs_linear_layers_do(tiny):
+    """Uniform between -1 and 1 over the root of the inputs; the deviation of that is its bound over the root of 3."""
+    projector = tiny().model.multi_modal_projector
+    for layer in (projector.linear_1, projector.linear_2):
+        bound = layer.in_features**-0.5
+        assert layer.weight.abs().max() <= bound
+        assert layer.weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+        assert 0 < layer.bias.abs().max() <= bound

@@ -105,8 +105,9 @@ class TrainResult(Result):
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> TrainResult:
     """Train `settings.train.stage`, or say that it is trained."""
-    from aurora_cli.training.launch import rank_from_environment
+    from aurora_cli.training.launch import let_waiting_threads_sleep, rank_from_environment
 
+    let_waiting_threads_sleep()
     rank = rank_from_environment()
     if dry_run:
         return _dry_result(settings, rank)

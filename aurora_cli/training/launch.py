@@ -141,6 +141,15 @@ def placed(rank: Rank, *, alone: bool) -> Iterator[None]:
         os.environ.update(before)
 
 
+def let_waiting_threads_sleep() -> None:
+    """Make OpenMP's threads give their core away when they wait for one another. Only before torch is imported.
+
+    By default they spin. Where a loader's process wants the core, that costs more than the work: on two busy cores a
+    tiny model's step took 3.8 s spinning and 0.41 s sleeping.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+
 def default_processes() -> int:
     """One process a GPU; one, where there is none."""
     import torch

@@ -18,7 +18,7 @@ from tests.distributed import toy
 from tests.distributed.test_engines import assert_same_run, metrics
 
 STEPS = 6
-SAME = [("zero2", 2), ("none", 1)]
+SAME = [("zero2", 2), pytest.param("none", 1, marks=pytest.mark.soak)]
 OTHERS = [("zero2", 2, "none", 1), ("zero2", 2, "zero3", 2), ("zero3", 2, "zero1", 2), ("none", 1, "zero3_offload", 2)]
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from aurora_cli.config.settings import TrainSettings
-from aurora_cli.errors import AuroraError, HostError
+from aurora_cli.errors import AuroraError, HostError, UsageError
 from aurora_cli.training.engine_config import fill_config, resolved_precision
 from aurora_cli.training.launch import Rank
 from aurora_cli.training.optim import ParameterGroup
@@ -210,6 +210,8 @@ def prepare(
     else:
         from accelerate.utils import DeepSpeedPlugin
 
+        if precision == "fp16" and not cuda:
+            raise UsageError("train.precision: fp16 under DeepSpeed needs a GPU", hint="Set it to fp32, bf16 or auto.")
         _prepare_deepspeed_environment(rank)
         filled = fill_config(
             config,

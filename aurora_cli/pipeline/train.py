@@ -10,9 +10,9 @@ import sys
 import time
 import warnings
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from aurora_cli.config.resolve import dump_yaml, load_resolved
 from aurora_cli.config.settings import Settings
@@ -20,7 +20,6 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import AuroraError
 from aurora_cli.files import exclusive, remove, write_json, write_text
-from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.stage import (
     CONFIG_FILE,
     FINISHED_FILE,
@@ -29,78 +28,12 @@ from aurora_cli.pipeline.stage import (
     extent_of,
     plan_stage,
 )
+from aurora_cli.pipeline.train_result import TrainResult
 from aurora_cli.training.checkpoint_folder import checkpoint_name
 
 if TYPE_CHECKING:
     from aurora_cli.training.checkpoint import Position
     from aurora_cli.training.launch import Rank
-
-
-@dataclass(frozen=True)
-class TrainResult(Result):
-    """What a stage came to."""
-
-    stage: str
-    run_dir: str
-    did: Literal["trained", "nothing", "dry run"]
-    start: str
-    data: list[str]
-    samples: int
-    processes: int
-    engine: str
-    step: int = 0
-    steps: int | None = None
-    resumed_from: int | None = None
-    """Step of the checkpoint that it went on from."""
-    loss: float | None = None
-    rejected: int = 0
-    """Samples left out of the loss, because their media could not be read."""
-    checkpoint: str | None = None
-    seconds: float = 0.0
-    launch: tuple[str, ...] = ()
-    settings: dict[str, Any] | None = None
-    problem: str | None = None
-    """What would stop the run (dry run only)."""
-
-    def lines(self) -> list[str]:
-        if self.did == "dry run":
-            return self._dry_lines()
-        if self.did == "nothing":
-            return [f"{self.stage}: all {self.step:,} steps are done; nothing to do ({self.checkpoint})"]
-        loss = "" if self.loss is None else f", loss {self.loss:.4f}"
-        since = "" if self.resumed_from is None else f" (resumed from step {self.resumed_from:,})"
-        return [
-            f"{self.stage}: {self.step:,} steps{since} in {self.seconds:,.1f} s{loss}",
-            *(
-                [f"{self.rejected:,} samples left out, listed in {Path(self.run_dir, REJECTS_FILE)}"]
-                if self.rejected
-                else []
-            ),
-            f"weights: {self.checkpoint}",
-            f"metrics: {Path(self.run_dir, 'metrics.jsonl')}",
-        ]
-
-    def _dry_lines(self) -> list[str]:
-        import yaml
-
-        settings = yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True).splitlines()
-        facts = [
-            f"stage {self.stage} would write {self.run_dir}",
-            f"start: {self.start}"
-            + ("" if self.resumed_from is None else f", resumed from step {self.resumed_from:,}"),
-            f"data: {', '.join(self.data) or 'none'} ({self.samples:,} samples)",
-            f"engine: {self.engine}, {self.processes} process{'es' if self.processes > 1 else ''}",
-            *([f"but: {self.problem}"] if self.problem else []),
-        ]
-        return [
-            *facts,
-            "",
-            "settings:",
-            *(f"  {line}" for line in settings),
-            "",
-            "launch:",
-            *(f"  {line}" for line in self.launch),
-        ]
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> TrainResult:

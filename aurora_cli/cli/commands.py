@@ -123,6 +123,7 @@ _SPECS = (
             "aurora train --stage language --set train.language_model.lr=1e-5 --dry-run",
         ),
         "Started plainly it launches its processes; under torchrun, accelerate, deepspeed or srun it is one of theirs.",
+        ignored=("--local_rank", "--local-rank"),
     ),
     CommandSpec(
         "convert",
@@ -216,6 +217,8 @@ def _function(spec: CommandSpec) -> Any:
             raise typer.Exit(code)
 
     parameters = [*map(_parameter, spec.flags), *_COMMON]
+    if spec.ignored:
+        parameters.append(_keyword("ignored", str | None, None, typer.Option(*spec.ignored, hidden=True)))
     command.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

@@ -62,6 +62,8 @@ class CommandSpec:
     examples: tuple[str, ...]
     about: str = ""
     """A paragraph for `--help`, after the summary."""
+    ignored: tuple[str, ...] = ()
+    """Options that a launcher adds to the command line and that say nothing new; not shown."""
     workspace: str | None = None
     """The workspace when none is named, where it is not the current folder."""
 

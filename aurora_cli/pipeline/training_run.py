@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.errors import HostError
+from aurora_cli.errors import DataError, HostError
 from aurora_cli.files import whole_folder
+from aurora_cli.pipeline.shard_folder import TOKENIZER
 from aurora_cli.pipeline.stage import INITIAL, StagePlan
 
 if TYPE_CHECKING:
@@ -155,6 +156,8 @@ def plan_data(plan: StagePlan, model: "AuroraCap") -> "TrainingData":
     from aurora_cli.models.merge_plan import frame_tokens
 
     settings = plan.settings
+    for one in plan.data:
+        _check_vocabulary(one.folder, model.config.get_text_config().vocab_size)
     size = settings.model.image_size
     counts = model.config.frame_tokens(size, size, settings.merging)
     media_root = settings.train.media_root
@@ -175,6 +178,21 @@ def plan_data(plan: StagePlan, model: "AuroraCap") -> "TrainingData":
         ),
         image_token_id=model.config.image_token_id,
     )
+
+
+def _check_vocabulary(folder: Path, embeddings: int) -> None:
+    """
+    Raises:
+        DataError: the tokenizer of a merged folder has ids that the language model has no embedding for.
+    """
+    from tokenizers import Tokenizer
+
+    ids = Tokenizer.from_file(str(folder / TOKENIZER)).get_vocab_size(with_added_tokens=False)
+    if ids > embeddings:
+        raise DataError(
+            f"{folder}: its tokenizer has {ids:,} ids, the language model {embeddings:,} embeddings",
+            hint="Tokenize with the language model's own: aurora tokenize --tokenizer DIR --force",
+        )
 
 
 def _prepare_records(plan: StagePlan, data: "TrainingData", step: int) -> None:

@@ -86,6 +86,13 @@ def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_the_option_that_the_deepspeed_launcher_adds_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--local_rank=0", "--dry-run", "--quiet"]) == 0
+    assert "no merged shards" in capsys.readouterr().out
+    assert run(["train", "--help"]) == 0
+    assert "local_rank" not in capsys.readouterr().out
+
+
 def test_every_default_is_read_from_the_settings() -> None:
     """No flag has a default of its own: typer's parameters for settings are all None."""
     from aurora_cli.cli.commands import _parameter

@@ -207,6 +207,13 @@ def test_wrong_requests_are_refused_before_anything_is_touched(
     assert not (root / "runs").exists()
 
 
+def test_ids_beyond_the_models_vocabulary_are_refused_by_name(root: Path) -> None:
+    given = alone(root)
+    small = given.model.model_copy(update={"text_config": {**given.model.text_config, "vocab_size": 512}})
+    with pytest.raises(DataError, match="its tokenizer has 671 ids, the language model 512 embeddings"):
+        train.run(given.model_copy(update={"model": small}))
+
+
 def test_a_dry_run_shows_settings_and_launch_and_touches_nothing(root: Path) -> None:
     before = snapshot(root)
     result = train.run(alone(root, num_processes=2), dry_run=True)

@@ -100,8 +100,8 @@ def examples(truth: Sequence[Mapping[str, str]], captions: Mapping[str, str], co
 
 def contact_sheet(path: Path, folder: Path, truth: Sequence[Mapping[str, str]], captions: Mapping[str, str]) -> None:
     """Held-out pictures and clips with what the captioner says of them; a wrong caption is red."""
-    columns, cell, text = 2, SIDE * ZOOM, 34
-    width = FRAMES * cell + 16
+    columns, cell, gap, text = 2, SIDE * ZOOM, 4, 34
+    width = FRAMES * (cell + gap) + 16
     shown = [*truth[:SHEET_EACH], *[entry for entry in truth if "motion" in entry][:SHEET_EACH]]
     rows = -(-len(shown) // columns)
     sheet = Image.new("RGB", (columns * width, rows * (cell + text)), "white")
@@ -110,7 +110,7 @@ def contact_sheet(path: Path, folder: Path, truth: Sequence[Mapping[str, str]], 
         left, top = number % columns * width + 8, number // columns * (cell + text)
         frames = load_frames(None, folder / entry["media"], FRAMES, SIDE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
         for frame, pixels in enumerate((frames * 255).byte().permute(0, 2, 3, 1).numpy()):
-            sheet.paste(Image.fromarray(pixels).resize((cell, cell)), (left + frame * cell, top + 4))
+            sheet.paste(Image.fromarray(pixels).resize((cell, cell)), (left + frame * (cell + gap), top + 4))
         caption = captions.get(entry["media"], "(none)")
         wrong = any(said(caption, attribute) != entry[attribute] for attribute in _attributes(entry))
         canvas.text((left, top + cell + 8), caption, fill="firebrick" if wrong else "black", font_size=15)

@@ -31,7 +31,8 @@ class RawRecord(NamedTuple):
 
 
 def is_annotation_file(path: Path) -> bool:
-    return path.name.endswith(SUFFIXES) and path.name != REJECTS_FILE
+    """Whether a file is annotations, by its name: not what a step wrote about its own work."""
+    return path.name.endswith(SUFFIXES) and path.name != REJECTS_FILE and not path.name.startswith(".")
 
 
 def raw_records(path: Path, advance: Callable[[int], None] = lambda amount: None) -> Iterator[RawRecord]:

@@ -22,7 +22,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import SETTINGS_FILE, STAGES
 from aurora_cli.demo.drawing import CLIP_ATTRIBUTES, PICTURE_ATTRIBUTES
-from aurora_cli.errors import AuroraError, UsageError
+from aurora_cli.errors import EXIT_INTERRUPTED, AuroraError, Interrupted, UsageError
 from aurora_cli.files import disk_errors, read_json, remove, whole_file, whole_folder, write_json, write_text
 from aurora_cli.pipeline.result import Result
 
@@ -42,6 +42,9 @@ PIPELINE: tuple[tuple[str, ...], ...] = (
 )
 CAPTIONS = f"{REPORT}/captions.jsonl"
 BLANK = f"{REPORT}/blank.jsonl"
+SHOWN_LINES = 12
+"""Of what a command prints; `merge-shards` and `caption` print more than a person reads here."""
+
 PR_SET_PDEATHSIG = 1
 
 
@@ -169,14 +172,20 @@ def _call(folder: Path, command: Sequence[str], reporter: Reporter) -> Step:
     )
     assert child.stdout is not None
     try:
-        for line in child.stdout:
-            reporter.info(line.rstrip("\n"))
+        lines = 0
+        for lines, line in enumerate(child.stdout, 1):
+            if lines <= SHOWN_LINES:
+                reporter.info(line.rstrip("\n"))
+        if lines > SHOWN_LINES:
+            reporter.info(f"... and {lines - SHOWN_LINES} lines more")
         code = child.wait()
     except BaseException:
         child.send_signal(signal.SIGINT)
         child.wait()
         raise
     seconds = time.monotonic() - began
+    if code == EXIT_INTERRUPTED:
+        raise Interrupted(f"`{words}` was interrupted; the work so far is safe", hint="aurora demo continues.")
     if code:
         raise StepFailed(
             f"`{words}` ended with exit {code}",
@@ -189,7 +198,8 @@ def _call(folder: Path, command: Sequence[str], reporter: Reporter) -> Step:
 
 def _die_with_parent() -> None:
     """A killed demo takes its command with it: the next run must not meet it still at work."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _report(workspace: Workspace, steps: list[Step]) -> DemoResult:
@@ -207,6 +217,7 @@ def _report(workspace: Workspace, steps: list[Step]) -> DemoResult:
     report.contact_sheet(sheet, folder, [*pictures, *clips], captions)
     report.loss_plot(plot, {stage: workspace.run(stage) for stage in STAGES})
     seconds = sum(step.seconds for step in steps)
+    go_there = "" if workspace.root.resolve() == Path.cwd() else f"cd {workspace.root} && "
     shown = [
         f"{'held out':<24} {'caption':<42} truth",
         *report.examples(pictures, captions),
@@ -216,7 +227,7 @@ def _report(workspace: Workspace, steps: list[Step]) -> DemoResult:
         "",
         f"captions  {sheet}",
         f"loss      {plot}",
-        f"{len(steps)} commands in {seconds:.0f} s. Now: cd {workspace.root} && aurora caption {EXAMPLE_CLIP}",
+        f"{len(steps)} commands in {seconds:.0f} s. Now: {go_there}aurora caption {EXAMPLE_CLIP}",
     ]
     return DemoResult(
         str(workspace.root),

@@ -82,17 +82,17 @@ def test_the_tutorials_python_runs(workspace: Path) -> None:
     assert "kept_ratio" in done.stdout
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page != TUTORIAL and any(blocks(page))], ids=lambda p: p.stem
-)
-def test_every_command_of_the_page_runs(page: Path, workspace: Path) -> None:
-    for block in blocks(page):
-        shell(block, workspace, SMALL)
-
-
 def test_the_whole_pipeline_is_a_script_without_a_path_and_a_second_run_of_it_does_nothing(workspace: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*.safetensors")}
     said = shell(SCRIPT, workspace, SMALL)
     assert said.lower().count("nothing to do") >= 8, said
     assert "clip.mp4: " in said
     assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*.safetensors")} == before
+
+
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if page != TUTORIAL and any(blocks(page))], ids=lambda p: p.stem
+)
+def test_every_command_of_the_page_runs(page: Path, workspace: Path) -> None:
+    for block in blocks(page):
+        shell(block, workspace, SMALL)

@@ -4,11 +4,12 @@ import gzip
 import io
 import json
 from collections import deque
+from pathlib import Path
 
 import pytest
 
 from aurora_cli.data import annotation_files
-from aurora_cli.data.annotation_files import array_elements, complete_utf8, raw_records
+from aurora_cli.data.annotation_files import array_elements, complete_utf8, is_annotation_file, raw_records
 from aurora_cli.errors import DataError
 
 
@@ -84,3 +85,17 @@ def test_characters_that_are_cut_off_wait_for_their_rest(text):
     assert complete_utf8(data) == len(data)
     for cut in range(3, len(data)):
         assert complete_utf8(data[:cut]) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [
+        ("llava_mix.jsonl", True),
+        ("a.json.gz", True),
+        ("rejected.jsonl", False),
+        (".spent.jsonl", False),
+        ("a.txt", False),
+    ],
+)
+def test_what_steps_write_about_their_own_work_is_no_annotation(name: str, is_one: bool) -> None:
+    assert is_annotation_file(Path("data/language/llava_mix") / name) == is_one

@@ -57,12 +57,12 @@ clean:  ## remove what was installed and built
 
 $(VENV)/.installed: pyproject.toml constraints/cpu.txt | $(BIN)/python
 	@echo "== installing aurora into $(VENV) ($(if $(GPU),an NVIDIA GPU is here: CUDA build of torch,no NVIDIA GPU: CPU build of torch)); a minute or two"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e .
+	$(BIN)/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) -e .
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints/cpu.txt | $(BIN)/python
 	@echo "== installing aurora and its development tools into $(VENV); a minute or two"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(CONSTRAINTS) -e '.[dev]'
+	$(BIN)/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
 
 $(BIN)/python:

@@ -12,8 +12,8 @@ from typing import Any
 from aurora_cli.data.conversation import IMAGE
 from aurora_cli.export import blueprint
 from aurora_cli.export.layouts.common import (
-    BICUBIC,
     Job,
+    clip_processor,
     dtype_name,
     text_config,
     token_ids,
@@ -113,22 +113,13 @@ def _generation(text: dict[str, Any], tokenizer: ExportTokenizer | None, image_i
 def _image_processor(job: Job) -> dict[str, Any]:
     """LLaVA's image processor, which pads to a square with the mean colour before it resizes."""
     model = job.checkpoint.model
-    side = {"height": model.image_size, "width": model.image_size}
     return {
+        **clip_processor(model),
         "image_processor_type": "LlavaImageProcessor",
         "processor_class": "LlavaProcessor",
-        "do_convert_rgb": True,
         "do_pad": True,
-        "do_resize": True,
-        "size": side,
-        "resample": BICUBIC,
+        "size": {"height": model.image_size, "width": model.image_size},
         "do_center_crop": False,
-        "crop_size": side,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(model.image_mean),
-        "image_std": list(model.image_std),
     }
 
 

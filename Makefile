@@ -10,7 +10,7 @@ GPU    := $(shell command -v nvidia-smi 2>/dev/null)
 CONSTRAINTS := $(if $(GPU),,-c constraints/cpu.txt)
 RAISED := aurora_cli tests docs
 
-.PHONY: help demo test lint format types docs reference bench soak clean
+.PHONY: help demo test lint format types docs reference bench soak pins clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -51,6 +51,11 @@ bench: $(VENV)/.installed-dev  ## every benchmark: the floor, ours, the ratio
 
 soak: $(VENV)/.installed-dev  ## the long fault campaigns
 	$(BIN)/python -m pytest -m soak --timeout 7200
+
+pins: $(VENV)/.installed-dev  ## pin what is installed here: after the tests passed with it
+	@{ echo "# What CI and a machine without a GPU install: tried together on CPython 3.11. make pins writes it."; \
+	   $(BIN)/python -m pip list --disable-pip-version-check --format=freeze --exclude aurora-cli --exclude pip --exclude setuptools \
+	   | sed 's/+cpu$$//'; } > constraints/cpu.txt
 
 clean:  ## remove what was installed and built
 	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis

@@ -153,7 +153,6 @@ class AuroraCap(LlavaForConditionalGeneration):
         pixel_values: Tensor | None = None,
         attention_mask: Tensor | None = None,
         position_ids: Tensor | None = None,
-        past_key_values: Any = None,
         inputs_embeds: Tensor | None = None,
         labels: Tensor | None = None,
         media_lengths: Tensor | Sequence[int] | None = None,
@@ -182,19 +181,21 @@ class AuroraCap(LlavaForConditionalGeneration):
             loss = self.lm_head(hidden_PTC[is_taught_PT], targets_N)
             return LlavaCausalLMOutputWithPast(loss=_mean(loss, targets_N, num_items_in_batch))
 
-        if inputs_embeds is None and past_key_values is None and input_ids is not None:
+        # transformers renamed the cache in 5.24 (`past_key_values` before): it goes through under the name it came with.
+        has_cache = kwargs.get("cache", kwargs.get("past_key_values")) is not None
+        if inputs_embeds is None and not has_cache and input_ids is not None:
             inputs_embeds, rows = self.prepare_inputs(
                 input_ids, attention_mask, pixel_values, media_lengths, labels, merging=merging
             )
             input_ids, labels = None, rows.labels
             attention_mask, position_ids = rows.attention_mask.long(), rows.position_ids
         kwargs.pop("return_dict", None)
-        outputs = self.model.language_model(
+        language_model: Any = self.model.language_model  # any AutoModel that takes embeddings: annotated as none
+        outputs = language_model(
             input_ids=input_ids,
             inputs_embeds=inputs_embeds,
             attention_mask=attention_mask,
             position_ids=position_ids,
-            past_key_values=past_key_values,
             **kwargs,
         )
         logits_BTV = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
@@ -203,13 +204,8 @@ class AuroraCap(LlavaForConditionalGeneration):
             is_taught_BT, targets_N = taught(labels)
             sum_loss = nn.functional.cross_entropy(logits_BTV[is_taught_BT].float(), targets_N, reduction="sum")
             loss = _mean(sum_loss, targets_N, num_items_in_batch)
-        return LlavaCausalLMOutputWithPast(
-            loss=loss,
-            logits=logits_BTV,
-            past_key_values=outputs.past_key_values,
-            hidden_states=outputs.hidden_states,
-            attentions=outputs.attentions,
-        )
+        rest = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
+        return LlavaCausalLMOutputWithPast(loss=loss, logits=logits_BTV, **rest)
 
     @torch.no_grad()
     def generate(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -306,7 +302,7 @@ def _as_list(media_lengths: Tensor | Sequence[int] | None) -> list[int] | None:
     return media_lengths.tolist() if isinstance(media_lengths, Tensor) else list(media_lengths)
 
 
-def _mean(loss_sum: Tensor, targets_N: Tensor, num_items: float | Tensor | None) -> Tensor:
+def _mean(loss_sum: Tensor, targets_N: Tensor, num_items: float | Tensor | None) -> Any:
     return loss_sum / (max(1, len(targets_N)) if num_items is None else num_items)
 
 

@@ -131,12 +131,18 @@ if __name__ == "__main__":
 
 
 def started(workspace: Path, workers: str) -> subprocess.Popen[bytes]:
-    """`tokenize` on the workspace in a process of its own."""
+    """`tokenize` on the workspace in a process of its own.
+
+    It listens to Ctrl-C even where the tests do not: a shell starts what runs in its background with SIGINT ignored.
+    """
     script = workspace / "script.py"
     script.write_text(COMMAND)
     environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
     return subprocess.Popen(
-        [sys.executable, str(script), str(workspace), workers], env=environment, stderr=subprocess.DEVNULL
+        [sys.executable, str(script), str(workspace), workers],
+        env=environment,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

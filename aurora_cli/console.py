@@ -1,9 +1,18 @@
 """What a step says while it works. Steps get a `Reporter`; only the command line gives them one that prints."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from typing import Protocol
 
-Advance = Callable[[int], None]
+
+class Advance(Protocol):
+    """Says how much has been done since the last call, and in a few words how it goes."""
+
+    def __call__(self, amount: int, note: str = "", /) -> None: ...
+
+
+def unheard(amount: int, note: str = "", /) -> None:
+    """An `Advance` that nobody listens to."""
 
 
 class Reporter:
@@ -21,7 +30,7 @@ class Reporter:
 
         `unit="bytes"` is shown as kB, MB, GB; `total=None` when it is not known.
         """
-        yield lambda amount: None
+        yield unheard
 
 
 SILENT = Reporter()

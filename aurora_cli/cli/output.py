@@ -40,7 +40,7 @@ class ConsoleReporter(Reporter):
 
         in_bytes = unit == "bytes"
         amount = progress.DownloadColumn() if in_bytes else progress.MofNCompleteColumn()
-        with progress.Progress(
+        with _noted_progress()(
             progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             amount,
@@ -49,15 +49,19 @@ class ConsoleReporter(Reporter):
             console=self._console,
             transient=True,
         ) as bars:
-            task = bars.add_task(description, total=total)
-            yield lambda done: bars.advance(task, done)
+            task = bars.add_task(description, total=total, note="")
+
+            def advance(done: int, note: str = "", /) -> None:
+                bars.update(task, advance=done, **({"note": note} if note else {}))
+
+            yield advance
 
     @contextlib.contextmanager
     def _lines(self, description: str, total: int | None, unit: str) -> Iterator[Advance]:
         began = said = time.monotonic()
         done = 0
 
-        def advance(amount: int) -> None:
+        def advance(amount: int, note: str = "", /) -> None:
             nonlocal done, said
             done += amount
             now = time.monotonic()
@@ -65,7 +69,9 @@ class ConsoleReporter(Reporter):
                 said = now
                 rate = done / (now - began)
                 left = f", {(total - done) / rate:,.0f} s left" if total and rate > 0 else ""
-                self.info(f"{description}: {done:,}{f' of {total:,}' if total else ''} {unit}, {rate:,.1f}/s{left}")
+                how = f"; {note}" if note else ""
+                of = f" of {total:,}" if total else ""
+                self.info(f"{description}: {done:,}{of} {unit}, {rate:,.1f}/s{left}{how}")
 
         yield advance
 
@@ -86,6 +92,21 @@ def _rate_column(unit: str) -> Any:
             return Text(f"{task.speed:,.1f} {unit}/s" if task.speed else f"- {unit}/s")
 
     return Rate()
+
+
+def _noted_progress() -> Any:
+    """rich's progress with a task's note on a line of its own below the bar."""
+    from rich.progress import Progress
+    from rich.text import Text
+
+    class NotedProgress(Progress):
+        def get_renderables(self) -> Iterator[Any]:
+            yield self.make_tasks_table(self.tasks)
+            for task in self.tasks:
+                if note := task.fields.get("note"):
+                    yield Text(note, style="dim", overflow="ellipsis", no_wrap=True)
+
+    return NotedProgress
 
 
 def emit(result: Result, as_json: bool) -> None:

@@ -13,13 +13,14 @@ from aurora_cli.config.merging import TokenMerging
 
 
 def _as_list(value: object) -> object:
-    """A lone word where a list is meant: `AURORA_DOWNLOAD__SPLITS=vision`, `splits: vision`."""
-    return [value] if isinstance(value, str | Path) else value
+    """A lone value where a list is meant: `AURORA_DOWNLOAD__SPLITS=vision`, `splits: vision`."""
+    return [value] if isinstance(value, str | Path | float) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Triple = tuple[float, float, float]
+KeptRatio = Annotated[float, Field(gt=0.0, le=1.0)]
 
 
 class Section(BaseModel):
@@ -257,6 +258,9 @@ class TrainSettings(Section):
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Gradients are scaled down to this global norm."""
 
+    max_loss_jump: float | None = Field(default=10.0, gt=0.0)
+    """The run stops at a step whose loss is so many nats above the mean of the last 50 or so; none: never."""
+
     precision: Precision = "auto"
     """Of the computation; weights are kept in fp32. `auto`: bf16 on CUDA, fp32 on a CPU."""
 
@@ -373,6 +377,25 @@ class CaptionSettings(Section):
     """`auto`, `cpu`, `cuda`, `cuda:1`."""
 
 
+class MergeViewSettings(Section):
+    """`aurora merge-view`."""
+
+    image: Path | None = None
+    """The picture, or a clip, of which the middle frame is taken."""
+
+    model: str | None = None
+    """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""
+
+    token_kept_ratios: Annotated[tuple[KeptRatio, ...], BeforeValidator(_as_list)] = ()
+    """Share of the patches that are kept, one a view; none: 1.0, 0.5, 0.2 and 0.1, as far down as the tower can go."""
+
+    output: Path | None = None
+    """PNG file; none: <image>.merged.png in the workspace."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`."""
+
+
 class DemoSettings(Section):
     """`aurora demo`."""
 
@@ -426,6 +449,7 @@ class Settings(BaseSettings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     convert: ConvertSettings = ConvertSettings()
     caption: CaptionSettings = CaptionSettings()
+    merge_view: MergeViewSettings = MergeViewSettings()
     demo: DemoSettings = DemoSettings()
     inspect: InspectSettings = InspectSettings()
 

@@ -18,7 +18,7 @@ from aurora_cli.data.collator import Batch, FrameTokens, collate
 from aurora_cli.data.dataset import Corpus, SampleReader, Source
 from aurora_cli.data.packing import Packs, plan_packs
 from aurora_cli.data.sampler import PackRow, accumulation, requests
-from aurora_cli.errors import AuroraError, DataError, HostError
+from aurora_cli.errors import AuroraError, HostError
 
 PREFETCH = 4
 """Micro-batches that a worker prepares ahead."""
@@ -69,6 +69,11 @@ class TrainingData:
         """Samples that the run takes, repeats counted: exact for whole epochs."""
         return round(len(self.corpus.epoch(0)) * self.total_packs / self.row.packs_in_epoch(0))
 
+    @property
+    def part_of_epoch(self) -> bool:
+        """Whether the run takes only some of its samples."""
+        return self.total_packs < self.row.packs_in_epoch(0)
+
     def epoch_after(self, step: int) -> float:
         """Epochs done after `step` steps (counted from 1).
 
@@ -82,7 +87,6 @@ class TrainingData:
 
         Raises:
             UsageError: processes x micro-batch do not divide the global batch (at once).
-            DataError: more media than `data.max_bad_share` are unreadable.
             HostError: a worker died.
         """
         accumulations = self._accumulations(world_size)
@@ -96,8 +100,7 @@ class TrainingData:
             micro=self._settings.train.micro_batch_packs,
             accumulations=accumulations,
         )
-        tally = MediaTally(self._settings.data.max_bad_share, self.samples_in_run)
-        return self._watched(self._steps(wanted, accumulations), tally)
+        return self._steps(wanted, accumulations)
 
     def validation_batches(self, rank: int, world_size: int) -> Iterator[list[Batch]]:
         """Every held-out sample once, in groups like an optimizer step's; every rank gets as many."""
@@ -142,15 +145,6 @@ class TrainingData:
             if len(step) == accumulations:
                 yield step
                 step = []
-
-    @staticmethod
-    def _watched(steps: Iterator[list[Batch]], tally: "MediaTally") -> Iterator[list[Batch]]:
-        for step in steps:
-            tally.add(
-                sum(len(batch.sample_ids) for batch in step),
-                sum(rejected["media"] is not None for batch in step for rejected in batch.rejected),
-            )
-            yield step
 
 
 @dataclass
@@ -212,37 +206,6 @@ def with_floats(batch: Batch, mean: Sequence[float], std: Sequence[float]) -> Ba
     from aurora_cli.data.transforms import normalise
 
     return batch._replace(pixel_values=normalise(batch.pixel_values, mean, std))
-
-
-class MediaTally:
-    """Counts unreadable media, and stops the run when they are too many.
-
-    Stops as soon as the run's whole allowance is used up; or earlier, when the share so far lies three standard
-    deviations above the allowed one: a wrong `--media-root` ends after about a dozen samples, not after a day.
-    """
-
-    def __init__(self, max_bad_share: float, samples_in_run: int) -> None:
-        self.max_bad_share = max_bad_share
-        self.samples_in_run = samples_in_run
-        self.samples = 0
-        self.bad = 0
-
-    def add(self, samples: int, bad: int) -> None:
-        """
-        Raises:
-            DataError: there are too many by now.
-        """
-        self.samples += samples
-        self.bad += bad
-        allowed = self.max_bad_share * self.samples
-        certain = self.bad > self.max_bad_share * self.samples_in_run
-        likely = self.bad >= 10 and self.bad > allowed + 3 * math.sqrt(allowed)
-        if bad and (certain or likely):
-            raise DataError(
-                f"the media of {self.bad} of the first {self.samples} samples cannot be read;"
-                f" data.max_bad_share allows {self.max_bad_share:.2%} of {self.samples_in_run}",
-                hint="rejected.jsonl lists them. Check --media-root, or extract again.",
-            )
 
 
 def _unchanged(value: Any) -> Any:

@@ -31,6 +31,7 @@ FREE_TO_CHANGE = (
     "train.run_dir",
     "train.media_root",
     "train.watchdog_s",
+    "train.max_loss_jump",
     "train.data",
     "train.init_from",
     "train.after",

@@ -34,6 +34,7 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
     from aurora_cli.training import engine, optim, stopping, trainer
     from aurora_cli.training.checkpoint import Checkpoint, Description, Position
     from aurora_cli.training.engine_config import read_config
+    from aurora_cli.training.health import MediaLimit
     from aurora_cli.training.watchdog import watchdog
 
     settings = plan.settings
@@ -86,6 +87,11 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             seed=train.seed,
             # Where tower and projector neither learn nor are sharded, a batch without media needs neither.
             always_encode=running.zero_stage == 3 or bool({"vision_tower", "projector"} & trained.keys()),
+            media_limit=MediaLimit(settings.data.max_bad_share, data.samples_in_run, data.part_of_epoch),
+            max_loss_jump=train.max_loss_jump,
+            held_out=(lambda: data.validation_batches(rank.rank, rank.world_size))
+            if len(data.corpus.validation)
+            else None,
         )
         steps = data.batches(rank.rank, rank.world_size, start_step=position.step)
         with watchdog(train.watchdog_s, rank.rank, functools.partial(_bark, reporter)) as dog:

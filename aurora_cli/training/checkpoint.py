@@ -44,6 +44,10 @@ class Position:
     step: int = 0
     samples_seen: int = 0
     samples_rejected: int = 0
+    media_unreadable: int = 0
+    """Of the rejected, those whose media were the reason."""
+    usual_loss: float | None = None
+    """Running mean, to know a jump by."""
     order_hash: str = ""
     """Over the samples of every step so far."""
     recipe: Mapping[str, Any] = field(default_factory=dict)

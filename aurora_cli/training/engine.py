@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
 from torch import nn
@@ -74,6 +74,13 @@ def decided_by_main(decide: Callable[[], Decision]) -> Decision:
     return decision
 
 
+def raised_by_main(engine: "Engine", error: AuroraError) -> NoReturn:
+    """End a run for a reason that all ranks came to together: rank 0 raises it, the others leave in silence."""
+    if engine.is_main:
+        raise error
+    leave(error.exit_code)
+
+
 @dataclass
 class Engine:
     """A model and its optimizer, ready to step. Build it with `prepare`."""
@@ -106,6 +113,15 @@ class Engine:
     def loss_scale(self) -> float:
         """What a micro-batch's share of the loss is multiplied by: engines average over ranks and micro-batches."""
         return float(self.world_size * self.accumulation)
+
+    @property
+    def peak_lr(self) -> float:
+        """The largest of the groups' rates at the top of the schedule."""
+        return max(group.lr for group in self.groups)
+
+    def told_norm(self, norm: float) -> float:
+        """The gradient's norm as something to judge by: loss scaling (fp16) skips a step that overflows, by design."""
+        return 0.0 if self.accelerator.mixed_precision == "fp16" else norm
 
     def set_lr(self, factor: float) -> None:
         for group, described in zip(self.optimizer.param_groups, self.groups, strict=True):

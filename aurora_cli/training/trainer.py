@@ -1,14 +1,10 @@
-"""The training loop: one optimizer step after another, on every rank alike.
-
-A step takes `train.global_batch_packs` packs, wherever they are computed. Its loss is the sum of the cross-entropies of
-all taught tokens of that global batch, over their number: neither ranks nor micro-batches show in the result.
-"""
+"""The training loop: one optimizer step after another, on every rank alike, and what is written of each."""
 
 import hashlib
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -17,44 +13,20 @@ import torch
 
 from aurora_cli.console import Reporter
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.errors import DataError, Interrupted
+from aurora_cli.errors import Interrupted
 from aurora_cli.training import checkpoint
 from aurora_cli.training.checkpoint import Description, Position
-from aurora_cli.training.engine import Engine
+from aurora_cli.training.checkpoint_folder import newest
+from aurora_cli.training.engine import Engine, raised_by_main
+from aurora_cli.training.health import MediaLimit, loss_error, loss_problem, usual_loss
 from aurora_cli.training.optim import lr_factor
 from aurora_cli.training.records import METRICS_FILE, append_lines
+from aurora_cli.training.step import HeldOut, MicroBatch, Stepped, look_at_held_out, optimizer_step
 from aurora_cli.training.watchdog import Watchdog
 
-SPEAK_EVERY_S = 10.0
+CHECKPOINTS = "checkpoints"
 
-
-class MicroBatch(Protocol):
-    """What `data.collator.Batch` offers. Shapes: P packs, T positions, F frames, M media."""
-
-    @property
-    def input_ids(self) -> torch.Tensor: ...
-    @property
-    def position_ids(self) -> torch.Tensor: ...
-    @property
-    def segment_ids(self) -> torch.Tensor: ...
-    @property
-    def labels(self) -> torch.Tensor: ...
-    @property
-    def pixel_values(self) -> torch.Tensor | None: ...
-    @property
-    def media_lengths(self) -> torch.Tensor | None: ...
-    @property
-    def sample_ids(self) -> list[int]: ...
-    @property
-    def taught_tokens(self) -> int: ...
-    @property
-    def text_tokens(self) -> int: ...
-    @property
-    def visual_tokens(self) -> int: ...
-    @property
-    def positions(self) -> int: ...
-    @property
-    def rejected(self) -> list[dict[str, Any]]: ...
+Line = Mapping[str, Any]
 
 
 class Course(Protocol):
@@ -79,6 +51,14 @@ class Loop:
     seed: int
     always_encode: bool
     """Run the tower and the projector in every micro-batch, pictures or not, so that all ranks do the same."""
+    media_limit: MediaLimit
+    max_loss_jump: float | None = None
+    held_out: Callable[[], Iterator[Sequence[MicroBatch]]] | None = None
+    """This rank's share of the samples whose loss is measured at every checkpoint; none: there are none."""
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.run_dir / CHECKPOINTS
 
 
 class Outcome(NamedTuple):
@@ -87,18 +67,6 @@ class Outcome(NamedTuple):
     position: Position
     loss: float | None
     """Of the last step; None if there was none to do."""
-
-
-class Totals(NamedTuple):
-    """A step's counts over all ranks."""
-
-    taught: float
-    samples: float
-    text: float
-    visual: float
-    positions: float
-    rejected: float
-    order: float
 
 
 def train(
@@ -118,12 +86,10 @@ def train(
 
     Raises:
         Interrupted: somebody asked to stop; the state is saved.
-        DataError: too many media are unreadable, or the loss is not a number.
+        DataError: too many media are unreadable, or the loss is not a number, or has jumped.
     """
     total = course.total_steps
     loss: float | None = None
-    spoken = time.monotonic()
-    saved_step = position.step
     with reporter.progress(f"train {loop.description.stage}", total, "steps") as advance:
         advance(position.step)
         while position.step < total:
@@ -135,100 +101,66 @@ def train(
             factor = lr_factor(step, total, loop.warmup_ratio)
             torch.manual_seed(_seed(loop.seed, step, engine.accelerator.process_index))
             engine.set_lr(factor)
-            totals, loss, norm, stop = _step(engine, batches, loop.always_encode, stop_asked)
-            if not math.isfinite(loss):
-                samples = engine.gather_lists([sample for batch in batches for sample in batch.sample_ids])
-                raise DataError(
-                    f"step {step}: the loss is {loss}; samples {sorted(samples)}",
-                    hint="Look at them with `aurora inspect`, or lower train.*.lr. The last checkpoint is from before.",
-                )
-            position = replace(
-                position,
-                step=step,
-                samples_seen=position.samples_seen + int(totals.samples),
-                samples_rejected=position.samples_rejected + int(totals.rejected),
-                order_hash=next_order_hash(position.order_hash, int(totals.order)),
-            )
-            if totals.rejected:
-                _list_rejects(engine, loop.run_dir, step, batches)
+            stepped = optimizer_step(engine, batches, loop.always_encode, stop_asked)
+            loss = stepped.loss
+            if stepped.totals.rejected:
+                _list_rejects(engine, loop.run_dir, step, [item for batch in batches for item in batch.rejected])
+            position = _judged(engine, loop, position, step, stepped, batches)
+            line = _metrics(course.epoch_after(step), step, engine.peak_lr * factor, stepped, began)
+            due = step % loop.every == 0 or step == total
+            if due and loop.held_out is not None:
+                line |= _validated(engine, loop, step, min(loop.every, total), dog)
             if engine.is_main:
-                line = _metrics(
-                    course.epoch_after(step),
-                    step,
-                    loss,
-                    max(group.lr for group in engine.groups) * factor,
-                    norm,
-                    totals,
-                    time.perf_counter() - began,
-                )
                 append_lines(loop.run_dir / METRICS_FILE, [line])
-                if time.monotonic() - spoken >= SPEAK_EVERY_S or step == total:
-                    spoken = time.monotonic()
-                    reporter.info(
-                        f"step {step:,} of {total:,}: loss {loss:.4f}, lr {line['lr']:.3g},"
-                        f" {line['tokens_per_s']:,.0f} tokens/s"
-                    )
-            advance(1)
-            if step % loop.every == 0 or step == total or stop:
+            advance(1, note_of(line))
+            if due or stepped.stop:
                 dog.step(step)
                 _save(engine, loop, position)
-                saved_step = step
-            if stop and step < total:
+                reporter.info(f"step {step:,} of {total:,} is saved: {note_of(line)}")
+            if stepped.stop and step < total:
                 raise Interrupted(
                     f"stopped after step {step:,} of {total:,}; it is saved",
                     hint="The same command continues from there.",
                 )
-    assert saved_step == position.step, "the last step is always saved"
     return Outcome(position, loss)
 
 
-def _step(
-    engine: Engine, batches: Sequence[MicroBatch], always_encode: bool, stop_asked: Callable[[], bool]
-) -> tuple[Totals, float, float, bool]:
-    """One optimizer step. Returns the counts, the loss, the gradient's norm before clipping, and whether to stop."""
-    counts = torch.tensor(
-        [
-            sum(batch.taught_tokens for batch in batches),
-            sum(len(batch.sample_ids) for batch in batches),
-            sum(batch.text_tokens for batch in batches),
-            sum(batch.visual_tokens for batch in batches),
-            sum(batch.positions for batch in batches),
-            sum(len(batch.rejected) for batch in batches),
-            sum(_order_digest(sample) for batch in batches for sample in batch.sample_ids),
-        ],
-        dtype=torch.float64,
-    ).to(engine.device)
-    counts = engine.sum_over_ranks(counts)
-    denominator = counts[0].clamp(min=1.0) / engine.loss_scale
-    loss = torch.zeros((), dtype=torch.float64, device=engine.device)
-    norm: torch.Tensor | None = None
-    for batch in batches:
-        with engine.accelerator.accumulate(engine.model):
-            output = engine.model(
-                **_inputs(batch, engine.device),
-                num_items_in_batch=denominator.float(),
-                expanded=True,
-                always_encode=always_encode,
-            )
-            loss += output.loss.detach() / engine.loss_scale
-            norm = engine.backward(output.loss)
-    assert norm is not None, "the last micro-batch of a step ends the accumulation"
-    stop = torch.tensor(float(stop_asked()), dtype=torch.float64, device=engine.device)
-    ends = engine.sum_over_ranks(torch.stack([loss, stop]))
-    *totals, whole_loss, any_stop, norm_value = torch.cat([counts, ends, norm[None]]).tolist()
-    return Totals(*totals), whole_loss, norm_value, any_stop > 0
+def _judged(
+    engine: Engine, loop: Loop, before: Position, step: int, stepped: Stepped, batches: Sequence[MicroBatch]
+) -> Position:
+    """The position after a step; if the run must not go on, every rank ends here, and rank 0 says why."""
+    totals = stepped.totals
+    usual = before.usual_loss
+    if (
+        problem := loss_problem(stepped.loss, engine.told_norm(stepped.gradient_norm), usual, loop.max_loss_jump)
+    ) is not None:
+        samples = engine.gather_lists([sample for batch in batches for sample in batch.sample_ids])
+        raised_by_main(engine, loss_error(problem, step, samples, newest(loop.checkpoints)))
+    position = replace(
+        before,
+        step=step,
+        samples_seen=before.samples_seen + totals.samples,
+        samples_rejected=before.samples_rejected + totals.rejected,
+        media_unreadable=before.media_unreadable + totals.bad_media,
+        usual_loss=usual_loss(usual, stepped.loss),
+        order_hash=next_order_hash(before.order_hash, totals.order),
+    )
+    if totals.bad_media and (error := loop.media_limit.problem(position.samples_seen, position.media_unreadable)):
+        raised_by_main(engine, error)
+    return position
 
 
-def _inputs(batch: MicroBatch, device: torch.device) -> dict[str, torch.Tensor | None]:
-    tensors = {
-        "input_ids": batch.input_ids,
-        "position_ids": batch.position_ids,
-        "segment_ids": batch.segment_ids,
-        "labels": batch.labels,
-        "pixel_values": batch.pixel_values,
-        "media_lengths": batch.media_lengths,
+def _validated(engine: Engine, loop: Loop, step: int, first_step: int, dog: Watchdog) -> dict[str, Any]:
+    """What a line of metrics says of the held-out samples."""
+    assert loop.held_out is not None
+    seen: HeldOut = look_at_held_out(engine, loop.held_out(), loop.always_encode, lambda: dog.step(step))
+    if seen.rejected and step == first_step:  # they are the same every time: listed once
+        _append_rejects(engine, loop.run_dir, step, [{**item, "held_out": True} for item in seen.rejected])
+    return {
+        "validation_loss": seen.loss,
+        "validation_samples": seen.totals.samples,
+        "validation_taught_tokens": seen.totals.taught,
     }
-    return {name: None if tensor is None else tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
 
 
 def _seed(seed: int, step: int, rank: int) -> int:
@@ -237,35 +169,38 @@ def _seed(seed: int, step: int, rank: int) -> int:
     return int.from_bytes(digest, "little") >> 1
 
 
-def _order_digest(sample: int) -> int:
-    """32 bits: a step's sum over its samples is exact in a float64, and is summed over ranks with the counts."""
-    return int.from_bytes(hashlib.blake2b(sample.to_bytes(8, "little"), digest_size=4).digest(), "little")
-
-
 def next_order_hash(before: str, step_digest: int) -> str:
     """A chain over steps: equal only if every step so far took the same samples, on however many ranks."""
     return hashlib.sha256(f"{before}:{step_digest}".encode()).hexdigest()
 
 
-def _metrics(
-    epoch: float, step: int, loss: float, lr: float, norm: float, totals: Totals, step_s: float
-) -> dict[str, Any]:
-    tokens = int(totals.text + totals.visual)
+def _metrics(epoch: float, step: int, lr: float, stepped: Stepped, began: float) -> dict[str, Any]:
+    totals = stepped.totals
+    step_s = time.perf_counter() - began
     return {
         "step": step,
         "epoch": round(epoch, 6),
-        "loss": loss,
+        "loss": stepped.loss,
         "lr": lr,
-        "grad_norm": norm,
-        "samples": int(totals.samples),
-        "tokens": tokens,
-        "taught_tokens": int(totals.taught),
-        "visual_tokens": int(totals.visual),
-        "fill": round(tokens / totals.positions, 6),
+        "grad_norm": stepped.gradient_norm if math.isfinite(stepped.gradient_norm) else None,
+        "samples": totals.samples,
+        "tokens": totals.tokens,
+        "taught_tokens": totals.taught,
+        "visual_tokens": totals.visual,
+        "fill": round(totals.tokens / totals.positions, 6),
         "step_s": round(step_s, 6),
-        "tokens_per_s": round(tokens / step_s, 3),
+        "tokens_per_s": round(totals.tokens / step_s, 3),
         "max_mem_mb": round(_max_memory_mb(), 1),
     }
+
+
+def note_of(line: Line) -> str:
+    """A step's line of metrics in a few words."""
+    held_out = f" (held out {line['validation_loss']:.4f})" if "validation_loss" in line else ""
+    return (
+        f"loss {line['loss']:.4f}{held_out}, lr {line['lr']:.3g}, {line['tokens_per_s']:,.0f} tokens/s,"
+        f" {line['fill']:.0%} full, {line['max_mem_mb'] / 1024:,.1f} GB"
+    )
 
 
 def _max_memory_mb() -> float:
@@ -275,12 +210,16 @@ def _max_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def _list_rejects(engine: Engine, run_dir: Path, step: int, batches: Sequence[MicroBatch]) -> None:
-    rejected = engine.gather_lists([item for batch in batches for item in batch.rejected])
+def _list_rejects(engine: Engine, run_dir: Path, step: int, mine: list[dict[str, Any]]) -> None:
+    """List all ranks' rejects of a step. A call that all make together."""
+    _append_rejects(engine, run_dir, step, engine.gather_lists(mine))
+
+
+def _append_rejects(engine: Engine, run_dir: Path, step: int, rejected: list[dict[str, Any]]) -> None:
     if engine.is_main:
         append_lines(run_dir / REJECTS_FILE, [{"step": step, **item} for item in rejected])
 
 
 def _save(engine: Engine, loop: Loop, position: Position) -> None:
     description = replace(loop.description, step=position.step, order_hash=position.order_hash)
-    checkpoint.save(loop.run_dir / "checkpoints", engine, description, position, loop.keep)
+    checkpoint.save(loop.checkpoints, engine, description, position, loop.keep)

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from aurora_cli.console import Advance, Reporter
+from aurora_cli.console import Advance, Reporter, unheard
 from aurora_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, AuroraError, Interrupted
 
 REPORTS_FD = "AURORA_WORKER_REPORTS_FD"
@@ -43,13 +43,13 @@ class PipeReporter(Reporter):
     @contextlib.contextmanager
     def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[Advance]:
         if self._rank != 0:
-            yield lambda amount: None
+            yield unheard
             return
         self._bars += 1
         bar = self._bars
         self.send("begin", bar=bar, description=description, total=total, unit=unit)
         try:
-            yield lambda amount: self.send("advance", bar=bar, amount=amount)
+            yield lambda amount, note="", /: self.send("advance", bar=bar, amount=amount, note=note)
         finally:
             self.send("end", bar=bar)
 

@@ -170,7 +170,7 @@ class _Listener:
                 bar = self._reporter.progress(report["description"], report["total"], report["unit"])
                 self._advance[report["bar"]] = (stack.enter_context(bar), stack)
             case "advance":
-                self._advance[report["bar"]][0](report["amount"])
+                self._advance[report["bar"]][0](report["amount"], report["note"])
             case "end":
                 self._advance.pop(report["bar"])[1].close()
             case "result":

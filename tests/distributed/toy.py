@@ -32,6 +32,7 @@ from aurora_cli.training import (
     workers,
 )
 from aurora_cli.training.checkpoint import Checkpoint, Description, Position
+from aurora_cli.training.health import MediaLimit
 from aurora_cli.training.launch import Rank, rank_from_environment
 from aurora_cli.training.watchdog import watchdog
 
@@ -215,7 +216,7 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
     loop = trainer.Loop(
         run_dir,
         Description("toy", 0, options.steps, "runs/toy/initial", options.trained, {}, {}, ""),
-        options.every, options.keep, 0.2, 0, always_encode=True,
+        options.every, options.keep, 0.2, 0, always_encode=True, media_limit=MediaLimit(1.0, 1),
     )  # fmt: skip
 
     def bark(error: HostError) -> None:

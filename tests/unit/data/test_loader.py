@@ -19,7 +19,7 @@ from aurora_cli.config.settings import Settings, TrainSettings
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
 from aurora_cli.data.collator import Batch
 from aurora_cli.data.dataset import Corpus, Source, split_weight
-from aurora_cli.data.loader import MediaTally, MicroBatches, TrainingData
+from aurora_cli.data.loader import MicroBatches, TrainingData
 from aurora_cli.data.shards import Row
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.models.merge_plan import frame_tokens
@@ -166,27 +166,6 @@ def test_a_broken_picture_is_listed_and_changes_no_other_sample(workspace: Path)
             assert taught == [] if number in rejected else was[number] == now[number]
         if after.pixel_values is not None:
             assert after.pixel_values.isfinite().all()
-
-
-def test_more_unreadable_media_than_allowed_end_the_run_with_exit_3(workspace: Path) -> None:
-    (workspace / "media" / "3.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"the media of 4 of the first \d+ samples cannot be read") as caught:
-        list(data_of(workspace, max_bad_share=0.1).batches(0, 1))
-    assert caught.value.exit_code == 3
-
-
-def test_the_tally_stops_when_sure_and_not_before() -> None:
-    patient = MediaTally(0.01, 10_000)
-    for _ in range(100):
-        patient.add(100, 1)
-    hasty = MediaTally(0.01, 20_000_000)
-    for _ in range(9):
-        hasty.add(1, 1)
-    with pytest.raises(DataError, match="of 10 of the first 10 samples"):
-        hasty.add(1, 1)
-    with pytest.raises(DataError, match="of 11 of the first 1000"):
-        MediaTally(0.01, 1000).add(1000, 11)
-    MediaTally(0.0, 1000).add(1000, 0)
 
 
 def test_too_long_samples_are_cut_at_the_end_or_left_out(tmp_path: Path, write_store: WriteStore) -> None:

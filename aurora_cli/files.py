@@ -87,18 +87,50 @@ def exclusive(folder: Path, purpose: str) -> Iterator[None]:
         UsageError: another process holds it; the message says which.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = folder / ".lock"
-    with open(lock, "a+", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise UsageError(f"{folder}: is being written by {holder}", hint="Wait for it, or stop it.") from error
-        file.truncate(0)
-        file.write(f"{purpose} (process {os.getpid()})")
-        file.flush()
+    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+        _lock(file, folder, purpose)
         yield
+
+
+@contextlib.contextmanager
+def exclusive_output(path: Path, purpose: str) -> Iterator[None]:
+    """Hold the name `path` alone, for a folder that `whole_folder` replaces. The lock lies beside it, and goes again.
+
+    Raises:
+        UsageError: another process holds it; the message says which.
+    """
+    lock = path.with_name(f".{path.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    while True:
+        with open(lock, "a+", encoding="utf-8") as file:
+            _lock(file, path, purpose)
+            if not _is_still(file, lock):  # its last holder removed it between our open and our lock
+                continue
+            try:
+                yield
+            finally:
+                lock.unlink(missing_ok=True)
+            return
+
+
+def _lock(file: IO[str], what: Path, purpose: str) -> None:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.seek(0)
+        holder = file.read().strip() or "another process"
+        raise UsageError(f"{what}: is being written by {holder}", hint="Wait for it, or stop it.") from error
+    file.truncate(0)
+    file.write(f"{purpose} (process {os.getpid()})")
+    file.flush()
+
+
+def _is_still(file: IO[str], path: Path) -> bool:
+    """Whether the open file is the one that has this name now."""
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def write_text(path: Path, text: str) -> None:

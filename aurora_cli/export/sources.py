@@ -6,6 +6,8 @@ Nothing is read before `LazyTensor.read`; files are memory-mapped, so that a mod
 
 import json
 import math
+import re
+import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -31,6 +33,9 @@ _DTYPES = {
     "U8": torch.uint8,
     "BOOL": torch.bool,
 }
+
+_MOST_HEADER = 100_000_000
+"""Bytes of a header at most, as safetensors has it."""
 
 WEIGHT_FILES = ("model.safetensors", "pytorch_model.bin")
 """What transformers calls the weights of a folder; `.index.json` behind one lists its shards."""
@@ -169,20 +174,55 @@ def load_pickle(path: Path) -> Any:
 
     inert: list[Any] = [(_Inert, name) for name in _BYSTANDERS]
     try:
-        with torch.serialization.safe_globals(inert):
+        with torch.serialization.safe_globals(inert), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of pickle's newer protocols, which it reads or refuses
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        wanted = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line), "")
-        if not wanted:
-            raise DataError(f"{path}: cannot be read as a PyTorch file: {str(error).splitlines()[0]}") from error
+        wanted = _refused(str(error)) or _first_global(path)
+        if wanted is None:
+            raise DataError(f"{path}: cannot be read as a PyTorch file, it is cut off or damaged") from error
         raise DataError(
-            f"{path}: carries code besides weights, which was not run ({wanted})",
+            f"{path}: carries code besides weights, which was not run: it asks for {wanted}",
             hint="Ask for the weights as safetensors, or convert the file where it was made.",
         ) from error
     except FileNotFoundError as error:
         raise DataError(f"{path}: no such weights file") from error
     except Exception as error:  # a damaged pickle fails in any way it likes
-        raise DataError(f"{path}: cannot be read, it is cut off or damaged ({_first_line(error)})") from error
+        reason = f"{type(error).__name__}: {_first_line(error)}"
+        raise DataError(f"{path}: cannot be read as a PyTorch file, it is cut off or damaged ({reason})") from error
+
+
+def _refused(message: str) -> str | None:
+    """What PyTorch says that it did not import."""
+    found = re.search(r"(?:Unsupported global: |unsupported )GLOBAL ([\w.]+)", message)
+    return found and found[1]
+
+
+def _first_global(path: Path) -> str | None:
+    """The first thing that a bare pickle of a protocol beyond PyTorch's asks to import; read, not run."""
+    import pickletools
+
+    pushed: list[str] = []
+    memo: list[str] = []
+    try:
+        with open(path, "rb") as file:
+            for operation, argument, _ in pickletools.genops(file):
+                asked = None
+                if operation.name == "GLOBAL":
+                    asked = str(argument).replace(" ", ".")
+                elif operation.name == "STACK_GLOBAL":
+                    asked = ".".join(pushed[-2:])
+                if asked is not None and asked not in _BYSTANDERS:
+                    return asked
+                if operation.name == "MEMOIZE":
+                    memo.append(pushed[-1])
+                elif operation.name in ("BINGET", "LONG_BINGET"):
+                    pushed.append(memo[int(argument or 0)] if memo else "")
+                elif operation.stack_after:
+                    pushed.append(argument if isinstance(argument, str) else "")
+    except (OSError, ValueError, IndexError):  # what is no pickle asks for nothing
+        return None
+    return None
 
 
 def _open_safetensors(path: Path) -> Tensors:
@@ -190,7 +230,23 @@ def _open_safetensors(path: Path) -> Tensors:
         file = safe_open(path, framework="pt")
         return {name: _lazy(path, file, name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
     except (SafetensorError, OSError) as error:
-        raise DataError(f"{path}: cannot be read, it is cut off or damaged ({_first_line(error)})") from error
+        raise DataError(
+            f"{path}: cannot be read, it is cut off or damaged ({_first_cut(path) or _first_line(error)})"
+        ) from error
+
+
+def _first_cut(path: Path) -> str | None:
+    """Which tensor a file ends in, as far as its header, which stands before all tensors, can still be read."""
+    try:
+        with open(path, "rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(min(length, _MOST_HEADER)))
+        there = path.stat().st_size - 8 - length
+        ends = {name: entry["data_offsets"][1] for name, entry in header.items() if name != "__metadata__"}
+        first = min((name for name, end in ends.items() if end > there), key=ends.__getitem__)
+    except (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError):
+        return None
+    return f"tensor {first} ends {ends[first] - there:,} bytes behind the end of the file"
 
 
 def _lazy(path: Path, file: Any, name: str) -> LazyTensor:

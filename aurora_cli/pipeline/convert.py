@@ -12,7 +12,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import STAGES
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError, HostError, UsageError
 from aurora_cli.export import receipts
-from aurora_cli.files import existing_parent, whole_folder, write_json
+from aurora_cli.files import disk_errors, exclusive_output, existing_parent, whole_folder, write_json
 from aurora_cli.pipeline.result import Result
 
 if TYPE_CHECKING:
@@ -86,21 +86,29 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         return _result(name, output, facts, done=False)
     if dry_run:
         return ConvertResult(name, str(output), convert.format, done=False, dry_run=True)
-    reporter.info(f"opening {name}")
+    with disk_errors(output), exclusive_output(output, "aurora convert"):
+        facts = _convert(settings, reporter, name, output, asked)
+    return _result(name, output, facts, done=True)
+
+
+def _convert(settings: Settings, reporter: Reporter, name: str, output: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Write what is not there as asked, verify what is not verified; what the export remembers of it."""
     from aurora_cli.export.checkpoint import Origin
     from aurora_cli.export.opening import open_checkpoint
 
-    origin = Origin(workspace.root, convert.base, settings.model)
+    reporter.info(f"opening {name}")
+    origin = Origin(Workspace(settings.workspace).root, settings.convert.base, settings.model)
     checkpoint = open_checkpoint(name, origin)
     if output.resolve() == checkpoint.path.resolve() or output.resolve() in checkpoint.path.resolve().parents:
         raise UsageError(f"{output}: is, or holds, what is to be converted", hint="Name another output folder.")
-    if facts is None or not current:
+    facts = receipts.read(output)
+    if facts is None or not receipts.is_current(output, facts, asked):
         checkpoint.check()
         facts = _write(settings, reporter, checkpoint, origin, output, asked)
-    if convert.verify:  # also what an earlier run wrote, and did not come to verify
+    if settings.convert.verify:  # also what an earlier run wrote, and did not come to verify
         facts["verified"] = _verify(settings, reporter, checkpoint, origin, output)
         receipts.write(output, {key: value for key, value in facts.items() if key != "schema"})
-    return _result(name, output, facts, done=True)
+    return facts
 
 
 def newest_finished_run(workspace: Workspace) -> Path:

@@ -115,9 +115,10 @@ def test_code_in_a_pickle_is_not_run(tmp_path, zipped):
         open_weights(path)
     assert not mark.exists()
     assert caught.value.hint is not None
-    (tmp_path / "bare.pth").write_bytes(pickle.dumps(Payload(mark)))
-    with pytest.raises(DataError, match=r"bare.pth"):
-        open_weights(tmp_path / "bare.pth")
+    for protocol in (2, 4, 5):
+        (tmp_path / "bare.pth").write_bytes(pickle.dumps({"x": Payload(mark)}, protocol))
+        with pytest.raises(DataError, match=r"bare.pth: carries code .* asks for posix.mkdir"):
+            open_weights(tmp_path / "bare.pth")
     assert not mark.exists()
 
 

@@ -13,11 +13,14 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import aurora_cli
+from aurora_cli.cli.main import run as aurora
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.export import names, verify
 from aurora_cli.export.opening import open_checkpoint
+from aurora_cli.export.sources import open_weights
+from aurora_cli.export.writing import write_weights
 from aurora_cli.files import read_json
 from aurora_cli.pipeline.convert import run
 from tests.captioners import GOLDEN, MERGING, TOKENIZER, WEIGHTS, convert_settings, make_runs, weights
@@ -284,7 +287,7 @@ def nan_weight(workspace: Path) -> str:
 def truncated(workspace: Path) -> str:
     file = workspace / "runs/projection/initial/model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
-    return r"initial/model.safetensors: cannot be read, it is cut off or damaged"
+    return r"initial/model.safetensors: cannot be read, it is cut off or damaged \(tensor \S+ ends 100 bytes"
 
 
 def wrong_shape(workspace: Path) -> str:
@@ -298,13 +301,61 @@ def missing_weights(workspace: Path) -> str:
     return r"projection/checkpoints/step-00000002/model.safetensors: no such weights file"
 
 
-@pytest.mark.parametrize("damage", [nan_weight, truncated, wrong_shape, missing_weights])
+def missing_shard(workspace: Path) -> str:
+    initial = workspace / "runs/projection/initial"
+    tensors = open_weights(initial)
+    (initial / "model.safetensors").unlink()
+    write_weights(initial, tensors, safe=True, max_shard_bytes=30_000)
+    sorted(initial.glob("model-*"))[1].unlink()
+    return r"initial/model-00002-of-\d+.safetensors: this shard is missing; .* holds language_model\.\S+ and more"
+
+
+def missing_tensor(workspace: Path) -> str:
+    file = workspace / "runs/projection/initial/model.safetensors"
+    tensors = load_file(file)
+    del tensors["multi_modal_projector.linear_2.bias"]
+    save_file(tensors, file)
+    return r"lacks tensor multi_modal_projector\.linear_2\.bias"
+
+
+@pytest.mark.parametrize("damage", [nan_weight, truncated, wrong_shape, missing_weights, missing_shard, missing_tensor])
 def test_damage_names_file_and_tensor_and_leaves_nothing_behind(tmp_path, damage):
     make_runs(tmp_path)
     message = damage(tmp_path)
     with pytest.raises(DataError, match=message):
         run(convert_settings(tmp_path, format="huggingface", verify=False))
     assert not (tmp_path / "export").exists() or not list((tmp_path / "export").iterdir())
+
+
+def test_a_pth_with_a_payload_ends_with_exit_3_and_does_not_run_it(tmp_path, capfd):
+    class Payload:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "owned"),)
+
+    torch.save({"state_dict": {"projector.model.0.weight": torch.ones(2)}, "x": Payload()}, tmp_path / "iter_1.pth")
+    assert aurora(["convert", "iter_1.pth", "out", "--workspace", str(tmp_path)]) == 3
+    assert "iter_1.pth: carries code besides weights, which was not run" in capfd.readouterr().err
+    assert [entry.name for entry in tmp_path.iterdir()] == ["iter_1.pth"]
+
+
+def test_a_second_convert_into_the_same_output_is_refused_and_says_who_holds_it(tmp_path, capfd):
+    make_runs(tmp_path)
+    script = (
+        "import pathlib, sys, time; from aurora_cli.files import exclusive_output\n"
+        f"with exclusive_output(pathlib.Path({str(tmp_path / 'export/xtuner')!r}), 'aurora convert'):\n"
+        "    print('held', flush=True); sys.stdin.read()\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match=rf"is being written by aurora convert \(process {holder.pid}\)"):
+            run(convert_settings(tmp_path, verify=False))
+        assert run(convert_settings(tmp_path, format="official", verify=False)).done
+        holder.communicate()
+    assert run(convert_settings(tmp_path, verify=False)).done
+    assert sorted(entry.name for entry in (tmp_path / "export").iterdir()) == ["official", "xtuner"]
 
 
 def test_an_older_export_stays_when_the_next_one_fails(tmp_path):

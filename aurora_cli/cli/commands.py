@@ -76,6 +76,7 @@ _SPECS = (
             Flag("tokenize.batch_size", ("--batch-size",)),
             Flag("tokenize.output", ("--output",), "DIR"),
             Flag("model.tokenizer", ("--tokenizer",), "DIR|ID"),
+            Flag("tokenize.record_schema", ("--schema",)),
             Flag("tokenize.template", ("--template",)),
             Flag("tokenize.max_length", ("--max-length",)),
             Flag("tokenize.frames", ("--frames",)),
@@ -162,6 +163,22 @@ _SPECS = (
             "aurora caption clip.mp4",
             "aurora caption holiday/ --output captions.jsonl --token-kept-ratio 0.3",
         ),
+    ),
+    CommandSpec(
+        "merge-view",
+        _step("pipeline.merge_view"),
+        (
+            Flag("merge_view.image", (), "IMAGE"),
+            Flag("merge_view.model", ("--model",), "DIR|ID"),
+            Flag("merge_view.token_kept_ratios", ("--token-kept-ratio",), "RATIO"),
+            Flag("merge_view.output", ("--output",), "FILE.png"),
+            Flag("merge_view.device", ("--device",)),
+        ),
+        (
+            "aurora merge-view picture.jpg",
+            "aurora merge-view picture.jpg --token-kept-ratio 0.3 --token-kept-ratio 0.1 --output merged.png",
+        ),
+        "Runs the vision tower alone, and paints every region of patches that became one token in its mean colour.",
     ),
     CommandSpec(
         "demo",

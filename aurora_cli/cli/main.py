@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": (PIPELINE, "Train one stage: projection, vision or language."),
     "convert": (PIPELINE, "Export a run for transformers, xtuner or LLaVA, and prove that it computes the same."),
     "caption": (BESIDE, "Caption pictures and clips."),
+    "merge-view": (BESIDE, "Show which patches of a picture become one visual token."),
     "demo": (BESIDE, "Watch the whole pipeline train a tiny captioner on this machine."),
     "inspect": (BESIDE, "Look into data, annotations, shards or a run."),
     "presets": (BESIDE, "Show the presets and what their stages set."),

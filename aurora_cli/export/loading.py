@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import GenerationConfig
+from transformers import AutoModel, GenerationConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from aurora_cli.config.merging import TokenMerging
@@ -13,6 +13,7 @@ from aurora_cli.export import names
 from aurora_cli.export.checkpoint import Checkpoint
 from aurora_cli.export.opening import open_checkpoint
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
+from aurora_cli.models.vision_encoder import install_merging
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -56,15 +57,28 @@ def build_model(
     with no_init_weights(), torch.device(resolve_device(device)):
         model = AuroraCap._from_config(config, dtype=resolve_dtype(dtype))
     model.tie_weights()
-    with torch.no_grad():
-        for own_name, parameter in model.state_dict().items():
-            name = names.canonical(own_name)
-            if name in checkpoint.tensors:
-                parameter.copy_(checkpoint.tensors[name].read())
+    _fill(model, checkpoint)
     for part in lacking:
         _make_at_random(model, part)
     model.generation_config = _generation_config(checkpoint, config)
     return model.eval()
+
+
+def build_tower(
+    checkpoint: Checkpoint, dtype: str | torch.dtype = "float32", device: str | torch.device = "cpu"
+) -> PreTrainedModel:
+    """The vision tower alone, with merging installed: of the other parts nothing is read.
+
+    Raises:
+        DataError: as `load_model`.
+    """
+    config = config_of(checkpoint)
+    checkpoint.check()
+    with no_init_weights(), torch.device(resolve_device(device)):
+        tower = AutoModel.from_config(config.vision_config, dtype=resolve_dtype(dtype))
+        install_merging(tower)
+    _fill(tower, checkpoint, names.VISION)
+    return tower.eval()
 
 
 def config_of(checkpoint: Checkpoint, token_merging: TokenMerging | None = None) -> AuroraCapConfig:
@@ -98,6 +112,15 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device: {device!r} is not there: PyTorch sees no CUDA device", hint="Leave it out, or say cpu."
         )
     return chosen
+
+
+@torch.no_grad()
+def _fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "") -> None:
+    """One tensor after the other, so that no more than one is there twice."""
+    for own_name, parameter in module.state_dict().items():
+        name = names.canonical(prefix + own_name)
+        if name in checkpoint.tensors:
+            parameter.copy_(checkpoint.tensors[name].read())
 
 
 def _make_at_random(model: AuroraCap, part: names.Part) -> None:

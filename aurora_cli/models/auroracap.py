@@ -181,7 +181,7 @@ class AuroraCap(LlavaForConditionalGeneration):
             loss = self.lm_head(hidden_PTC[is_taught_PT], targets_N)
             return LlavaCausalLMOutputWithPast(loss=_mean(loss, targets_N, num_items_in_batch))
 
-        # transformers renamed the cache in 5.24 (`past_key_values` before): it goes through under the name it came with.
+        # transformers 5.24 renamed the cache (`past_key_values` before): it goes through under the name it came with.
         has_cache = kwargs.get("cache", kwargs.get("past_key_values")) is not None
         if inputs_embeds is None and not has_cache and input_ids is not None:
             inputs_embeds, rows = self.prepare_inputs(

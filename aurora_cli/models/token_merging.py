@@ -7,6 +7,7 @@ Shapes: B images, N tokens, C channels, H heads, D channels of a head. The token
 token is its first), those at odd places half B; R tokens of A go, each into a token of B.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -76,6 +77,18 @@ def slots_of(matching: Matching, num_tokens: int) -> Tensor:
     slots_A = slots_BN[:, ::2]
     slots_A.scatter_(1, kept, torch.arange(kept.shape[1], device=kept.device).expand_as(kept))
     slots_A.scatter_(1, merged, kept.shape[1] + target)
+    return slots_BN
+
+
+def trace_tokens(matchings: Sequence[Matching | None], num_tokens: int) -> Tensor:
+    """(B, N): the place behind the last layer of every token before the first; (1, N) where no layer merges."""
+    slots_BN, tokens = torch.arange(num_tokens)[None], num_tokens
+    for matching in matchings:
+        if matching is None:
+            continue
+        here_BN = slots_of(matching, tokens)
+        slots_BN = here_BN.gather(1, slots_BN.to(here_BN.device).expand(here_BN.shape[0], -1))
+        tokens -= matching.merged.shape[1]
     return slots_BN
 
 

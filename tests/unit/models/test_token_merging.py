@@ -3,7 +3,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from aurora_cli.models.token_merging import Matching, log_size_bias, match_tokens, merge_tokens, slots_of
+from aurora_cli.models.token_merging import Matching, log_size_bias, match_tokens, merge_tokens, slots_of, trace_tokens
 
 
 def obvious_merge(
@@ -79,6 +79,24 @@ def test_patches_and_the_mean_over_them_are_conserved(drawn):
     assert torch.equal(
         torch.zeros_like(size).scatter_add_(1, slots_of(matching, tokens_n), torch.ones(3, tokens_n)), size
     )
+
+
+@given(st.integers(2, 40), st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_a_traced_token_is_the_mean_of_the_patches_that_went_into_it(tokens_n, shares, seed):
+    start = torch.randn(2, tokens_n, 4, generator=torch.Generator().manual_seed(seed))
+    tokens, size, matchings = start, None, []
+    for share in shares:
+        removed = int(share * ((tokens.shape[1] - 1) // 2))
+        matchings.append(match_tokens(tokens, removed) if removed else None)
+        if removed:
+            tokens, size = merge_tokens(tokens, size, matchings[-1])
+    slots = trace_tokens(matchings, tokens_n).expand(2, -1)
+    for image in range(2):
+        for token in range(tokens.shape[1]):
+            members = start[image, slots[image] == token]
+            torch.testing.assert_close(tokens[image, token], members.mean(dim=0), atol=1e-5, rtol=1e-5)
+            assert size is None or size[image, token] == len(members)
 
 
 def test_the_class_token_stays_first_and_alone():

@@ -1,0 +1,147 @@
+"""`aurora merge-view`: a picture as the vision tower keeps it, at several kept ratios side by side."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.console import SILENT, Reporter
+from aurora_cli.errors import DataError, SettingsError, UsageError
+from aurora_cli.files import whole_file
+from aurora_cli.pipeline.caption import find_model
+from aurora_cli.pipeline.merge_drawing import View, draw
+from aurora_cli.pipeline.result import Result
+
+if TYPE_CHECKING:
+    from aurora_cli.export.checkpoint import Checkpoint
+    from aurora_cli.models.auroracap_config import AuroraCapConfig
+
+RATIOS = (1.0, 0.5, 0.2, 0.1)
+"""Shown where the user names none."""
+
+
+@dataclass(frozen=True)
+class MergeViewResult(Result):
+    """What each view shows."""
+
+    model: str
+    output: str
+    patches: int = 0
+    schedule: str = ""
+    views: tuple[dict[str, Any], ...] = ()
+    """kept_ratio, tokens."""
+    left_out: tuple[str, ...] = ()
+    """Ratios that nobody asked for and the tower cannot reach, with the reason."""
+    dry_run: bool = False
+
+    def lines(self) -> list[str]:
+        if self.dry_run:
+            return [f"Would run the vision tower of {self.model} and draw {self.output}"]
+        shown = [
+            f"kept ratio {view['kept_ratio']}: {view['tokens']:,} of {self.patches:,} tokens "
+            f"({view['tokens'] / self.patches:.1%})"
+            for view in self.views
+        ]
+        return [f"{self.model}, schedule {self.schedule}", *shown, *self.left_out, self.output]
+
+
+def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> MergeViewResult:
+    """Draw what becomes of a picture in the vision tower.
+
+    Raises:
+        UsageError: no picture is named, or a kept ratio that the tower's layers cannot reach.
+        DataError: there is no model, or it or the picture is damaged.
+    """
+    view = settings.merge_view
+    workspace = Workspace(settings.workspace)
+    if view.image is None:
+        raise UsageError("no picture is named", hint="aurora merge-view picture.jpg")
+    image = workspace.path(view.image)
+    output = workspace.path(view.output or Path(f"{image.stem}.merged.png"))
+    if output.suffix.lower() != ".png":
+        raise UsageError(f"--output {view.output}: a PNG is written; a name that ends in .png was expected")
+    if not image.is_file():
+        what = "a folder; one picture" if image.is_dir() else "not there; a picture or a clip"
+        raise DataError(f"{image}: is {what} was expected")
+    if output.exists() and output.samefile(image):
+        raise UsageError(f"--output {view.output}: is the picture itself", hint="Name another file.")
+    name = view.model or str(find_model(workspace, reporter))
+    if dry_run:
+        return MergeViewResult(name, str(output), dry_run=True)
+
+    from aurora_cli.data.media import MediaReader
+    from aurora_cli.export.checkpoint import Origin
+    from aurora_cli.export.loading import config_of
+    from aurora_cli.export.opening import open_checkpoint
+
+    checkpoint = open_checkpoint(name, Origin(workspace.root, None, settings.model))
+    for note in checkpoint.notes:
+        reporter.info(note)
+    size = checkpoint.model.image_size
+    merging = checkpoint.merging
+    ratios, left_out = _reachable(config_of(checkpoint), size, merging, view.token_kept_ratios)
+    reader = MediaReader(None, size, checkpoint.model.image_mean)
+    frames_FSSC = reader.clip(str(image), 1) if reader.is_clip(str(image)) else reader.pictures([str(image)])
+    mergings = [merging.model_copy(update={"kept_ratio": ratio}) for ratio in ratios]
+    views = _views(checkpoint, frames_FSSC, mergings, view.device)
+    facts = {"model": name, "image": image.name, "merging": merging.model_dump(mode="json"), "kept_ratios": ratios}
+    with whole_file(output) as file:
+        draw(frames_FSSC[0], checkpoint.config.vision_config.patch_size, views, file, facts=json.dumps(facts))
+    return MergeViewResult(
+        model=name,
+        output=str(output),
+        patches=views[0].region_RC.size,
+        schedule=merging.schedule,
+        views=tuple({"kept_ratio": view.kept_ratio, "tokens": view.tokens} for view in views),
+        left_out=left_out,
+    )
+
+
+def _reachable(
+    config: "AuroraCapConfig", size: int, merging: TokenMerging, asked: Sequence[float]
+) -> tuple[list[float], tuple[str, ...]]:
+    """The ratios to show. One that was asked for and cannot be is an error; one of the usual ones is left out."""
+    ratios: list[float] = []
+    left_out: list[str] = []
+    for ratio in asked or RATIOS:
+        try:
+            config.frame_tokens(size, size, merging.model_copy(update={"kept_ratio": ratio}))
+        except SettingsError as error:
+            if asked:
+                raise
+            left_out.append(f"left out: {error.message}")
+        else:
+            ratios.append(ratio)
+    return ratios, tuple(left_out)
+
+
+def _views(checkpoint: "Checkpoint", frame_FSSC: Any, mergings: Sequence[TokenMerging], device: str) -> list[View]:
+    """The token of every patch, as the tower's layers really decide it."""
+    import torch
+
+    from aurora_cli.data.transforms import normalise
+    from aurora_cli.export.loading import build_tower, config_of, resolve_device
+    from aurora_cli.models.merge_plan import grid
+    from aurora_cli.models.token_merging import trace_tokens
+    from aurora_cli.models.vision_encoder import encode, has_class_token
+
+    config = config_of(checkpoint)
+    place = resolve_device(device)
+    tower = build_tower(checkpoint, device=place)
+    pixels = normalise(torch.from_numpy(frame_FSSC), checkpoint.model.image_mean, checkpoint.model.image_std)
+    height, width = pixels.shape[-2:]
+    rows, columns = grid(height, width, tower.config.patch_size)
+    class_tokens = int(has_class_token(tower.config))
+    views: list[View] = []
+    for merging in mergings:
+        removals = config.removals(height, width, merging)
+        with torch.no_grad():
+            encoded = encode(tower, pixels.to(place), removals, merging.proportional_attention)
+        slots_N = trace_tokens(encoded.matchings, rows * columns + class_tokens)[0, class_tokens:].cpu()
+        tokens = encoded.hidden.shape[1] - class_tokens
+        views.append(View(merging.kept_ratio, tokens, slots_N.view(rows, columns).numpy()))
+    return views

@@ -1,0 +1,97 @@
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from aurora_cli.config.settings import MergeViewSettings, Settings
+from aurora_cli.errors import DataError, SettingsError, UsageError
+from aurora_cli.models.auroracap import AuroraCap
+from aurora_cli.pipeline import merge_view
+from tests.captioners import GOLDEN, MODEL, WEIGHTS, make_runs
+
+PICTURE = GOLDEN / "pixels" / "images" / "im_120x160.png"
+
+
+def view(workspace, **fields):
+    settings = MergeViewSettings(**({"image": PICTURE, "device": "cpu"} | fields))
+    return merge_view.run(Settings(workspace=workspace, model=MODEL, merge_view=settings))
+
+
+def test_without_arguments_the_newest_model_shows_the_usual_ratios_that_it_can_reach(tmp_path):
+    make_runs(tmp_path)  # 16 patches, two layers that merge: 4 patches at least
+    result = view(tmp_path)
+    assert result.views == ({"kept_ratio": 1.0, "tokens": 16}, {"kept_ratio": 0.5, "tokens": 8})
+    assert [line[:32] for line in result.left_out] == [
+        f"left out: merging.kept_ratio is {ratio}"[:32] for ratio in (0.2, 0.1)
+    ]
+    assert result.output == str(tmp_path / "im_120x160.merged.png")
+    said = json.loads(Image.open(result.output).text["aurora"])
+    assert said["kept_ratios"] == [1.0, 0.5]
+    assert any("8 of 16 tokens (50.0%)" in line for line in result.lines())
+
+
+def test_a_view_has_as_many_regions_as_tokens_reach_the_projector(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(merge_view, "draw", lambda picture, patch_size, views, file, facts: drawn.extend(views))
+    ratios = (1.0, 0.7, 0.4, 0.2)
+    result = view(tmp_path, model=str(WEIGHTS), token_kept_ratios=ratios)
+    assert result.schedule == "constant"
+    assert [shown.tokens for shown in drawn] == [36, 31, 24, 20]  # int(36 * 0.3 / 6) = 1, 3 and 4 in five layers
+    for shown in drawn:
+        assert shown.region_RC.shape == (6, 6)
+        assert sorted(set(shown.region_RC.flatten().tolist())) == list(range(shown.tokens))
+
+
+def test_only_the_tower_is_made(tmp_path, monkeypatch):
+    monkeypatch.setattr(AuroraCap, "__init__", lambda *_: pytest.fail("the whole model was built"))
+    view(tmp_path, model=str(WEIGHTS), token_kept_ratios=(0.5,), output=tmp_path / "out.png")
+    assert Image.open(tmp_path / "out.png").format == "PNG"
+
+
+def test_the_same_call_writes_the_same_bytes(tmp_path):
+    files = [tmp_path / name for name in ("one.png", "two.png")]
+    for file in files:
+        view(tmp_path, model=str(WEIGHTS), output=file)
+    assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_a_ratio_that_was_asked_for_and_cannot_be_names_the_least(tmp_path):
+    make_runs(tmp_path)
+    with pytest.raises(SettingsError, match="2 layers keep at least 4 of them"):
+        view(tmp_path, token_kept_ratios=(0.5, 0.1))
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_without_a_model_or_a_picture_the_next_command_is_named(tmp_path):
+    with pytest.raises(UsageError) as no_picture:
+        view(tmp_path, image=None)
+    assert no_picture.value.hint == "aurora merge-view picture.jpg"
+    with pytest.raises(DataError, match="there is no model") as no_model:
+        view(tmp_path)
+    assert "aurora train" in (no_model.value.hint or "")
+    with pytest.raises(DataError, match=r"holiday.jpg: is not there; a picture or a clip was expected"):
+        view(tmp_path, image="holiday.jpg", model=str(WEIGHTS))
+
+
+def test_the_picture_is_never_written_over(tmp_path):
+    shutil.copy(PICTURE, tmp_path / "mine.png")
+    with pytest.raises(UsageError, match="is the picture itself"):
+        view(tmp_path, image="mine.png", output="mine.png", model=str(WEIGHTS))
+    with pytest.raises(UsageError, match=r"a name that ends in .png was expected"):
+        view(tmp_path, output="mine.jpg", model=str(WEIGHTS))
+    assert (tmp_path / "mine.png").read_bytes() == PICTURE.read_bytes()
+
+
+def test_a_damaged_picture_is_named_and_nothing_is_written(tmp_path):
+    (tmp_path / "bad.png").write_bytes(PICTURE.read_bytes()[:200])
+    with pytest.raises(DataError, match=r"bad.png"):
+        view(tmp_path, image="bad.png", model=str(WEIGHTS))
+    assert not list(tmp_path.glob("*.merged.png"))
+
+
+def test_a_dry_run_says_what_would_be_drawn_and_touches_nothing(tmp_path):
+    settings = MergeViewSettings(image=PICTURE, model=str(WEIGHTS))
+    result = merge_view.run(Settings(workspace=tmp_path, merge_view=settings), dry_run=True)
+    assert result.lines() == [f"Would run the vision tower of {WEIGHTS} and draw {tmp_path / 'im_120x160.merged.png'}"]
+    assert not list(tmp_path.iterdir())

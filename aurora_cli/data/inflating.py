@@ -14,8 +14,9 @@ from isal import igzip_lib
 from aurora_cli.data.parts import GZIP_MAGIC, Archive, PartStream
 
 _READ_BYTES = 256 << 10
-_CHUNK_BYTES = 1 << 20
-_CHUNKS_AHEAD = 16
+_CHUNK_BYTES = 256 << 10
+"""Larger ones leave the cache and are mapped anew each time: 0.80 s for 400 MB instead of 0.53."""
+_CHUNKS_AHEAD = 64
 _FREE_INFLATION = 16 << 30
 """Below this many bytes no archive is taken for a bomb."""
 

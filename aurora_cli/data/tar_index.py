@@ -1,17 +1,15 @@
 """One seekable tar and an index of it, instead of a million small files.
 
-`NAME.tar.index` is an SQLite table `member(name, offset, size, crc32)` beside `NAME.tar`. Names are bytes, as the
-filesystem would have them. A gzipped or split archive is inflated into `NAME.tar` once; a plain one gets the index.
+`NAME.tar.index` lies beside `NAME.tar`; `tar_table` is its form. Names are bytes, as the filesystem would have them.
+A gzipped or split archive is inflated into `NAME.tar` once; a plain one gets the index.
 """
 
 import contextlib
 import os
 import posixpath
 import sqlite3
-import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 from isal import isal_zlib
 
@@ -22,16 +20,12 @@ from aurora_cli.data.part_names import archive_of
 from aurora_cli.data.parts import GZIP_MAGIC, Archive
 from aurora_cli.data.receipts import GROUP_BYTES, ExtractionState, Journal, Progress, Receipt, identity_of
 from aurora_cli.data.tar_stream import BadArchive, Member, TarStream
+from aurora_cli.data.tar_table import Extent, TableRow, TarTable, key_of, write_table
 from aurora_cli.errors import DataError
 from aurora_cli.files import PARTIAL_SUFFIX, disk_errors, fsync_file, fsync_folder
 
 INDEX_SUFFIX = ".index"
-_SCHEMA = """
-CREATE TABLE member (
-    name BLOB PRIMARY KEY, offset INTEGER NOT NULL, size INTEGER NOT NULL, crc32 INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE TABLE about (key TEXT PRIMARY KEY, value) WITHOUT ROWID;
-"""
+_ROWS_SUFFIX = ".rows"
 
 
 def index_of(tar: Path) -> Path:
@@ -40,12 +34,10 @@ def index_of(tar: Path) -> Path:
 
 def source_of(tar: Path) -> str | None:
     """The name of the archive whose members the indexed `tar` holds; none: `tar` has no index, or not its own."""
-    if not index_of(tar).is_file():
-        return None
-    with contextlib.suppress(sqlite3.Error), contextlib.closing(_open_index(tar)) as db:
-        about = dict(db.execute("SELECT key, value FROM about"))
-        if about.get("tar_size") == tar.stat().st_size:
-            return about.get("source")
+    with contextlib.suppress(OSError, ValueError):
+        about = TarTable(index_of(tar)).about
+        if about["tar_size"] == str(tar.stat().st_size):
+            return about["source"]
     return None
 
 
@@ -184,40 +176,47 @@ class _SeekableCopy:
             self._journal.group_is_done(offset=self.size, members=0, size=0, rejected=0)
 
 
-class Extent(NamedTuple):
-    """Where a member's bytes lie in its tar."""
-
-    offset: int
-    size: int
-    crc32: int
-
-
 class _IndexWriter:
-    """Fills an index file in one transaction; a crash leaves a file that the next run replaces."""
+    """Collects rows in an SQLite file beside the index, so that memory does not grow, and writes the index from it.
+
+    A crash leaves files that the next run replaces.
+    """
 
     def __init__(self, path: Path) -> None:
-        path.unlink(missing_ok=True)
-        self._db = sqlite3.connect(path, isolation_level=None)
-        self._db.executescript("PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF;" + _SCHEMA)
-        self._db.execute("BEGIN")
+        self._path, self._rows_path = path, path.with_name(path.name + _ROWS_SUFFIX)
+        self._rows_path.unlink(missing_ok=True)
+        self._db = sqlite3.connect(self._rows_path, isolation_level=None)
+        self._db.executescript(
+            "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32768;"
+            "CREATE TABLE member (key INTEGER, name BLOB, offset INTEGER, size INTEGER, crc32 INTEGER,"
+            " PRIMARY KEY (key, name)) WITHOUT ROWID; BEGIN"
+        )
         self._links: dict[str, tuple[str, int]] = {}
         self.duplicates = 0
 
     def add(self, name: str, extent: Extent) -> None:
-        row = (os.fsencode(name), *extent)
         if self._links.pop(name, None) is not None:
             self.duplicates += 1
-        if self._db.execute("INSERT OR IGNORE INTO member VALUES (?, ?, ?, ?)", row).rowcount == 0:
+        if not self._put("INSERT OR IGNORE", name, extent):
             self.duplicates += 1
-            self._db.execute("REPLACE INTO member VALUES (?, ?, ?, ?)", row)
+            self._put("REPLACE", name, extent)
+
+    def _put(self, verb: str, name: str, extent: Extent) -> int:
+        raw = os.fsencode(name)
+        return self._db.execute(f"{verb} INTO member VALUES (?, ?, ?, ?, ?)", (key_of(raw), raw, *extent)).rowcount
 
     def find(self, name: str) -> Extent | None:
-        query = self._db.execute("SELECT offset, size, crc32 FROM member WHERE name = ?", (os.fsencode(name),))
-        row = query.fetchone()
+        query = "SELECT offset, size, crc32 FROM member WHERE key = ? AND name = ?"
+        raw = os.fsencode(name)
+        row = self._db.execute(query, (key_of(raw), raw)).fetchone()
         return None if row is None else Extent(*row)
 
     def link(self, name: str, to: str, offset: int) -> None:
-        self._db.execute("DELETE FROM member WHERE name = ?", (os.fsencode(name),))
+        raw = os.fsencode(name)
+        self.duplicates += self._db.execute(
+            "DELETE FROM member WHERE key = ? AND name = ?", (key_of(raw), raw)
+        ).rowcount
+        self.duplicates += name in self._links
         self._links[name] = to, offset
 
     def resolve_links(self) -> Iterator[tuple[str, int, str]]:
@@ -230,31 +229,42 @@ class _IndexWriter:
             if (extent := self.find(to)) is None:
                 yield name, offset, f"links to {to!r}, which is no file of the archive"
             else:
-                self._db.execute("REPLACE INTO member VALUES (?, ?, ?, ?)", (os.fsencode(name), *extent))
+                self._put("REPLACE", name, extent)
 
     def finish(self, *, tar_size: int, source: str) -> None:
-        self._db.execute("INSERT INTO about VALUES ('tar_size', ?), ('source', ?)", (tar_size, source))
-        self._db.execute("COMMIT")
+        count, name_bytes = self._db.execute("SELECT count(*), coalesce(sum(length(name)), 0) FROM member").fetchone()
+        rows = self._db.execute("SELECT key, name, offset, size, crc32 FROM member ORDER BY key, name")
+        about = {"tar_size": str(tar_size), "source": source}
+        write_table(self._path, map(TableRow._make, rows), count=count, name_bytes=name_bytes, about=about)
 
     def close(self) -> None:
         self._db.close()
+        self._rows_path.unlink()
 
 
 class IndexedTar:
-    """A tar with its index, read by name. Threads and forked processes may share one."""
+    """A tar with its index, read by name. Threads and forked processes may share one.
+
+    Raises:
+        OSError: one of the two is not there
+        ValueError: the index is none
+    """
 
     def __init__(self, tar: Path) -> None:
         self.tar = tar
+        self.table = TarTable(index_of(tar))
         self._file = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
-        self._local = threading.local()
 
     def __del__(self) -> None:
-        os.close(self._file)
+        if hasattr(self, "_file"):
+            os.close(self._file)
 
     def find(self, name: str) -> Extent | None:
-        query = self._db().execute("SELECT offset, size, crc32 FROM member WHERE name = ?", (os.fsencode(name),))
-        row = query.fetchone()
-        return None if row is None else Extent(*row)
+        return self.table.find(os.fsencode(name))
+
+    def files_in(self, folder: str) -> list[str]:
+        """Names, without the folder's, of the members right in a folder, sorted."""
+        return [os.fsdecode(name) for name in self.table.files_in(os.fsencode(folder))]
 
     def read(self, extent: Extent) -> bytes:
         """A member's bytes.
@@ -262,31 +272,16 @@ class IndexedTar:
         Raises:
             DataError: the tar is not what was indexed
         """
-        content = os.pread(self._file, extent.size, extent.offset)
-        while len(content) < extent.size:  # one call reads 2 GiB at most
-            more = os.pread(self._file, extent.size - len(content), extent.offset + len(content))
+        offset, size, crc = extent
+        content = os.pread(self._file, size, offset)
+        while len(content) < size:  # one call reads 2 GiB at most
+            more = os.pread(self._file, size - len(content), offset + len(content))
             if not more:
                 break
             content += more
-        if isal_zlib.crc32(content) != extent.crc32 or len(content) != extent.size:
+        if isal_zlib.crc32(content) != crc or len(content) != size:
             raise DataError(
-                f"{self.tar}: {extent.size:,} bytes at {extent.offset:,} are not what was indexed",
+                f"{self.tar}: {size:,} bytes at {offset:,} are not what was indexed",
                 hint=f"Remove {index_of(self.tar).name} and run `aurora extract --layout index` again.",
             )
         return content
-
-    def names(self) -> Iterator[str]:
-        """Every member's path, in the order of its bytes."""
-        for (name,) in self._db().execute("SELECT name FROM member ORDER BY name"):
-            yield os.fsdecode(name)
-
-    def _db(self) -> sqlite3.Connection:
-        """SQLite's connections must not cross threads or forks: each gets its own."""
-        if getattr(self._local, "pid", None) != os.getpid():
-            self._local.db = _open_index(self.tar)
-            self._local.pid = os.getpid()
-        return self._local.db
-
-
-def _open_index(tar: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"{index_of(tar).absolute().as_uri()}?immutable=1", uri=True)

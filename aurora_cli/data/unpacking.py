@@ -7,6 +7,7 @@ A member is written through its folder's descriptor, and folders are opened step
 import contextlib
 import errno
 import os
+import resource
 import stat
 from array import array
 from collections import OrderedDict
@@ -28,7 +29,8 @@ from aurora_cli.files import disk_errors
 GROUP_MEMBERS = 50_000
 """A group of empty files ends as well."""
 _SAMPLE_EVERY = 4_096
-_OPEN_FOLDERS = 64
+_OPEN_FOLDERS = 256
+"""Folders that stay open at most, as far as the process may open files."""
 _LATEST_TIME = 1 << 33
 """Seconds since 1970; a time behind this (year 2242) is not believed."""
 
@@ -54,13 +56,19 @@ def unpack(archive: Archive, target: Path, *, settings: ExtractSettings, advance
         own = {file.name for file in archive.files if file.parent.resolve() == target.resolve()}
         with (
             TarStream(archive, max_inflation=settings.max_inflation, advance=advance) as stream,
-            FolderWriter(target) as writer,
+            FolderWriter(target, open_folders=_share_of_open_files(settings.workers)) as writer,
             state.journal(identity, "files", after, sync=settings.sync) as journal,
         ):
             _Unpacking(stream, writer, journal, receipt, frozenset(own | {REJECTS_FILE})).run(after)
         receipt.settings = settings.model_dump(mode="json")
         state.finish(receipt, sync=settings.sync)
     return receipt
+
+
+def _share_of_open_files(workers: int) -> int:
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = _OPEN_FOLDERS if limit == resource.RLIM_INFINITY else limit // 2 // workers
+    return max(4, min(allowed, _OPEN_FOLDERS))
 
 
 class _Unpacking:
@@ -156,10 +164,11 @@ class Refused(Exception):
 class FolderWriter:
     """Writes below one folder, never through a link. Keeps the folders of the last members open."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, open_folders: int = 4) -> None:
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         self.root_bytes = len(os.fsencode(root.resolve()))
         self._folders: OrderedDict[tuple[str, ...], int] = OrderedDict()
+        self._open_folders = open_folders
 
     def __enter__(self) -> "FolderWriter":
         return self
@@ -240,7 +249,7 @@ class FolderWriter:
                     raise Refused(f"lies in {where!r}, which is a link or a file, not a folder") from None
                 raise
             self._folders[tuple(steps[: depth + 1])] = descriptor
-            if len(self._folders) > _OPEN_FOLDERS:
+            if len(self._folders) > self._open_folders:
                 os.close(self._folders.popitem(last=False)[1])
         return descriptor
 

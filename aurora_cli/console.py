@@ -1,18 +1,20 @@
 """What a step says while it works. Steps get a `Reporter`; only the command line gives them one that prints."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
+Advance = Callable[[int], None]
 
-class Advance(Protocol):
-    """Says how much has been done since the last call, and in a few words how it goes."""
+
+class NotedAdvance(Protocol):
+    """An `Advance` that can also say in a few words how it goes."""
 
     def __call__(self, amount: int, note: str = "", /) -> None: ...
 
 
 def unheard(amount: int, note: str = "", /) -> None:
-    """An `Advance` that nobody listens to."""
+    """A `NotedAdvance` that nobody listens to."""
 
 
 class Reporter:
@@ -25,7 +27,7 @@ class Reporter:
         """A line that the user should read."""
 
     @contextlib.contextmanager
-    def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[Advance]:
+    def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[NotedAdvance]:
         """A bar with rate and time left; call the yielded function with the amount done since the last call.
 
         `unit="bytes"` is shown as kB, MB, GB; `total=None` when it is not known.

@@ -46,7 +46,7 @@ MODEL = ModelSettings(
 def make_runs(workspace: Path) -> Path:
     """`runs/projection` from random weights, and `runs/language` from it; the folder of the second."""
     from aurora_cli.config.resolve import dump_yaml
-    from aurora_cli.pipeline.training_run import write_initial
+    from aurora_cli.pipeline.stage_model import write_initial
 
     first, second = workspace / "runs" / "projection", workspace / "runs" / "language"
     settings = Settings(workspace=workspace, model=MODEL, merging=MERGING)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from aurora_cli.console import Advance, Reporter
+from aurora_cli.console import NotedAdvance, Reporter
 from aurora_cli.pipeline.result import Result
 
 LOG_EVERY_S = 30.0
@@ -29,13 +29,13 @@ class ConsoleReporter(Reporter):
         self._console.print(f"warning: {message}", style="yellow", markup=False)
 
     @contextlib.contextmanager
-    def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[Advance]:
+    def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[NotedAdvance]:
         shown = self._bar if self._console.is_terminal else self._lines
         with shown(description, total, unit) as advance:
             yield advance
 
     @contextlib.contextmanager
-    def _bar(self, description: str, total: int | None, unit: str) -> Iterator[Advance]:
+    def _bar(self, description: str, total: int | None, unit: str) -> Iterator[NotedAdvance]:
         from rich import progress
 
         in_bytes = unit == "bytes"
@@ -57,7 +57,7 @@ class ConsoleReporter(Reporter):
             yield advance
 
     @contextlib.contextmanager
-    def _lines(self, description: str, total: int | None, unit: str) -> Iterator[Advance]:
+    def _lines(self, description: str, total: int | None, unit: str) -> Iterator[NotedAdvance]:
         began = said = time.monotonic()
         done = 0
 

@@ -201,6 +201,32 @@ class ModuleTraining(Section):
     """Decoupled weight decay (AdamW) of matrices; norms and biases never decay."""
 
 
+class Lora(Section):
+    """Low-rank adapters instead of a part's own weights."""
+
+    rank: int = Field(default=16, ge=1)
+    """Of the update of a weight: the fewer, the smaller."""
+
+    alpha: float = Field(default=32.0, gt=0.0)
+    """The update is scaled by alpha / rank."""
+
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of an adapter's inputs dropped in training."""
+
+    targets: Names = ()
+    """Linear layers that get one, by the last part of their name (q_proj, down_proj, ...); none: all of them."""
+
+
+class LoraSettings(Section):
+    """Which parts learn by adapters; each needs its rate (`train.<part>.lr`) too."""
+
+    language_model: Lora | None = None
+    """Adapters of the language model; none: it learns whole, or is frozen."""
+
+    vision_tower: Lora | None = None
+    """Adapters of the vision tower; none: it learns whole, or is frozen."""
+
+
 class TrainSettings(Section):
     """`aurora train`."""
 
@@ -230,6 +256,8 @@ class TrainSettings(Section):
 
     language_model: ModuleTraining | None = None
     """How the language model trains; none: it is frozen."""
+
+    lora: LoraSettings = LoraSettings()
 
     epochs: float = Field(default=1.0, gt=0.0)
     """Times through the data."""

@@ -197,10 +197,12 @@ def _check_sizes(settings: Settings, processes: int) -> None:
     """Everything that makes a run impossible and needs nothing but the settings."""
     from aurora_cli.data.sampler import accumulation
     from aurora_cli.training.engine_config import engine_name, read_config
+    from aurora_cli.training.lora import adapted_parts
     from aurora_cli.training.optim import trained_modules
 
     train = settings.train
     trained_modules(train)
+    adapted_parts(train)
     accumulation(train.global_batch_packs, processes, train.micro_batch_packs)
     read_config(engine_name(train, processes), settings.workspace)
 

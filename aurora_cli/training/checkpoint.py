@@ -66,6 +66,8 @@ class Description:
     merging: dict[str, Any]
     model: dict[str, Any]
     order_hash: str
+    lora: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Part -> rank, alpha, dropout, targets of its adapters (`training.lora`)."""
     schema: int = SCHEMA
 
 
@@ -122,6 +124,13 @@ class Checkpoint:
                 f"{path}: is not a checkpoint to resume from: {error}",
                 hint="Name a folder like runs/<stage>/checkpoints/step-00000100, or use --resume never.",
             ) from None
+
+    def write_into(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+        """Give a network's parameters the weights that are saved; the others keep theirs."""
+        with safe_open(self.path / MODEL_FILE, framework="pt") as file, torch.no_grad():
+            for name in file.keys():  # noqa: SIM118
+                if name in parameters:
+                    parameters[name].copy_(file.get_tensor(name))
 
     def state(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[ParameterState]:
         """The state of exactly the parameters in `shapes`.

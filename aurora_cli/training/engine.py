@@ -18,7 +18,7 @@ from aurora_cli.config.settings import TrainSettings
 from aurora_cli.errors import AuroraError, HostError, UsageError
 from aurora_cli.training.engine_config import fill_config, resolved_precision
 from aurora_cli.training.launch import Rank
-from aurora_cli.training.optim import ParameterGroup
+from aurora_cli.training.optim import ParameterGroup, shape_of
 from aurora_cli.training.worker import leave
 from aurora_cli.training.zero import MOMENTS, ParameterState, read_state, write_state
 
@@ -188,7 +188,7 @@ class Engine:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Name -> shape of every trained parameter, in the order of `state`."""
-        return {name: tuple(getattr(p, "ds_shape", p.shape)) for name, p in self._named().items()}
+        return {name: shape_of(parameter) for name, parameter in self._named().items()}
 
     @property
     def _inner_optimizer(self) -> torch.optim.Optimizer:

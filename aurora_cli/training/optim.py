@@ -4,7 +4,7 @@ AdamW: Loshchilov and Hutter, ICLR 2019. The schedule is a pure function of the 
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from aurora_cli.config.settings import ModuleTraining, TrainSettings
 from aurora_cli.errors import UsageError
+from aurora_cli.training.lora import MARK
 
 MODULES = ("vision_tower", "projector", "language_model")
 """The parts of the network that a stage trains or freezes, as settings call them."""
@@ -49,31 +50,51 @@ def trained_modules(train: TrainSettings) -> dict[str, ModuleTraining]:
     return trained
 
 
-def freeze_all_but(model: InParts, trained: Iterable[str]) -> None:
-    """Let only the parts in `trained` learn."""
+Learning = Mapping[str, Mapping[str, nn.Parameter]]
+"""Part -> name -> parameter, of those that learn."""
+
+
+def learning_parameters(model: InParts, trained: Iterable[str], adapted: Container[str] = ()) -> Learning:
+    """What learns of each trained part: of those in `adapted` the adapters, of others every parameter."""
+    return {
+        module: {
+            name: parameter
+            for name, parameter in model.part_parameters(module).items()
+            if module not in adapted or MARK in name
+        }
+        for module in trained
+    }
+
+
+def freeze_all_but(model: InParts, learning: Learning) -> None:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    for module in trained:
-        for parameter in model.part_parameters(module).values():
+    for part in learning.values():
+        for parameter in part.values():
             parameter.requires_grad_(True)
 
 
-def parameter_groups(model: InParts, trained: Mapping[str, ModuleTraining]) -> list[ParameterGroup]:
-    """The groups of the trained parameters: matrices of a part decay as the stage says; norms and biases never."""
+def parameter_groups(learning: Learning, trained: Mapping[str, ModuleTraining]) -> list[ParameterGroup]:
+    """The groups of what learns: matrices of a part decay as the stage says; norms and biases never."""
     groups: list[ParameterGroup] = []
     for module, how in trained.items():
-        mine = model.part_parameters(module)
+        mine = learning[module]
         if how.weight_decay == 0.0:  # one group instead of two: fewer, larger flat buffers under ZeRO
             groups.append(ParameterGroup(module, tuple(mine), how.lr, 0.0))
             continue
-        matrices = tuple(name for name, parameter in mine.items() if parameter.ndim >= 2)
-        vectors = tuple(name for name, parameter in mine.items() if parameter.ndim < 2)
+        matrices = tuple(name for name, parameter in mine.items() if len(shape_of(parameter)) >= 2)
+        vectors = tuple(name for name, parameter in mine.items() if len(shape_of(parameter)) < 2)
         groups += [
             ParameterGroup(module, names, how.lr, decay)
             for names, decay in ((matrices, how.weight_decay), (vectors, 0.0))
             if names
         ]
     return groups
+
+
+def shape_of(parameter: nn.Parameter) -> tuple[int, ...]:
+    """Of the whole parameter, also where ranks hold parts of it (ZeRO-3)."""
+    return tuple(getattr(parameter, "ds_shape", parameter.shape))
 
 
 def warmup_steps(total_steps: int, warmup_ratio: float) -> int:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
-from aurora_cli.console import Advance, Reporter, unheard
+from aurora_cli.console import NotedAdvance, Reporter, unheard
 from aurora_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, AuroraError, Interrupted
 
 REPORTS_FD = "AURORA_WORKER_REPORTS_FD"
@@ -41,7 +41,7 @@ class PipeReporter(Reporter):
             self.send("warning", message=message)
 
     @contextlib.contextmanager
-    def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[Advance]:
+    def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[NotedAdvance]:
         if self._rank != 0:
             yield unheard
             return

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from aurora_cli import errors
-from aurora_cli.console import Advance, Reporter
+from aurora_cli.console import NotedAdvance, Reporter
 from aurora_cli.errors import AuroraError, HostError, Interrupted
 from aurora_cli.training.launch import Rank, free_port
 from aurora_cli.training.stopping import on_stop_signals
@@ -143,7 +143,7 @@ class _Listener:
         self._reporter = reporter
         self._rest: dict[int, bytes] = {}
         self._bars = contextlib.ExitStack()
-        self._advance: dict[int, tuple[Advance, contextlib.ExitStack]] = {}
+        self._advance: dict[int, tuple[NotedAdvance, contextlib.ExitStack]] = {}
 
     def read(self, worker: _Worker) -> bool:
         """Take what the worker has written; False when it will write no more."""

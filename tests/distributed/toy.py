@@ -188,7 +188,8 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
     torch.manual_seed(0)
     model = Toy()
     trained = optim.trained_modules(settings)
-    optim.freeze_all_but(model, trained)
+    learning = optim.learning_parameters(model, trained)
+    optim.freeze_all_but(model, learning)
     position = Position()
     start = checkpoint_folder.newest(run_dir / "checkpoints") if options.resume else None
     saved = None if start is None else Checkpoint(start)
@@ -200,7 +201,7 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
                 dict(model.named_parameters())[one.name].copy_(one.weight)
     running = engine.prepare(
         model,
-        optim.parameter_groups(model, trained),
+        optim.parameter_groups(learning, trained),
         settings,
         place,
         accumulation=accumulation,

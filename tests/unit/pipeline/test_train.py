@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.errors import DataError, UsageError
@@ -167,6 +168,59 @@ def test_too_many_unreadable_pictures_are_exit_3(root: Path) -> None:
         train.run(alone(root, max_steps=3))
 
 
+def adapted(root: Path, **changes: Any) -> Settings:
+    """Adapters on both parts, and the projector whole."""
+    lora = {"language_model": {"rank": 2, "targets": ["q_proj"]}, "vision_tower": {"rank": 3, "alpha": 3.0}}
+    return alone(root, **{"lora": lora, **changes})
+
+
+def test_with_adapters_they_and_the_projector_are_all_that_a_checkpoint_holds(root: Path) -> None:
+    train.run(adapted(root, max_steps=2))
+    folder = root / "runs/language/checkpoints/step-00000002"
+    held = load_file(folder / "model.safetensors")
+    others = {name for name in held if ".lora_" not in name}
+    assert others == {f"model.multi_modal_projector.linear_{n}.{kind}" for n in (1, 2) for kind in ("weight", "bias")}
+    first = "model.language_model.layers.0.self_attn.q_proj"
+    assert held[f"{first}.lora_A.default.weight"].shape == (2, 33)
+    assert held[f"{first}.lora_B.default.weight"].abs().sum() > 0
+    assert not any(".layers.2." in name for name in held if "vision_tower" in name), "a layer that never runs"
+    said = json.loads((folder / "checkpoint.json").read_text())
+    assert said["lora"]["language_model"] == {"rank": 2, "alpha": 32.0, "dropout": 0.0, "targets": ["q_proj"]}
+    assert said["lora"]["vision_tower"]["targets"] == ["fc1", "fc2", "k_proj", "out_proj", "q_proj", "v_proj"]
+    assert said["base"] == "runs/language/initial"
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_resumed_with_adapters_the_run_is_the_same(dropout: float, root: Path) -> None:
+    lora = {"language_model": {"rank": 2, "dropout": dropout}}
+    train.run(adapted(root, max_steps=4, lora=lora))
+    whole = lasting(root)
+    train.run(adapted(root, max_steps=4, lora=lora, resume="runs/language/checkpoints/step-00000002"))
+    assert lasting(root) == whole
+
+
+def test_held_out_samples_are_measured_at_every_checkpoint_and_never_trained_on(root: Path) -> None:
+    chosen = alone(root, max_steps=4)
+    chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"validation_share": 0.2})})
+    train.run(chosen)
+    measured = [line for line in lines(root) if "validation_loss" in line]
+    assert [line["step"] for line in measured] == [2, 4]
+    assert [line["validation_samples"] for line in measured] == [4, 4]
+    assert all(0 < line["validation_loss"] < 10 and line["validation_taught_tokens"] > 0 for line in measured)
+    assert measured[0]["validation_loss"] != measured[1]["validation_loss"]
+
+
+@pytest.mark.parametrize(("lr", "said"), [(1.0, "the loss jumped to .* from about"), (1e20, "is nan|is inf")])
+def test_a_loss_that_jumps_or_is_no_number_stops_the_run_and_names_samples_and_checkpoint(
+    lr: float, said: str, root: Path
+) -> None:
+    with pytest.raises(DataError, match=rf"step 2: .*({said}).* its samples: \[\d+, ") as caught:
+        train.run(alone(root, max_steps=4, max_loss_jump=0.01, language_model={"lr": lr}))
+    assert "Nothing has been saved yet" in str(caught.value)
+    assert caught.value.exit_code == 3
+    assert [line["step"] for line in lines(root)] == [1]
+
+
 @pytest.mark.parametrize(
     ("removed", "hint"),
     [
@@ -196,6 +250,7 @@ def test_missing_data_names_the_command_that_makes_it(removed: list[str], hint: 
         ({"global_batch_packs": 6, "micro_batch_packs": 4}, UsageError, "train.micro_batch_packs"),
         ({"deepspeed": "zero9"}, UsageError, "zero2_offload"),
         ({"projector": None, "vision_tower": None, "language_model": None}, UsageError, "trains nothing"),
+        ({"lora": {"vision_tower": {}}, "vision_tower": None}, UsageError, "train.vision_tower.lr=1e-4"),
     ],
 )
 def test_wrong_requests_are_refused_before_anything_is_touched(
@@ -205,6 +260,12 @@ def test_wrong_requests_are_refused_before_anything_is_touched(
         train.run(alone(root, **changes))
     assert said in str(caught.value)
     assert not (root / "runs").exists()
+
+
+def test_adapters_for_a_layer_that_is_not_there_are_refused_with_the_names_that_are(root: Path) -> None:
+    with pytest.raises(UsageError, match="'c_attn' is no linear layer of it") as caught:
+        train.run(alone(root, lora={"language_model": {"targets": ["c_attn"]}}))
+    assert "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in str(caught.value)
 
 
 def test_ids_beyond_the_models_vocabulary_are_refused_by_name(root: Path) -> None:

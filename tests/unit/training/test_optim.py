@@ -9,7 +9,7 @@ from torch import nn
 
 from aurora_cli.config.settings import ModuleTraining, TrainSettings
 from aurora_cli.errors import UsageError
-from aurora_cli.training.optim import freeze_all_but, lr_factor, parameter_groups, trained_modules
+from aurora_cli.training.optim import freeze_all_but, learning_parameters, lr_factor, parameter_groups, trained_modules
 
 
 class Network(nn.Module):
@@ -43,14 +43,15 @@ def test_without_a_rise_the_first_step_is_not_lost() -> None:
 
 def test_only_the_named_parts_learn() -> None:
     network = Network()
-    freeze_all_but(network, ["projector"])
+    freeze_all_but(network, learning_parameters(network, ["projector"]))
     assert {name for name, p in network.named_parameters() if p.requires_grad} == {
         "projector.0.weight", "projector.0.bias", "projector.1.weight", "projector.1.bias",
     }  # fmt: skip
 
 
 def test_matrices_decay_and_vectors_do_not() -> None:
-    groups = parameter_groups(Network(), {"projector": ModuleTraining(lr=1e-3, weight_decay=0.1)})
+    parts = {"projector": ModuleTraining(lr=1e-3, weight_decay=0.1)}
+    groups = parameter_groups(learning_parameters(Network(), parts), parts)
     assert [(group.names, group.weight_decay) for group in groups] == [
         (("projector.0.weight",), 0.1),
         (("projector.0.bias", "projector.1.weight", "projector.1.bias"), 0.0),
@@ -59,7 +60,7 @@ def test_matrices_decay_and_vectors_do_not() -> None:
 
 def test_without_decay_a_part_is_one_group_and_each_part_has_its_own_rate() -> None:
     parts = {"vision_tower": ModuleTraining(lr=1e-5), "projector": ModuleTraining(lr=1e-3)}
-    groups = parameter_groups(Network(), parts)
+    groups = parameter_groups(learning_parameters(Network(), parts), parts)
     assert [(group.module, group.lr, len(group.names)) for group in groups] == [
         ("vision_tower", 1e-5, 2),
         ("projector", 1e-3, 4),

@@ -1,0 +1,41 @@
+"""Many real runs of `aurora train`, one after another, in one set of processes: starting them costs more than a run.
+
+`python campaign.py CONFIG...` is one worker.
+"""
+
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from aurora_cli.config.resolve import dump_yaml, load_resolved
+from aurora_cli.config.settings import Settings
+from aurora_cli.console import SILENT, Reporter
+from aurora_cli.pipeline.train import _train
+from aurora_cli.training import workers
+from aurora_cli.training.launch import Rank, rank_from_environment
+from aurora_cli.training.worker import serve
+
+
+def run(runs: Sequence[Settings], processes: int, folder: Path) -> dict[str, Any]:
+    """Train all of `runs`; what the last one's result says."""
+    folder.mkdir(parents=True, exist_ok=True)
+    configs: list[str] = []
+    for number, settings in enumerate(runs):
+        config = folder / f"{number}.yaml"
+        config.write_text(dump_yaml(settings))
+        configs.append(str(config))
+    return workers.run_workers([sys.executable, __file__, *configs], processes, logs=folder / "logs", reporter=SILENT)
+
+
+def work(configs: Sequence[str], place: Rank, reporter: Reporter) -> dict[str, Any]:
+    said: dict[str, Any] = {}
+    for config in configs:
+        said = asdict(_train(load_resolved(Path(config)), replace(place, launcher="aurora"), reporter))
+    return said
+
+
+if __name__ == "__main__":
+    here = rank_from_environment() or Rank()
+    serve(lambda reporter: work(sys.argv[1:], here, reporter))

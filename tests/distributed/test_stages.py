@@ -1,0 +1,78 @@
+"""Every stage of the real network, whole or by adapters, is the same on one process and on two, under every engine."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from aurora_cli.config.settings import Settings
+from tests.distributed import campaign
+from tests.distributed.tiny_workspace import STAGES, make, settings
+
+ENGINES = ("none", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
+ADAPTERS = {
+    "language_model": {"rank": 3, "alpha": 6.0, "targets": ["q_proj", "down_proj"]},
+    "vision_tower": {"rank": 2, "alpha": 2.0},
+}
+KINDS = (*STAGES, "lora")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = tmp_path_factory.mktemp("stages")
+    make(workspace, "language", pictures=40, clips=12, texts=12)
+    return workspace
+
+
+def stage(root: Path, kind: str, run: str, **train: Any) -> Settings:
+    """A stage's settings on the one set of data, from random weights; `lora` trains adapters and the projector."""
+    name = "language" if kind == "lora" else kind
+    how = {"after": None, "data": [str(p) for p in sorted((root / "tokenized/language").glob("*/merged"))], **train}
+    chosen = settings(root, name, **how, run_dir=f"runs/{run}", num_processes=None)
+    tree = chosen.model_dump(mode="json")
+    tree["data"] |= {"validation_share": 0.1}
+    tree["checkpoint"]["every"] = max(2, tree["train"]["max_steps"] // 2)
+    if kind == "lora":
+        tree["train"]["lora"] = ADAPTERS
+    return Settings.model_validate(tree)
+
+
+def lines(root: Path, run: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (root / "runs" / run / "metrics.jsonl").read_text().splitlines()]
+
+
+def weights(root: Path, run: str) -> dict[str, torch.Tensor]:
+    folder = root / "runs" / run / "checkpoints"
+    return load_file(folder / (folder / "latest").read_text().strip() / "model.safetensors")
+
+
+def assert_same(root: Path, one: str, other: str, steps: int, tolerance: float = 1e-5) -> None:
+    ours, theirs = lines(root, one), lines(root, other)
+    assert [line["step"] for line in ours] == [line["step"] for line in theirs] == list(range(1, steps + 1))
+    for a, b in zip(ours, theirs, strict=True):
+        assert a.keys() == b.keys()
+        for key in ("loss", "validation_loss", "grad_norm"):
+            assert a.get(key) == pytest.approx(b.get(key), abs=tolerance), (one, a["step"], key)
+        for key in ("samples", "tokens", "taught_tokens", "validation_samples"):
+            assert a.get(key) == b.get(key), (one, a["step"], key)
+    assert {"validation_loss", "validation_samples"} <= ours[-1].keys()
+
+
+@pytest.mark.parametrize("steps", [4, pytest.param(20, marks=pytest.mark.soak)])
+def test_one_process_with_two_is_two_processes_with_one(root: Path, steps: int, tmp_path: Path) -> None:
+    """Small: adapters and the whole network under ZeRO-3, each engine once; soak: every stage under every engine."""
+    soak = steps > 4
+    pairs = [(kind, engine) for kind in KINDS for engine in ENGINES] if soak else [("lora", "none"), ("lora", "zero3")]
+    alone = [stage(root, kind, f"{steps}-{kind}", max_steps=steps, micro_batch_packs=2) for kind in KINDS]
+    if not soak:
+        alone = alone[-1:]
+    together = [
+        stage(root, kind, f"{steps}-{kind}-{engine}", max_steps=steps, deepspeed=engine) for kind, engine in pairs
+    ]
+    campaign.run(alone, 1, tmp_path / "one")
+    campaign.run(together, 2, tmp_path / "two")
+    for kind, engine in pairs:
+        assert_same(root, f"{steps}-{kind}-{engine}", f"{steps}-{kind}", steps)

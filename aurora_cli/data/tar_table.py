@@ -22,12 +22,19 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 from zlib import crc32
 
-_COLUMNS = (("key", "I64", "q"), ("offset", "I64", "q"), ("size", "I64", "q"), ("name_end", "I64", "q"),
-            ("crc32", "U32", "I"), ("names", "U8", "B"))  # fmt: skip
-"""Name, safetensors' type, `array`'s type."""
+_Code = Literal["q", "I", "B"]
+_COLUMNS: tuple[tuple[str, str, _Code, int], ...] = (
+    ("key", "I64", "q", 8),
+    ("offset", "I64", "q", 8),
+    ("size", "I64", "q", 8),
+    ("name_end", "I64", "q", 8),
+    ("crc32", "U32", "I", 4),
+    ("names", "U8", "B", 1),
+)
+"""Name, type in safetensors, type in Python's arrays, bytes."""
 _ROWS_AT_A_TIME = 4_096
 
 
@@ -55,11 +62,12 @@ def key_of(name: bytes) -> int:
 def write_table(path: Path, rows: Iterable[TableRow], *, count: int, name_bytes: int, about: dict[str, str]) -> None:
     """Write `count` rows, sorted by (key, name), whose names have `name_bytes` together. Memory does not grow."""
     _little_endian()
-    header, begins, position = {"__metadata__": about}, {}, 0
-    for column, dtype, code in _COLUMNS:
+    header: dict[str, Any] = {"__metadata__": about}
+    begins, position = {}, 0
+    for column, dtype, _, item_bytes in _COLUMNS:
         length = name_bytes if column == "names" else count
         begins[column] = position
-        position += length * array(code).itemsize
+        position += length * item_bytes
         header[column] = {"dtype": dtype, "shape": [length], "data_offsets": [begins[column], position]}
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
@@ -101,7 +109,7 @@ class TarTable:
         columns, whole = {}, memoryview(self._map)
         try:
             self.about: dict[str, str] = header["__metadata__"]
-            for column, dtype, code in _COLUMNS:
+            for column, dtype, code, _ in _COLUMNS:
                 first, last = header[column]["data_offsets"]
                 if header[column]["dtype"] != dtype or not 0 <= first <= last <= size - begin:
                     raise ValueError(f"{path}: not a whole index")

@@ -1,10 +1,17 @@
-"""What `AutoModelForImageTextToText` makes of an export with `trust_remote_code=True`."""
+"""What `AutoModelForImageTextToText` makes of an export with `trust_remote_code=True`.
+
+What works with LLaVA's own class works with this one: a picture's or frame's place in `input_ids` may be the image token
+(one a frame, as `AuroraProcessor` writes it) as well as -200, and `generate` returns the prompt with the answer.
+"""
 
 from typing import Any
 
+import torch
+from torch import Tensor
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 
 from aurora_cli.config.merging import TokenMerging
+from aurora_cli.constants import IMAGE_SENTINEL
 from aurora_cli.models.auroracap import AuroraCap
 
 
@@ -22,15 +29,27 @@ class AuroraCapForImageTextToText(AuroraCap):
         """The stored settings with another kept ratio."""
         return self.config.token_merging.model_copy(update={"kept_ratio": token_kept_ratio})
 
+    def prepare_inputs(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> Any:
+        sentinels = input_ids.masked_fill(input_ids == self.config.image_token_id, IMAGE_SENTINEL)
+        return super().prepare_inputs(sentinels, *args, **kwargs)
+
     def forward(self, *args: Any, token_kept_ratio: float | None = None, **kwargs: Any) -> Any:
         if token_kept_ratio is not None:
             kwargs["merging"] = self.merging_with(token_kept_ratio)
         return super().forward(*args, **kwargs)
 
-    def generate(self, *args: Any, token_kept_ratio: float | None = None, **kwargs: Any) -> Any:
+    def generate(self, input_ids: Tensor, *args: Any, token_kept_ratio: float | None = None, **kwargs: Any) -> Any:
         if token_kept_ratio is not None:
             kwargs["merging"] = self.merging_with(token_kept_ratio)
-        return super().generate(*args, **kwargs)
+        found = super().generate(input_ids, *args, **kwargs)
+        new = found if isinstance(found, Tensor) else found.sequences
+        prompts = input_ids.masked_fill(input_ids == IMAGE_SENTINEL, self.config.image_token_id)
+        prompts = prompts.repeat_interleave(len(new) // len(prompts), dim=0).to(new.device)
+        whole = torch.cat([prompts, new], dim=1)
+        if isinstance(found, Tensor):
+            return whole
+        found.sequences = whole
+        return found
 
 
 register_checkpoint_conversion_mapping(

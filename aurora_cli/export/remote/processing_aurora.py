@@ -5,8 +5,7 @@ from typing import Any
 import torch
 from transformers import BatchFeature
 from transformers.models.llava.processing_llava import LlavaProcessor
-
-IMAGE_SENTINEL = -200
+from transformers.processing_utils import ProcessingKwargs
 
 
 class AuroraProcessor(LlavaProcessor):
@@ -19,18 +18,16 @@ class AuroraProcessor(LlavaProcessor):
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, images: Any = None, text: Any = None, media_lengths: list[int] | None = None, **kwargs: Any
     ) -> BatchFeature:
-        for_images = {key: kwargs.pop(key) for key in ("do_pad", "do_resize", "size") if key in kwargs}
-        kwargs.pop("return_tensors", None)
+        options: Any = self._merge_kwargs(ProcessingKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        for_text, for_images = options["text_kwargs"], options["images_kwargs"]
+        for_text.pop("return_mm_token_type_ids", None)
         data: dict[str, Any] = {}
         if text is not None:
-            encoded = self.tokenizer(
-                [text] if isinstance(text, str) else text, padding=True, return_tensors="pt", **kwargs
-            )
-            ids = encoded["input_ids"]
-            data["input_ids"] = ids.masked_fill(ids == self.image_token_id, IMAGE_SENTINEL)
-            data["attention_mask"] = encoded["attention_mask"]
+            for_text |= {"return_tensors": "pt", "padding": for_text.get("padding") or True}
+            encoded = self.tokenizer([text] if isinstance(text, str) else text, **for_text)
+            data |= {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
         if images is not None:
-            data |= self.image_processor(_flat(images), return_tensors="pt", **for_images)
+            data |= self.image_processor(_flat(images), **(for_images | {"return_tensors": "pt"}))
         if media_lengths is not None:
             data["media_lengths"] = torch.tensor(media_lengths)
         return BatchFeature(data)

@@ -14,7 +14,6 @@ from safetensors.torch import load_file, save_file
 
 import aurora_cli
 from aurora_cli.cli.main import run as aurora
-from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.export import names, verify
@@ -167,64 +166,6 @@ def test_the_state_dict_of_training_exports_as_the_folder_does(tmp_path):
     from_folder = export(tmp_path, "xtuner", checkpoint=str(WEIGHTS), output=Path("b"))
     for part in ("", "visual_encoder", "projector"):
         assert_same(weights(from_state / part), weights(from_folder / part))
-
-
-PLAIN = """
-import sys
-import torch
-from PIL import Image
-from transformers import AutoModelForImageTextToText, AutoProcessor
-
-folder, picture, remote = sys.argv[1], Image.open(sys.argv[2]), sys.argv[3] == "remote"
-processor = AutoProcessor.from_pretrained(folder, trust_remote_code=remote)
-model, info = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=remote, output_loading_info=True)
-assert not info["missing_keys"] and not info["unexpected_keys"], info
-assert not any(name.startswith("aurora_cli") for name in sys.modules)
-chat = [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": "What?"}]}]
-inputs = processor.apply_chat_template(chat, tokenize=True, return_dict=True, return_tensors="pt")
-extra = {"token_kept_ratio": 1.0} if remote else {}
-with torch.no_grad():
-    logits = model(**inputs, **extra).logits[0, -1]
-    merged = model(**inputs).logits.shape[1] if remote else None
-new = model.generate(**inputs, **extra, max_new_tokens=4, do_sample=False)
-new = new[0].tolist() if remote else new[0, inputs["input_ids"].shape[1]:].tolist()
-torch.save({"logits": logits, "new": new, "merged": merged, "class": type(model).__name__}, sys.argv[4])
-"""
-
-
-def test_plain_transformers_and_its_remote_code_say_what_we_say(tmp_path):
-    """With nothing of ours importable: LLaVA's own class, and the class that the export carries."""
-    run_folder = make_runs(tmp_path)
-    folder = export(tmp_path, "huggingface")
-    picture = GOLDEN / "pixels" / "images" / "im_120x160.png"
-    (tmp_path / "plain.py").write_text(PLAIN)
-    found = {}
-    for mode in ("plain", "remote"):
-        environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-I", "plain.py", str(folder), str(picture), mode, f"{mode}.pt"]
-        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-        found[mode] = torch.load(tmp_path / f"{mode}.pt")
-    assert found["plain"]["class"] == "LlavaForConditionalGeneration"
-    assert found["remote"]["class"] == "AuroraCapForImageTextToText"
-
-    from aurora_cli.data.media import load_frames
-    from aurora_cli.data.tokenization import load_tokenizer
-
-    model = aurora_cli.load_model(run_folder, token_merging=TokenMerging(kept_ratio=1.0))
-    settings = convert_settings(tmp_path).model
-    tokenizer = load_tokenizer(TOKENIZER)
-    ids = [1, *tokenizer.encode("USER: "), -200, *tokenizer.encode("\nWhat? ASSISTANT:")]
-    inputs = {
-        "input_ids": torch.tensor([ids]),
-        "pixel_values": load_frames(None, picture, 1, 56, settings.image_mean, settings.image_std),
-    }
-    with torch.no_grad():
-        logits = model(**inputs).logits[0, -1]
-    for mode in found:
-        torch.testing.assert_close(found[mode]["logits"][:671], logits, atol=1e-5, rtol=0)
-        assert found[mode]["new"] == model.generate(**inputs, max_new_tokens=4, do_sample=False)[0].tolist()
-    assert found["remote"]["merged"] == len(ids) - 1 + 8  # 16 patches, half of them kept
 
 
 def test_a_narrower_type_shards_and_pickled_files_are_written_when_asked_for(tmp_path):

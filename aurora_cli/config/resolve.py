@@ -204,6 +204,9 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
             lines.append(f"{path}{came}: there is no such setting" + (f"; did you mean {guess}?" if guess else ""))
         elif finding["type"] == "missing":
             lines.append(f"{path}: must be given{came}")
+        elif setting is not None and setting.many and path != setting.path:  # one item of a list
+            reason = finding["msg"].replace("Input", "it", 1)
+            lines.append(f"{setting.path}: {value!r}{came} is not allowed: {reason}")
         else:
             allowed = setting.allowed if setting else ""
             reason = allowed or (setting.kind if setting else finding["msg"])

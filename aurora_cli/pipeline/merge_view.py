@@ -141,7 +141,7 @@ def _views(checkpoint: "Checkpoint", frame_FSSC: Any, mergings: Sequence[TokenMe
         removals = config.removals(height, width, merging)
         with torch.no_grad():
             encoded = encode(tower, pixels.to(place), removals, merging.proportional_attention)
-        slots_N = trace_tokens(encoded.matchings, rows * columns + class_tokens)[0, class_tokens:].cpu()
+        slots_N = trace_tokens(encoded.matchings, rows * columns + class_tokens)[0, class_tokens:].cpu() - class_tokens
         tokens = encoded.hidden.shape[1] - class_tokens
         views.append(View(merging.kept_ratio, tokens, slots_N.view(rows, columns).numpy()))
     return views

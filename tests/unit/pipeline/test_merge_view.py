@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from aurora_cli.config.settings import MergeViewSettings, Settings
+from aurora_cli.demo.dataset import encode_clip
 from aurora_cli.errors import DataError, SettingsError, UsageError
 from aurora_cli.models.auroracap import AuroraCap
 from aurora_cli.pipeline import merge_view
@@ -26,8 +27,8 @@ def test_without_arguments_the_newest_model_shows_the_usual_ratios_that_it_can_r
         f"left out: merging.kept_ratio is {ratio}"[:32] for ratio in (0.2, 0.1)
     ]
     assert result.output == str(tmp_path / "im_120x160.merged.png")
-    said = json.loads(Image.open(result.output).text["aurora"])
-    assert said["kept_ratios"] == [1.0, 0.5]
+    with Image.open(result.output) as picture:
+        assert json.loads(picture.text["aurora"])["kept_ratios"] == [1.0, 0.5]
     assert any("8 of 16 tokens (50.0%)" in line for line in result.lines())
 
 
@@ -37,7 +38,12 @@ def test_a_view_has_as_many_regions_as_tokens_reach_the_projector(tmp_path, monk
     ratios = (1.0, 0.7, 0.4, 0.2)
     result = view(tmp_path, model=str(WEIGHTS), token_kept_ratios=ratios)
     assert result.schedule == "constant"
-    assert [shown.tokens for shown in drawn] == [36, 31, 24, 20]  # int(36 * 0.3 / 6) = 1, 3 and 4 in five layers
+    assert [shown.tokens for shown in drawn] == [
+        36,
+        31,
+        21,
+        16,
+    ]  # int(36 * 0.3 / 6) = 1, then 3 and 4, in each of five layers
     for shown in drawn:
         assert shown.region_RC.shape == (6, 6)
         assert sorted(set(shown.region_RC.flatten().tolist())) == list(range(shown.tokens))
@@ -46,7 +52,8 @@ def test_a_view_has_as_many_regions_as_tokens_reach_the_projector(tmp_path, monk
 def test_only_the_tower_is_made(tmp_path, monkeypatch):
     monkeypatch.setattr(AuroraCap, "__init__", lambda *_: pytest.fail("the whole model was built"))
     view(tmp_path, model=str(WEIGHTS), token_kept_ratios=(0.5,), output=tmp_path / "out.png")
-    assert Image.open(tmp_path / "out.png").format == "PNG"
+    with Image.open(tmp_path / "out.png") as picture:
+        assert picture.format == "PNG"
 
 
 def test_the_same_call_writes_the_same_bytes(tmp_path):
@@ -67,7 +74,7 @@ def test_without_a_model_or_a_picture_the_next_command_is_named(tmp_path):
     with pytest.raises(UsageError) as no_picture:
         view(tmp_path, image=None)
     assert no_picture.value.hint == "aurora merge-view picture.jpg"
-    with pytest.raises(DataError, match="there is no model") as no_model:
+    with pytest.raises(DataError, match="there is no model here") as no_model:
         view(tmp_path)
     assert "aurora train" in (no_model.value.hint or "")
     with pytest.raises(DataError, match=r"holiday.jpg: is not there; a picture or a clip was expected"):
@@ -95,3 +102,12 @@ def test_a_dry_run_says_what_would_be_drawn_and_touches_nothing(tmp_path):
     result = merge_view.run(Settings(workspace=tmp_path, merge_view=settings), dry_run=True)
     assert result.lines() == [f"Would run the vision tower of {WEIGHTS} and draw {tmp_path / 'im_120x160.merged.png'}"]
     assert not list(tmp_path.iterdir())
+
+
+def test_of_a_clip_the_middle_frame_is_shown(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(merge_view, "draw", lambda picture, *_, **__: drawn.append(picture))
+    shades = [Image.new("RGB", (64, 64), (shade,) * 3) for shade in (10, 10, 200, 10, 10)]
+    (tmp_path / "clip.mp4").write_bytes(encode_clip(shades))
+    view(tmp_path, image="clip.mp4", model=str(WEIGHTS))
+    assert abs(float(drawn[0].mean()) - 200) < 4

@@ -50,7 +50,11 @@ _SPECS = (
     CommandSpec(
         "merge-tars",
         _step("pipeline.merge_tars"),
-        (Flag("merge_tars.folders", (), "DIR"), Flag("merge_tars.delete_parts", ("--delete-parts",))),
+        (
+            Flag("merge_tars.folders", (), "DIR"),
+            Flag("merge_tars.delete_parts", ("--delete-parts",)),
+            Flag("merge_tars.sync", ("--sync",)),
+        ),
         ("aurora merge-tars", "aurora merge-tars data/vision --delete-parts"),
     ),
     CommandSpec(
@@ -63,6 +67,7 @@ _SPECS = (
             Flag("extract.delete_archives", ("--delete-archives",)),
             Flag("extract.sync", ("--sync",)),
             Flag("extract.workers", ("--workers",)),
+            Flag("extract.max_inflation", ("--max-inflation",)),
         ),
         ("aurora extract", "aurora extract data/vision/cost --layout index --delete-archives"),
     ),

@@ -109,6 +109,9 @@ class MergeTarsSettings(Section):
     delete_parts: bool = False
     """Remove the parts of an archive once it is whole on disk."""
 
+    sync: bool = True
+    """Wait until an archive is on the disk itself; without, a power cut soon after can leave it with holes."""
+
 
 class ExtractSettings(Section):
     """`aurora extract`."""

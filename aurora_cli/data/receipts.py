@@ -5,7 +5,6 @@
 """
 
 import contextlib
-import ctypes
 import hashlib
 import json
 import os
@@ -15,9 +14,9 @@ from pathlib import Path
 from typing import IO, Any
 
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.data.durability import sync_filesystem
 from aurora_cli.data.member_policy import STATE_FOLDER
 from aurora_cli.data.parts import GZIP_MAGIC, Archive, PartStream
-from aurora_cli.errors import HostError
 from aurora_cli.files import PARTIAL_SUFFIX, exclusive, fsync_folder, read_json, write_json
 
 GROUP_BYTES = 64 << 20
@@ -170,23 +169,6 @@ class Journal:
         self._lines.flush()
         if self._sync:
             os.fdatasync(self._lines.fileno())
-
-
-def sync_filesystem(folder: Path) -> None:
-    """Everything written to the filesystem of `folder` is durable: one call for thousands of files (Linux syncfs)."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if hasattr(_LIBC, "syncfs"):
-            if _LIBC.syncfs(descriptor) != 0:
-                code = ctypes.get_errno()
-                raise HostError(f"{folder}: cannot be made durable: {os.strerror(code)}")
-        else:
-            os.sync()
-    finally:
-        os.close(descriptor)
-
-
-_LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _boot_id() -> str:

@@ -15,6 +15,7 @@ from isal import isal_zlib
 
 from aurora_cli.config.settings import ExtractSettings
 from aurora_cli.console import Advance
+from aurora_cli.data.durability import start_writing
 from aurora_cli.data.member_policy import components, refusal
 from aurora_cli.data.part_names import archive_of
 from aurora_cli.data.parts import GZIP_MAGIC, Archive
@@ -26,6 +27,7 @@ from aurora_cli.files import PARTIAL_SUFFIX, disk_errors, fsync_file, fsync_fold
 
 INDEX_SUFFIX = ".index"
 _ROWS_SUFFIX = ".rows"
+_BEGIN_BYTES = 8 << 20
 
 
 def index_of(tar: Path) -> Path:
@@ -79,7 +81,7 @@ def build_index(archive: Archive, target: Path, *, settings: ExtractSettings, ad
         index = state.folder / "index.partial"
         with (
             state.journal(identity, "index", Progress(offset=done), sync=settings.sync) as journal,
-            _SeekableCopy(copy, done, journal) as copied,
+            _SeekableCopy(copy, done, journal, sync=settings.sync) as copied,
             TarStream(archive, max_inflation=settings.max_inflation, advance=advance, tee=copied.write) as stream,
             contextlib.closing(_IndexWriter(index)) as writer,
         ):
@@ -149,13 +151,14 @@ class _SeekableCopy:
     Without a path it only counts.
     """
 
-    def __init__(self, path: Path | None, done: int, journal: Journal) -> None:
+    def __init__(self, path: Path | None, done: int, journal: Journal, *, sync: bool) -> None:
         self._file = None if path is None else open(path, "r+b" if done else "wb", buffering=0)  # noqa: SIM115
         if self._file is not None:
             self._file.truncate(done)
             self._file.seek(done)
         self.size = 0
         self._done, self._durable, self._journal = done, done, journal
+        self._sync, self._begun = sync, done
 
     def __enter__(self) -> "_SeekableCopy":
         return self
@@ -171,6 +174,9 @@ class _SeekableCopy:
             return
         while fresh:
             fresh = fresh[self._file.write(fresh) :]
+        if self._sync and self.size - self._begun >= _BEGIN_BYTES:
+            start_writing(self._file.fileno(), self._begun, self.size - self._begun)
+            self._begun = self.size
         if self.size - self._durable >= GROUP_BYTES:
             self._durable = self.size
             self._journal.group_is_done(offset=self.size, members=0, size=0, rejected=0)

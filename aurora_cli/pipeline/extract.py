@@ -14,10 +14,11 @@ from aurora_cli.config.settings import ExtractSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Advance, Reporter
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.data.durability import sync_filesystem
 from aurora_cli.data.manifest import DownloadManifest, delete_spent
 from aurora_cli.data.member_policy import STATE_FOLDER
 from aurora_cli.data.parts import Archive, find_archives
-from aurora_cli.data.receipts import ExtractionState, Receipt, identity_of, sync_filesystem
+from aurora_cli.data.receipts import ExtractionState, Receipt, identity_of
 from aurora_cli.data.tar_index import build_index, is_indexed_in_place, source_of
 from aurora_cli.data.unpacking import unpack
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError, HostError, Interrupted

@@ -21,14 +21,8 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.shards import (
-    DATA_FILE,
-    MANIFEST,
-    MERGED_SUMMARY_FILE,
-    SUMMARY_FILE,
-    open_store,
-    write_dataset_files,
-)
+from aurora_cli.data.row_schema import DATA_FILE, write_dataset_files
+from aurora_cli.data.shards import MADE_AGAIN, MANIFEST, MERGED_SUMMARY_FILE, SUMMARY_FILE, open_store
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.files import exclusive, read_json, whole_folder, write_json
 from aurora_cli.pipeline.result import Result
@@ -89,6 +83,9 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     planned = []
     for folder in folders:
         output = folder / "merged" if step.output is None else workspace.path(step.output)
+        refuse_foreign(output)
+        if not (folder / SHARDS).is_dir():
+            raise no_shards(folder)
         if dry_run:
             planned.append(f"would merge {len(checked_shards(folder)):,} shards of {folder} into {output}")
             continue
@@ -105,6 +102,12 @@ def tokenized_folders(workspace: Workspace) -> list[Path]:
     return found
 
 
+def no_shards(folder: Path) -> DataError:
+    above = next((parent for parent in folder.parents[:2] if (parent / SHARDS).is_dir()), None)
+    hint = "aurora tokenize" if above is None else f"aurora merge-shards {above}"
+    return DataError(f"{folder}: {'holds no shards' if folder.exists() else 'there is no such folder'}", hint=hint)
+
+
 def checked_shards(folder: Path) -> dict[int, dict[str, Any]]:
     """The manifests of all shards of a folder, by number.
 
@@ -112,16 +115,16 @@ def checked_shards(folder: Path) -> dict[int, dict[str, Any]]:
         DataError: there are none, one is missing, or they do not belong together.
     """
     again = "Run aurora tokenize again: it makes what is missing."
-    if not (folder / SHARDS).is_dir():
-        raise DataError(f"{folder}: holds no shards", hint="aurora tokenize")
     manifests = shard_manifests(folder)
     try:
-        count = read_json(folder / COMPLETE)["shards"]
+        count = int(read_json(folder / COMPLETE)["shards"])
     except FileNotFoundError as error:
         raise DataError(
             f"{folder}: tokenize has not come to its end, {COMPLETE} is missing ({len(manifests)} shards are there)",
             hint=again,
         ) from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder / COMPLETE}: is damaged: {error!r}", hint=again) from error
     if missing := sorted(set(range(count)) - manifests.keys()):
         names = ", ".join(part_name(index) for index in missing[:5]) + (", ..." if len(missing) > 5 else "")
         raise DataError(f"{folder}: {len(missing)} of {count} shards are missing or damaged: {names}", hint=again)
@@ -136,12 +139,29 @@ def checked_shards(folder: Path) -> dict[int, dict[str, Any]]:
     return manifests
 
 
+def check_rows(shard: Path) -> None:
+    """Read where the rows of a shard lie, not the rows: `train` shall not be the one to find a damaged shard.
+
+    Raises:
+        DataError: its files cannot be read, or hold other numbers of rows than the manifest says.
+    """
+    store = open_store(shard)
+    summarised = sum(len(piece.length) for piece in store.summaries())
+    if summarised != store.num_rows:
+        raise DataError(
+            f"{shard}: {SUMMARY_FILE} holds {summarised:,} rows, and there are {store.num_rows:,}", hint=MADE_AGAIN
+        )
+
+
 def merge(folder: Path, output: Path, *, copy_files: bool) -> MergedFolder:
     manifests = checked_shards(folder)
-    manifest = merged_manifest(manifests)
+    manifest = merged_manifest(folder, manifests)
     made = not is_merged(output, manifest)
     if made:
-        refuse_foreign(output)
+        for index in manifests:
+            check_rows(folder / SHARDS / part_name(index))
+        if not (folder / TOKENIZER).is_file():
+            raise DataError(f"{folder}: {TOKENIZER} is missing", hint="aurora tokenize --force")
         with whole_folder(output) as partial:
             place_files(folder, partial, len(manifests), copy_files=copy_files)
             write_dataset_files(partial, data_names(len(manifests)), manifest["data_sha256"])
@@ -152,8 +172,19 @@ def merge(folder: Path, output: Path, *, copy_files: bool) -> MergedFolder:
     return MergedFolder(str(output), len(manifests), store.num_rows, made, first)
 
 
-def merged_manifest(manifests: dict[int, dict[str, Any]]) -> dict[str, Any]:
-    """What the shards' manifests say alike, what they say one by one (`parts`), and their sums."""
+def merged_manifest(folder: Path, manifests: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    """What the shards' manifests say alike, what they say one by one (`parts`), and their sums.
+
+    Raises:
+        DataError: a manifest lacks something.
+    """
+    try:
+        return summed_up(manifests)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder}: the manifest of a shard is damaged: {error!r}", hint=MADE_AGAIN) from error
+
+
+def summed_up(manifests: dict[int, dict[str, Any]]) -> dict[str, Any]:
     alike = (*RECIPE, "tokenizer", "bos_token", "eos_token")
     parts = [
         {
@@ -162,6 +193,7 @@ def merged_manifest(manifests: dict[int, dict[str, Any]]) -> dict[str, Any]:
             "media_root": manifest["media_root"],
             "source": manifest["source"],
             "lines": manifest["lines"],
+            "counts": manifest["counts"],
             "data_sha256": manifest["data_sha256"],
             "size": manifest["files"][DATA_FILE.format(index=0, count=1)],
         }
@@ -206,7 +238,13 @@ def refuse_foreign(output: Path) -> None:
     Raises:
         UsageError: the output is such a folder.
     """
-    if output.exists() and not (output / MANIFEST).exists() and (not output.is_dir() or any(output.iterdir())):
+    if not output.exists() or (output.is_dir() and not any(output.iterdir())):
+        return
+    try:
+        merged = "parts" in read_json(output / MANIFEST)
+    except (OSError, ValueError, TypeError):
+        merged = False
+    if not merged:
         raise UsageError(f"{output}: exists and is not a merged folder", hint="Name another --output.")
 
 

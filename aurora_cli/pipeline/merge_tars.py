@@ -1,13 +1,14 @@
 """`aurora merge-tars`: parts into the archives that they were cut from, in constant memory.
 
-The kernel copies (copy_file_range), which on filesystems with shared extents copies nothing at all. After a crash the
+The kernel copies (copy_file_range), which on filesystems with shared extents copies nothing at all; the disk begins at
+once with what has been copied. After a crash the
 bytes that are already right stay: they are compared with the parts, not trusted.
 """
 
 import errno
 import itertools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from typing import Any
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Advance, Reporter
+from aurora_cli.data.durability import start_writing
 from aurora_cli.data.manifest import DownloadManifest, delete_spent
 from aurora_cli.data.parts import Archive, PartStream, find_archives, find_part_sets
 from aurora_cli.errors import DataError
@@ -83,7 +85,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if todo:
         with reporter.progress("merge", sum(parts.size for parts in todo), "bytes") as advance:
             for parts in todo:
-                merge(parts, advance)
+                merge(parts, advance, sync=options.sync or options.delete_parts)
     deleted: list[str] = []
     if options.delete_parts:
         for parts in sets:
@@ -115,17 +117,19 @@ def _has_anything(folder: Path) -> bool:
     return folder.is_file() or any(folder.iterdir())
 
 
-def merge(parts: Archive, advance: Advance) -> None:
-    """Write the archive that `parts` are cut from; it appears when it is whole."""
+def merge(parts: Archive, advance: Advance, *, sync: bool = True) -> None:
+    """Write the archive that `parts` are cut from; it appears when it is whole, with `sync` on the disk itself."""
     partial = parts.path.with_name(f".{parts.path.name}{PARTIAL_SUFFIX}")
     with disk_errors(parts.path), exclusive(parts.path.parent, "aurora merge-tars"):
         with open(partial, "r+b" if partial.exists() else "w+b", buffering=0) as out:
             position = _right_so_far(parts, out.fileno(), advance)
             out.truncate(position)
-            _append(parts, out.fileno(), position, advance)
-            os.fsync(out.fileno())
+            _append(parts, out.fileno(), position, advance, sync=sync)
+            if sync:
+                os.fsync(out.fileno())
         partial.replace(parts.path)
-        fsync_folder(parts.path.parent)
+        if sync:
+            fsync_folder(parts.path.parent)
 
 
 def _right_so_far(parts: Archive, out: int, advance: Advance) -> int:
@@ -143,19 +147,24 @@ def _right_so_far(parts: Archive, out: int, advance: Advance) -> int:
     return position
 
 
-def _append(parts: Archive, out: int, position: int, advance: Advance) -> None:
+def _append(parts: Archive, out: int, position: int, advance: Advance, *, sync: bool) -> None:
     begin = 0
     for file in parts.files:
         size = file.stat().st_size
         if position < begin + size:
             offset = max(position - begin, 0)
             with open(file, "rb", buffering=0) as part:
-                os.lseek(out, begin + offset, os.SEEK_SET)
-                _copy(part.fileno(), out, offset, size, advance)
+                position = os.lseek(out, begin + offset, os.SEEK_SET)
+                for count in _copy(part.fileno(), out, offset, size):
+                    if sync:
+                        start_writing(out, position, count)
+                    position += count
+                    advance(count)
         begin += size
 
 
-def _copy(part: int, out: int, offset: int, size: int, advance: Advance) -> None:
+def _copy(part: int, out: int, offset: int, size: int) -> Iterator[int]:
+    """Copy a part from `offset` on; yields the bytes of each piece."""
     os.lseek(part, offset, os.SEEK_SET)
     copy: Callable[[int, int, int], int] = _copy_in_kernel
     while offset < size:
@@ -169,7 +178,7 @@ def _copy(part: int, out: int, offset: int, size: int, advance: Advance) -> None
         if count == 0:
             raise DataError(f"a part became shorter while it was read (byte {offset:,} of {size:,})")
         offset += count
-        advance(count)
+        yield count
 
 
 def _copy_in_kernel(part: int, out: int, count: int) -> int:

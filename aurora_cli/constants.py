@@ -6,6 +6,9 @@ IMAGE_SENTINEL = -200
 IGNORE_INDEX = -100
 """Stands in `labels` where a token is not taught."""
 
+CLIP_QUESTION = "Describe the video in detail."
+"""What is asked about a clip where nobody says otherwise: before a bare caption in training, and in captioning."""
+
 STAGES = ("projection", "vision", "language")
 """The published splits, and the stages that train on them, in their order."""
 

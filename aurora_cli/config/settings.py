@@ -10,6 +10,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from aurora_cli.config.merging import TokenMerging
+from aurora_cli.constants import CLIP_QUESTION
 
 
 def _as_list(value: object) -> object:
@@ -156,8 +157,11 @@ class TokenizeSettings(Section):
     batch_size: int = Field(default=100_000, ge=1)
     """Records a shard."""
 
+    record_schema: Literal["auto", "llava", "sharegpt4video", "openai-messages"] = "auto"
+    """Form of the records; `auto` recognises each by its fields."""
+
     template: str = "vicuna"
-    """How a conversation is written out."""
+    """How a conversation is written out; `tokenizer` is the tokenizer's own chat template."""
 
     max_length: int = Field(default=4096, ge=2)
     """Tokens a record, a picture or frame counting one; the rest is cut off."""
@@ -323,6 +327,13 @@ class DataSettings(Section):
     too_long: Literal["cut", "reject"] = "cut"
     """A sample above `train.pack_tokens`: its last answer is cut at the end, or it is left out."""
 
+    frame_sampling: Literal["timestamp", "uniform", "fps"] = "timestamp"
+    """Which frames of a clip are taken, as many as were tokenized: `timestamp` spreads them evenly over its time,
+    `uniform` over its frames (the same unless the rate varies), `fps` takes `data.fps` a second."""
+
+    fps: float = Field(default=1.0, gt=0.0)
+    """Frames a second for `frame_sampling: fps`: a clip too long for them is spread evenly, in a short one each repeats."""
+
     max_bad_share: float = Field(default=0.01, ge=0.0, le=1.0)
     """Share of samples with unreadable media above which the run stops."""
 
@@ -392,7 +403,7 @@ class CaptionSettings(Section):
     prompt: str = "Describe the image in detail."
     """What the model is asked about each picture."""
 
-    clip_prompt: str = "Describe the video in detail."
+    clip_prompt: str = CLIP_QUESTION
     """What the model is asked about each clip."""
 
     max_new_tokens: int = Field(default=256, ge=1)

@@ -8,9 +8,13 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from aurora_cli.data.records import Message, Record, Rejection
+from aurora_cli.errors import UsageError
 
 IMAGE = "<image>"
 VIDEO = "<video>"
+
+OWN_TEMPLATE = "tokenizer"
+"""Names the tokenizer's own chat template (`chat_template.py`) in the place of one of `TEMPLATES`."""
 
 
 @dataclass(frozen=True)
@@ -59,23 +63,69 @@ TEMPLATES = {
 }
 
 
+def get_template(name: str) -> Template:
+    """The template of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in TEMPLATES:
+        raise UsageError(f"template: {name!r} is none of {', '.join([*TEMPLATES, OWN_TEMPLATE])}")
+    return TEMPLATES[name]
+
+
+class Exchange(NamedTuple):
+    """A question with its pictures in front, and its answer."""
+
+    question: str
+    answer: str
+    taught: bool
+    """Whether the answer is to be learned."""
+
+
+class Dialogue(NamedTuple):
+    """What is used of a record, in no template's words yet."""
+
+    system: str | None
+    exchanges: list[Exchange]
+    media_lengths: list[int]
+    """Frames of each medium in reading order: 1 a picture, n a clip. Their sum is the number of sentinels."""
+
+
 class Turn(NamedTuple):
     prompt: list[str]
     """The chunks between pictures: one more than the turn has pictures and frames."""
     answer: str
+    taught: bool = True
 
 
 class Conversation(NamedTuple):
     turns: list[Turn]
     media_lengths: list[int]
-    """Frames of each medium in reading order: 1 a picture, n a clip. Their sum is the number of sentinels."""
+    """As a dialogue's."""
 
 
 def written_out(record: Record, template: Template, *, frames: int, images_are_clip: bool) -> Conversation:
-    """The record's turns in the template's words.
+    """The record's turns in the template's words. Parameters and exceptions are those of `dialogue`."""
+    system, exchanges, lengths = dialogue(
+        record, frames=frames, images_are_clip=images_are_clip, pictures_only=template.pictures_only
+    )
+    turns = [
+        Turn(template.prompt.replace("{text}", question).split(IMAGE), answer, taught)
+        for question, answer, taught in exchanges
+    ]
+    if system is not None:
+        first = turns[0]
+        chunk = template.system.replace("{text}", system) + first.prompt[0]
+        turns[0] = first._replace(prompt=[chunk, *first.prompt[1:]])
+    return Conversation(turns, lengths)
 
-    Answers before the first question and questions after the last answer are dropped; questions in a row become one.
-    `frames` is what a `<video>` stands for, `images_are_clip` that a list of pictures is one clip.
+
+def dialogue(record: Record, *, frames: int, images_are_clip: bool, pictures_only: bool = False) -> Dialogue:
+    """What of the record is used: answers before the first question and questions after the last answer are dropped.
+
+    Questions in a row become one. `frames` is what a `<video>` stands for, `images_are_clip` says that a list of
+    pictures is one clip, `pictures_only` that the questions' own words are left out.
 
     Raises:
         Rejection: nobody answers, or pictures and their places do not match.
@@ -83,14 +133,19 @@ def written_out(record: Record, template: Template, *, frames: int, images_are_c
     messages = record.messages
     system = messages[0].text if messages and messages[0].role == "system" else None
     used = answered(messages if system is None else messages[1:])
-    if not used:
+    if not any(message.taught for message in used if message.role == "gpt"):
         raise Rejection("no_answer", f"{len(messages)} turns")
     lengths = media_lengths(record, used, frames=frames, images_are_clip=images_are_clip)
-    turns = turns_of(used, template, frames=None if record.video is None else frames)
-    if system is not None:
-        (chunk, *chunks), answer = turns[0]
-        turns[0] = Turn([template.system.replace("{text}", system) + chunk, *chunks], answer)
-    return Conversation(turns, lengths)
+    per_video = None if record.video is None else frames
+    exchanges = []
+    question = ""
+    for message in used:
+        if message.role == "human":
+            question += pictures_first(message.text, frames=per_video, pictures_only=pictures_only)
+        else:
+            exchanges.append(Exchange(question, message.text, message.taught))
+            question = ""
+    return Dialogue(system, exchanges, lengths)
 
 
 def answered(messages: Sequence[Message]) -> Sequence[Message]:
@@ -116,34 +171,22 @@ def media_lengths(record: Record, used: Sequence[Message], *, frames: int, image
     return [images] if images and images_are_clip else [1] * images
 
 
-def turns_of(used: Sequence[Message], template: Template, *, frames: int | None) -> list[Turn]:
-    turns = []
-    prompt = ""
-    for message in used:
-        if message.role == "human":
-            prompt += pictures_first(message.text, template, frames=frames)
-        else:
-            turns.append(Turn(template.prompt.replace("{text}", prompt).split(IMAGE), message.text))
-            prompt = ""
-    return turns
-
-
-def pictures_first(text: str, template: Template, *, frames: int | None) -> str:
+def pictures_first(text: str, *, frames: int | None, pictures_only: bool = False) -> str:
     """A message with its pictures in front, as `<image> <image>` and a line break; without pictures, as it is.
 
     `frames` is how many pictures a `<video>` becomes; none: it is a word like others, because the record has no video.
 
-    >>> pictures_first("See <image> and <image>.", TEMPLATES["vicuna"], frames=None)
+    >>> pictures_first("See <image> and <image>.", frames=None)
     '<image> <image>\\nSee  and .'
     """
     places = text.count(IMAGE)
-    words = text.replace(IMAGE, "")
+    words = text.replace(IMAGE, "") if places else text
     if frames is not None:
         places += frames * text.count(VIDEO)
         words = words.replace(VIDEO, "")
     if not places:
-        return "" if template.pictures_only else text
+        return "" if pictures_only else text
     pictures = " ".join([IMAGE] * places)
-    if template.pictures_only:
+    if pictures_only:
         return f"{pictures}\n"
     return f"{pictures}\n{words.strip()}".strip()

@@ -1,38 +1,41 @@
-"""One annotation record: from the bytes of a line to a typed value, or to the reason why it cannot be used.
+"""One annotation record: its typed form, the reasons why one cannot be used, and how its fields are read.
 
-    {"id": ..., "image": "a.jpg" | ["a.jpg", ...] | null, "video": "c.mp4" | null,
-     "conversations": [{"from": "human", "value": ...}, {"from": "gpt", "value": ...}, ...]}
-
-is the form of LLaVA's data sets, and what is accepted is what occurs in them.
+Which fields those are is the schema's affair (`schemas.py`).
 """
 
 import json
-import re
 from typing import Any, Literal, NamedTuple
 
 Role = Literal["system", "human", "gpt"]
 
-ROLES: dict[str, Role] = {"human": "human", "user": "human", "gpt": "gpt", "assistant": "gpt", "system": "system"}
-"""What stands in `from`, and what is meant."""
+ROLES: dict[str, Role] = {
+    "human": "human",
+    "user": "human",
+    "gpt": "gpt",
+    "assistant": "gpt",
+    "system": "system",
+    "developer": "system",
+}
+"""What stands in `from` or `role`, and what is meant."""
 
 REASONS = {
     "bad_json": "The line, or the array's element, is not JSON in UTF-8.",
     "not_an_object": "It is JSON, but not an object.",
-    "no_conversation": "`conversations` is missing, or not a list of objects.",
+    "no_conversation": "`conversations` (`messages`, `captions`) is missing, or not a list of objects.",
     "unknown_role": "`from` is none of human, user, gpt, assistant; or a system turn does not come first.",
     "null_text": "A turn's `value` is null or missing.",
-    "bad_text": "A turn's `value` is not a string.",
+    "bad_text": "A turn's `value` is not a string; in `messages`, nor a list of text, pictures and clips.",
     "bad_unicode": "A text or path holds half of a surrogate pair, which is no character.",
-    "bad_media": "`image` or `video` is not a path (or, for `image`, a list of paths).",
+    "bad_media": "`image` or `video` is not a path (or, for `image`, a list of paths); or an answer holds a picture.",
+    "remote_media": "A picture or clip is given by a network address or as `data:`; only files are read.",
     "mixed_media": "It has both pictures and a video; a row of the token store holds one or the other.",
-    "no_answer": "No turn of gpt or assistant answers a turn of human or user.",
+    "no_answer": "No turn of gpt or assistant answers a turn of human or user; or every answer has weight 0.",
     "picture_count": "The number of pictures is not the number of `<image>` in the turns that are used.",
     "video_count": "There is a video, and not exactly one `<video>` in the turns that are used.",
+    "chat_template": "The tokenizer's own template refuses the conversation, or changes its texts.",
     "nothing_taught": "The cut at `max_length` leaves no token of an answer.",
 }
 """Every reason for which a record is left out, and what it means."""
-
-SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class Rejection(Exception):
@@ -47,6 +50,8 @@ class Rejection(Exception):
 class Message(NamedTuple):
     role: Role
     text: str
+    taught: bool = True
+    """Of an answer: whether it is to be learned."""
 
 
 class Record(NamedTuple):
@@ -79,33 +84,13 @@ def decode_json(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def parse_record(raw: bytes, place: str) -> Record:
-    """The record in `raw`. `place` (`<file>:<line>`) becomes the id of one that has none.
-
-    >>> parse_record(b'{"image": "a.jpg", "conversations": [{"from": "user", "value": "<image>"}]}', "x.jsonl:7").id
-    'x.jsonl:7'
-
-    Raises:
-        Rejection: it cannot be used.
-    """
-    value = decode_json(raw)
-    images = image_paths(value.get("image"))
-    video = video_path(value.get("video"))
-    if images and video:
-        raise Rejection("mixed_media", f"{len(images)} pictures and a video")
-    record = Record(record_id(value, place), images, video, messages_of(value.get("conversations")))
-    if b"\\u" in raw and SURROGATE_ESCAPE.search(raw.decode("utf-8")):
-        check_unicode(record)
-    return record
-
-
-def record_id(value: dict[str, Any], place: str) -> str:
+def record_id(value: dict[str, Any], place: str, key: str = "id") -> str:
     """The id as a string; `place` where there is none.
 
     >>> [record_id({"id": given}, "x.jsonl:7") for given in ("a", 23, 1.5, None)]
     ['a', '23', '1.5', 'x.jsonl:7']
     """
-    match value.get("id"):
+    match value.get(key):
         case None:
             return place
         case str() | int() | float() as given:
@@ -140,24 +125,19 @@ def video_path(value: object) -> str | None:
     raise Rejection("bad_media", f"video is {shortened(value)}")
 
 
-def messages_of(value: object) -> list[Message]:
-    if not isinstance(value, list):
-        raise Rejection("no_conversation", f"conversations is {shortened(value)}")
-    messages = []
-    for index, turn in enumerate(value):
-        if not isinstance(turn, dict):
-            raise Rejection("no_conversation", f"turn {index} is {shortened(turn)}")
-        given = turn.get("from")
-        role = ROLES.get(given) if isinstance(given, str) else None
-        if role is None or (role == "system" and index > 0):
-            raise Rejection("unknown_role", f"turn {index} is from {shortened(given)}")
-        text = turn.get("value")
-        if text is None:
-            raise Rejection("null_text", f"turn {index} ({given})")
-        if not isinstance(text, str):
-            raise Rejection("bad_text", f"turn {index} ({given}) is {shortened(text)}")
-        messages.append(Message(role, text))
-    return messages
+def role_of(given: object, index: int) -> Role:
+    role = ROLES.get(given) if isinstance(given, str) else None
+    if role is None or (role == "system" and index > 0):
+        raise Rejection("unknown_role", f"turn {index} is from {shortened(given)}")
+    return role
+
+
+def text_of(text: object, index: int, given: object) -> str:
+    if text is None:
+        raise Rejection("null_text", f"turn {index} ({given})")
+    if not isinstance(text, str):
+        raise Rejection("bad_text", f"turn {index} ({given}) is {shortened(text)}")
+    return text
 
 
 def check_unicode(record: Record) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from aurora_cli.data.conversation import IMAGE, Template
+from aurora_cli.data.conversation import IMAGE, OWN_TEMPLATE, TEMPLATES, Template
 from aurora_cli.data.tokenization import load_tokenizer, read_object, special_token
 from aurora_cli.errors import DataError
 from aurora_cli.files import write_json, write_text
@@ -39,6 +39,8 @@ class ExportTokenizer:
     unk_token: str | None
     pad_token: str
     max_length: int | None
+    source: Path
+    """The folder that it was loaded from."""
 
     @property
     def size(self) -> int:
@@ -77,7 +79,7 @@ def export_tokenizer(folder: Path) -> ExportTokenizer:
         backend.post_processor = TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
     longest = config.get("model_max_length")
     max_length = int(longest) if isinstance(longest, int) and longest < 1_000_000 else None  # "none" is stored as 1e30
-    return ExportTokenizer(backend, text.bos_token, text.eos_token, unk, pad, max_length)
+    return ExportTokenizer(backend, text.bos_token, text.eos_token, unk, pad, max_length, folder)
 
 
 def write_tokenizer(tokenizer: ExportTokenizer, folder: Path) -> None:
@@ -110,8 +112,45 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
         shutil.copyfile(file, folder / file.name)
 
 
-def write_chat_template(template: Template, tokenizer: ExportTokenizer, folder: Path) -> None:
-    write_text(folder / "chat_template.jinja", chat_template(template, tokenizer.bos_token or "", tokenizer.eos_token))
+READ_MESSAGE = (
+    "{%- set ns.text = '' -%}{%- set ns.pictures = [] -%}\n"
+    "{%- if message.content is string -%}\n"
+    f"{{%- set ns.pictures = ['{IMAGE}'] * message.content.count('{IMAGE}') -%}}\n"
+    f"{{%- set ns.text = message.content.replace('{IMAGE}', '') if ns.pictures else message.content -%}}\n"
+    "{%- else -%}\n"
+    "{%- for part in message.content -%}\n"
+    f"{{%- if part.type == 'image' -%}}{{%- set ns.pictures = ns.pictures + ['{IMAGE}'] -%}}\n"
+    "{%- elif part.type == 'text' -%}{%- set ns.text = ns.text + part.text -%}{%- endif -%}\n"
+    "{%- endfor -%}\n"
+    "{%- endif -%}\n"
+)
+"""Jinja: a message's words and pictures, whether it is a text or a list of parts, into `ns.text` and `ns.pictures`."""
+
+
+def write_chat_template(name: str, tokenizer: ExportTokenizer, folder: Path) -> None:
+    """The template of training, by its name, as Jinja."""
+    if name == OWN_TEMPLATE:
+        from aurora_cli.data.chat_encoding import own_template
+
+        own = own_template(load_tokenizer(tokenizer.source))
+        text = own_chat_template(own.arguments[0], in_parts=own.in_parts)
+    else:
+        text = chat_template(TEMPLATES[name], tokenizer.bos_token or "", tokenizer.eos_token)
+    write_text(folder / "chat_template.jinja", text)
+
+
+def own_chat_template(own: str, *, in_parts: bool) -> str:
+    """The tokenizer's own template, behind lines that put a question's pictures in front of it, as training did."""
+    content = "[{'type': 'text', 'text': ns.text}]" if in_parts else "ns.text"
+    return (
+        "{%- set ns = namespace(messages=[]) -%}\n"
+        "{%- for message in messages -%}\n" + READ_MESSAGE + "{%- if ns.pictures -%}\n"
+        "{%- set ns.text = ((ns.pictures | join(' ')) + '\\n' + ns.text.strip()).strip() -%}\n"
+        "{%- endif -%}\n"
+        f"{{%- set ns.messages = ns.messages + [{{'role': message.role, 'content': {content}}}] -%}}\n"
+        "{%- endfor -%}\n"
+        "{%- set messages = ns.messages %}\n"
+    ) + own
 
 
 def chat_template(template: Template, bos_token: str, eos_token: str) -> str:
@@ -124,18 +163,7 @@ def chat_template(template: Template, bos_token: str, eos_token: str) -> str:
     question = f"(ns.pictures | join(' ')){_plus_break(text)}"
     return (
         "{%- set ns = namespace(system='', turn=0) -%}\n"
-        "{%- for message in messages -%}\n"
-        "{%- set ns.text = '' -%}{%- set ns.pictures = [] -%}\n"
-        "{%- if message.content is string -%}\n"
-        f"{{%- set ns.pictures = [{_quoted(IMAGE)}] * message.content.count({_quoted(IMAGE)}) -%}}\n"
-        f"{{%- set ns.text = message.content.replace({_quoted(IMAGE)}, '') if ns.pictures else message.content -%}}\n"
-        "{%- else -%}\n"
-        "{%- for part in message.content -%}\n"
-        f"{{%- if part.type == 'image' -%}}{{%- set ns.pictures = ns.pictures + [{_quoted(IMAGE)}] -%}}\n"
-        "{%- elif part.type == 'text' -%}{%- set ns.text = ns.text + part.text -%}{%- endif -%}\n"
-        "{%- endfor -%}\n"
-        "{%- endif -%}\n"
-        "{%- if message.role == 'system' -%}\n"
+        "{%- for message in messages -%}\n" + READ_MESSAGE + "{%- if message.role == 'system' -%}\n"
         f"{{%- set ns.system = {_quoted(before_system)} + ns.text + {_quoted(after_system)} -%}}\n"
         "{%- elif message.role == 'user' -%}\n"
         "{%- set ns.text = ns.text.strip() if ns.pictures else ns.text -%}\n"

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from aurora_cli.data.annotation_files import RawRecord
 from aurora_cli.data.shards import row_batch, summary_batch
-from aurora_cli.data.tokenization import Encoder
+from aurora_cli.data.encoder import Encoder
 from aurora_cli.errors import DataError, HostError
 
 CHUNK_RECORDS = 1_000

@@ -1,20 +1,23 @@
 """`aurora inspect FILE`: what `aurora tokenize` would do with an annotation file."""
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.annotation_files import raw_records
 from aurora_cli.data.archives import MediaRoot
-from aurora_cli.data.conversation import IMAGE, Conversation, written_out
-from aurora_cli.data.records import REASONS, Record, Rejection, parse_record
-from aurora_cli.data.tokenization import get_template
+from aurora_cli.data.conversation import IMAGE, OWN_TEMPLATE, get_template, written_out
+from aurora_cli.data.records import REASONS, Record, Rejection, decode_json
+from aurora_cli.data.schemas import SIGNS, recognised, record_of
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.pipeline.inspect_data import media_of
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.samples import TAUGHT
 from aurora_cli.pipeline.tokenize_jobs import Source, sources
+from aurora_cli.pipeline.tokenizer_source import find_tokenizer
 
 KINDS = ("text", "picture", "pictures", "clip", "video")
 
@@ -35,6 +38,10 @@ class AnnotationsReport(Result):
     """What would become of a file."""
 
     path: str
+    schemas: dict[str, int]
+    """Records by the schema that they are read by."""
+    recognised_by: str
+    """Why that one."""
     template: str
     frame_lists: str
     read: int
@@ -56,6 +63,8 @@ class AnnotationsReport(Result):
         lines = [
             f"{self.path}: {self.read:,} records, of which tokenize would keep {self.kept:,} "
             f"({kinds or 'none'}) with {self.turns:,} answers",
+            f"  schema: {', '.join(f'{name} {count:,}' for name, count in self.schemas.items()) or 'none'} "
+            f"({self.recognised_by})",
             f"  template {self.template}; a list of pictures is {self.frame_lists}",
             f"  media: {self.media:,} named, {self.media - self.missing:,} found, {self.missing:,} missing",
         ]
@@ -73,11 +82,12 @@ class AnnotationsReport(Result):
 
 def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
     step = settings.tokenize
-    template = get_template(step.template)
     (source,) = sources([path], step)
+    show = shower(settings, source)
     root = MediaRoot(path.parent)
     read = turns = 0
     kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
+    schemas: Counter[str] = Counter()
     rejected: Counter[str] = Counter()
     first: dict[str, str] = {}
     found: dict[str, bool] = {}
@@ -85,20 +95,25 @@ def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
     for line, raw in raw_records(path):
         read += 1
         try:
-            record = parse_record(raw, f"{path.name}:{line}")
-            conversation = written_out(record, template, frames=step.frames, images_are_clip=source.clip)
+            value = decode_json(raw)
+            schema = recognised(value) if step.record_schema == "auto" else step.record_schema
+            schemas[schema] += 1
+            record = record_of(value, f"{path.name}:{line}", schema)
+            answers, text = show(record)
         except Rejection as rejection:
             rejected[rejection.reason] += 1
             first.setdefault(rejection.reason, f"line {line}: {rejection.detail}")
             continue
         kinds[kind_of(record, source)] += 1
-        turns += len(conversation.turns)
-        sample = sample or shown(conversation, template.separator)
+        turns += answers
+        sample = sample or text
         for name in media_of(record):
             if name not in found:
                 found[name] = root.exists(name)
     return AnnotationsReport(
         path=str(path),
+        schemas=dict(schemas),
+        recognised_by=reasons_for(schemas) if step.record_schema == "auto" else "as told",
         template=step.template,
         frame_lists="clip" if source.clip else "separate",
         read=read,
@@ -112,6 +127,49 @@ def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
     )
 
 
+def reasons_for(schemas: Counter[str]) -> str:
+    """By which field each of the schemas was recognised."""
+    return ", ".join(f"`{sign}` is a field of {schema}" for sign, schema in SIGNS.items() if schema in schemas) or (
+        f"no record has one of {', '.join(SIGNS)}"
+    )
+
+
+def shower(settings: Settings, source: Source) -> Callable[[Record], tuple[int, str]]:
+    """What tells a record's answers, and its text with the taught parts marked, or raises a Rejection."""
+    step = settings.tokenize
+    if step.template == OWN_TEMPLATE:
+        from aurora_cli.data.chat_encoding import ChatEncoder
+
+        name = settings.model.tokenizer or settings.model.language_model
+        own = ChatEncoder(find_tokenizer(name, Workspace(settings.workspace)))
+
+        def show_own(record: Record) -> tuple[int, str]:
+            stretches, _ = own.written_out(record, frames=step.frames, images_are_clip=source.clip)
+            return sum(len(taught) for _, taught in stretches), IMAGE.join(map(marked, *zip(*stretches, strict=True)))
+
+        return show_own
+    template = get_template(step.template)
+
+    def show(record: Record) -> tuple[int, str]:
+        conversation = written_out(record, template, frames=step.frames, images_are_clip=source.clip)
+        turns = [
+            IMAGE.join(turn.prompt) + (TAUGHT.format(text=turn.answer) if turn.taught else turn.answer)
+            for turn in conversation.turns
+        ]
+        return len(turns), template.separator.join(turns)
+
+    return show
+
+
+def marked(text: str, taught: list[tuple[int, int]]) -> str:
+    """The text with its taught stretches between marks."""
+    parts, at = [], 0
+    for start, stop in taught:
+        parts += [text[at:start], TAUGHT.format(text=text[start:stop])]
+        at = stop
+    return "".join([*parts, text[at:]])
+
+
 def kind_of(record: Record, source: Source) -> str:
     if record.video:
         return "video"
@@ -119,8 +177,3 @@ def kind_of(record: Record, source: Source) -> str:
     if count > 1:
         return "clip" if source.clip else "pictures"
     return "picture" if count else "text"
-
-
-def shown(conversation: Conversation, separator: str) -> str:
-    turns = [IMAGE.join(turn.prompt) + TAUGHT.format(text=turn.answer) for turn in conversation.turns]
-    return separator.join(turns)

@@ -8,7 +8,8 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotation_files import is_annotation_file, raw_records
 from aurora_cli.data.archives import MediaRoot
-from aurora_cli.data.records import Record, Rejection, parse_record
+from aurora_cli.data.records import Record, Rejection
+from aurora_cli.data.schemas import parse_record
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.tokenize_jobs import LINE_SUFFIXES
@@ -88,7 +89,7 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter) -> DataRepo
                 for line, raw in raw_records(file, advance):
                     records += 1
                     try:
-                        record = parse_record(raw, f"{file.name}:{line}")
+                        record = parse_record(raw, f"{file.name}:{line}", settings.tokenize.record_schema)
                     except Rejection as rejection:
                         unusable[rejection.reason] += 1
                         continue

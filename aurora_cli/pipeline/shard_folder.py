@@ -18,12 +18,29 @@ COMPLETE = "tokenize.json"
 """Written last: how many shards the folder has."""
 TOKENIZER = "tokenizer.json"
 
-RECIPE = ("schema_version", "tokenizer_fingerprint", "template", "max_length", "frames", "batch_size", "inputs")
+RECIPE = (
+    "schema_version",
+    "tokenizer_fingerprint",
+    "record_schema",
+    "template",
+    "chat_template",
+    "max_length",
+    "frames",
+    "batch_size",
+    "inputs",
+)
 """What of a manifest decides the ids in a shard, and which records it holds."""
 
 
 def part_name(index: int) -> str:
     return f"part-{index:05d}"
+
+
+def tokenized_below(folder: Path) -> list[Path]:
+    """The folders that `tokenize` wrote, as deep as a workspace's `tokenized` lies in it: those that hold `shards/`."""
+    return sorted(
+        shards.parent for depth in range(3) for shards in folder.glob("*/" * depth + SHARDS) if shards.is_dir()
+    )
 
 
 def shard_manifests(folder: Path) -> dict[int, dict[str, Any]]:

@@ -8,6 +8,7 @@
 A shard holds one batch of records of one file, and is whole or absent: a run goes on where another one stopped.
 """
 
+import hashlib
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
@@ -21,8 +22,10 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.annotation_files import RawRecord, raw_records
+from aurora_cli.data.conversation import OWN_TEMPLATE
+from aurora_cli.data.encoder import Encoder
 from aurora_cli.data.shards import SCHEMA_VERSION
-from aurora_cli.data.tokenization import Encoder, TextTokenizer
+from aurora_cli.data.tokenization import TextTokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
 from aurora_cli.files import exclusive, sha256_of, write_text
 from aurora_cli.pipeline.encoding_pool import Chunk, EncodedChunk, EncodingPool, in_chunks
@@ -115,7 +118,9 @@ def manifest_base(job: Job, tokenizer: TextTokenizer, settings: Settings) -> dic
         "tokenizer_fingerprint": tokenizer.fingerprint,
         "bos_token": tokenizer.bos_token,
         "eos_token": tokenizer.eos_token,
+        "record_schema": step.record_schema,
         "template": step.template,
+        "chat_template": chat_template_sha256(tokenizer) if step.template == OWN_TEMPLATE else None,
         "max_length": step.max_length,
         "frames": step.frames,
         "batch_size": step.batch_size,
@@ -132,6 +137,11 @@ def manifest_base(job: Job, tokenizer: TextTokenizer, settings: Settings) -> dic
     }
 
 
+def chat_template_sha256(tokenizer: TextTokenizer) -> str:
+    """What tells the tokenizer's own template from another."""
+    return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()
+
+
 def within(workspace: Workspace, path: Path) -> str:
     """The path relative to the workspace if it lies in it, so that the workspace can be moved; else absolute."""
     path, root = path.absolute(), workspace.root.absolute()
@@ -144,7 +154,9 @@ def tokenize_job(
     """Make the shards of one folder that are not there yet."""
     step = settings.tokenize
     # First: a template that the tokenizer cannot write must not cost the shards that are there.
-    encoder = Encoder(tokenizer, step.template, max_length=step.max_length, frames=step.frames)
+    encoder = Encoder(
+        tokenizer, step.template, max_length=step.max_length, frames=step.frames, schema=step.record_schema
+    )
     done = begin(job.output, base, force=step.force)
     if is_complete(job.output, done):
         return counted(job.output, done, made=0)

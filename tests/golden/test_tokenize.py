@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from aurora_cli.data.annotation_files import raw_records
-from aurora_cli.data.tokenization import Encoder, load_tokenizer
+from aurora_cli.data.encoder import Encoder
+from aurora_cli.data.tokenization import load_tokenizer
 
 FOLDER = Path(__file__).parent / "tokenize"
 RECORDS = [json.loads(line) for line in (FOLDER / "records.jsonl").read_text().splitlines()]

@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.data.conversation import TEMPLATES, Template
 from aurora_cli.export import names
 from aurora_cli.export.checkpoint import Checkpoint
 from aurora_cli.export.sources import Tensors
@@ -31,10 +30,6 @@ class Job:
     safe: bool
     max_shard_bytes: int
     advance: Callable[[int], None] = lambda _: None
-
-    @property
-    def words(self) -> Template:
-        return TEMPLATES[self.template]
 
     @property
     def tensors(self) -> Tensors:

@@ -54,7 +54,7 @@ def write(job: Job, folder: Path) -> list[str]:
         lacking = "no tokenizer is known for this model, so AutoProcessor cannot load the export"
         return [*notes, f"{lacking}: --set model.tokenizer=DIR"]
     write_tokenizer(tokenizer, folder)
-    write_chat_template(job.words, tokenizer, folder)
+    write_chat_template(job.template, tokenizer, folder)
     write_json(folder / "processor_config.json", _processor(job))
     write_text(folder / "processing_aurora.py", processing_source())
     return [*notes, *_notes_on_rows(tokenizer, known_rows)]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from aurora_cli.data.rows import EncodedRecords
 from aurora_cli.data.shards import MANIFEST, SCHEMA_VERSION, Row, ShardWriter, row_batch, summary_batch
-from aurora_cli.data.tokenization import EncodedRecords
 from aurora_cli.files import write_json
 
 WriteClip = Callable[[Path, Sequence[Image.Image]], None]

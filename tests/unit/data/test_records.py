@@ -4,7 +4,8 @@ import json
 
 import pytest
 
-from aurora_cli.data.records import REASONS, Message, Record, Rejection, parse_record
+from aurora_cli.data.records import REASONS, Message, Record, Rejection
+from aurora_cli.data.schemas import parse_record
 
 TURNS = [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}]
 

@@ -9,13 +9,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers
+from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, trainers
+from tokenizers.normalizers import NFC
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
 from aurora_cli.data.annotation_files import RawRecord
+from aurora_cli.data.encoder import Encoder
+from aurora_cli.data.rows import packed
 from aurora_cli.data.sentencepiece_model import parse_model
-from aurora_cli.data.tokenization import Encoder, TextTokenizer, decode, load_tokenizer
-from aurora_cli.data.word_cache import word_cache
+from aurora_cli.data.tokenization import TextTokenizer, decode, load_tokenizer
+from aurora_cli.data.word_cache import BYTE_LEVEL_PATTERNS, word_cache
 from aurora_cli.errors import DataError, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -188,8 +191,6 @@ def test_the_tiny_tokenizer_gives_any_text_back(text):
 
 
 def test_ids_by_words_are_the_backends_ids(mistral):
-    cache = word_cache(mistral.backend)
-    assert cache is not None
     draw = random.Random(0)
     pieces = [
         " ",
@@ -210,10 +211,69 @@ def test_ids_by_words_are_the_backends_ids(mistral):
         "图",
     ]
     texts = ["".join(draw.choices(pieces, k=draw.randrange(12))) for _ in range(3_000)]
-    expected = [encoding.ids for encoding in mistral.backend.encode_batch_fast(texts, add_special_tokens=False)]
+    check_by_words(mistral.backend, texts)
+
+
+def check_by_words(backend: Tokenizer, texts: list[str]) -> None:
+    cache = word_cache(backend)
+    assert cache is not None
+    encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+    expected = [packed(encoding.ids) for encoding in encodings]
     assert cache.encode(texts) == expected
     assert cache.encode(texts[::-1]) == expected[::-1]
 
 
-def test_a_backend_with_a_pre_tokenizer_is_left_alone(tiny):
-    assert word_cache(tiny.backend) is None
+def byte_level(pattern: str | None, normalizer=None) -> Tokenizer:
+    """A byte-level tokenizer with this pattern (none: GPT-2's), trained to merge spaces and signs with letters."""
+    backend = Tokenizer(models.BPE())
+    cut = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=pattern is None)
+    if pattern is not None:
+        cut = pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(pattern), "isolated"), cut])
+    backend.pre_tokenizer = cut
+    backend.normalizer = normalizer
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=[AddedToken("<|end|>", special=True, normalized=False)],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator([GLUE * 3, " the cat's it's  don't\n\n (the) cat, 123 1234 \t\tx"] * 5, trainer)
+    return backend
+
+
+GLUE = "a b, c. d! \n e\n\n f  g   h\ti 12 34'll I'VE x\u00a0y \r\n z\u2003w \x1c \x85 q e\u0301 \u0301 "
+WHITE = ["\n", " ", "  ", "\t", "\u00a0", "\u2003", "\x1c", "\x85", "\r"]
+BLACK = [
+    "<|end|>",
+    "the",
+    " cat",
+    "'s",
+    "'LL",
+    "(",
+    ",",
+    "12",
+    "e\u0301",
+    "\u0301",
+    "\U0001f600",
+    "图",
+    "\0",
+    "▁",
+    ".\n",
+]
+PIECES = [*WHITE, *BLACK, "\ue000"]
+
+
+@pytest.mark.parametrize("pattern", [None, *BYTE_LEVEL_PATTERNS], ids=["gpt2", "llama3", "qwen2"])
+@pytest.mark.parametrize("normalizer", [None, NFC()], ids=["as it is", "nfc"])
+def test_ids_by_words_are_those_of_byte_level_backends(pattern, normalizer):
+    draw = random.Random(0)
+    texts = ["".join(draw.choices(PIECES, k=draw.randrange(14))) for _ in range(1_500)]
+    check_by_words(byte_level(pattern, normalizer), [*texts, GLUE, "", " ", "a", " a ", "\n a"])
+
+
+def test_a_backend_in_which_words_might_touch_is_left_alone():
+    other = byte_level(r"\s*\w+\s*|.")
+    assert word_cache(other) is None
+    prefixed = Tokenizer(models.BPE())
+    prefixed.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    assert word_cache(prefixed) is None

@@ -9,8 +9,15 @@ from transformers import AutoTokenizer
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
 from aurora_cli.data.annotation_files import RawRecord
 from aurora_cli.data.conversation import TEMPLATES
-from aurora_cli.data.tokenization import Encoder, load_tokenizer
-from aurora_cli.export.tokenizer import chat_template, export_tokenizer, write_chat_template, write_tokenizer
+from aurora_cli.data.encoder import Encoder
+from aurora_cli.data.tokenization import load_tokenizer
+from aurora_cli.export.tokenizer import (
+    chat_template,
+    export_tokenizer,
+    own_chat_template,
+    write_chat_template,
+    write_tokenizer,
+)
 from tests.captioners import GOLDEN, TOKENIZER
 
 MISTRAL = GOLDEN / "tokenize" / "mistral_v1"
@@ -27,11 +34,11 @@ def test_the_first_question_has_the_ids_of_training(tmp_path, folder):
     encoder = Encoder(load_tokenizer(folder), "vicuna", max_length=100, frames=1)
     trained = encoder.encode([RawRecord(1, json.dumps(record).encode())], "f", images_are_clip=False)
     untaught = trained.input_ids[trained.labels == IGNORE_INDEX].tolist()
-    prompt = untaught[: len(untaught) - len(encoder.separator)]
+    prompt = untaught[: len(untaught) - len(load_tokenizer(folder).encode(TEMPLATES["vicuna"].separator))]
 
     tokenizer = export_tokenizer(folder)
     write_tokenizer(tokenizer, tmp_path)
-    write_chat_template(TEMPLATES["vicuna"], tokenizer, tmp_path)
+    write_chat_template("vicuna", tokenizer, tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     content = [{"type": "image"}, {"type": "text", "text": "\n What  is in the picture?"}]
     text = loaded.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
@@ -73,6 +80,22 @@ def test_the_chat_template_writes_turns_as_training_did():
     ]
     expected = "<s>Be short. USER: <image> <image>\nWhat? ASSISTANT:A dog.</s>\n<s>USER: Sure?  ASSISTANT:"
     assert rendered("vicuna", messages) == expected
+
+
+def test_a_tokenizers_own_template_is_kept_and_pictures_move_to_the_front():
+    from transformers.utils.chat_template_utils import render_jinja_template
+
+    picture = {"type": "image"}
+    messages = [
+        {"role": "user", "content": [{"type": "text", "text": " What? "}, picture]},
+        {"role": "assistant", "content": "A dog."},
+    ]
+    strings = "\n{%- for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    parts = strings.replace("m.content", "m.content[0].text")
+    for own, in_parts in ((strings, False), (parts, True)):
+        template = own_chat_template(own, in_parts=in_parts)
+        rendered = render_jinja_template(conversations=[messages], chat_template=template)[0][0]
+        assert rendered == "[user]<image>\nWhat?[assistant]A dog."
 
 
 @pytest.mark.parametrize("name", TEMPLATES)

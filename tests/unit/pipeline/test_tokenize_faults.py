@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from aurora_cli.data.annotation_files import RawRecord, array_elements, lines
 from aurora_cli.data.records import REASONS
-from aurora_cli.data.tokenization import Encoder, load_tokenizer
+from aurora_cli.data.encoder import Encoder
+from aurora_cli.data.tokenization import load_tokenizer
 from aurora_cli.files import read_json
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize import run

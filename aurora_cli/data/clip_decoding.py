@@ -1,48 +1,126 @@
-"""Frames of a clip file by decord, and the small program that does it in a process of its own (`clip_process`).
+"""Frames of a clip file, and the small program that decodes them in a process of its own (`clip_process`).
 
-A damaged clip can crash decord, not only fail in it, so it never runs inside training. This file is run as a
-script, and imports nothing but numpy and decord. Shapes: F frames, H height, W width.
+decord is the fast way. Where it fails, or libav complains while it works, PyAV reads the clip again and looks at every
+frame that a wanted one is made from. A damaged clip can crash a decoder, not only fail in it, so neither runs inside
+training. This file is run as a script, and imports nothing but numpy and a decoder. Shapes: F frames, H, W their sides.
 """
 
 import json
 import os
 import signal
 import sys
+import tempfile
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+Rule = Literal["timestamp", "uniform", "fps"]
 
-def decode(path: str, frames: int, longest: int) -> np.ndarray:
-    """(F, H, W, 3) uint8: frames spread evenly in time, shrunk while decoding to `longest` on the longer side.
+
+class Sampling(NamedTuple):
+    """How the frames of a clip are chosen, as many as its tokens speak of."""
+
+    rule: Rule = "timestamp"
+    fps: float = 1.0
+    """Frames a second, for the rule of that name."""
+
+
+EVENLY_IN_TIME = Sampling()
+
+
+class Request(NamedTuple):
+    """What is wanted of a clip. Travels to the child as JSON."""
+
+    path: str
+    frames: int
+    longest: int
+    """Frames are shrunk while decoding to this many pixels on the longer side."""
+    sampling: Sampling = EVENLY_IN_TIME
+
+
+class Damaged(Exception):
+    """A clip that gives no frames, or not the wanted ones; says why."""
+
+
+def by_decord(request: Request) -> np.ndarray:
+    """(F, H, W, 3) uint8.
 
     Raises:
         RuntimeError, decord.DECORDError: unrelated classes, both mean "damaged".
     """
     import decord
 
-    reader = decord.VideoReader(path, num_threads=1)
+    reader = decord.VideoReader(request.path, num_threads=1)
     if len(reader) == 0:
-        raise RuntimeError("it has no frames")
+        raise Damaged("it has no frames")
+    times = reader.get_frame_timestamp(np.arange(len(reader)))
+    chosen = chosen_frames(times[:, 0], request.frames, request.sampling)
     height, width, _ = reader[0].shape
-    chosen = spread_in_time(reader.get_frame_timestamp(np.arange(len(reader))), frames)
-    share = longest / max(height, width)
+    share = request.longest / max(height, width)
     if share < 1:
         size = {"width": max(2, round(width * share)), "height": max(2, round(height * share))}
-        reader = decord.VideoReader(path, num_threads=1, **size)
+        reader = decord.VideoReader(request.path, num_threads=1, **size)
     distinct, places = np.unique(chosen, return_inverse=True)
     return reader.get_batch(distinct.tolist()).asnumpy()[places]
 
 
-def spread_in_time(timestamps: np.ndarray, frames: int) -> np.ndarray:
-    """Frame numbers shown at the middles of `frames` equal stretches of time; `timestamps` are (start, end) rows.
+def by_av(request: Request) -> np.ndarray:
+    """(F, H, W, 3) uint8, every one whole: a clip that breaks off before a wanted frame is damaged, and so is one
+    where the decoder patched a wanted frame, or one that it is predicted from.
+
+    Raises:
+        Damaged: it says where.
+        av.error.FFmpegError: libav's reasons.
+    """
+    import av
+
+    with av.open(request.path) as container:
+        stream = _moving_picture(container)
+        seconds = float(stream.time_base)
+        starts, keys = _timeline(container, stream)
+        spacing = _spacing(starts)
+        missing = _missing(container, stream, starts, spacing)
+    all_starts = np.concatenate([starts, starts[-1] + spacing * np.arange(1, missing + 1)])
+    chosen = chosen_frames(all_starts * seconds, request.frames, request.sampling)
+    if chosen[-1] >= len(starts):
+        raise Damaged(f"it breaks off after {len(starts)} of {len(all_starts)} frames")
+    distinct, places = np.unique(chosen, return_inverse=True)
+    try:
+        pictures = _pictures(request, starts[distinct], keys)
+    except LookupError:
+        pictures = _pictures(request, starts[distinct], keys[:0])
+    return np.stack(pictures)[places]
+
+
+def chosen_frames(starts: np.ndarray, frames: int, sampling: Sampling) -> np.ndarray:
+    """Which frames are taken, ascending; `starts` are seconds, one a frame of the clip. Too few frames repeat.
+
+    `uniform` spreads them evenly over the frames' numbers, `timestamp` over the time; at a steady rate these are the
+    same. `fps` takes so many a second, evenly over the whole clip: at most as many as there are tokens for, and if
+    fewer, each is repeated in its place.
+
+    >>> chosen_frames(np.arange(30) / 10, 6, Sampling("fps", fps=1.0))
+    array([ 5,  5, 15, 15, 25, 25])
+    """
+    if sampling.rule == "uniform":
+        return evenly_spaced(len(starts), frames)
+    if sampling.rule == "timestamp":
+        return spread_in_time(starts, frames)
+    seconds = float(starts[-1] - starts[0] + _spacing(starts))
+    distinct = min(frames, max(1, round(seconds * sampling.fps)))
+    return spread_in_time(starts, distinct)[evenly_spaced(distinct, frames)]
+
+
+def spread_in_time(starts: np.ndarray, frames: int) -> np.ndarray:
+    """Frame numbers shown at the middles of `frames` equal stretches of time.
 
     With a steady rate these are the frames that `evenly_spaced` names.
     """
-    starts, ends = timestamps[:, 0], timestamps[:, 1]
     spacing = np.diff(starts)
-    if len(spacing) == 0 or spacing.max() - spacing.min() <= 0.25 * max(float(np.median(spacing)), 1e-6):
+    usual = _spacing(starts)
+    if len(spacing) == 0 or spacing.max() - spacing.min() <= 0.25 * usual:
         return evenly_spaced(len(starts), frames)
-    moments = starts[0] + (np.arange(frames) + 0.5) / frames * (ends[-1] - starts[0])
+    moments = starts[0] + (np.arange(frames) + 0.5) / frames * (starts[-1] + usual - starts[0])
     return (np.searchsorted(starts, moments, side="right") - 1).clip(0, len(starts) - 1)
 
 
@@ -55,31 +133,147 @@ def evenly_spaced(count: int, frames: int) -> np.ndarray:
     return (np.arange(frames) * 2 + 1) * count // (2 * frames)
 
 
-def serve() -> None:
-    """Answer requests, a JSON line each, until stdin ends or a clip fails.
+def _spacing(starts: np.ndarray) -> float:
+    """From a frame to the next, as a rule."""
+    return max(float(np.median(np.diff(starts))), 1e-6) if len(starts) > 1 else 1e-6
+
+
+def _moving_picture(container: Any) -> Any:
+    """The first video stream that is not the cover beside some music.
+
+    Raises:
+        Damaged: there is none.
+    """
+    from av.stream import Disposition
+
+    for stream in container.streams.video:
+        if not stream.disposition & Disposition.attached_pic:
+            stream.codec_context.thread_count = 1
+            return stream
+    raise Damaged("it has no moving picture")
+
+
+def _timeline(container: Any, stream: Any) -> tuple[np.ndarray, np.ndarray]:
+    """When the frames start, in the stream's units, from the first that can be decoded; and those of the key frames.
+
+    Raises:
+        Damaged: there is no frame.
+    """
+    packets = [(packet.pts if packet.pts is not None else packet.dts, packet.is_keyframe, packet.is_discard)
+               for packet in container.demux(stream) if packet.size]  # fmt: skip
+    keys = np.sort([start for start, is_key, _ in packets if is_key and start is not None])
+    if len(keys) == 0:
+        raise Damaged("it has no frames")
+    starts = np.unique([start for start, _, hidden in packets if start is not None and not hidden])
+    starts = starts[starts >= keys[0]]
+    if len(starts) == 0:
+        raise Damaged("it has no frames")
+    return starts, keys
+
+
+def _missing(container: Any, stream: Any, starts: np.ndarray, spacing: float) -> int:
+    """Frames that the file speaks of and does not hold."""
+    if stream.frames and "mp4" in container.format.name:  # others count what they may leave out
+        return max(0, stream.frames - len(starts))
+    seconds = float(stream.time_base)
+    if container.format.name == "avi":
+        spoken_of = stream.frames * seconds
+    elif stream.duration:
+        spoken_of = stream.duration * seconds
+    elif container.duration and len(container.streams) == 1:  # how long its sound lasts says nothing
+        spoken_of = container.duration / 1e6
+    else:
+        return 0
+    found = float(starts[-1] - starts[0] + spacing) * seconds
+    return round((spoken_of - found) / (spacing * seconds)) if found < 0.98 * spoken_of else 0
+
+
+def _pictures(request: Request, wanted: np.ndarray, keys: np.ndarray) -> list[np.ndarray]:
+    """The frames that start at `wanted`, upright: each decoded from the key frame before it, or without `keys` from
+    the clip's beginning.
+
+    Raises:
+        LookupError: seeking led past a wanted frame, as it may in a stream without an index.
+    """
+    import av
+
+    pictures: list[np.ndarray] = []
+    with av.open(request.path) as container:
+        stream = _moving_picture(container)
+        frames, reached, patched = container.decode(stream), None, False
+        for start in wanted.tolist():
+            key = keys[max(0, np.searchsorted(keys, start, side="right") - 1)] if len(keys) else None
+            sought = False
+            if key is not None and (reached is None or key > reached):
+                sought = True
+                container.seek(int(key), stream=stream)
+                frames, patched = container.decode(stream), False
+            for frame in frames:
+                patched = (patched and not frame.key_frame) or frame.is_corrupt
+                reached = frame.pts if frame.pts is not None else reached
+                if sought and reached is not None and reached > start:
+                    raise LookupError
+                sought = False
+                if reached is not None and reached >= start:
+                    break
+            else:
+                raise Damaged(f"it breaks off at frame {len(pictures) + 1} of the {len(wanted)} wanted")
+            if patched:
+                raise Damaged(f"it is damaged at {float(start * stream.time_base):.1f} s")
+            pictures.append(_pixels(frame, request.longest))
+    return pictures
+
+
+def _pixels(frame: Any, longest: int) -> np.ndarray:
+    """(H, W, 3) of one frame, shrunk and upright."""
+    share = min(1.0, longest / max(frame.height, frame.width))
+    width, height = (max(2, round(side * share)) for side in (frame.width, frame.height)) if share < 1 else (None, None)
+    return np.rot90(frame.to_ndarray(format="rgb24", width=width, height=height), frame.rotation // 90 % 4)
+
+
+def serve(decoder: str) -> None:
+    """Answer requests, a JSON line each, until stdin ends or a clip is not in order.
 
     The answer is a JSON line, `{"shape": [...]}` followed by the bytes, or `{"error": "..."}`. After an error the
-    process ends: what decord did to its memory is not known.
+    process ends: what a decoder did to its memory is not known.
     """
     for stop in (signal.SIGINT, signal.SIGTERM):  # the training process decides; it closes stdin
         signal.signal(stop, signal.SIG_IGN)
     answers = os.fdopen(os.dup(1), "wb")
+    complaints = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the process
+    os.dup2(complaints.fileno(), 2)
     os.dup2(2, 1)  # whatever a library prints must not end up among the answers
-    import decord
-
-    decord.logging.set_level(decord.logging.QUIET)
+    decode, failures = _decoder(decoder)
+    os.ftruncate(2, 0)
     for line in sys.stdin:
         try:
-            frames = decode(**json.loads(line))
-        except (RuntimeError, decord.DECORDError) as error:
+            path, frames, longest, sampling = json.loads(line)
+            pixels = decode(Request(path, frames, longest, Sampling(*sampling)))
+            if decoder == "decord" and os.fstat(2).st_size:
+                raise Damaged("libav complained")  # and went on with what it made up
+        except failures as error:
             reason = (str(error).strip().splitlines() or ["it failed without a word"])[0]
             answers.write(json.dumps({"error": reason}).encode() + b"\n")
             break
-        answers.write(json.dumps({"shape": frames.shape}).encode() + b"\n")
-        answers.write(frames.data)
+        answers.write(json.dumps({"shape": pixels.shape}).encode() + b"\n")
+        answers.write(np.ascontiguousarray(pixels).data)
         answers.flush()
     answers.flush()
 
 
+def _decoder(name: str) -> tuple[Any, tuple[type[Exception], ...]]:
+    """The function, and what it raises for damage."""
+    if name == "decord":
+        import decord
+
+        decord.logging.set_level(decord.logging.ERROR)
+        return by_decord, (Damaged, RuntimeError, decord.DECORDError)
+    import av.error
+    import av.logging
+
+    av.logging.set_level(None)
+    return by_av, (Damaged, av.error.FFmpegError, ValueError)
+
+
 if __name__ == "__main__":
-    serve()
+    serve(sys.argv[1])

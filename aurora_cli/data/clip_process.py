@@ -1,4 +1,7 @@
-"""The process that decodes clips for this one, started at the first clip, started anew when a clip kills it."""
+"""The process that decodes clips for this one, started at the first clip, started anew when a clip kills it.
+
+Where decord cannot, or should not be believed, a process with PyAV has the last word on that one clip.
+"""
 
 import atexit
 import contextlib
@@ -9,10 +12,12 @@ import select
 import subprocess
 import sys
 import time
+from pathlib import PurePath
 
 import numpy as np
 
 from aurora_cli.data import clip_decoding
+from aurora_cli.data.clip_decoding import Request
 from aurora_cli.errors import HostError
 
 TIMEOUT_S = 120.0
@@ -21,21 +26,30 @@ TIMEOUT_S = 120.0
 ATTEMPTS = 2
 """A crash may come from the clip before, whose damage went unnoticed; a second one in a new process is this clip's."""
 
+NOT_FOR_DECORD = frozenset({".avi", ".m2ts", ".mpeg", ".mpg", ".mts", ".ts", ".vob"})
+"""Streams without an index, where decord comes out some frames beside the wanted one; and AVI, where it takes the rest
+of a file that breaks off for the whole."""
+
+PACKAGES = {"decord": "decord2", "av": "av"}
+"""What pip calls the decoders."""
+
 
 class DecoderError(Exception):
-    """decord cannot make frames of a file; says why."""
+    """No decoder makes the wanted frames of a file; says why."""
 
 
 class ClipProcess:
     """A child that runs `clip_decoding.serve`. Ends with this process, when its stdin closes."""
 
-    def __init__(self) -> None:
-        if importlib.util.find_spec("decord") is None:
-            raise HostError("clips are read by decord, which is not installed", hint="pip install decord2")
+    def __init__(self, decoder: str) -> None:
+        """`decoder`: decord or av."""
+        if importlib.util.find_spec(decoder) is None:
+            package = PACKAGES[decoder]
+            raise HostError(f"clips are read by {decoder}, which is not installed", hint=f"pip install {package}")
         # A session of its own: Ctrl-C and SIGTERM for the group must not look like broken clips. -P: the script's
         # folder stays off the path, where modules here would hide others'.
         self._child = subprocess.Popen(
-            [sys.executable, "-P", clip_decoding.__file__],
+            [sys.executable, "-P", clip_decoding.__file__, decoder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -46,15 +60,14 @@ class ClipProcess:
         assert self._child.stdout is not None
         self._requests, self._answers = self._child.stdin, self._child.stdout
 
-    def frames(self, path: str, frames: int, longest: int) -> np.ndarray:
-        """(F, H, W, 3) as `clip_decoding.decode`.
+    def frames(self, request: Request) -> np.ndarray:
+        """(F, H, W, 3) uint8.
 
         Raises:
             DecoderError: the clip is damaged.
             EOFError: the child crashed or hung; either way it is gone.
         """
         deadline = time.monotonic() + TIMEOUT_S
-        request = {"path": path, "frames": frames, "longest": longest}
         try:
             self._requests.write(json.dumps(request).encode() + b"\n")
         except BrokenPipeError as error:
@@ -89,41 +102,47 @@ class ClipProcess:
             done += got
 
 
-_current: tuple[int, ClipProcess] | None = None
-"""The child, and the process that started it: after a fork the pipes belong to the other one."""
+_children: dict[str, tuple[int, ClipProcess]] = {}
+"""By decoder: the child, and the process that started it. After a fork the pipes belong to the other one."""
 
 
-def decode_clip(path: str, frames: int, longest: int) -> np.ndarray:
-    """`clip_decoding.decode` in the child, safe against what it can do to a process. Not for threads at once.
+def decode_clip(request: Request) -> np.ndarray:
+    """(F, H, W, 3) uint8, safe against what decoders can do to a process. Not for threads at once.
 
     Raises:
         DecoderError: the clip is damaged.
-        HostError: decord is not installed.
+        HostError: a decoder is not installed.
     """
-    global _current
+    if PurePath(request.path).suffix.lower() not in NOT_FOR_DECORD:
+        with contextlib.suppress(DecoderError):
+            return _decode(request, "decord")
+    return _decode(request, "av")
+
+
+def _decode(request: Request, decoder: str) -> np.ndarray:
     reason = ""
     for _ in range(ATTEMPTS):
-        if _current is None or _current[0] != os.getpid():
-            _current = (os.getpid(), ClipProcess())
-        child = _current[1]
+        if decoder not in _children or _children[decoder][0] != os.getpid():
+            _children[decoder] = (os.getpid(), ClipProcess(decoder))
+        child = _children[decoder][1]
         try:
-            return child.frames(path, frames, longest)
+            return child.frames(request)
         except EOFError as error:
             reason = str(error) or "the decoder crashed"
-            _forget(child)
+            end_child(decoder)
         except BaseException:  # an interrupt leaves half an answer in the pipe, an error a child that has ended
-            _forget(child)
+            end_child(decoder)
             raise
     raise DecoderError(reason)
 
 
-def _forget(child: ClipProcess) -> None:
-    global _current
-    _current = None
-    child.end()
+def end_child(decoder: str) -> None:
+    _children.pop(decoder)[1].end()
 
 
 @atexit.register
-def _end_with_this_process() -> None:
-    if _current is not None and _current[0] == os.getpid():
-        _forget(_current[1])
+def end_children() -> None:
+    """Those that this process started."""
+    for decoder, (parent, _) in list(_children.items()):
+        if parent == os.getpid():
+            end_child(decoder)

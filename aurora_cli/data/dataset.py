@@ -13,6 +13,7 @@ import numpy as np
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
 from aurora_cli.data.archives import MediaRoot
+from aurora_cli.data.clip_decoding import EVENLY_IN_TIME, Sampling
 from aurora_cli.data.collator import FrameTokens, Sample
 from aurora_cli.data.media import MediaReader
 from aurora_cli.data.shards import Row, TokenStore, open_store
@@ -171,6 +172,7 @@ class SampleReader:
     mean: tuple[float, float, float]
     pack_tokens: int
     frame_tokens: FrameTokens
+    sampling: Sampling = EVENLY_IN_TIME
     _stores: dict[int, TokenStore] = field(default_factory=dict, repr=False)
     _media: dict[Path, MediaReader] = field(default_factory=dict, repr=False)
 
@@ -201,7 +203,7 @@ class SampleReader:
 
     def _media_below(self, root: Path) -> MediaReader:
         if root not in self._media:
-            self._media[root] = MediaReader(MediaRoot(root), self.image_size, self.mean)
+            self._media[root] = MediaReader(MediaRoot(root), self.image_size, self.mean, self.sampling)
         return self._media[root]
 
     def _sample(self, number: int, row: Row, media: MediaReader) -> Sample:

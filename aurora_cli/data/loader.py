@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.data.clip_decoding import Sampling
 from aurora_cli.data.collator import Batch, FrameTokens, collate
 from aurora_cli.data.dataset import Corpus, SampleReader, Source
 from aurora_cli.data.packing import Packs, plan_packs
@@ -49,6 +50,7 @@ class TrainingData:
             settings.model.image_mean,
             train.pack_tokens,
             frame_tokens,
+            Sampling(data.frame_sampling, data.fps),
         )
         self._micro_batches = MicroBatches(reader, image_token_id)
         self.row = PackRow(

@@ -1,6 +1,6 @@
 """Pictures and clips from any of their forms to frames: uint8, a square of the model's size, channels last.
 
-Pillow reads pictures here, decord reads clips in a process beside this one. A medium that cannot be read is an
+Pillow reads pictures here, decord or PyAV reads clips in a process beside this one. A medium that cannot be read is an
 `UnreadableMedia` with the reason, never a black frame.
 Shapes: F frames, S side of the square.
 """
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from PIL import Image, ImageOps
 
-from aurora_cli.data.clip_decoding import evenly_spaced
+from aurora_cli.data.clip_decoding import EVENLY_IN_TIME, Request, Sampling, evenly_spaced
 from aurora_cli.data.clip_process import DecoderError, decode_clip
 from aurora_cli.data.transforms import Colour, normalise, padding_colour, square_frames, square_picture
 from aurora_cli.errors import DataError
@@ -59,6 +59,7 @@ def load_frames(
     image_size: int,
     mean: Sequence[float],
     std: Sequence[float],
+    sampling: Sampling = EVENLY_IN_TIME,
 ) -> torch.Tensor:
     """The vision tower's input for one medium: (F, 3, S, S) float32.
 
@@ -67,7 +68,7 @@ def load_frames(
     Raises:
         DataError: it cannot be read.
     """
-    reader = MediaReader(root, image_size, mean)
+    reader = MediaReader(root, image_size, mean, sampling)
     if not isinstance(path, str | Path):
         pixels = reader.pictures([str(path[index]) for index in evenly_spaced(len(path), frames)])
     elif reader.is_clip(str(path)):
@@ -80,9 +81,16 @@ def load_frames(
 class MediaReader:
     """Reads media below one root at one size."""
 
-    def __init__(self, root: MediaSource | None, image_size: int, mean: Sequence[float]) -> None:
+    def __init__(
+        self,
+        root: MediaSource | None,
+        image_size: int,
+        mean: Sequence[float],
+        sampling: Sampling = EVENLY_IN_TIME,
+    ) -> None:
         self.root = root
         self.image_size = image_size
+        self.sampling = sampling
         self.fill: Colour = padding_colour(mean)
 
     def pictures(self, paths: Sequence[str]) -> np.ndarray:
@@ -93,10 +101,10 @@ class MediaReader:
         return pixels
 
     def clip(self, path: str, frames: int) -> np.ndarray:
-        """(F, S, S, 3), frames spread evenly over a clip file or a folder of frame files."""
+        """(F, S, S, 3), frames of a clip file by `sampling`, or spread evenly over a folder of frame files."""
         folder = self._file(path)
         if not folder.is_dir():
-            return clip_pixels(self._source(path), path, frames, self.image_size, self.fill)
+            return clip_pixels(self._source(path), path, frames, self.image_size, self.fill, self.sampling)
         names = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES)
         if not names:
             raise UnreadableMedia(f"{path}: a folder without pictures, where the frames of a clip were expected")
@@ -182,8 +190,10 @@ def _upright(image: Image.Image) -> Image.Image:
     return ImageOps.exif_transpose(image)
 
 
-def clip_pixels(source: Path | bytes, name: str, frames: int, size: int, fill: Colour) -> np.ndarray:
-    """(F, S, S, 3): frames spread evenly in time, shrunk while decoding where the clip is far larger than wanted.
+def clip_pixels(
+    source: Path | bytes, name: str, frames: int, size: int, fill: Colour, sampling: Sampling = EVENLY_IN_TIME
+) -> np.ndarray:
+    """(F, S, S, 3): frames chosen by `sampling`, shrunk while decoding where the clip is far larger than wanted.
 
     Raises:
         UnreadableMedia: naming it and the reason.
@@ -191,12 +201,12 @@ def clip_pixels(source: Path | bytes, name: str, frames: int, size: int, fill: C
     longest = SHRINK_MARGIN * size
     try:
         if isinstance(source, Path):
-            decoded = decode_clip(str(source), frames, longest)
+            decoded = decode_clip(Request(str(source), frames, longest, sampling))
         else:  # decord reads bytes too, but crashes on damaged ones far more often than on a damaged file
             with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
                 file.write(source)
                 file.flush()
-                decoded = decode_clip(file.name, frames, longest)
+                decoded = decode_clip(Request(file.name, frames, longest, sampling))
     except DecoderError as error:
         raise UnreadableMedia(f"{name}: not a readable clip: {error}") from error
     return square_frames(decoded, size, fill)

@@ -5,47 +5,43 @@ import importlib.util
 import os
 import random
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from aurora_cli.data import clip_decoding, clip_process
-from aurora_cli.data.clip_process import DecoderError, decode_clip
+from aurora_cli.data.clip_decoding import Request
+from aurora_cli.data.clip_process import DecoderError
 from aurora_cli.errors import HostError
-
-WriteClip = Callable[[Path, Sequence[Image.Image]], None]
-
-
-@pytest.fixture
-def clip(tmp_path: Path, write_clip: WriteClip) -> Path:
-    write_clip(tmp_path / "clip.avi", [Image.new("RGB", (64, 48), (level,) * 3) for level in range(10, 250, 20)])
-    return tmp_path / "clip.avi"
+from tests.clips import write_video
 
 
 @pytest.fixture
-def decoder_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+def clip(tmp_path: Path) -> Path:
+    return write_video(tmp_path / "clip.mp4", range(0, 1200, 100))
+
+
+@pytest.fixture
+def decoder_script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], None]]:
     """Replaces the decoder by another program, for one test."""
 
     def replace(program: str) -> None:
         (tmp_path / "decoder.py").write_text(program)
         monkeypatch.setattr(clip_decoding, "__file__", str(tmp_path / "decoder.py"))
-        _end_child()
+        clip_process.end_children()
 
-    yield replace  # type: ignore[misc]
-    _end_child()
+    yield replace
+    clip_process.end_children()
 
 
-def _end_child() -> None:
-    if clip_process._current is not None:
-        clip_process._forget(clip_process._current[1])
+def decode_clip(path: str, frames: int, longest: int) -> np.ndarray:
+    return clip_process.decode_clip(Request(path, frames, longest))
 
 
 def child_pid() -> int:
-    assert clip_process._current is not None
-    return clip_process._current[1]._child.pid
+    return clip_process._children["decord"][1]._child.pid
 
 
 def test_one_process_serves_many_clips_and_equals_decoding_here(clip: Path) -> None:
@@ -53,7 +49,7 @@ def test_one_process_serves_many_clips_and_equals_decoding_here(clip: Path) -> N
     pid = child_pid()
     assert (decode_clip(str(clip), 4, 200) == first).all()
     assert child_pid() == pid
-    assert (clip_decoding.decode(str(clip), 4, 200) == first).all()
+    assert (clip_decoding.by_decord(Request(str(clip), 4, 200)) == first).all()
     assert first.shape == (4, 48, 64, 3)
     assert decode_clip(str(clip), 2, 32).shape == (2, 24, 32, 3)
 
@@ -67,9 +63,9 @@ def test_a_decoder_that_was_killed_is_started_anew(clip: Path) -> None:
 def test_a_decoder_that_reported_damage_is_not_used_again(clip: Path, tmp_path: Path) -> None:
     decode_clip(str(clip), 4, 200)
     pid = child_pid()
-    (tmp_path / "bad.avi").write_bytes(b"RIFF")
+    (tmp_path / "bad.mp4").write_bytes(b"damaged")
     with pytest.raises(DecoderError):
-        decode_clip(str(tmp_path / "bad.avi"), 4, 200)
+        decode_clip(str(tmp_path / "bad.mp4"), 4, 200)
     assert decode_clip(str(clip), 4, 200).shape == (4, 48, 64, 3)
     assert child_pid() != pid
 
@@ -98,13 +94,13 @@ def test_a_clip_that_hangs_the_decoder_is_an_error(
     decoder_script("import time\ntime.sleep(60)\n")
     with pytest.raises(DecoderError, match="no answer after 0 s"):
         decode_clip("clip", 4, 200)
-    assert clip_process._current is None
+    assert not clip_process._children
 
 
 def test_without_decord_it_is_the_machine_that_is_wrong_not_the_clip(
     clip: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _end_child()
+    clip_process.end_children()
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(HostError, match="decord, which is not installed"):
         decode_clip(str(clip), 4, 200)
@@ -121,8 +117,8 @@ def test_no_damage_ends_this_process_or_the_next_clip(damaged: int, clip: Path, 
             content[rng.randrange(len(content))] = rng.randrange(256)
         if rng.random() < 0.3:
             del content[rng.randrange(len(content)) :]
-        (tmp_path / "damaged.avi").write_bytes(content)
+        (tmp_path / "damaged.mp4").write_bytes(content)
         with contextlib.suppress(DecoderError):
-            frames = decode_clip(str(tmp_path / "damaged.avi"), 4, 200)
+            frames = decode_clip(str(tmp_path / "damaged.mp4"), 4, 200)
             assert (len(frames), frames.shape[3], frames.dtype) == (4, 3, np.uint8)
         assert (decode_clip(str(clip), 4, 200) == sound).all()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from aurora_cli.data.clip_decoding import evenly_spaced, spread_in_time
+from aurora_cli.data.clip_decoding import evenly_spaced
 from aurora_cli.data.media import MediaReader, UnreadableMedia, as_rgb, clip_pixels, load_frames, picture_pixels
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -141,18 +141,6 @@ def test_a_broken_clip_is_an_error_that_names_it(tmp_path: Path, content: bytes)
     (tmp_path / "a.mp4").write_bytes(content)
     with pytest.raises(UnreadableMedia, match=r"^a.mp4: not a readable clip"):
         clip_pixels(tmp_path / "a.mp4", "a.mp4", 4, 28, GREY)
-
-
-def test_frames_spread_evenly_in_time_when_the_rate_varies() -> None:
-    starts = np.array([0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 1.0, 1.5])
-    timestamps = np.stack([starts, np.append(starts[1:], 2.0)], axis=1)
-    assert spread_in_time(timestamps, 4).tolist() == [2, 5, 6, 7]
-
-
-def test_frames_spread_like_numbers_when_the_rate_is_steady() -> None:
-    starts = np.round(np.arange(30) / 30, 3)
-    timestamps = np.stack([starts, starts + 0.033], axis=1)
-    assert spread_in_time(timestamps, 8).tolist() == evenly_spaced(30, 8).tolist()
 
 
 def test_load_frames_takes_a_picture_a_clip_a_folder_and_a_list(tmp_path: Path, write_clip: WriteClip) -> None:

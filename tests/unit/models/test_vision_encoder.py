@@ -7,7 +7,13 @@ from aurora_cli.errors import UsageError
 from aurora_cli.models import vision_encoder
 from aurora_cli.models.merge_plan import removal_plan
 from aurora_cli.models.token_merging import slots_of
-from aurora_cli.models.vision_encoder import encode, has_class_token, install_merging, unused_parameters
+from aurora_cli.models.vision_encoder import (
+    bicubic_weights,
+    encode,
+    has_class_token,
+    install_merging,
+    unused_parameters,
+)
 
 GOLDEN_RUNS = [("native", f"84x84_r{ratio}") for ratio in (0.05, 0.1, 0.2, 0.5, 0.8, 1.0)] + [
     ("resized", "112x112_r0.2"),
@@ -162,6 +168,15 @@ def test_position_embeddings_of_another_size_are_interpolated_and_train(configs)
         encode(tower, torch.randn(1, 3, 42, 84), (2, 2)).hidden.square().mean().backward()
         assert tower.embeddings.position_embedding.weight is parameter
         assert parameter.grad.abs().sum(dim=1).min() > 0
+
+
+@pytest.mark.parametrize(("side", "count"), [(6, 8), (27, 24), (4, 1), (16, 45), (2, 3), (1, 2)])
+def test_the_weights_of_positions_are_pytorchs_bicubic(side, count):
+    values = torch.randn(1, 5, side, side)
+    expected = torch.nn.functional.interpolate(values, scale_factor=(count + 0.1) / side, mode="bicubic")
+    weights = bicubic_weights(side, count)
+    ours = weights @ values[0] @ weights.T
+    torch.testing.assert_close(ours, expected[0, :, :count, :count], atol=1e-5, rtol=1e-5)
 
 
 def test_a_constant_embedding_stays_constant_when_it_is_interpolated(configs):

@@ -7,6 +7,7 @@ xtuner        the original's: language model at the root (or in llm/), visual_en
 official      haotian-liu's LLaVA
 state_dict    a .pth, .bin or .safetensors of the original's training; frozen parts come from `base`
 zero          a folder of DeepSpeed's ZeRO; frozen parts likewise
+adapter       peft's folder of low-rank adapters, over the model they were made for
 """
 
 import json
@@ -25,7 +26,7 @@ from aurora_cli.export import blueprint, names
 from aurora_cli.export.receipts import FACTS_FILE
 from aurora_cli.export.sources import Tensors
 
-Kind = Literal["run", "checkpoint", "huggingface", "xtuner", "official", "state_dict", "zero", "parts"]
+Kind = Literal["run", "checkpoint", "huggingface", "xtuner", "official", "state_dict", "zero", "adapter", "parts"]
 
 ORIGINAL_MERGING = TokenMerging(kept_ratio=1.0, schedule="constant", proportional_attention=False)
 """What weights were trained with that say nothing about it: the original's semantics, nothing merged."""

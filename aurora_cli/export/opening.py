@@ -11,7 +11,7 @@ from transformers import LlavaConfig
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
-from aurora_cli.export import blueprint, names, zero
+from aurora_cli.export import adapters, blueprint, names, zero
 from aurora_cli.export.checkpoint import (
     ORIGINAL_MERGING,
     Checkpoint,
@@ -28,6 +28,9 @@ from aurora_cli.export.locate import locate
 from aurora_cli.export.sources import Tensors, has_weights, open_weights, rename
 
 NOTHING_SAID = Origin()
+
+_XTUNER_ADAPTERS = {"llm_adapter": "llm.", "visual_encoder_adapter": "visual_encoder."}
+"""Where the original keeps adapters, and whose they are."""
 
 
 def open_checkpoint(name: str | Path, origin: Origin = NOTHING_SAID) -> Checkpoint:
@@ -90,17 +93,19 @@ def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Check
         merging = TokenMerging.model_validate(facts["merging"])
         stage = {key: facts[key] for key in ("stage", "step", "steps", "trained")}
         base_name = origin.base or facts["base"]
-    except (KeyError, ValidationError) as error:
+        scales = {part: lora["alpha"] / lora["rank"] for part, lora in facts.get("lora", {}).items()}
+    except (KeyError, TypeError, ValidationError) as error:
         raise DataError(f"{path / 'checkpoint.json'}: is not what a run writes: {error}") from error
     if isinstance(base_name, Mapping):
         base = open_parts(base_name.get("vision_tower"), base_name.get("language_model"), model, origin.root)
     else:
         base = _open_base(path, base_name, origin, seen)
-    own = rename(open_weights(path / "model.safetensors"), names.canonical)
+    weights_file = path / "model.safetensors"
+    own = rename(open_weights(weights_file), names.canonical)
     return Checkpoint(
         path=path,
         kind="checkpoint",
-        tensors={**base.tensors, **own},
+        tensors=adapters.merged(base.tensors, own, lambda name: scales[names.part_of(name)]),
         config=base.config,
         model=model,
         merging=merging,
@@ -108,7 +113,7 @@ def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Check
         history=(*base.history, stage),
         notes=base.notes if base.kind == "parts" else (),
         prompting=_prompting(path.parents[1] / "config.yaml") or base.prompting,
-        described_by=(*base.described_by, path / "checkpoint.json"),
+        described_by=(*base.described_by, path / "checkpoint.json", weights_file),
     )
 
 
@@ -166,9 +171,39 @@ def _open_xtuner(path: Path, origin: Origin) -> Checkpoint:
         vision_config = blueprint.vision_config_of(read_json(vision_file))
         model = image_settings(path, vision_config)
         config = blueprint.llava_config(vision_config, read_json(text_file), model)
-        return _filled(with_facts(path, "xtuner", tensors, config, model, tokenizer_folders=(path, root)), origin)
-    base = _base_of(path, origin)
-    return with_facts(path, "xtuner", {**base.tensors, **tensors}, base.config, base.model, tokenizer=base.tokenizer)
+        opened = _filled(with_facts(path, "xtuner", tensors, config, model, tokenizer_folders=(path, root)), origin)
+    else:
+        base = _base_of(path, origin)
+        own = {**base.tensors, **tensors}
+        opened = with_facts(path, "xtuner", own, base.config, base.model, tokenizer=base.tokenizer)
+    for folder, prefix in _XTUNER_ADAPTERS.items():
+        if adapters.is_adapter_folder(path / folder):
+            opened = _adapted(opened, path / folder, _within(prefix))
+    return opened
+
+
+def _open_adapter(path: Path, origin: Origin) -> Checkpoint:
+    """A folder of peft's, over the base that the user names or it names itself."""
+    named = origin.base or read_json(path / adapters.CONFIG_FILE).get("base_model_name_or_path")
+    if not named:
+        raise DataError(f"{path}: holds an adapter alone", hint="Name the model it was made for by --base.")
+    base = open_checkpoint(named, origin._replace(base=None))
+    return replace(_adapted(base, path, _of_any_part), path=path, kind="adapter")
+
+
+def _adapted(base: Checkpoint, folder: Path, name_of: Callable[[str], str | None]) -> Checkpoint:
+    config_file = folder / adapters.CONFIG_FILE
+    own = adapters.open_adapter(folder, name_of)
+    return replace(
+        base,
+        tensors=adapters.merged(base.tensors, own, adapters.peft_scale(folder, read_json(config_file))),
+        described_by=(*base.described_by, config_file, *{tensor.file for tensor in own.values()}),
+    )
+
+
+def _of_any_part(name: str) -> str | None:
+    """The name in the whole model, of what may have been made for its vision tower alone."""
+    return names.canonical(f"visual_encoder.{name}" if name.startswith("vision_model.") else name)
 
 
 def _open_official(path: Path, origin: Origin) -> Checkpoint:
@@ -185,19 +220,36 @@ def _open_official(path: Path, origin: Origin) -> Checkpoint:
 
 
 def _open_state_dict(path: Path, origin: Origin) -> Checkpoint:
-    return _over_base(path, "state_dict", rename(open_weights(path), names.canonical), origin)
+    return _over_base(path, "state_dict", rename(open_weights(path), _trained), origin)
 
 
 def _open_zero(path: Path, origin: Origin) -> Checkpoint:
-    return _over_base(path, "zero", rename(zero.open_zero(path), names.canonical), origin)
+    return _over_base(path, "zero", rename(zero.open_zero(path), _trained), origin)
+
+
+def _trained(name: str) -> str | None:
+    return names.canonical(adapters.plain_name(name))
 
 
 def _over_base(path: Path, kind: Kind, tensors: Tensors, origin: Origin) -> Checkpoint:
     base = _base_of(path, origin)
+    described_by = base.described_by
+    if adapters.has_adapters(tensors):
+        config_file = path.with_name(adapters.CONFIG_FILE)
+        if not config_file.is_file():
+            raise DataError(
+                f"{path}: holds low-rank adapters and does not say their alpha",
+                hint=f'Put {config_file.name} beside it: {{"peft_type": "LORA", "r": 64, "lora_alpha": 16}}',
+            )
+        scale = adapters.peft_scale(path.parent, read_json(config_file))
+        weights = adapters.merged(base.tensors, tensors, scale)
+        described_by = (*described_by, config_file, *{tensor.file for tensor in tensors.values()})
+    else:
+        weights = {**base.tensors, **tensors}
     return Checkpoint(
         path=path,
         kind=kind,
-        tensors={**base.tensors, **tensors},
+        tensors=weights,
         config=base.config,
         model=origin.model or base.model,
         merging=ORIGINAL_MERGING if base.kind == "parts" else base.merging,
@@ -205,7 +257,7 @@ def _over_base(path: Path, kind: Kind, tensors: Tensors, origin: Origin) -> Chec
         history=base.history,
         notes=(unsaid(path),) if base.kind == "parts" else base.notes,
         prompting=base.prompting,
-        described_by=base.described_by,
+        described_by=described_by,
     )
 
 
@@ -259,6 +311,7 @@ def _has_config(path: Path, *, official: bool) -> bool:
 _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Origin], Checkpoint]], ...] = (
     (lambda path: (path / "checkpoints").is_dir(), _open_run),
     (lambda path: (path / "checkpoint.json").is_file(), _open_step),
+    (adapters.is_adapter_folder, _open_adapter),
     (zero.is_zero, _open_zero),
     (lambda path: _has_config(path, official=True), _open_official),
     (lambda path: _has_config(path, official=False), _open_huggingface),

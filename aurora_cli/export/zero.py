@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 from aurora_cli.errors import DataError
-from aurora_cli.export.sources import LazyTensor, Tensors, load_pickle, open_pickle
+from aurora_cli.export.pickles import load_pickle
+from aurora_cli.export.sources import LazyTensor, Tensors, open_pickle
 
 
 def is_zero(path: Path) -> bool:

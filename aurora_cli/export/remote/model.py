@@ -1,7 +1,7 @@
 """What `AutoModelForImageTextToText` makes of an export with `trust_remote_code=True`.
 
-What works with LLaVA's own class works with this one: a picture's or frame's place in `input_ids` may be the image token
-(one a frame, as `AuroraProcessor` writes it) as well as -200, and `generate` returns the prompt with the answer.
+What works with LLaVA's own class works with this one: a frame's place in `input_ids` may be one image token, as
+`AuroraProcessor` writes it, as well as -200, and `generate` returns the prompt with the answer.
 """
 
 from typing import Any

@@ -18,7 +18,8 @@ class AuroraProcessor(LlavaProcessor):
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, images: Any = None, text: Any = None, media_lengths: list[int] | None = None, **kwargs: Any
     ) -> BatchFeature:
-        options: Any = self._merge_kwargs(ProcessingKwargs, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
+        kind: Any = ProcessingKwargs
+        options: Any = self._merge_kwargs(kind, tokenizer_init_kwargs=self.tokenizer.init_kwargs, **kwargs)
         for_text, for_images = options["text_kwargs"], options["images_kwargs"]
         for_text.pop("return_mm_token_type_ids", None)
         data: dict[str, Any] = {}

@@ -5,24 +5,33 @@
     GET  /api/datasets?author=...                     repositories of an owner
     GET|HEAD /datasets/<repo>/resolve/<commit>/<path> a file; Range; LFS files are redirected to a second port
 
-Faults are fields of `Faults`, set while it runs.
+Faults are fields of `Faults`, set while it runs. `python -m tests.hub PATH=FILE` serves files in a process of its own,
+for benchmarks: sent by the kernel, from the page cache.
 """
 
 import contextlib
 import hashlib
 import json
+import os
+import sys
 import threading
 import time
 import urllib.parse
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
+from pathlib import Path
 from typing import NamedTuple
 
 REPO = "wchai/AuroraCap-trainset"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PAGE = 100
+
+Content = bytes | Path
+"""What a file holds, or the file that holds it."""
 
 
 class Request(NamedTuple):
@@ -51,6 +60,9 @@ class Faults:
     """Listed, but not there."""
     ignores_range: bool = False
     bytes_per_s: float | None = None
+    stalls: int = 0
+    """How many more responses with content stop in their middle, and say nothing for `stall_s`."""
+    stall_s: float = 5.0
     gated: bool = False
     token: str | None = None
     """Only who has it may read."""
@@ -59,8 +71,15 @@ class Faults:
 class Hub:
     """A running hub with one data set of `files` (path -> content); LFS above `lfs_above` bytes."""
 
-    def __init__(self, files: dict[str, bytes], *, lfs_above: int = 1000) -> None:
-        self.files, self.lfs_above = files, lfs_above
+    def __init__(
+        self,
+        files: Mapping[str, Content],
+        *,
+        lfs_above: int = 1000,
+        repo: str = REPO,
+        card: Mapping[str, object] | None = None,
+    ) -> None:
+        self.files, self.lfs_above, self.repo, self.card = files, lfs_above, repo, card
         self.faults = Faults()
         self.requests: list[Request] = []
         self.sent: Counter[str] = Counter()
@@ -80,15 +99,13 @@ class Hub:
         return self._storage.server_port
 
     def is_lfs(self, path: str) -> bool:
-        return len(self.files[path]) > self.lfs_above
+        return _size(self.files[path]) > self.lfs_above
 
     def entry(self, path: str) -> dict[str, object]:
-        content = self.files[path]
-        git_sha1 = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-        entry: dict[str, object] = {"type": "file", "path": path, "size": len(content), "oid": git_sha1}
+        size, (sha256, git_sha1) = _size(self.files[path]), _hashes(self.files[path])
+        entry: dict[str, object] = {"type": "file", "path": path, "size": size, "oid": git_sha1}
         if self.is_lfs(path):
-            sha256 = hashlib.sha256(content).hexdigest()
-            entry["lfs"] = {"oid": sha256, "size": len(content), "pointerSize": 134}
+            entry["lfs"] = {"oid": sha256, "size": size, "pointerSize": 134}
         return entry
 
     def close(self) -> None:
@@ -97,9 +114,30 @@ class Hub:
             server.server_close()
 
 
+def _size(content: Content) -> int:
+    return content.stat().st_size if isinstance(content, Path) else len(content)
+
+
+@cache
+def _hashes(content: Content) -> tuple[str, str]:
+    """sha256, and git's sha1."""
+    sha256, git_sha1 = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % _size(content))
+    with BytesIO(content) if isinstance(content, bytes) else open(content, "rb") as file:
+        while block := file.read(1 << 20):
+            sha256.update(block)
+            git_sha1.update(block)
+    return sha256.hexdigest(), git_sha1.hexdigest()
+
+
 @contextlib.contextmanager
-def running_hub(files: dict[str, bytes], **options: int) -> Iterator[Hub]:
-    hub = Hub(files, **options)
+def running_hub(
+    files: Mapping[str, Content],
+    *,
+    lfs_above: int = 1000,
+    repo: str = REPO,
+    card: Mapping[str, object] | None = None,
+) -> Iterator[Hub]:
+    hub = Hub(files, lfs_above=lfs_above, repo=repo, card=card)
     try:
         yield hub
     finally:
@@ -140,15 +178,15 @@ def _handler(hub: Hub, *, is_storage: bool) -> type[BaseHTTPRequestHandler]:
                 status, headers = hub.faults.api_statuses.pop(0)
                 self.answer(status, {"error": "later"}, headers)
             elif path == "/api/datasets":
-                self.answer(200, [{"id": REPO}, {"id": f"{REPO.split('/')[0]}/VDC"}])
-            elif not path.startswith(f"/api/datasets/{REPO}/"):
+                self.answer(200, [{"id": hub.repo}, {"id": f"{hub.repo.split('/')[0]}/VDC"}])
+            elif not path.startswith(f"/api/datasets/{hub.repo}/"):
                 self.answer(404, {"error": "no such data set"}, {"X-Error-Code": "RepoNotFound"})
             else:
-                what, _, rest = path.removeprefix(f"/api/datasets/{REPO}/").partition("/")
+                what, _, rest = path.removeprefix(f"/api/datasets/{hub.repo}/").partition("/")
                 if rest.split("/")[0] not in ("main", COMMIT):
                     self.answer(404, {"error": "no such revision"}, {"X-Error-Code": "RevisionNotFound"})
                 elif what == "revision":
-                    self.answer(200, {"id": REPO, "sha": COMMIT})
+                    self.answer(200, {"id": hub.repo, "sha": COMMIT, "cardData": hub.card})
                 else:
                     self.answer_tree(int(query.get("cursor", ["0"])[0]))
 
@@ -157,11 +195,11 @@ def _handler(hub: Hub, *, is_storage: bool) -> type[BaseHTTPRequestHandler]:
             folders = {parent for path in paths if (parent := path.rpartition("/")[0])} if first == 0 else set()
             entries = [{"type": "directory", "path": folder, "oid": "0" * 40, "size": 0} for folder in sorted(folders)]
             entries += [hub.entry(path) for path in paths[first : first + PAGE]]
-            following = f"{hub.url}/api/datasets/{REPO}/tree/{COMMIT}?recursive=true&cursor={first + PAGE}"
+            following = f"{hub.url}/api/datasets/{hub.repo}/tree/{COMMIT}?recursive=true&cursor={first + PAGE}"
             self.answer(200, entries, {"Link": f'<{following}>; rel="next"'} if first + PAGE < len(paths) else {})
 
         def resolve(self, path: str) -> None:
-            prefix = f"/datasets/{REPO}/resolve/{COMMIT}/"
+            prefix = f"/datasets/{hub.repo}/resolve/{COMMIT}/"
             file = path.removeprefix(prefix)
             if hub.faults.statuses:
                 status, headers = hub.faults.statuses.pop(0)
@@ -169,19 +207,19 @@ def _handler(hub: Hub, *, is_storage: bool) -> type[BaseHTTPRequestHandler]:
             elif not path.startswith(prefix) or file not in hub.files or file in hub.faults.gone:
                 self.answer(404, {"error": "no such file"}, {"X-Error-Code": "EntryNotFound"})
             elif hub.is_lfs(file):
-                content = hub.files[file]
+                sha256, _ = _hashes(hub.files[file])
                 where = f"http://127.0.0.1:{hub.storage_port}/storage/{urllib.parse.quote(file)}"
-                about = {"Location": where, "X-Repo-Commit": COMMIT, "X-Linked-Size": str(len(content))}
-                self.answer(302, {}, about | {"X-Linked-ETag": f'"{hashlib.sha256(content).hexdigest()}"'})
+                about = {"Location": where, "X-Repo-Commit": COMMIT, "X-Linked-Size": str(_size(hub.files[file]))}
+                self.answer(302, {}, about | {"X-Linked-ETag": f'"{sha256}"'})
             else:
                 self.send_content(file)
 
         def send_content(self, file: str) -> None:
             content = hub.faults.changed.get(file, hub.files[file])
-            if hub.faults.wrong.get(file, 0) > 0:
+            if isinstance(content, bytes) and hub.faults.wrong.get(file, 0) > 0:
                 hub.faults.wrong[file] -= 1
                 content = bytes([content[0] ^ 1]) + content[1:]
-            wanted, first, size = self.headers["Range"], 0, len(content)
+            wanted, first, size = self.headers["Range"], 0, _size(content)
             if wanted is not None and not hub.faults.ignores_range:
                 first = int(wanted.removeprefix("bytes=").split("-")[0])
                 if first >= size:
@@ -197,20 +235,39 @@ def _handler(hub: Hub, *, is_storage: bool) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             if self.command == "HEAD":
                 return
+            if isinstance(content, Path):
+                self.send_from_cache(content, first)
+                return
             cut = hub.faults.cuts.pop(0) if hub.faults.cuts else size
             self.send_bytes(file, content[first : first + cut])
             if first + cut < size:
                 self.close_connection = True
 
+        def send_from_cache(self, path: Path, first: int) -> None:
+            self.wfile.flush()
+            size = _size(path)
+            with contextlib.suppress(ConnectionError), open(path, "rb") as file:
+                while first < size:
+                    first += os.sendfile(self.connection.fileno(), file.fileno(), first, size - first)
+
         def send_bytes(self, file: str, content: bytes) -> None:
             speed = hub.faults.bytes_per_s
             step = len(content) or 1 if speed is None else max(int(speed / 20), 1)
+            if hub.faults.stalls > 0:
+                step = max(len(content) // 2, 1)
             with contextlib.suppress(ConnectionError):
                 for begin in range(0, len(content), step):
+                    if begin and hub.faults.stalls > 0:
+                        self.stall()
                     self.wfile.write(content[begin : begin + step])
                     hub.sent[file] += len(content[begin : begin + step])
                     if speed is not None:
                         time.sleep(step / speed)
+
+        def stall(self) -> None:
+            hub.faults.stalls -= 1
+            self.wfile.flush()
+            time.sleep(hub.faults.stall_s)
 
         def answer(self, status: int, value: object, headers: dict[str, str] | None = None) -> None:
             content = json.dumps(value).encode()
@@ -224,3 +281,17 @@ def _handler(hub: Hub, *, is_storage: bool) -> type[BaseHTTPRequestHandler]:
                 self.wfile.write(content)
 
     return Handler
+
+
+def main(*places: str) -> None:
+    """Serve `path=file` pairs until stdin closes; says where: the endpoint, and the storage behind its redirects."""
+    files = {path: Path(file) for path, _, file in (place.partition("=") for place in places)}
+    for file in files.values():
+        _hashes(file)
+    with running_hub(files) as hub:
+        print(hub.url, f"http://127.0.0.1:{hub.storage_port}/storage/", flush=True)
+        sys.stdin.read()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

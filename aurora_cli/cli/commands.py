@@ -39,6 +39,8 @@ _SPECS = (
             Flag("download.exclude", ("--exclude",), "GLOB"),
             Flag("download.output", ("--output",), "DIR"),
             Flag("download.workers", ("--workers",)),
+            Flag("download.retries", ("--retries",)),
+            Flag("download.sync", ("--sync",)),
             Flag("download.verify", ("--verify",)),
         ),
         (

@@ -97,6 +97,9 @@ class DownloadSettings(Section):
     retry_wait_s: float = Field(default=1.0, ge=0.0)
     """Seconds before the first of these; doubled for each next, at most 60; what a server asks for counts more."""
 
+    sync: bool = True
+    """Make a file durable before it gets its name; without, a power cut can damage what came last."""
+
     verify: bool = False
     """Hash what is already here again, and fetch what differs."""
 

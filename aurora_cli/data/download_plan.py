@@ -1,15 +1,18 @@
 """What of a chosen data set is here, what is to come, and what the data folder shall list of it."""
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.config.settings import DownloadSettings
 from aurora_cli.console import Reporter
-from aurora_cli.data.fetching import Source, is_like, partial_bytes
+from aurora_cli.data.catalogue import to_record
+from aurora_cli.data.fetching import Source, is_like
 from aurora_cli.data.manifest import DownloadManifest, RemoteFile, spent_files
 from aurora_cli.data.part_names import archive_of
+from aurora_cli.data.partial_file import partial_bytes
 
 
 class Plan(NamedTuple):
@@ -21,7 +24,7 @@ class Plan(NamedTuple):
 
     def bytes_to_fetch(self, data: Path) -> int:
         largest = (max(group, key=lambda file: file.size) for group in self.groups)
-        return sum(max(file.size - partial_bytes(data / file.path), 0) for file in largest)
+        return sum(max(file.size - partial_bytes(data / file.path, file), 0) for file in largest)
 
 
 def make_plan(
@@ -33,43 +36,56 @@ def make_plan(
     reporter: Reporter,
 ) -> Plan:
     used = _Used(chosen, data)
-    here: list[RemoteFile] = []
+    here = {file.path for file in chosen if used.contains(file)}
+    doubtful: list[RemoteFile] = []
+    for file in chosen:
+        place = data / file.path
+        if file.path in here or not place.is_file():
+            continue
+        if place.stat().st_size != file.size:
+            reporter.warning(f"{place}: has another size than {source.name} lists; it is fetched again")
+        elif options.verify or not _is_recorded(file, before):
+            doubtful.append(file)
+        else:
+            here.add(file.path)
+    here |= _right_ones(doubtful, data, source, options, reporter)
+
     groups: dict[str, list[RemoteFile]] = {}
     for file in chosen:
-        if used.contains(file) or _is_here(file, before, data, source, options, reporter):
-            here.append(file)
-        else:
+        if file.path not in here:
             groups.setdefault(source.equality(file) or file.path, []).append(file)
-    return Plan(chosen, here, list(groups.values()))
+    return Plan(chosen, [file for file in chosen if file.path in here], list(groups.values()))
 
 
-def _is_here(
-    file: RemoteFile,
-    before: DownloadManifest | None,
-    data: Path,
-    source: Source,
-    options: DownloadSettings,
-    reporter: Reporter,
-) -> bool:
-    """Whether the file lies in its place with the listed content. What we fetched is hashed only on `--verify`."""
-    place = data / file.path
-    if not place.is_file():
-        return False
-    if place.stat().st_size != file.size:
-        reporter.warning(f"{place}: has another size than {source.name} lists; it is fetched again")
-        return False
+def _is_recorded(file: RemoteFile, before: DownloadManifest | None) -> bool:
+    """Whether an earlier run fetched, and so hashed, this very content."""
     recorded = before.files.get(file.path) if before is not None else None
-    is_same = recorded is not None and (file.sha256 or recorded.sha256, file.git_sha1 or recorded.git_sha1) == (
+    return recorded is not None and (file.sha256 or recorded.sha256, file.git_sha1 or recorded.git_sha1) == (
         recorded.sha256,
         recorded.git_sha1,
     )
-    if is_same and not options.verify:
-        return True
-    expected = file if file.sha256 or file.git_sha1 else replace(file, sha256=source.sha256(file))
-    if is_like(place, expected):
-        return True
-    reporter.warning(f"{place}: has other content than {source.name} lists; it is fetched again")
-    return False
+
+
+def _right_ones(
+    files: list[RemoteFile], data: Path, source: Source, options: DownloadSettings, reporter: Reporter
+) -> set[str]:
+    """Paths of the files whose content, hashed now, is the listed one."""
+    if not files:
+        return set()
+
+    def is_right(file: RemoteFile) -> bool:
+        expected = file if file.sha256 or file.git_sha1 else replace(file, sha256=source.sha256(file))
+        return is_like(data / file.path, expected, advance)
+
+    right: set[str] = set()
+    total = sum(file.size for file in files)
+    with reporter.progress("verify", total, "bytes") as advance, ThreadPoolExecutor(options.workers) as pool:
+        for file, is_good in zip(files, pool.map(is_right, files), strict=True):
+            if is_good:
+                right.add(file.path)
+            else:
+                reporter.warning(f"{data / file.path}: has other content than {source.name} lists; it is fetched again")
+    return right
 
 
 class _Used:
@@ -117,4 +133,13 @@ def make_manifest(
         earlier = files.get(file.path)
         is_richer = earlier is not None and earlier.sha256 is not None and earlier.size == file.size
         files[file.path] = earlier if earlier is not None and is_richer and not (file.sha256 or file.git_sha1) else file
-    return DownloadManifest(source.name, options.revision, source.commit, files, options.model_dump(mode="json"))
+    subsets = sorted({file.subset for file in files.values()} - {""})
+    chosen_subsets = {file.subset for file in chosen}
+    earlier_terms = before.terms if before is not None else {}
+    terms = {
+        subset: to_record(source.origins(subset))
+        if subset in chosen_subsets or subset not in earlier_terms
+        else earlier_terms[subset]
+        for subset in subsets
+    }
+    return DownloadManifest(source.name, options.revision, source.commit, files, options.model_dump(mode="json"), terms)

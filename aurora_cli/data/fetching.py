@@ -1,17 +1,17 @@
 """A file from a source to its place: resumed, tried again, checked, and only then given its name."""
 
-import contextlib
-import hashlib
-import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
 from aurora_cli.console import Advance
+from aurora_cli.data.background import RunningHashes
+from aurora_cli.data.catalogue import Origin
 from aurora_cli.data.manifest import RemoteFile
+from aurora_cli.data.partial_file import PartialFile
+from aurora_cli.data.settling import SMALL_BYTES, Settler
 from aurora_cli.errors import HostError, Interrupted
-from aurora_cli.files import PARTIAL_SUFFIX, disk_errors, fsync_folder
+from aurora_cli.files import disk_errors
 
 LONGEST_WAIT_S = 60.0
 _READ_BYTES = 1 << 20
@@ -43,6 +43,10 @@ class Source(Protocol):
         """Every file of the data set."""
         ...
 
+    def origins(self, subset: str) -> tuple[Origin, ...]:
+        """The data sets that `<split>/<subset>` was taken from, with their licences; none: nothing is known."""
+        ...
+
     def equality(self, file: RemoteFile) -> str | None:
         """A key that files of equal content share; none: compare nothing with this one."""
         ...
@@ -51,7 +55,7 @@ class Source(Protocol):
         """The hash of the file at the source, if it can be had without fetching it."""
         ...
 
-    def read(self, file: RemoteFile, into: "PartialFile", advance: Advance) -> None:
+    def read(self, file: RemoteFile, into: PartialFile, advance: Advance) -> None:
         """Append what is missing, or part of it.
 
         Raises:
@@ -64,11 +68,14 @@ class Source(Protocol):
 class Fetcher:
     """Fetches files of one source with the same patience; `stop` ends it at the next chunk."""
 
-    def __init__(self, source: Source, *, retries: int, retry_wait_s: float, stop: threading.Event) -> None:
-        self.source, self.retries, self.retry_wait_s, self.stop = source, retries, retry_wait_s, stop
+    def __init__(
+        self, source: Source, settler: Settler, *, retries: int, retry_wait_s: float, stop: threading.Event
+    ) -> None:
+        self.source, self.settler = source, settler
+        self.retries, self.retry_wait_s, self.stop = retries, retry_wait_s, stop
 
-    def fetch(self, file: RemoteFile, place: Path, advance: Advance) -> str:
-        """Bring `file` to `place`.
+    def fetch(self, file: RemoteFile, place: Path, advance: Advance, *, at_once: bool = False) -> str:
+        """Bring `file` to `place`; a small one may get its name only when the settler is flushed, unless `at_once`.
 
         Returns:
             sha256 of what is there now
@@ -76,12 +83,19 @@ class Fetcher:
         Raises:
             HostError: it did not come, or not as the source says it is
         """
-        with disk_errors(place), PartialFile(place, file) as partial:
-            advance(partial.position)
+        is_small = file.size < SMALL_BYTES and not at_once
+        with disk_errors(place), PartialFile(place, file, sync=self.settler.sync and not is_small) as partial:
+            partial.take_up(lambda amount: self._went_on(amount, advance))
             self._fill(file, partial, advance)
-            return partial.finish()
+            if is_small:
+                self.settler.soon(partial.path, place, file.size)
+            else:
+                if self.settler.sync:
+                    partial.make_durable()
+                self.settler.now(partial.path, place)
+            return partial.sha256()
 
-    def _fill(self, file: RemoteFile, partial: "PartialFile", advance: Advance) -> None:
+    def _fill(self, file: RemoteFile, partial: PartialFile, advance: Advance) -> None:
         tries, wrong, resumed = 0, 0, partial.position > 0
         while True:
             before = partial.position
@@ -121,117 +135,15 @@ class Fetcher:
             raise Interrupted("stopped; what has come stays")
 
 
-class PartialFile:
-    """A file that is still coming, beside its place, with the hash of what is there."""
-
-    def __init__(self, place: Path, file: RemoteFile) -> None:
-        self.place, self.file = place, file
-        mark = (file.sha256 or file.git_sha1 or "")[:12]
-        self.path = place.with_name(
-            f".{place.name}.{mark}{PARTIAL_SUFFIX}" if mark else f".{place.name}{PARTIAL_SUFFIX}"
-        )
-        self.position = 0
-
-    def __enter__(self) -> "PartialFile":
-        self.place.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "r+b" if self.path.exists() else "w+b", buffering=0)
-        if os.fstat(self._file.fileno()).st_size > self.file.size:
-            self._file.truncate(0)
-        self._begin()
-        while content := self._file.read(_READ_BYTES):
-            self._count(content)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-        if self.path.exists() and self.path.stat().st_size == 0:
-            self.path.unlink()
-
-    def _begin(self) -> None:
-        self.position = 0
-        self._sha256 = hashlib.sha256()
-        self._git_sha1 = hashlib.sha1(b"blob %d\0" % self.file.size, usedforsecurity=False)
-
-    def _count(self, content: bytes) -> None:
-        self._sha256.update(content)
-        if self.file.git_sha1 is not None:
-            self._git_sha1.update(content)
-        self.position += len(content)
-
-    def write(self, content: bytes) -> None:
-        left = memoryview(content)
-        while left:
-            left = left[self._file.write(left) :]
-        self._count(content)
-
-    def begins_like(self, other: Path) -> bool:
-        """Whether what has come is how `other` begins."""
-        self._file.seek(0)
-        with open(other, "rb") as file:
-            while mine := self._file.read(_READ_BYTES):
-                if mine != file.read(len(mine)):
-                    return False
-        return True
-
-    def restart(self) -> None:
-        self._file.seek(0)
-        self._file.truncate()
-        self._begin()
-
-    def is_right(self) -> bool:
-        return self.difference() is None
-
-    def difference(self) -> str | None:
-        """What distinguishes the bytes here from those listed."""
-        file = self.file
-        if self.position != file.size:
-            return f"{self.position:,} bytes instead of {file.size:,}"
-        if file.sha256 is not None and self._sha256.hexdigest() != file.sha256:
-            return f"sha256 {self._sha256.hexdigest()} instead of {file.sha256}"
-        if file.git_sha1 is not None and self._git_sha1.hexdigest() != file.git_sha1:
-            return f"git hash {self._git_sha1.hexdigest()} instead of {file.git_sha1}"
-        return None
-
-    def finish(self) -> str:
-        """Give the file its name, durably; returns its sha256."""
-        os.fsync(self._file.fileno())
-        self.path.replace(self.place)
-        fsync_folder(self.place.parent)
-        for stale in _partials(self.place):
-            stale.unlink()
-        return self._sha256.hexdigest()
-
-
-def _partials(place: Path) -> list[Path]:
-    with contextlib.suppress(FileNotFoundError):
-        names = (path for path in place.parent.iterdir() if path.name.startswith(f".{place.name}."))
-        return [path for path in names if path.name.endswith(PARTIAL_SUFFIX)]
-    return []
-
-
-def partial_bytes(place: Path) -> int:
-    """Bytes of a file that have come in earlier runs."""
-    return max((path.stat().st_size for path in _partials(place)), default=0)
-
-
-def is_like(place: Path, file: RemoteFile) -> bool:
+def is_like(place: Path, file: RemoteFile, advance: Advance = lambda amount: None) -> bool:
     """Whether the file at `place` has the size and the hash that `file` lists."""
     if place.stat().st_size != file.size:
         return False
-    if file.sha256 is not None:
-        return _digest(hashlib.sha256(), place) == file.sha256
-    if file.git_sha1 is not None:
-        return _digest(hashlib.sha1(b"blob %d\0" % file.size, usedforsecurity=False), place) == file.git_sha1
-    return True
-
-
-def _digest(digest: "hashlib._Hash", place: Path) -> str:
-    for content in _blocks(place):
-        digest.update(content)
-    return digest.hexdigest()
-
-
-def _blocks(place: Path) -> Iterator[bytes]:
-    with open(place, "rb") as file:
-        while content := file.read(_READ_BYTES):
-            yield content
+    if file.sha256 is None and file.git_sha1 is None:
+        return True
+    hashes = RunningHashes(git_size=file.size if file.sha256 is None else None)
+    with open(place, "rb") as content:
+        while block := content.read(_READ_BYTES):
+            hashes.update(block)
+            advance(len(block))
+    return hashes.sha256() == file.sha256 if file.sha256 is not None else hashes.git_sha1() == file.git_sha1

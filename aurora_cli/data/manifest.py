@@ -8,7 +8,7 @@ step notes in `.spent.jsonl` beside the file.
 import json
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -54,6 +54,8 @@ class DownloadManifest:
     commit: str
     files: dict[str, RemoteFile]
     settings: dict[str, Any]
+    terms: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    """`<split>/<subset>` -> the data sets that it was taken from, with licence and address: see `data.catalogue`."""
 
     @classmethod
     def read(cls, folder: Path) -> "DownloadManifest | None":
@@ -64,7 +66,8 @@ class DownloadManifest:
         try:
             stored = read_json(path)
             files = {entry["path"]: RemoteFile(**entry) for entry in stored["files"]}
-            return cls(stored["repo"], stored["revision"], stored["commit"], files, stored["settings"])
+            terms = stored.get("terms", {})
+            return cls(stored["repo"], stored["revision"], stored["commit"], files, stored["settings"], terms)
         except (ValueError, KeyError, TypeError) as error:
             raise DataError(
                 f"{path}: is no list of a download ({error})", hint="Remove it and run `aurora download` again."
@@ -80,6 +83,7 @@ class DownloadManifest:
                 "revision": self.revision,
                 "commit": self.commit,
                 "settings": self.settings,
+                "terms": self.terms,
                 "files": entries,
             },
         )

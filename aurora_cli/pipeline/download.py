@@ -9,62 +9,25 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aurora_cli.config.settings import DownloadSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Advance, Reporter
+from aurora_cli.data.disk_forecast import Need, later_needs
 from aurora_cli.data.download_plan import Plan, make_manifest, make_plan
 from aurora_cli.data.fetching import Fetcher, Source, WrongBytes
+from aurora_cli.data.hub import HubSource
 from aurora_cli.data.manifest import DownloadManifest, RemoteFile
+from aurora_cli.data.mirror import MirrorSource
+from aurora_cli.data.partial_file import remove_stale
 from aurora_cli.data.selection import select
-from aurora_cli.data.sources import HubSource, MirrorSource
+from aurora_cli.data.settling import Settler
 from aurora_cli.errors import HostError
 from aurora_cli.files import disk_errors, exclusive, existing_parent, fsync_folder
-from aurora_cli.pipeline.result import Result
-
-
-@dataclass(frozen=True)
-class DownloadResult(Result):
-    """What was chosen, what was here, what came."""
-
-    repo: str
-    commit: str
-    output: str
-    subsets: list[dict[str, Any]]
-    """subset, files, bytes, files_here, bytes_here (here before this run)."""
-    files: int
-    bytes: int
-    fetched: int
-    fetched_bytes: int
-    linked: int
-    """Files that are equal to another one, and share its place on disk."""
-    dry_run: bool = False
-
-    def lines(self) -> list[str]:
-        here = sum(entry["files_here"] for entry in self.subsets)
-        if not self.dry_run:
-            if here == self.files:
-                return [f"Nothing to do: all {self.files:,} files ({self.bytes:,} bytes) are in {self.output}."]
-            linked = f", {self.linked:,} linked to equal ones" if self.linked else ""
-            return [
-                f"{self.fetched:,} files fetched ({self.fetched_bytes:,} bytes){linked}, {here:,} were here; "
-                f"{self.files:,} files ({self.bytes:,} bytes) are in {self.output}."
-            ]
-        width = max(len(entry["subset"]) for entry in self.subsets)
-        rows = [
-            f"{entry['subset']:<{width}}  {entry['files']:>6,} files  {entry['bytes']:>19,} bytes"
-            + (f"  ({entry['files_here']:,} files here)" if entry["files_here"] else "")
-            for entry in self.subsets
-        ]
-        commit = f" at {self.commit}" if self.commit else ""
-        return [
-            f"{self.repo}{commit} would be fetched into {self.output}:",
-            *rows,
-            f"{'all':<{width}}  {self.files:>6,} files  {self.bytes:>19,} bytes; {self.fetched_bytes:,} bytes to fetch",
-        ]
+from aurora_cli.pipeline.download_result import DownloadResult, Report
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> DownloadResult:
@@ -81,29 +44,43 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     chosen = select(source.files(), options)
     before = DownloadManifest.read(data)
     plan = make_plan(source, chosen, before, data, options, reporter)
-    to_fetch = plan.bytes_to_fetch(data)
+    to_fetch, free = plan.bytes_to_fetch(data), shutil.disk_usage(existing_parent(data)).free
+    needs = later_needs(chosen, data, archives_at_a_time=settings.extract.workers)
+    report = Report(source, data, plan, free, needs)
     if dry_run:
-        fetched = sum(1 for _ in plan.groups)
-        return _result(source, data, plan, fetched, to_fetch, linked=0, dry_run=True)
+        return report.result(len(plan.groups), to_fetch, linked=0, dry_run=True)
 
-    free = shutil.disk_usage(existing_parent(data)).free
     if to_fetch > free:
         raise HostError(
             f"{data}: {to_fetch:,} bytes are to come, {free:,} bytes are free",
             hint="Choose less (--split, --subset, --annotations-only), or another place: --output DIR",
         )
+    if plan.groups:
+        _warn_of_later_steps(needs, free - to_fetch, data, reporter)
     with disk_errors(data), exclusive(data, "aurora download"):
         manifest = make_manifest(source, chosen, before, data, options)
         for group in plan.groups:  # what is in the place of these is something else: the list must not seem true of it
             for file in group:
                 (data / file.path).unlink(missing_ok=True)
         manifest.write(data)
+        remove_stale(data, chosen)
         fetched, linked, hashes = _fetch(source, plan, data, options, reporter)
         known = {path: replace(manifest.files[path], sha256=digest) for path, digest in hashes.items()}
         if any(known[path] != manifest.files[path] for path in known):
             replace(manifest, files=manifest.files | known).write(data)
-    fetched_bytes = sum(file.size for file in fetched)
-    return _result(source, data, plan, len(fetched), fetched_bytes, linked=linked, dry_run=False)
+    return report.result(len(fetched), sum(file.size for file in fetched), linked=linked, dry_run=False)
+
+
+def _warn_of_later_steps(needs: list[Need], left: int, data: Path, reporter: Reporter) -> None:
+    """Say it now if unpacking will not fit, whichever way it is done."""
+    sizes = {need.step: need.bytes for need in needs}
+    if sizes["extract"] <= left:
+        return
+    least = sizes["extract --delete-archives"]
+    reporter.warning(
+        f"{data}: after this download {left:,} bytes are free; extract will need about {sizes['extract']:,}, "
+        f"with --delete-archives about {least:,} at a time"
+    )
 
 
 def _source(options: DownloadSettings, workspace: Workspace) -> Source:
@@ -121,7 +98,8 @@ def _fetch(
     A file that is wrong at its source does not keep the others from coming; it is named when they are here.
     """
     stop = threading.Event()
-    fetcher = Fetcher(source, retries=options.retries, retry_wait_s=options.retry_wait_s, stop=stop)
+    settler = Settler(sync=options.sync)
+    fetcher = Fetcher(source, settler, retries=options.retries, retry_wait_s=options.retry_wait_s, stop=stop)
     fetched: list[RemoteFile] = []
     linked, hashes = 0, {}
     failures: list[WrongBytes] = []
@@ -143,6 +121,7 @@ def _fetch(
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
+            settler.flush()
     if failures:
         raise WrongBytes(
             "\n".join(error.message for error in failures[:10])
@@ -176,7 +155,7 @@ def _fetch_group(
             advance(file.size)
             outcome = outcome._replace(linked=outcome.linked + 1)
         else:
-            digest = fetcher.fetch(file, place, advance)
+            digest = fetcher.fetch(file, place, advance, at_once=key is not None)
             outcome.fetched.append(file)
         if key is not None:
             twins.setdefault(digest, place)
@@ -193,30 +172,3 @@ def _link(existing: Path, place: Path) -> bool:
         fsync_folder(place.parent)
         return True
     return False
-
-
-def _result(
-    source: Source, data: Path, plan: Plan, fetched: int, fetched_bytes: int, *, linked: int, dry_run: bool
-) -> DownloadResult:
-    subsets: dict[str, dict[str, Any]] = {}
-    here = {file.path for file in plan.here}
-    for file in plan.chosen:
-        name = file.subset or "(no subset)"
-        entry = subsets.setdefault(name, {"subset": name, "files": 0, "bytes": 0, "files_here": 0, "bytes_here": 0})
-        entry["files"] += 1
-        entry["bytes"] += file.size
-        if file.path in here:
-            entry["files_here"] += 1
-            entry["bytes_here"] += file.size
-    return DownloadResult(
-        source.name,
-        source.commit,
-        str(data),
-        list(subsets.values()),
-        len(plan.chosen),
-        sum(file.size for file in plan.chosen),
-        fetched,
-        fetched_bytes,
-        linked,
-        dry_run,
-    )

@@ -38,7 +38,10 @@ def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Fill a folder that appears at `path` only when the block ends without an error; an older `path` is replaced."""
+    """Fill a folder that appears at `path` only when the block ends without an error; an older `path` is replaced.
+
+    A file with another name besides is a link to one that is whole and was synced as such.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
     old = path.with_name(f".{path.name}.old")
@@ -49,7 +52,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
             yield partial
             for folder, _, names in os.walk(partial):
                 for name in names:
-                    fsync_file(Path(folder, name))
+                    if (file := Path(folder, name)).stat().st_nlink == 1:
+                        fsync_file(file)
                 fsync_folder(Path(folder))
     except BaseException:
         remove(partial)

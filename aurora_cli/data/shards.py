@@ -5,8 +5,7 @@ A row is one record: `id`, `image`, `video`, `media_lengths`, `input_ids` (-200 
 statistics never touch tokens, and `manifest.json`, what the rows were made from.
 """
 
-import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple
@@ -14,13 +13,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from aurora_cli.data.tokenization import EncodedRecords
+from aurora_cli.data.row_schema import DATA_FILE, ROW_SCHEMA, STATE_FILE, write_dataset_files
+from aurora_cli.data.rows import EncodedRecords
 from aurora_cli.errors import DataError
-from aurora_cli.files import read_json, sha256_of, write_json
+from aurora_cli.files import read_json, sha256_of
 
 SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
-DATA_FILE = "data-{index:05d}-of-{count:05d}.arrow"
 SUMMARY_FILE = "summary.arrow"
 MERGED_SUMMARY_FILE = "summary-{index:05d}-of-{count:05d}.arrow"
 
@@ -28,26 +27,8 @@ BATCH_ROWS = 10_000
 """Rows of a record batch: a store of 10 M rows opens in 0.03 s and 220 MB; with 1,000 it takes 0.13 s and 806 MB."""
 BATCH_BYTES = 32 << 20
 
-VALUE_TYPES = {
-    "id": pa.string(),
-    "image": pa.list_(pa.string()),
-    "video": pa.string(),
-    "media_lengths": pa.list_(pa.int32()),
-    "input_ids": pa.list_(pa.int32()),
-    "labels": pa.list_(pa.int32()),
-    "length": pa.int32(),
-}
+MADE_AGAIN = "Remove the damaged shard: aurora tokenize makes it again, and aurora merge-shards links it."
 
-
-def feature(kind: pa.DataType) -> dict[str, Any]:
-    """How `datasets` writes a column's type. `Sequence` is the word that all its versions read."""
-    if pa.types.is_list(kind):
-        return {"feature": feature(kind.value_type), "_type": "Sequence"}
-    return {"dtype": str(kind), "_type": "Value"}
-
-
-FEATURES = {name: feature(kind) for name, kind in VALUE_TYPES.items()}
-ROW_SCHEMA = pa.schema(VALUE_TYPES, metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})})
 SUMMARY_SCHEMA = pa.schema({name: pa.int32() for name in ("length", "frames", "media", "clips", "taught")})
 
 
@@ -148,25 +129,6 @@ class ShardWriter:
             write_dataset_files(self.folder, [self.data_name], self.data_sha256)
 
 
-def write_dataset_files(folder: Path, data_names: Sequence[str], fingerprint: str) -> None:
-    """What makes a folder with Arrow files one that `datasets.load_from_disk` reads.
-
-    `datasets` keeps what it computes from a set under its fingerprint: other rows need another one.
-    """
-    info = {"citation": "", "description": "", "features": FEATURES, "homepage": "", "license": ""}
-    state = {
-        "_data_files": [{"filename": name} for name in data_names],
-        "_fingerprint": fingerprint[:16],
-        "_format_columns": None,
-        "_format_kwargs": {},
-        "_format_type": None,
-        "_output_all_columns": False,
-        "_split": None,
-    }
-    write_json(folder / "dataset_info.json", info)
-    write_json(folder / "state.json", state)
-
-
 class RecordRows:
     """One record batch, with its token columns as numpy views of the mapped file."""
 
@@ -221,9 +183,14 @@ class TokenStore:
 
     def summary(self) -> Summary:
         """The summary of all rows, read from the summary files alone."""
-        files = sorted(self.folder.glob("summary*.arrow"))
-        table = pa.concat_tables([read_stream(file) for file in files])
-        return Summary(*(table.column(name).to_numpy() for name in SUMMARY_SCHEMA.names))
+        return Summary(*(np.concatenate(columns) for columns in zip(*self.summaries(), strict=True)))
+
+    def summaries(self) -> Iterator[Summary]:
+        """The same a piece at a time, as views of the mapped files: 20 M rows take no memory. At least one piece."""
+        for file in sorted(self.folder.glob("summary*.arrow")):
+            table = read_stream(file, SUMMARY_SCHEMA)
+            for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], SUMMARY_SCHEMA)]:
+                yield Summary(*(column.to_numpy() for column in batch.columns))
 
     def media_root(self, row: int) -> str:
         """The folder that a row's media are named from, relative to the workspace unless absolute."""
@@ -243,33 +210,33 @@ def open_store(folder: Path) -> TokenStore:
     """
     try:
         manifest = read_json(folder / MANIFEST)
-        names = [entry["filename"] for entry in read_json(folder / "state.json")["_data_files"]]
+        version, rows = manifest["schema_version"], manifest["rows"]
+        names = [entry["filename"] for entry in read_json(folder / STATE_FILE)["_data_files"]]
     except FileNotFoundError as error:
         raise DataError(
             f"{folder}: is no token store: {Path(error.filename).name} is missing", hint="aurora merge-shards"
         ) from error
-    except (ValueError, KeyError) as error:
-        raise DataError(f"{folder}: is a damaged token store: {error}") from error
-    if manifest.get("schema_version") != SCHEMA_VERSION:
-        raise DataError(
-            f"{folder}: has schema {manifest.get('schema_version')}, this version of aurora reads {SCHEMA_VERSION}"
-        )
-    batches = [batch for name in names for batch in read_stream(folder / name).to_batches()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{folder}: is a damaged token store: {error!r}", hint=MADE_AGAIN) from error
+    if version != SCHEMA_VERSION:
+        raise DataError(f"{folder}: has schema {version}, this version of aurora reads {SCHEMA_VERSION}")
+    batches = [batch for name in names for batch in read_stream(folder / name, ROW_SCHEMA).to_batches()]
     store = TokenStore(folder, manifest, batches)
-    if store.num_rows != manifest["rows"]:
-        raise DataError(f"{folder}: holds {store.num_rows:,} rows, its manifest says {manifest['rows']:,}")
+    if store.num_rows != rows:
+        raise DataError(f"{folder}: holds {store.num_rows:,} rows, its manifest says {rows:,}", hint=MADE_AGAIN)
     return store
 
 
-def read_stream(path: Path) -> pa.Table:
+def read_stream(path: Path, schema: pa.Schema) -> pa.Table:
     """An Arrow file's table, mapped.
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: it is missing, damaged, or has other columns.
     """
     try:
-        return pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
+        table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowInvalid) as error:
-        raise DataError(
-            f"{path}: cannot be read: {error}", hint="aurora tokenize --force, then aurora merge-shards"
-        ) from error
+        raise DataError(f"{path}: cannot be read: {error}", hint=MADE_AGAIN) from error
+    if not table.schema.equals(schema):
+        raise DataError(f"{path}: has other columns than {', '.join(schema.names)}", hint=MADE_AGAIN)
+    return table

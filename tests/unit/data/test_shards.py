@@ -1,17 +1,24 @@
 """The token store: rows come back, and `datasets` of any version reads the folders."""
 
 import json
+import os
 import pickle
+import subprocess
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
 from aurora_cli.data import shards
-from aurora_cli.data.shards import FEATURES, ROW_SCHEMA, ShardWriter, open_store, row_batch, summary_batch
-from aurora_cli.data.tokenization import EncodedRecords
+from aurora_cli.data.row_schema import FEATURES, ROW_SCHEMA
+from aurora_cli.data.rows import EncodedRecords
+from aurora_cli.data.shards import ShardWriter, open_store, row_batch, summary_batch
 from aurora_cli.errors import DataError
-from aurora_cli.files import write_json
+from aurora_cli.files import read_json, write_json
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "datasets_2_20"
+OTHER_DATASETS = os.environ.get("AURORA_DATASETS_PYTHON")
 
 
 def encoded(start: int, count: int) -> EncodedRecords:
@@ -97,11 +104,50 @@ def test_datasets_reads_the_folder(store):
     }
 
 
-def test_features_are_written_in_the_words_of_datasets_2_20():
-    """There `Sequence` and `Value` are the only types of such columns; `List` came with 4.0."""
-    assert FEATURES["input_ids"] == {"feature": {"dtype": "int32", "_type": "Value"}, "_type": "Sequence"}
-    assert FEATURES["video"] == {"dtype": "string", "_type": "Value"}
-    assert json.loads(ROW_SCHEMA.metadata[b"huggingface"])["info"]["features"] == FEATURES
+def test_a_folder_is_what_datasets_2_20_writes_to_the_byte():
+    """`golden/README.md` says how it was recorded, and that 2.20.0 was seen to read our folders."""
+    info = read_json(GOLDEN / "dataset_info.json")
+    assert info["features"] == FEATURES
+    with pa.ipc.open_stream(GOLDEN / "data-00000-of-00001.arrow") as theirs:
+        assert theirs.schema.equals(ROW_SCHEMA, check_metadata=True)
+        assert theirs.schema.metadata == ROW_SCHEMA.metadata
+
+
+def test_the_files_beside_the_rows_have_the_keys_that_datasets_2_20_writes(store):
+    for name in ("dataset_info.json", "state.json"):
+        theirs, ours = read_json(GOLDEN / name), read_json(store.folder / name)
+        assert {**ours, "_fingerprint": ""} == {**theirs, "_fingerprint": ""}
+    assert len(read_json(store.folder / "state.json")["_fingerprint"]) == 16
+
+
+@pytest.mark.skipif(OTHER_DATASETS is None, reason="AURORA_DATASETS_PYTHON names no Python with another datasets")
+def test_another_version_of_datasets_reads_the_folder(store):
+    code = "import json, sys; from datasets import load_from_disk; print(json.dumps(load_from_disk(sys.argv[1])[:]))"
+    command = [OTHER_DATASETS, "-c", code, str(store.folder)]
+    read = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    rows = store.rows(range(150))
+    assert read["id"] == [row.id for row in rows]
+    assert read["image"] == [row.image for row in rows]
+    assert read["media_lengths"] == [row.media_lengths for row in rows]
+    assert read["input_ids"] == [row.input_ids.tolist() for row in rows]
+    assert read["labels"] == [row.labels.tolist() for row in rows]
+
+
+def test_a_file_of_other_columns_is_refused(store):
+    name = store.folder / "data-00000-of-00001.arrow"
+    table = pa.table({"id": ["a"]})
+    with pa.OSFile(str(name), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    with pytest.raises(DataError, match="has other columns than id, image, video"):
+        open_store(store.folder)
+
+
+def test_summaries_come_in_pieces_that_make_the_summary(store):
+    pieces = list(store.summaries())
+    assert [len(piece.length) for piece in pieces] == [60, 60, 30]
+    for whole, parts in zip(store.summary(), zip(*pieces, strict=True), strict=True):
+        assert whole.tolist() == np.concatenate(parts).tolist()
+        assert whole.dtype == np.int32
 
 
 def test_an_empty_shard_is_a_store_of_no_rows(tmp_path):

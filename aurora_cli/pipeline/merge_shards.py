@@ -36,6 +36,7 @@ from aurora_cli.pipeline.shard_folder import (
     differences,
     part_name,
     shard_manifests,
+    tokenized_below,
 )
 
 
@@ -73,7 +74,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """Merge the folders that the settings name, or every one that `tokenize` wrote in the workspace."""
     workspace = Workspace(settings.workspace)
     step = settings.merge_shards
-    folders = [workspace.path(folder) for folder in step.folders] or tokenized_folders(workspace)
+    folders = chosen_folders([workspace.path(folder) for folder in step.folders], workspace)
     if step.output is not None and len(folders) > 1:
         raise UsageError(
             f"merge_shards.output: {step.output} is one folder, and {len(folders)} folders are to be merged",
@@ -84,8 +85,6 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     for folder in folders:
         output = folder / "merged" if step.output is None else workspace.path(step.output)
         refuse_foreign(output)
-        if not (folder / SHARDS).is_dir():
-            raise no_shards(folder)
         if dry_run:
             planned.append(f"would merge {len(checked_shards(folder)):,} shards of {folder} into {output}")
             continue
@@ -95,17 +94,21 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     return MergeShardsResult(tuple(merged), tuple(planned))
 
 
-def tokenized_folders(workspace: Workspace) -> list[Path]:
-    found = sorted(shards.parent for shards in workspace.tokenized.rglob(SHARDS) if shards.is_dir())
-    if not found:
-        raise DataError(f"{workspace.tokenized}: holds no shards", hint="aurora tokenize")
+def chosen_folders(named: list[Path], workspace: Workspace) -> list[Path]:
+    """Each named folder, or those below it that `tokenize` wrote; without a name, every one of the workspace.
+
+    Raises:
+        DataError: there are none.
+    """
+    found = []
+    for folder in named or [workspace.tokenized]:
+        if not (below := [folder] if (folder / SHARDS).is_dir() else tokenized_below(folder)):
+            what = "holds no shards" if folder.exists() else "there is no such folder"
+            above = next((parent for parent in folder.parents if (parent / SHARDS).is_dir()), None)
+            hint = "aurora tokenize" if above is None else f"aurora merge-shards {above}"
+            raise DataError(f"{folder}: {what}", hint=hint)
+        found += below
     return found
-
-
-def no_shards(folder: Path) -> DataError:
-    above = next((parent for parent in folder.parents[:2] if (parent / SHARDS).is_dir()), None)
-    hint = "aurora tokenize" if above is None else f"aurora merge-shards {above}"
-    return DataError(f"{folder}: {'holds no shards' if folder.exists() else 'there is no such folder'}", hint=hint)
 
 
 def checked_shards(folder: Path) -> dict[int, dict[str, Any]]:

@@ -101,3 +101,95 @@ def test_nothing_to_merge_says_what_to_type(tmp_path):
 def test_a_dry_run_touches_nothing(tmp_path, folder):
     assert "would merge 3 shards" in run(merge_settings(tmp_path), dry_run=True).lines()[0]
     assert not (folder / "merged").exists()
+
+
+def test_a_folder_above_means_all_folders_in_it(tmp_path, folder):
+    write_records(tmp_path / "data/language/other/other.jsonl", 2)
+    tokenize(settings(tmp_path, subsets=("other",)))
+    merged = run(merge_settings(tmp_path, folders=("tokenized/vision",))).folders
+    assert [entry.rows for entry in merged] == [7]
+    assert [entry.rows for entry in run(merge_settings(tmp_path, folders=("tokenized",))).folders] == [2, 7]
+    with pytest.raises(UsageError, match="2 folders are to be merged"):
+        run(merge_settings(tmp_path, folders=("tokenized",), output="one"))
+
+
+def test_a_folder_that_is_not_there_is_not_made(tmp_path, folder):
+    with pytest.raises(DataError, match="there is no such folder"):
+        run(merge_settings(tmp_path, folders=("tokenised/vision",)))
+    assert not (tmp_path / "tokenised").exists()
+
+
+def test_the_shards_named_themselves_hint_at_their_folder(tmp_path, folder):
+    for inside in ("shards", "shards/part-00000"):
+        with pytest.raises(DataError) as caught:
+            run(merge_settings(tmp_path, folders=(folder / inside,)))
+        assert caught.value.hint == f"aurora merge-shards {folder}"
+
+
+def test_a_shard_is_never_replaced_by_the_output(tmp_path, folder):
+    before = contents(folder / "shards/part-00000")
+    with pytest.raises(UsageError, match="is not a merged folder"):
+        run(merge_settings(tmp_path, folders=(folder,), output=folder / "shards/part-00000"))
+    assert contents(folder / "shards/part-00000") == before
+
+
+def test_a_shard_too_many_is_named(tmp_path, folder):
+    shutil.copytree(folder / "shards/part-00002", folder / "shards/part-00003")
+    with pytest.raises(DataError, match="part-00003 is there, but there shall be 3 shards"):
+        run(merge_settings(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["data-00000-of-00001.arrow", "summary.arrow"])
+def test_damage_that_keeps_a_files_size_is_found_before_anything_is_written(tmp_path, folder, name):
+    file = folder / "shards/part-00001" / name
+    file.write_bytes(bytes(file.stat().st_size))
+    with pytest.raises(DataError, match=f"part-00001/{name}: cannot be read|part-00001: holds") as caught:
+        run(merge_settings(tmp_path))
+    assert "Remove the damaged shard" in (caught.value.hint or "")
+    assert not (folder / "merged").exists()
+
+
+def test_a_summary_of_another_shard_is_found(tmp_path, folder):
+    shutil.copyfile(folder / "shards/part-00002/summary.arrow", folder / "shards/part-00001/summary.arrow")
+    manifest = read_json(folder / "shards/part-00001/manifest.json")
+    size = (folder / "shards/part-00001/summary.arrow").stat().st_size
+    write_json(
+        folder / "shards/part-00001/manifest.json",
+        {**manifest, "files": {**manifest["files"], "summary.arrow": size}},
+    )
+    with pytest.raises(DataError, match=r"summary\.arrow holds 1 rows, and there are 3"):
+        run(merge_settings(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "said"),
+    [
+        ("tokenize.json", "{", "tokenize.json: is damaged"),
+        ("tokenize.json", "[]", "tokenize.json: is damaged"),
+        ("shards/part-00001/manifest.json", "{", "1 of 3 shards are missing or damaged: part-00001"),
+        ("shards/part-00001/manifest.json", "[]", "1 of 3 shards are missing or damaged: part-00001"),
+        ("shards/part-00001/manifest.json", None, "1 of 3 shards are missing or damaged: part-00001"),
+    ],
+)
+def test_damaged_notes_are_bad_data_not_bugs(tmp_path, folder, path, text, said):
+    if text is None:
+        (folder / path).unlink()
+    else:
+        (folder / path).write_text(text)
+    with pytest.raises(DataError, match=said):
+        run(merge_settings(tmp_path))
+
+
+def test_a_manifest_that_lacks_something_is_bad_data(tmp_path, folder):
+    manifest = read_json(folder / "shards/part-00001/manifest.json")
+    del manifest["counts"]
+    write_json(folder / "shards/part-00001/manifest.json", manifest)
+    with pytest.raises(DataError, match="manifest of a shard is damaged: KeyError\\('counts'\\)"):
+        run(merge_settings(tmp_path))
+
+
+def test_without_its_tokenizer_nothing_is_merged(tmp_path, folder):
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(DataError, match=r"tokenizer\.json is missing"):
+        run(merge_settings(tmp_path))
+    assert not (folder / "merged").exists()

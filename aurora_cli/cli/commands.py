@@ -203,11 +203,16 @@ _SPECS = (
     CommandSpec(
         "inspect",
         _step("pipeline.inspect"),
-        (Flag("inspect.path", (), "PATH"),),
+        (
+            Flag("inspect.path", (), "PATH"),
+            Flag("inspect.samples", ("--samples",)),
+            Flag("inspect.html", ("--html",), "FILE.html"),
+        ),
         (
             "aurora inspect",
             "aurora inspect my.jsonl",
-            "aurora inspect tokenized/vision/mine",
+            "aurora inspect tokenized/vision/mine --samples 5",
+            "aurora inspect tokenized/vision/mine/merged --html report.html",
             "aurora inspect runs/vision",
         ),
         "PATH is a data folder, an annotation file, a shard, a merged folder or a run; without it: data/.",

@@ -463,6 +463,12 @@ class InspectSettings(Section):
     path: Path | None = None
     """A data folder, an annotation file, a shard, a merged folder or a run; none: data/."""
 
+    samples: int | None = Field(default=None, ge=0)
+    """Rows of a token store that are shown, evenly spread; none: 1, and 12 with `html`."""
+
+    html: Path | None = None
+    """File for a report on a token store, to be read in a browser: charts, rejects, rows with their pictures."""
+
 
 class Settings(BaseSettings):
     """The whole tree. `config.resolve.resolve` builds it: it merges the sources and knows where a value came from."""

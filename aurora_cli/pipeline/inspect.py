@@ -1,19 +1,46 @@
 """`aurora inspect`: look into what the other commands read and write. Changes nothing."""
 
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
-from aurora_cli.data.annotation_files import SUFFIXES
+from aurora_cli.data.annotation_files import SUFFIXES, is_annotation_file
 from aurora_cli.data.shards import MANIFEST
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.files import write_text
 from aurora_cli.pipeline.inspect_annotations import inspect_annotations
 from aurora_cli.pipeline.inspect_data import inspect_data
 from aurora_cli.pipeline.inspect_run import RUN_FILES, inspect_run
-from aurora_cli.pipeline.inspect_store import inspect_store, inspect_tokenized
+from aurora_cli.pipeline.inspect_store import StoreReport, Stores, all_shards, one_store, report_on
+from aurora_cli.pipeline.inspect_store_page import PageRow, store_page
 from aurora_cli.pipeline.result import Result
-from aurora_cli.pipeline.shard_folder import COMPLETE, SHARDS
+from aurora_cli.pipeline.shard_folder import COMPLETE, SHARDS, tokenized_below
+from aurora_cli.pipeline.store_numbers import StoreNumbers
+from aurora_cli.pipeline.thumbnails import Thumbnails
+
+SAMPLES, SAMPLES_IN_HTML = 1, 12
+
+
+@dataclass(frozen=True)
+class StoresReport(Result):
+    """What `aurora inspect` found in a folder of several tokenized ones."""
+
+    path: str
+    stores: tuple[StoreReport, ...]
+
+    def lines(self) -> list[str]:
+        lines = [f"{self.path}: {len(self.stores)} tokenized folders"]
+        for store in self.stores:
+            rejected = sum(store.rejected.values())
+            state = "" if store.complete else ", not complete"
+            lines.append(
+                f"  {store.path}: {store.rows:,} rows of {store.read:,} records, {store.tokens:,} tokens, "
+                f"{store.taught_share:.1%} taught, {store.media:,} pictures and clips, {rejected:,} rejected{state}"
+            )
+        lines.append(f"aurora inspect {self.stores[0].path} shows more of one.")
+        return lines
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> Result:
@@ -22,16 +49,20 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     path = workspace.data if settings.inspect.path is None else workspace.path(settings.inspect.path)
     if not path.exists():
         raise DataError(f"{path}: there is nothing", hint="aurora download" if path == workspace.data else None)
+    if path.is_dir() and (path / MANIFEST).exists() and (path / "state.json").exists():
+        return inspect_store(one_store(path), settings, reporter, dry_run=dry_run)
+    if path.is_dir() and ((path / SHARDS).is_dir() or (path / COMPLETE).exists()):
+        return inspect_store(all_shards(path), settings, reporter, dry_run=dry_run)
+    if settings.inspect.html is not None:
+        raise UsageError(f"inspect.html: {path} is no token store, and reports are about those")
     if path.is_file():
         if not path.name.endswith(SUFFIXES):
             raise UsageError(f"{path}: is no annotation file; expected one of {', '.join(SUFFIXES)}, or a folder")
         return inspect_annotations(path, settings)
-    if (path / MANIFEST).exists() and (path / "state.json").exists():
-        return inspect_store(path, workspace)
-    if (path / SHARDS).is_dir() or (path / COMPLETE).exists():
-        return inspect_tokenized(path, workspace)
     if any((path / name).exists() for name in RUN_FILES):
         return inspect_run(path)
+    if folders := tokenized_below(path):
+        return inspect_stores(path, folders, workspace)
     if looks_like_data(path):
         return inspect_data(path, settings, reporter)
     raise DataError(
@@ -43,4 +74,39 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
 
 
 def looks_like_data(path: Path) -> bool:
-    return any(file.name.endswith(SUFFIXES) for pattern in ("*", "*/*", "*/*/*") for file in path.glob(pattern))
+    return any(is_annotation_file(file) for pattern in ("*", "*/*", "*/*/*") for file in path.glob(pattern))
+
+
+def inspect_stores(path: Path, folders: list[Path], workspace: Workspace) -> StoresReport:
+    reports = []
+    for folder in folders:
+        chosen = all_shards(folder)
+        numbers = StoreNumbers(piece for store in chosen.stores for piece in store.summaries())
+        reports.append(report_on(chosen, numbers, workspace, samples=0))
+    return StoresReport(str(path), tuple(reports))
+
+
+def inspect_store(chosen: Stores, settings: Settings, reporter: Reporter, *, dry_run: bool) -> StoreReport:
+    """Report on a shard, a merged folder or all shards, and write the page that was asked for."""
+    workspace, step = Workspace(settings.workspace), settings.inspect
+    numbers = StoreNumbers(piece for store in chosen.stores for piece in store.summaries())
+    usual = SAMPLES if step.html is None else SAMPLES_IN_HTML
+    report = report_on(chosen, numbers, workspace, usual if step.samples is None else step.samples)
+    if step.html is None:
+        return report
+    target = workspace.path(step.html)
+    if target.is_dir():
+        raise UsageError(
+            f"inspect.html: {target} is a folder, where a file was expected", hint=f"--html {target}/report.html"
+        )
+    if dry_run:
+        return replace(report, planned=str(target))
+    thumbnails = Thumbnails(settings.model.image_mean)
+    rows = []
+    with reporter.progress("pictures", len(report.samples), "rows") as advance:
+        for shown in report.samples:
+            row, _ = chosen.row(shown.number)
+            rows.append(PageRow(shown, row, thumbnails.of(row, workspace.path(shown.media_root))))
+            advance(1)
+    write_text(target, store_page(report, numbers, chosen, rows))
+    return replace(report, html=str(target))

@@ -1,23 +1,52 @@
 """`aurora inspect SHARD|MERGED|TOKENIZED`: what a token store holds. Counts come from summaries, not from tokens."""
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-import numpy as np
 from tokenizers import Tokenizer
 
 from aurora_cli.config.workspace import Workspace
-from aurora_cli.data.archives import MediaRoot
-from aurora_cli.data.shards import Row, Summary, TokenStore, open_store
+from aurora_cli.data.archives import MediaRoot, MissingMedia
+from aurora_cli.data.shards import Row, TokenStore, open_store
 from aurora_cli.errors import DataError
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.samples import Sample, sample_of
 from aurora_cli.pipeline.shard_folder import SHARDS, TOKENIZER, is_complete, part_name, shard_manifests
+from aurora_cli.pipeline.store_numbers import StoreNumbers
 
 BAR = 40
 """Characters of the histogram's longest bar."""
+
+LISTED_MEDIA = 20
+"""Media of a row that are named one by one."""
+
+Kind = Literal["shard", "merged", "tokenized"]
+State = Literal["folder", "index", "missing"]
+WHERE = {"folder": "found", "index": "found in an indexed archive", "missing": "MISSING"}
+
+
+@dataclass(frozen=True)
+class ShownRow:
+    """A row, and where its media are."""
+
+    number: int
+    """From 0 on."""
+    sample: Sample
+    media_root: str
+    media: dict[str, State]
+    """Every picture or clip: a file of the folder, a member of an indexed archive in it, or missing."""
+
+    def lines(self) -> list[str]:
+        lines = [f"row {self.number:,}:", *self.sample.lines()]
+        lines += [f"  {name}: {WHERE[state]}" for name, state in list(self.media.items())[:LISTED_MEDIA]]
+        if len(self.media) > LISTED_MEDIA:
+            states = Counter(self.media.values())
+            counts = ", ".join(f"{count:,} {WHERE[state]}" for state, count in states.items())
+            lines.append(f"  ... of {len(self.media):,} media: {counts}")
+        return lines
 
 
 @dataclass(frozen=True)
@@ -25,8 +54,7 @@ class StoreReport(Result):
     """What `aurora inspect` found in a token store."""
 
     path: str
-    kind: str
-    """shard, merged or tokenized."""
+    kind: Kind
     rows: int
     tokens: int
     """A picture or frame counts one."""
@@ -41,6 +69,8 @@ class StoreReport(Result):
     clips: int
     frames: int
     """Pictures, and frames of clips."""
+    media_per_row: dict[str, int]
+    """Rows by their number of pictures and clips."""
     without_media: int
     """Rows of text alone."""
     read: int
@@ -49,9 +79,11 @@ class StoreReport(Result):
     settings: dict[str, Any]
     complete: bool
     """False: `tokenize` has not made all shards yet."""
-    sample: Sample | None
-    sample_media: dict[str, bool]
-    """Whether each picture or clip of the sample is there."""
+    samples: tuple[ShownRow, ...]
+    html: str | None = None
+    """The file of the report, if one was asked for."""
+    planned: str | None = None
+    """With --dry-run: the file that would be written."""
 
     def lines(self) -> list[str]:
         lines = [f"{self.path}: {self.kind}, {self.rows:,} rows of {self.read:,} records"]
@@ -59,99 +91,143 @@ class StoreReport(Result):
             lines.append("  not complete: aurora tokenize goes on with it")
         lines.append("  " + ", ".join(f"{name} {value}" for name, value in self.settings.items()))
         lines.append(f"  {self.tokens:,} tokens, {self.taught_share:.1%} taught")
-        lines.append("  length of a row: " + ", ".join(f"{name} {value:,g}" for name, value in self.lengths.items()))
-        highest = max(self.histogram.values(), default=0)
-        for name, count in self.histogram.items():
-            lines.append(f"  {name:>13} {count:>10,} {'#' * -(-BAR * count // highest) if highest else ''}")
+        if self.lengths:
+            lines.append("  tokens a row: " + ", ".join(f"{name} {value:,g}" for name, value in self.lengths.items()))
+            lines += bars(self.histogram)
         lines.append(
             f"  {self.media:,} pictures and clips ({self.clips:,} clips), {self.frames:,} frames, "
             f"{self.without_media:,} rows of text alone"
         )
+        if len(self.media_per_row) > 1:
+            lines += ["  pictures and clips a row:", *bars(self.media_per_row)]
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.rejected.items()))
         lines.append(f"  rejected: {rejected or 'none'}")
-        if self.sample is not None:
-            lines += ["  the first row:", *(f"  {line}" for line in self.sample.lines())]
-        lines += [f"    {name}: {'found' if there else 'MISSING'}" for name, there in self.sample_media.items()]
+        lines += [f"  {line}" for row in self.samples for line in row.lines()]
+        if self.html is not None:
+            lines.append(f"report: {self.html}")
+        if self.planned is not None:
+            lines.append(f"would write {self.planned}")
         return lines
 
 
-def inspect_store(folder: Path, workspace: Workspace) -> StoreReport:
-    """Report on one shard or merged folder."""
-    kind = "merged" if "parts" in (store := open_store(folder)).manifest else "shard"
-    beside = folder if kind == "merged" else folder.parent.parent
-    return report(folder, kind, [store], beside / TOKENIZER, workspace, complete=True)
+def bars(counts: dict[str, int]) -> list[str]:
+    highest = max(counts.values(), default=0)
+    return [
+        f"  {name:>13} {count:>10,} {'#' * -(-BAR * count // highest) if highest else ''}".rstrip()
+        for name, count in counts.items()
+    ]
 
 
-def inspect_tokenized(folder: Path, workspace: Workspace) -> StoreReport:
-    """Report on all shards of a folder that `tokenize` writes."""
+class Stores(NamedTuple):
+    """What is reported on as one: a shard, a merged folder, or all shards of a folder."""
+
+    folder: Path
+    kind: Kind
+    stores: list[TokenStore]
+    tokenizer: Tokenizer | None
+    rejects: list[Path]
+    """The folders whose rejected.jsonl belong to it."""
+    complete: bool
+
+    @property
+    def rows(self) -> int:
+        return sum(store.num_rows for store in self.stores)
+
+    def row(self, number: int) -> tuple[Row, str]:
+        """A row by its number in all stores, and the folder that its media are named from."""
+        for store in self.stores:
+            if number < store.num_rows:
+                return store.rows([number])[0], store.media_root(number)
+            number -= store.num_rows
+        raise IndexError(f"{self.folder} has {self.rows} rows")
+
+
+def one_store(folder: Path) -> Stores:
+    """One shard or merged folder."""
+    store = open_store(folder)
+    merged = "parts" in store.manifest
+    tokenizer = (folder if merged else folder.parent.parent) / TOKENIZER
+    return Stores(folder, "merged" if merged else "shard", [store], read_tokenizer(tokenizer), [folder], True)
+
+
+def all_shards(folder: Path) -> Stores:
+    """All shards of a folder that `tokenize` writes, or has begun to."""
     manifests = shard_manifests(folder)
     if not manifests:
         raise DataError(f"{folder}: holds no whole shard", hint="aurora tokenize")
-    stores = [open_store(folder / SHARDS / part_name(index)) for index in manifests]
-    complete = is_complete(folder, manifests)
-    return report(folder, "tokenized", stores, folder / TOKENIZER, workspace, complete=complete)
+    shards = [folder / SHARDS / part_name(index) for index in manifests]
+    stores = [open_store(shard) for shard in shards]
+    tokenizer = read_tokenizer(folder / TOKENIZER)
+    return Stores(folder, "tokenized", stores, tokenizer, shards, is_complete(folder, manifests))
 
 
-def report(
-    folder: Path, kind: str, stores: list[TokenStore], tokenizer: Path, workspace: Workspace, *, complete: bool
-) -> StoreReport:
-    summaries = [store.summary() for store in stores]
-    summary = Summary(*(np.concatenate(columns) for columns in zip(*summaries, strict=True)))
-    tokens = int(summary.length.sum(dtype=np.int64))
-    rejected: dict[str, int] = {}
-    for store in stores:
-        for reason, count in store.manifest["counts"]["rejected"].items():
-            rejected[reason] = rejected.get(reason, 0) + count
-    manifest = stores[0].manifest
-    store = next((store for store in stores if store.num_rows), None)
-    row = store.rows([0])[0] if store else None
-    has_tokenizer = tokenizer.is_file()
+def read_tokenizer(path: Path) -> Tokenizer | None:
+    if not path.is_file():
+        return None
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # `tokenizers` raises bare Exceptions
+        raise DataError(f"{path}: is no tokenizer that can be read: {error}") from error
+
+
+def report_on(chosen: Stores, numbers: StoreNumbers, workspace: Workspace, samples: int) -> StoreReport:
+    rejected: Counter[str] = Counter()
+    for store in chosen.stores:
+        rejected.update(store.manifest["counts"]["rejected"])
+    manifest = chosen.stores[0].manifest
     return StoreReport(
-        path=str(folder),
-        kind=kind,
-        rows=len(summary.length),
-        tokens=tokens,
-        taught_share=int(summary.taught.sum(dtype=np.int64)) / max(1, tokens),
-        lengths=spread(summary.length),
-        histogram=histogram(summary.length),
-        media=int(summary.media.sum(dtype=np.int64)),
-        clips=int(summary.clips.sum(dtype=np.int64)),
-        frames=int(summary.frames.sum(dtype=np.int64)),
-        without_media=int((summary.media == 0).sum()),
-        read=sum(store.manifest["counts"]["read"] for store in stores),
-        rejected=rejected,
+        path=str(chosen.folder),
+        kind=chosen.kind,
+        rows=numbers.rows,
+        tokens=numbers.tokens,
+        taught_share=numbers.taught / max(1, numbers.tokens),
+        lengths=numbers.lengths(),
+        histogram={entry.name: entry.rows for entry in numbers.doubling_lengths()},
+        media=numbers.media,
+        clips=numbers.clips,
+        frames=numbers.frames,
+        media_per_row={entry.name: entry.rows for entry in numbers.media_counts()},
+        without_media=numbers.without_media,
+        read=sum(store.manifest["counts"]["read"] for store in chosen.stores),
+        rejected=dict(rejected),
         settings={name: manifest[name] for name in ("tokenizer", "template", "max_length", "frames")},
-        complete=complete,
-        sample=sample_of(row, Tokenizer.from_file(str(tokenizer))) if row and has_tokenizer else None,
-        sample_media=media_state(row, workspace.path(store.media_root(0))) if row and store else {},
+        complete=chosen.complete,
+        samples=shown_rows(chosen, workspace, samples),
     )
 
 
-def spread(lengths: np.ndarray) -> dict[str, float]:
-    if not len(lengths):
-        return {}
-    middle, high = np.percentile(lengths, [50, 95])
-    values = {"min": lengths.min(), "median": middle, "mean": lengths.mean(), "p95": high, "max": lengths.max()}
-    return {name: round(float(value), 1) for name, value in values.items()}
+def shown_rows(chosen: Stores, workspace: Workspace, count: int) -> tuple[ShownRow, ...]:
+    """Rows spread evenly, the first among them. None without a tokenizer, which alone knows what they say."""
+    if chosen.tokenizer is None:
+        return ()
+    shown = []
+    for number in spread(chosen.rows, count):
+        row, media_root = chosen.row(number)
+        media = media_states(row, MediaRoot(workspace.path(media_root)))
+        shown.append(ShownRow(number, sample_of(row, chosen.tokenizer), media_root, media))
+    return tuple(shown)
 
 
-def histogram(lengths: np.ndarray) -> dict[str, int]:
-    """Rows by length, each bin twice as wide as the one before.
-
-    >>> histogram(np.array([1, 5, 20, 40]))
-    {'1-15': 2, '16-31': 1, '32-63': 1}
+def spread(rows: int, count: int) -> Sequence[int]:
     """
-    if not len(lengths):
-        return {}
-    edges = [1, 16]
-    while edges[-1] <= lengths.max():
-        edges.append(edges[-1] * 2)
-    counts, _ = np.histogram(lengths, edges)
-    names = [f"{start}-{stop - 1}" for start, stop in pairwise(edges)]
-    return dict(zip(names, counts.tolist(), strict=True))
+    >>> list(spread(10, 3)), list(spread(2, 5)), list(spread(0, 5))
+    ([0, 3, 6], [0, 1], [])
+    """
+    count = min(rows, count)
+    return [index * rows // count for index in range(count)]
 
 
-def media_state(row: Row, root: Path) -> dict[str, bool]:
+def media_states(row: Row, root: MediaRoot) -> dict[str, State]:
     names = [*(row.image or ()), *([row.video] if row.video else ())]
-    folder = MediaRoot(root)
-    return {name: folder.exists(name) for name in names}
+    return {name: media_state(name, root) for name in names}
+
+
+def media_state(name: str, root: MediaRoot) -> State:
+    try:
+        return "index" if root.local_path(name) is None else "folder"
+    except MissingMedia:
+        pass
+    try:
+        return "folder" if (root.folder / name).is_dir() else "missing"  # a folder of frames
+    except (OSError, ValueError):  # a path that is too long, or holds a NUL
+        return "missing"

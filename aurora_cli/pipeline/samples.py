@@ -1,6 +1,7 @@
 """A row of a token store as a person reads it: its ids, its text with what is taught marked, its media."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from tokenizers import Tokenizer
@@ -57,10 +58,15 @@ def sample_of(row: Row, backend: Tokenizer) -> Sample:
 
 def marked_text(input_ids: np.ndarray, labels: np.ndarray, backend: Tokenizer) -> str:
     """The decoded text, every run of taught tokens between marks."""
+    return "".join(TAUGHT.format(text=text) if taught else text for text, taught in runs(input_ids, labels, backend))
+
+
+def runs(input_ids: np.ndarray, labels: np.ndarray, backend: Tokenizer) -> list[tuple[str, bool]]:
+    """The decoded text in pieces, and whether each is taught."""
     taught = labels != IGNORE_INDEX
-    borders = np.flatnonzero(np.diff(taught)) + 1
-    texts = []
-    for run, is_taught in zip(np.split(input_ids, borders), np.split(taught, borders), strict=True):
-        text = decode(backend, run.tolist())
-        texts.append(TAUGHT.format(text=text) if len(is_taught) and is_taught[0] else text)
-    return "".join(texts)
+    starts = [0, *(np.flatnonzero(np.diff(taught)) + 1).tolist(), len(taught)]
+    return [
+        (decode(backend, input_ids[start:stop].tolist()), bool(taught[start]))
+        for start, stop in pairwise(starts)
+        if stop > start
+    ]

@@ -1,12 +1,15 @@
 """`aurora inspect`: every kind of thing, and nothing else."""
 
 import json
+import tarfile
+from dataclasses import replace
 
 import pytest
 
-from aurora_cli.config.settings import InspectSettings
+from aurora_cli.config.settings import ExtractSettings, InspectSettings, Settings
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.pipeline.inspect import run
+from aurora_cli.pipeline.extract import run as extract
+from aurora_cli.pipeline.inspect import StoresReport, run
 from aurora_cli.pipeline.inspect_annotations import AnnotationsReport
 from aurora_cli.pipeline.inspect_data import DataReport
 from aurora_cli.pipeline.inspect_run import RunReport
@@ -16,8 +19,8 @@ from aurora_cli.pipeline.tokenize import run as tokenize
 from tests.tokenizing import merge_settings, record, settings, write_records
 
 
-def inspected(workspace, path=None):
-    given = settings(workspace).model_copy(update={"inspect": InspectSettings(path=path)})
+def inspected(workspace, path=None, **inspect):
+    given = settings(workspace).model_copy(update={"inspect": InspectSettings(path=path, **inspect)})
     result = run(given)
     assert result.lines()
     return result
@@ -74,9 +77,53 @@ def test_a_store_shows_its_counts_and_a_sample(tmp_path, tokenized, path, kind, 
     assert (report.kind, report.rows, report.rejected, report.complete) == (kind, rows, rejected, True)
     assert report.media == report.frames == sum(report.histogram.values()) == rows
     assert 0 < report.taught_share < 1
-    assert report.sample is not None
-    assert report.sample.text.endswith(">>>A red circle, number 0.</s><<<\n")
-    assert report.sample_media == {"0.jpg": True}
+    (shown,) = report.samples
+    assert shown.sample.text.endswith(">>>A red circle, number 0.</s><<<\n")
+    assert shown.media == {"0.jpg": "folder"}
+
+
+def test_rows_are_spread_over_all_shards_and_say_where_their_pictures_are(tmp_path, tokenized):
+    with tarfile.open(tmp_path / "data/vision/mine/more.tar", "w") as tar:
+        (tmp_path / "4.jpg").touch()
+        tar.add(tmp_path / "4.jpg", "4.jpg")
+    extract(Settings(workspace=tmp_path, extract=ExtractSettings(layout="index")))
+    for path in ("", "/merged"):
+        report = inspected(tmp_path, tokenized + path, samples=9)
+        assert [shown.number for shown in report.samples] == [0, 1, 2, 3, 4]
+        assert [shown.sample.id for shown in report.samples] == [f"r{index}" for index in range(5)]
+        states = [
+            *report.samples[0].media.values(),
+            *report.samples[3].media.values(),
+            *report.samples[4].media.values(),
+        ]
+        assert states == ["folder", "missing", "index"]
+        assert "  4.jpg: found in an indexed archive" in report.samples[4].lines()
+    assert [shown.number for shown in inspected(tmp_path, tokenized, samples=2).samples] == [0, 2]
+    assert inspected(tmp_path, tokenized, samples=0).samples == ()
+
+
+def test_a_folder_of_tokenized_folders_lists_them(tmp_path, tokenized):
+    report = inspected(tmp_path, "tokenized")
+    assert isinstance(report, StoresReport)
+    assert [(store.rows, store.path) for store in report.stores] == [(5, str(tmp_path / tokenized))]
+    assert "5 rows of 6 records" in report.lines()[1]
+    assert inspected(tmp_path, "tokenized/vision") == replace(report, path=str(tmp_path / "tokenized/vision"))
+
+
+def test_a_store_without_rows_or_tokenizer_is_still_counted(tmp_path):
+    file = write_records(tmp_path / "data/vision/mine/mine.jsonl", 0)
+    file.write_text("oops\nno\n")
+    tokenize(settings(tmp_path))
+    report = inspected(tmp_path, "tokenized/vision/mine")
+    assert (report.rows, report.read, report.lengths, report.samples) == (0, 2, {}, ())
+    write_records(file, 2)
+    tokenize(settings(tmp_path, force=True))
+    (tmp_path / "tokenized/vision/mine/tokenizer.json").unlink()
+    report = inspected(tmp_path, "tokenized/vision/mine")
+    assert (report.rows, report.samples) == (2, ())
+    (tmp_path / "tokenized/vision/mine/tokenizer.json").write_text("{")
+    with pytest.raises(DataError, match="is no tokenizer"):
+        inspected(tmp_path, "tokenized/vision/mine")
 
 
 def test_an_unfinished_folder_says_so(tmp_path, tokenized):

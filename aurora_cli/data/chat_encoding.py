@@ -1,8 +1,8 @@
 """Conversations to token ids by the tokenizer's own chat template: the ids that it gives for the text it writes.
 
 Unlike with our templates, text is encoded as a whole between pictures, so that the ids are those of
-`apply_chat_template`. An answer's tokens are found by their places in the text; one that reaches over the border in
-front of it (the space that some write before an answer) is the answer's.
+`apply_chat_template`. An answer's tokens are found by their places in the text. A token that an answer shares with the
+space in front of it is the answer's; if it shared one with words, that stretch of text is encoded in pieces instead.
 """
 
 import re
@@ -65,15 +65,33 @@ class ChatEncoder:
         for conversation in conversations:
             tokens = bytearray()
             spans = []
-            for index, (_, taught) in enumerate(conversation.stretches):
+            for index, (stretch, encoding) in enumerate(zip(conversation.stretches, encodings, strict=False)):
                 tokens += SENTINEL if index else b""
-                encoding = next(encodings)
                 offset = len(tokens) // TOKEN_BYTES
-                tokens += packed(encoding.ids)
-                for start, stop in taught:
-                    if (span := token_span(encoding, start, stop)) is not None:
-                        spans.append((span[0] + offset, span[1] + offset))
+                ids, found = encoding.ids, taught_spans(stretch, encoding)
+                if found is None:
+                    ids, found = self.in_pieces(stretch)
+                tokens += packed(ids)
+                spans += [(start + offset, stop + offset) for start, stop in found]
             yield EncodedConversation(tokens, spans)
+
+    def in_pieces(self, stretch: Stretch) -> tuple[list[int], list[Span]]:
+        """The stretch with each taught piece encoded alone."""
+        ids: list[int] = []
+        spans = []
+        at = 0
+        for start, stop in [*stretch.taught, (len(stretch.text), len(stretch.text))]:
+            untaught, taught = (
+                encoding.ids
+                for encoding in self.backend.encode_batch_fast(
+                    [stretch.text[at:start], stretch.text[start:stop]], add_special_tokens=False
+                )
+            )
+            ids += [*untaught, *taught]
+            if taught:
+                spans.append((len(ids) - len(taught), len(ids)))
+            at = stop
+        return ids, spans
 
 
 def own_template(tokenizer: TextTokenizer) -> ChatTemplate:
@@ -104,6 +122,19 @@ def stretches(text: str, pictures: Sequence[Span], answers: Sequence[Span]) -> l
         cut.append(Stretch(text[begin:stop], taught))
         begin = after
     return cut
+
+
+def taught_spans(stretch: Stretch, encoding: Encoding) -> list[Span] | None:
+    """The taught tokens of a stretch; None if one of them holds words that are not taught."""
+    spans = []
+    for start, stop in stretch.taught:
+        if (span := token_span(encoding, start, stop)) is None:
+            continue
+        first, last = encoding.token_to_chars(span[0]), encoding.token_to_chars(span[1] - 1)
+        if first is None or last is None or (stretch.text[first[0] : start] + stretch.text[stop : last[1]]).strip():
+            return None
+        spans.append(span)
+    return spans
 
 
 def token_span(encoding: Encoding, start: int, stop: int) -> Span | None:

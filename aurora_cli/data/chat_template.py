@@ -73,6 +73,7 @@ class ChatTemplate:
 
     def end_of_turn(self) -> str:
         """The token that ends an answer; also settles how the template wants its texts."""
+        failure = ""
         for self.in_parts in (False, True):
             try:
                 tail = self.layout(("user", "assistant"))[-1]

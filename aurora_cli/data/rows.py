@@ -82,8 +82,20 @@ class Rows:
         labels = np.full(len(input_ids), IGNORE_INDEX, dtype=np.int32)
         for start, stop in self.spans:
             labels[start:stop] = input_ids[start:stop]
-        columns = zip(*self.columns, strict=True) if self.columns else [()] * 6
-        return EncodedRecords(*map(list, columns), input_ids, labels, rejected)
+        ids, images, videos, media_lengths, lengths, taught = (
+            zip(*self.columns, strict=True) if self.columns else [()] * 6
+        )
+        return EncodedRecords(
+            list(ids),
+            list(images),
+            list(videos),
+            list(media_lengths),
+            list(lengths),
+            list(taught),
+            input_ids,
+            labels,
+            rejected,
+        )
 
 
 def cut_media(record: Record, media_lengths: list[int], places: int) -> tuple[Record, list[int]]:

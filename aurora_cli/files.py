@@ -22,7 +22,8 @@ PARTIAL_SUFFIX = ".partial"
 @contextlib.contextmanager
 def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that appears at `path` only when the block ends without an error."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
     try:
         with disk_errors(path), open(partial, mode, encoding=None if "b" in mode else "utf-8") as file:
@@ -42,11 +43,12 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
     A file with another name besides is a link to one that is whole and was synced as such.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
     old = path.with_name(f".{path.name}.old")
-    remove(partial)
-    partial.mkdir()
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove(partial)
+        partial.mkdir()
     try:
         with disk_errors(path):
             yield partial

@@ -7,20 +7,22 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.annotation_files import SUFFIXES, is_annotation_file
+from aurora_cli.data.row_schema import STATE_FILE
 from aurora_cli.data.shards import MANIFEST
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.files import write_text
+from aurora_cli.files import existing_parent, write_text
 from aurora_cli.pipeline.inspect_annotations import inspect_annotations
 from aurora_cli.pipeline.inspect_data import inspect_data
 from aurora_cli.pipeline.inspect_run import RUN_FILES, inspect_run
 from aurora_cli.pipeline.inspect_store import StoreReport, Stores, all_shards, one_store, report_on
 from aurora_cli.pipeline.inspect_store_page import PageRow, store_page
 from aurora_cli.pipeline.result import Result
-from aurora_cli.pipeline.shard_folder import COMPLETE, SHARDS, tokenized_below
+from aurora_cli.pipeline.shard_folder import COMPLETE, SHARDS, shard_manifests, tokenized_below
 from aurora_cli.pipeline.store_numbers import StoreNumbers
 from aurora_cli.pipeline.thumbnails import Thumbnails
 
 SAMPLES, SAMPLES_IN_HTML = 1, 12
+CHOICE = "Name a data folder, a JSONL, a tokenized folder or a run; without a name it is data/."
 
 
 @dataclass(frozen=True)
@@ -29,9 +31,11 @@ class StoresReport(Result):
 
     path: str
     stores: tuple[StoreReport, ...]
+    begun: tuple[str, ...]
+    """Folders without a whole shard yet."""
 
     def lines(self) -> list[str]:
-        lines = [f"{self.path}: {len(self.stores)} tokenized folders"]
+        lines = [f"{self.path}: tokenized folders: {len(self.stores)}"]
         for store in self.stores:
             rejected = sum(store.rejected.values())
             state = "" if store.complete else ", not complete"
@@ -39,7 +43,8 @@ class StoresReport(Result):
                 f"  {store.path}: {store.rows:,} rows of {store.read:,} records, {store.tokens:,} tokens, "
                 f"{store.taught_share:.1%} taught, {store.media:,} pictures and clips, {rejected:,} rejected{state}"
             )
-        lines.append(f"aurora inspect {self.stores[0].path} shows more of one.")
+        lines += [f"  {folder}: no whole shard yet" for folder in self.begun]
+        lines += [f"aurora inspect {store.path} shows more of it." for store in self.stores[:1]]
         return lines
 
 
@@ -47,30 +52,51 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """Report on the thing at `inspect.path`, whatever it is; on `data/` when none is named."""
     workspace = Workspace(settings.workspace)
     path = workspace.data if settings.inspect.path is None else workspace.path(settings.inspect.path)
+    if path.name == SHARDS and shard_manifests(path.parent):
+        path = path.parent
     if not path.exists():
-        raise DataError(f"{path}: there is nothing", hint="aurora download" if path == workspace.data else None)
-    if path.is_dir() and (path / MANIFEST).exists() and (path / "state.json").exists():
+        raise DataError(f"{path}: there is nothing", hint="aurora download" if path == workspace.data else CHOICE)
+    if is_store(path):
         return inspect_store(one_store(path), settings, reporter, dry_run=dry_run)
-    if path.is_dir() and ((path / SHARDS).is_dir() or (path / COMPLETE).exists()):
+    if (path / SHARDS).is_dir() or (path / COMPLETE).exists():
         return inspect_store(all_shards(path), settings, reporter, dry_run=dry_run)
+    folders = tokenized_below(path)
     if settings.inspect.html is not None:
-        raise UsageError(f"inspect.html: {path} is no token store, and reports are about those")
+        hint = f"aurora inspect {folders[0]} --html {settings.inspect.html}" if folders else "Name a tokenized folder."
+        raise UsageError(f"inspect.html: {path} is no token store, and reports are about those", hint=hint)
     if path.is_file():
-        if not path.name.endswith(SUFFIXES):
-            raise UsageError(f"{path}: is no annotation file; expected one of {', '.join(SUFFIXES)}, or a folder")
-        return inspect_annotations(path, settings)
+        return inspect_annotations(annotations(path), settings)
     if any((path / name).exists() for name in RUN_FILES):
         return inspect_run(path)
-    if folders := tokenized_below(path):
+    if folders:
         return inspect_stores(path, folders, workspace)
     if looks_like_data(path):
         return inspect_data(path, settings, reporter)
-    raise DataError(
-        f"{path}: holds no annotations, no shards and no run",
-        hint="aurora download"
-        if path == workspace.data
-        else "Name a data folder, a JSONL, a tokenized folder or a run.",
-    )
+    raise DataError(f"{path}: holds no annotations, no shards and no run", hint=what_to_name(path, workspace))
+
+
+def is_store(path: Path) -> bool:
+    return (path / MANIFEST).is_file() and (path / STATE_FILE).is_file()
+
+
+def annotations(path: Path) -> Path:
+    """The file, if it is one of records.
+
+    Raises:
+        UsageError: it is another one, of a token store perhaps.
+    """
+    if is_store(path.parent) or (path.parent / SHARDS).is_dir():
+        raise UsageError(f"{path}: is a part of a token store", hint=f"aurora inspect {path.parent}")
+    if not is_annotation_file(path):
+        raise UsageError(f"{path}: is no annotation file; expected one of {', '.join(SUFFIXES)}, or a folder")
+    return path
+
+
+def what_to_name(path: Path, workspace: Workspace) -> str:
+    if path == workspace.data:
+        return "aurora download"
+    inside = [path / part.name for part in (workspace.data, workspace.tokenized) if (path / part.name).is_dir()]
+    return "\n".join(f"aurora inspect {folder}" for folder in inside) or CHOICE
 
 
 def looks_like_data(path: Path) -> bool:
@@ -79,11 +105,14 @@ def looks_like_data(path: Path) -> bool:
 
 def inspect_stores(path: Path, folders: list[Path], workspace: Workspace) -> StoresReport:
     reports = []
+    begun = [folder for folder in folders if not shard_manifests(folder)]
     for folder in folders:
+        if folder in begun:
+            continue
         chosen = all_shards(folder)
         numbers = StoreNumbers(piece for store in chosen.stores for piece in store.summaries())
         reports.append(report_on(chosen, numbers, workspace, samples=0))
-    return StoresReport(str(path), tuple(reports))
+    return StoresReport(str(path), tuple(reports), tuple(map(str, begun)))
 
 
 def inspect_store(chosen: Stores, settings: Settings, reporter: Reporter, *, dry_run: bool) -> StoreReport:
@@ -99,6 +128,8 @@ def inspect_store(chosen: Stores, settings: Settings, reporter: Reporter, *, dry
         raise UsageError(
             f"inspect.html: {target} is a folder, where a file was expected", hint=f"--html {target}/report.html"
         )
+    if not (above := existing_parent(target)).is_dir():
+        raise UsageError(f"inspect.html: {target} lies below {above}, which is no folder")
     if dry_run:
         return replace(report, planned=str(target))
     thumbnails = Thumbnails(settings.model.image_mean)

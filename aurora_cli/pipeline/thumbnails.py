@@ -9,7 +9,7 @@ import numpy as np
 
 from aurora_cli.data.archives import MediaRoot, MissingMedia
 from aurora_cli.data.shards import Row
-from aurora_cli.errors import DataError
+from aurora_cli.errors import AuroraError
 
 if TYPE_CHECKING:
     from aurora_cli.data.media import MediaReader
@@ -59,7 +59,7 @@ class Thumbnails:
             return [no_room(name)]
         try:
             pixels = reader.clip(name, CLIP_FRAMES)
-        except (DataError, OSError, ValueError) as error:
+        except (AuroraError, OSError, ValueError) as error:
             return [unreadable(name, error)]
         return [self.made(f"{name}, {index + 1} of {CLIP_FRAMES}", frame) for index, frame in enumerate(pixels)]
 
@@ -68,7 +68,7 @@ class Thumbnails:
             return no_room(name)
         try:
             return self.made(name, reader.pictures([name])[0])
-        except (DataError, OSError, ValueError) as error:
+        except (AuroraError, OSError, ValueError) as error:
             return unreadable(name, error)
 
     def made(self, name: str, pixels: np.ndarray) -> Thumbnail:

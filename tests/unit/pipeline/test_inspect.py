@@ -155,3 +155,26 @@ def test_what_cannot_be_inspected_says_so(tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no annotations, no shards and no run"):
         inspected(tmp_path, "empty")
+
+
+def test_what_is_nearly_right_is_taken_or_led_to_the_right_thing(tmp_path, tokenized):
+    assert inspected(tmp_path, f"{tokenized}/shards").path == str(tmp_path / tokenized)
+    for inside in ("rejected.jsonl", "merged/manifest.json", "shards/part-00000/data-00000-of-00001.arrow"):
+        path = tmp_path / tokenized / inside
+        with pytest.raises(UsageError, match="is a part of a token store") as caught:
+            inspected(tmp_path, path)
+        assert caught.value.hint == f"aurora inspect {path.parent}"
+    with pytest.raises(DataError) as caught:
+        inspected(tmp_path, ".")
+    assert caught.value.hint == f"aurora inspect {tmp_path / 'data'}\naurora inspect {tmp_path / 'tokenized'}"
+    with pytest.raises(DataError, match="there is nothing") as caught:
+        inspected(tmp_path, "tokenised")
+    assert "without a name it is data/" in (caught.value.hint or "")
+
+
+def test_a_tokenized_folder_without_a_whole_shard_is_listed_too(tmp_path, tokenized):
+    (tmp_path / "tokenized/vision/other/shards").mkdir(parents=True)
+    report = inspected(tmp_path, "tokenized")
+    assert (len(report.stores), report.begun) == (1, (str(tmp_path / "tokenized/vision/other"),))
+    with pytest.raises(DataError, match="holds no whole shard"):
+        inspected(tmp_path, "tokenized/vision/other")

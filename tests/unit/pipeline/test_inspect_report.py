@@ -127,6 +127,8 @@ def test_reports_are_about_token_stores(workspace, tmp_path):
     with pytest.raises(UsageError, match="is a folder") as caught:
         inspected(workspace, html=tmp_path)
     assert caught.value.hint == f"--html {tmp_path}/report.html"
+    with pytest.raises(UsageError, match="which is no folder"):
+        inspected(workspace, html="data/vision/mine/mine.jsonl/report.html")
 
 
 def test_thumbnails_stop_at_their_budget(workspace, monkeypatch):

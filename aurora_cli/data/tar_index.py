@@ -5,6 +5,7 @@ A gzipped or split archive is inflated into `NAME.tar` once; a plain one gets th
 """
 
 import contextlib
+import errno
 import os
 import posixpath
 import sqlite3
@@ -14,13 +15,12 @@ from pathlib import Path
 from isal import isal_zlib
 
 from aurora_cli.config.settings import ExtractSettings
-from aurora_cli.console import Advance
 from aurora_cli.data.durability import start_writing
 from aurora_cli.data.member_policy import components, refusal
 from aurora_cli.data.part_names import archive_of
 from aurora_cli.data.parts import GZIP_MAGIC, Archive
 from aurora_cli.data.receipts import GROUP_BYTES, ExtractionState, Journal, Progress, Receipt, identity_of
-from aurora_cli.data.tar_stream import BadArchive, Member, TarStream
+from aurora_cli.data.tar_stream import Advance, BadArchive, Member, TarStream
 from aurora_cli.data.tar_table import Extent, TableRow, TarTable, key_of, write_table
 from aurora_cli.errors import DataError
 from aurora_cli.files import PARTIAL_SUFFIX, disk_errors, fsync_file, fsync_folder
@@ -70,7 +70,7 @@ def build_index(archive: Archive, target: Path, *, settings: ExtractSettings, ad
         raise DataError(
             f"{archive.path}: {tar} is in the way of its seekable copy", hint="Move one of them to another folder."
         )
-    with state.lock(), disk_errors(target):
+    with state.lock(), disk_errors(target), _database_errors(target):
         if (receipt := state.finished(identity, "index")) is not None:
             return receipt
         done = state.progress(identity, "index").offset
@@ -100,6 +100,16 @@ def build_index(archive: Archive, target: Path, *, settings: ExtractSettings, ad
         receipt.settings = settings.model_dump(mode="json")
         state.finish(receipt, sync=settings.sync)
     return receipt
+
+
+@contextlib.contextmanager
+def _database_errors(target: Path) -> Iterator[None]:
+    """SQLite's words for a full or broken disk, as the system would say them."""
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        code = errno.ENOSPC if error.sqlite_errorcode == sqlite3.SQLITE_FULL else errno.EIO
+        raise OSError(code, str(error), str(target)) from error
 
 
 def _read_members(stream: TarStream, writer: "_IndexWriter", journal: Journal, receipt: Receipt) -> None:
@@ -260,6 +270,7 @@ class IndexedTar:
         self.tar = tar
         self.table = TarTable(index_of(tar))
         self._file = os.open(tar, os.O_RDONLY | os.O_CLOEXEC)
+        self._size = os.fstat(self._file).st_size
 
     def __del__(self) -> None:
         if hasattr(self, "_file"):
@@ -279,8 +290,8 @@ class IndexedTar:
             DataError: the tar is not what was indexed
         """
         offset, size, crc = extent
-        content = os.pread(self._file, size, offset)
-        while len(content) < size:  # one call reads 2 GiB at most
+        content = os.pread(self._file, size, offset) if 0 <= offset <= offset + size <= self._size else b""
+        while 0 < len(content) < size:  # one call reads 2 GiB at most
             more = os.pread(self._file, size - len(content), offset + len(content))
             if not more:
                 break

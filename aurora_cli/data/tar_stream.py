@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from aurora_cli.console import Advance
 from aurora_cli.data.inflating import Ahead, Broken, chunks
 from aurora_cli.data.parts import Archive
 from aurora_cli.errors import DataError
+
+Advance = Callable[[int, int], None]
+"""Told the bytes of the archive, and the members of it, that were read since the last call."""
 
 BLOCK = 512
 _EXTENSION_LIMIT = 1 << 20
@@ -38,11 +40,11 @@ _VOLUME_LABEL = b"V"
 
 
 class BadArchive(DataError):
-    """An archive that ends too early or holds what is no tar: which, where, inside which member."""
+    """An archive that ends too early or holds what is no tar: which, where, in or behind which member."""
 
     def __init__(self, archive: Path, reason: str, offset: int, member: str | None = None) -> None:
         self.archive, self.reason, self.offset, self.member = archive, reason, offset, member
-        within = f", in member {member!r}" if member else ""
+        within = f", {member}" if member else ""
         super().__init__(f"{archive}: {reason} at byte {offset:,} of the tar{within}")
 
 
@@ -99,7 +101,7 @@ _NUMBERS = ((100, 108), (124, 136), (136, 148), (148, 156))
 class TarStream:
     """The members of `archive` in their order; use as a context, so that the reading thread ends.
 
-    `advance` is told the archive's bytes as they are used, `tee` is given the uncompressed tar as it arrives.
+    `tee` is given the uncompressed tar as it arrives.
     """
 
     def __init__(
@@ -113,10 +115,10 @@ class TarStream:
         self.archive = archive
         self.position = 0
         self._tee = tee
-        self._advance_by, self._consumed = advance, 0
+        self._advance_by, self._consumed, self._begun = advance, 0, 0
         self._chunk = memoryview(b"")
         self._chunks = Ahead(chunks(archive, max_inflation))
-        self._member: str | None = None
+        self._where: str | None = None
 
     def __enter__(self) -> "TarStream":
         return self
@@ -125,7 +127,7 @@ class TarStream:
         self._chunks.close()
 
     def bad(self, reason: str, offset: int | None = None) -> BadArchive:
-        return BadArchive(self.archive.path, reason, self.position if offset is None else offset, self._member)
+        return BadArchive(self.archive.path, reason, self.position if offset is None else offset, self._where)
 
     def members(self) -> Iterator[Member]:
         """Every header; the payload of one is read with `pieces` before the next is asked for, or skipped.
@@ -139,12 +141,13 @@ class TarStream:
             if member is None:
                 self._finish()
                 return
-            self._member = member.name
+            self._where = f"in member {member.name!r}"
+            self._begun += 1
             yield member
             behind = member.data + (0 if member.kind in _NO_PAYLOAD else -(-member.size // BLOCK) * BLOCK)
             for _ in self.pieces(behind - self.position):
                 pass
-            self._member = None
+            self._where = f"behind member {member.name!r}"
 
     def pieces(self, size: int) -> Iterator[memoryview]:
         """The next `size` bytes, uncopied, in pieces."""
@@ -174,8 +177,8 @@ class TarStream:
         self._chunk = memoryview(following.content)
         if self._tee is not None:
             self._tee(self._chunk)
-        self._advance_by(following.consumed - self._consumed)
-        self._consumed = following.consumed
+        self._advance_by(following.consumed - self._consumed, self._begun)
+        self._consumed, self._begun = following.consumed, 0
         return True
 
     def _next_header(self, shared: dict[str, str]) -> tuple[Member | None, dict[str, str]]:
@@ -220,7 +223,7 @@ class TarStream:
         if size < 0:
             raise self.bad("corrupt pax header (negative size)", start)
         name = pax.get("path", info.name)
-        if kind == "file" and name.endswith("/"):  # how tars of 1979 write a folder
+        if kind == "file" and name.endswith("/") and size == 0:  # how tars of 1979 write a folder
             kind = "folder"
         return Member(name, kind, size, start, self.position, info.mode, mtime, pax.get("linkpath", info.linkname))
 
@@ -237,7 +240,7 @@ class TarStream:
             length = int(digits) if digits.isdigit() and len(digits) < 10 else 0
             record, content = content[:length], content[length:]
             key, equals, value = record[len(digits) + 1 :].partition(b"=")
-            if not equals or not record.endswith(b"\n"):
+            if not equals or len(record) != length or not record.endswith(b"\n"):
                 raise self.bad("corrupt pax header", offset)
             values[key.decode("utf-8", "surrogateescape")] = value[:-1].decode("utf-8", "surrogateescape")
         return values

@@ -116,6 +116,8 @@ class TarTable:
                 columns[column] = whole[begin + first : begin + last].cast(code)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{path}: no index") from error
+        if len({len(columns[column]) for column in columns if column != "names"}) != 1:
+            raise ValueError(f"{path}: no index")
         self._keys, self._ends = columns["key"], columns["name_end"]
         self._offsets, self._sizes, self._sums = columns["offset"], columns["size"], columns["crc32"]
         self._names = begin + header["names"]["data_offsets"][0]

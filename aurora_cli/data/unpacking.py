@@ -17,13 +17,12 @@ from pathlib import Path
 import numpy as np
 
 from aurora_cli.config.settings import ExtractSettings
-from aurora_cli.console import Advance
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.member_policy import components, refusal
 from aurora_cli.data.part_names import archive_of
 from aurora_cli.data.parts import Archive
 from aurora_cli.data.receipts import GROUP_BYTES, ExtractionState, Journal, Progress, Receipt, identity_of
-from aurora_cli.data.tar_stream import BadArchive, Member, TarStream
+from aurora_cli.data.tar_stream import Advance, BadArchive, Member, TarStream
 from aurora_cli.files import disk_errors
 
 GROUP_MEMBERS = 50_000
@@ -39,7 +38,6 @@ def unpack(archive: Archive, target: Path, *, settings: ExtractSettings, advance
     """Write every member of `archive` below `target`, and return what became of it.
 
     A truncated or corrupt archive is no exception here: `Receipt.broken` says where, whole members stay.
-    `advance` is told the archive's bytes as they are read.
 
     Raises:
         HostError: the disk is full or cannot be written; the same call goes on from there

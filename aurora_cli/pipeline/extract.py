@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, assert_never
 
 from aurora_cli.config.settings import ExtractSettings, Settings
 from aurora_cli.config.workspace import Workspace
-from aurora_cli.console import SILENT, Advance, Reporter
+from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.durability import sync_filesystem
 from aurora_cli.data.manifest import DownloadManifest, delete_spent
@@ -20,46 +20,11 @@ from aurora_cli.data.member_policy import STATE_FOLDER
 from aurora_cli.data.parts import Archive, find_archives
 from aurora_cli.data.receipts import ExtractionState, Receipt, identity_of
 from aurora_cli.data.tar_index import build_index, is_indexed_in_place, source_of
+from aurora_cli.data.tar_stream import Advance
 from aurora_cli.data.unpacking import unpack
-from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError, HostError, Interrupted
+from aurora_cli.errors import DataError, HostError, Interrupted
 from aurora_cli.files import disk_errors, read_json, whole_file
-from aurora_cli.pipeline.result import Result
-
-
-@dataclass(frozen=True)
-class ExtractResult(Result):
-    """What became of every archive."""
-
-    layout: str
-    archives: list[dict[str, Any]]
-    """archive, target, size, members, bytes, duplicates, rejected, broken, seconds, done_before."""
-    problems: list[str]
-    """Archives that could not be begun, and why."""
-    deleted: list[str] = field(default_factory=list)
-    rejected: int = 0
-    rejects_files: list[str] = field(default_factory=list)
-    dry_run: bool = False
-
-    def lines(self) -> list[str]:
-        fresh = [entry for entry in self.archives if not entry["done_before"]]
-        lines = [_line(entry, dry_run=self.dry_run) for entry in (self.archives if self.dry_run else fresh)]
-        if not fresh and not self.problems:
-            lines.append(f"Nothing to do: {len(self.archives)} archives found, all extracted before.")
-        elif fresh and not self.dry_run:
-            members, size = sum(entry["members"] for entry in fresh), sum(entry["bytes"] for entry in fresh)
-            lines.append(f"{len(fresh)} archives: {members:,} members, {size:,} bytes.")
-        lines += [f"Broken: {entry['broken']}" for entry in self.archives if entry["broken"]]
-        lines += [f"Not extracted: {problem}" for problem in self.problems]
-        if self.deleted:
-            lines.append(f"{len(self.deleted):,} files of archives deleted.")
-        if self.rejected:
-            lines.append(f"{self.rejected:,} members were refused: {', '.join(self.rejects_files)}")
-        return lines
-
-    @property
-    def exit_code(self) -> int:
-        broken = any(entry["broken"] for entry in self.archives)
-        return EXIT_DATA if broken or self.rejected or self.problems else EXIT_OK
+from aurora_cli.pipeline.extract_result import SHOWN_REFUSALS, ExtractResult
 
 
 class _Job(NamedTuple):
@@ -74,6 +39,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         DataError: nothing there to extract
         HostError: the disk is full or cannot be written; the same command goes on from there
     """
+    began = time.monotonic()
     options, workspace = settings.extract, Workspace(settings.workspace)
     inputs = [workspace.path(path) for path in options.inputs]
     output = None if options.output is None else workspace.path(options.output)
@@ -103,6 +69,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         deleted,
         sum(receipt.rejected for receipt in finished.values()),
         rejects_files,
+        list(islice(_refusals(rejects_files), SHOWN_REFUSALS)),
+        round(time.monotonic() - began, 3),
     )
 
 
@@ -185,13 +153,15 @@ def _extract(
     if not jobs:
         return
     stop = threading.Event()
-    total = sum(job.archive.size for job in jobs)
+    total, files = sum(job.archive.size for job in jobs), 0
     with reporter.progress("extract", total, "bytes") as advance, ThreadPoolExecutor(options.workers) as pool:
 
-        def advance_or_stop(amount: int) -> None:
+        def advance_or_stop(amount: int, members: int) -> None:
+            nonlocal files
             if stop.is_set():
                 raise Interrupted("stopped")
-            advance(amount)
+            files += members
+            advance(amount, f"{files:,} files")
 
         futures = {pool.submit(_timed, job, options, advance_or_stop): job for job in jobs}
         try:
@@ -251,6 +221,12 @@ def _list_rejects(target: Path) -> Path | None:
     return path
 
 
+def _refusals(rejects_files: list[str]) -> Iterator[dict[str, Any]]:
+    for name in rejects_files:
+        with open(name, "rb") as lines:
+            yield from (entry for line in lines if "member" in (entry := json.loads(line)))
+
+
 def _entry(job: _Job, receipt: Receipt | None, seconds: float, *, done_before: bool) -> dict[str, Any]:
     return {
         "archive": str(job.archive.path),
@@ -265,16 +241,3 @@ def _entry(job: _Job, receipt: Receipt | None, seconds: float, *, done_before: b
         "seconds": round(seconds, 3),
         "done_before": done_before,
     }
-
-
-def _line(entry: dict[str, Any], *, dry_run: bool) -> str:
-    parts = f" ({entry['parts']} parts)" if entry["parts"] > 1 else ""
-    if dry_run:
-        what = "is extracted" if entry["done_before"] else "would be extracted"
-        return f"{entry['archive']}{parts}: {entry['size']:,} bytes, {what} into {entry['target']}"
-    doubled = f", {entry['duplicates']:,} names twice (the last stays)" if entry["duplicates"] else ""
-    refused = f", {entry['rejected']:,} refused" if entry["rejected"] else ""
-    return (
-        f"{entry['archive']}{parts}: {entry['members']:,} members, {entry['bytes']:,} bytes, "
-        f"{entry['seconds']:.1f} s{doubled}{refused}"
-    )

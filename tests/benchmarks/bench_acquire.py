@@ -33,7 +33,7 @@ from tests.hub import running_hub
 MEMBER_BYTES = 100_000
 
 
-def silent(amount: int) -> None:
+def silent(*amounts: int) -> None:
     pass
 
 

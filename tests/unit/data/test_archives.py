@@ -27,7 +27,7 @@ def indexed(folder: Path, members: dict[str, bytes], name: str = "a.tar.gz") -> 
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     for archive in find_archives([folder / name]):
-        build_index(archive, folder, settings=ExtractSettings(layout="index"), advance=lambda amount: None)
+        build_index(archive, folder, settings=ExtractSettings(layout="index"), advance=lambda *_: None)
 
 
 def test_a_member_is_read_as_if_it_had_been_extracted(tmp_path: Path):
@@ -119,7 +119,7 @@ def test_links_inside_the_archive_are_followed(tmp_path: Path):
             member.type, member.linkname, member.size = kind, link, 0 if link else 3
             tar.addfile(member, io.BytesIO(b"abc"))
     (archive,) = find_archives([tmp_path])
-    receipt = build_index(archive, tmp_path, settings=ExtractSettings(layout="index"), advance=lambda amount: None)
+    receipt = build_index(archive, tmp_path, settings=ExtractSettings(layout="index"), advance=lambda *_: None)
     root = MediaRoot(tmp_path)
     assert [root.read(name) for name in ("d/x", "d/soft", "softer", "hard")] == [b"abc"] * 4
     assert (receipt.members, receipt.rejected) == (4, 0)

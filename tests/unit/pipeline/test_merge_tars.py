@@ -2,7 +2,6 @@
 
 import itertools
 import random
-import signal
 import subprocess
 import sys
 import time
@@ -178,7 +177,7 @@ ANY_CUTS = {
 }
 
 
-@hypothesis_settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**ANY_CUTS)
 def test_any_content_cut_anywhere_comes_back(tmp_path: Path, content: bytes, cuts: list[int], plainly: bool):
     check_any_cuts(tmp_path, content, cuts, plainly)
@@ -217,42 +216,6 @@ def test_what_a_crash_left_is_compared_not_trusted(tmp_path: Path):
     (tmp_path / "data/.a.tar.gz.partial").write_bytes(CONTENT[:4000] + b"\0" * 3000)
     merge_tars.run(settings(tmp_path))
     assert (tmp_path / "data/a.tar.gz").read_bytes() == CONTENT
-
-
-def killed_campaign(tmp_path: Path, kills: int) -> None:
-    content = b"\x1f\x8b" + random.Random(kills).randbytes(24 << 20)
-    cut(tmp_path / "data", [f"a.tar.gz.part_{n:03}" for n in range(24)], content)
-    code = (
-        "import sys, time; from pathlib import Path; from aurora_cli.config.settings import Settings; "
-        "from aurora_cli.pipeline import merge_tars; real = merge_tars._copy_in_kernel; "
-        "merge_tars._copy_in_kernel = lambda *a: (time.sleep(0.01), real(*a))[1]; print('ready', flush=True); "
-        "merge_tars.run(Settings(workspace=Path(sys.argv[1])))"
-    )
-    draw, partial = random.Random(kills), tmp_path / "data/.a.tar.gz.partial"
-    for _ in range(kills):
-        before = partial.stat().st_size if partial.exists() else 0
-        process = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
-        assert process.stdout is not None
-        process.stdout.readline()
-        time.sleep(draw.uniform(0, 0.25))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-        if (tmp_path / "data/a.tar.gz").exists():
-            break
-        assert not partial.exists() or partial.stat().st_size >= before, "what was written before was thrown away"
-    merge_tars.run(settings(tmp_path))
-    assert (tmp_path / "data/a.tar.gz").read_bytes() == content
-
-
-def test_a_killed_merge_continues(tmp_path: Path):
-    killed_campaign(tmp_path, 2)
-
-
-@pytest.mark.soak
-def test_a_merge_killed_many_times_continues(tmp_path: Path):
-    for repetition in range(8):
-        killed_campaign(tmp_path / str(repetition), 4)
 
 
 @pytest.mark.soak

@@ -55,7 +55,7 @@ class Checkpoint:
     tokenizer: str | None
     """Folder or hub id; none: nobody said which."""
     history: tuple[dict[str, Any], ...] = ()
-    """The stages that made it, oldest first: stage, step, steps, trained."""
+    """The stages that made it, oldest first: stage, step, steps, trained, data (`provenance`)."""
     notes: tuple[str, ...] = ()
     """What a user should know of how it was read."""
     prompting: Prompting | None = None

@@ -11,7 +11,7 @@ from transformers import LlavaConfig
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
-from aurora_cli.export import adapters, blueprint, names, zero
+from aurora_cli.export import adapters, blueprint, names, provenance, zero
 from aurora_cli.export.checkpoint import (
     ORIGINAL_MERGING,
     Checkpoint,
@@ -100,6 +100,7 @@ def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Check
         base = open_parts(base_name.get("vision_tower"), base_name.get("language_model"), model, origin.root)
     else:
         base = _open_base(path, base_name, origin, seen)
+    stage["data"] = provenance.data_of(path, origin.root)
     weights_file = path / "model.safetensors"
     own = rename(open_weights(weights_file), names.canonical)
     return Checkpoint(

@@ -9,6 +9,9 @@ from aurora_cli.files import read_json, write_json
 FACTS_FILE = "aurora.json"
 """In every export: merging settings, history, and what the export was made of."""
 
+CARD_FILE = "README.md"
+"""Written once; what a user makes of it does not make the export another one."""
+
 SCHEMA = 1
 
 Stamp = list[int]
@@ -32,7 +35,7 @@ def sizes(folder: Path) -> dict[str, int]:
     return {
         str(file.relative_to(folder)): file.stat().st_size
         for file in sorted(folder.rglob("*"))
-        if file.is_file() and file.name != FACTS_FILE
+        if file.is_file() and file.name not in (FACTS_FILE, CARD_FILE)
     }
 
 

@@ -159,6 +159,8 @@ def _write(
     output: Path,
     asked: dict[str, Any],
 ) -> dict[str, Any]:
+    from aurora_cli.export.model_card import write_card
+
     convert = settings.convert
     tokenizer = _tokenizer_folder(settings, checkpoint, origin)
     size = sum(tensor.num_bytes for tensor in checkpoint.tensors.values())
@@ -168,6 +170,7 @@ def _write(
     with reporter.progress(f"writing {output}", size, "bytes") as advance, whole_folder(output) as partial:
         job = _job(settings, checkpoint, tokenizer, advance)
         notes = [*checkpoint.notes, *_write_layout(job, convert.format, partial)]
+        write_card(job, convert.format, partial, output.name)
         write_json(partial / "settings.json", {"convert": asked, "model": checkpoint.model.model_dump(mode="json")})
         facts: dict[str, Any] = {
             "merging": checkpoint.merging.model_dump(mode="json"),

@@ -1,0 +1,158 @@
+"""README.md of an export: what the model is, how to use it, how its tokens merge, what it was trained on."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aurora_cli.export.layouts.common import Job, dtype_name, text_config, vision_config
+from aurora_cli.export.receipts import CARD_FILE
+from aurora_cli.files import write_text
+from aurora_cli.models.merge_plan import num_visual_tokens
+
+_USE = {
+    "huggingface": """```python
+from transformers import AutoModelForImageTextToText, AutoProcessor
+
+folder = "{folder}"  # or the name of its repository
+processor = AutoProcessor.from_pretrained(folder, trust_remote_code=True)
+model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True)
+question = [{{"type": "image", "path": "a.jpg"}}, {{"type": "text", "text": "What is this?"}}]
+chat = [{{"role": "user", "content": question}}]
+inputs = processor.apply_chat_template(chat, tokenize=True, return_dict=True, return_tensors="pt")
+print(processor.batch_decode(model.generate(**inputs, max_new_tokens=64), skip_special_tokens=True)[0])
+```
+
+`trust_remote_code=True` runs the two Python files of this repository: with them visual tokens merge, and
+`token_kept_ratio` may be given to `from_pretrained` and to `generate`. Without it the same lines give LLaVA's own
+class, which merges nothing.""",
+    "xtuner": """```sh
+aurora caption picture.jpg --model {folder}
+```
+
+The language model is at the root, `visual_encoder/` and `projector/` beside it, each a model of its own for
+`from_pretrained`.""",
+    "official": """```sh
+aurora caption picture.jpg --model {folder}
+```
+
+The names are those of haotian-liu's LLaVA, whose loader takes this folder.""",
+}
+
+
+def write_card(job: Job, layout: str, folder: Path, name: str) -> None:
+    write_text(folder / CARD_FILE, model_card(job, layout, name))
+
+
+def model_card(job: Job, layout: str, name: str) -> str:
+    """The card of an export in `layout` that will be called `name`."""
+    front = yaml.safe_dump(_front_matter(job), sort_keys=False, allow_unicode=True).strip()
+    parts = [
+        f"---\n{front}\n---",
+        f"# {name}",
+        _what_it_is(job),
+        "## Use",
+        _USE[layout].format(folder=name),
+        "## How its visual tokens merge",
+        _merging(job),
+        "## How it was trained",
+        _history(job),
+        "## Data",
+        _data(job),
+        "Written by `aurora convert`; `aurora.json` says of what, and whether it was verified.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _front_matter(job: Job) -> dict[str, Any]:
+    front: dict[str, Any] = {
+        "library_name": "transformers",
+        "pipeline_tag": "image-text-to-text",
+        "tags": ["llava", "auroracap", "token-merging", "image-captioning", "video-captioning"],
+    }
+    if bases := _bases(job):
+        front["base_model"] = bases
+    return front
+
+
+def _bases(job: Job) -> list[str]:
+    """The hub's names of what training started from; a folder or random weights have none."""
+    model = job.checkpoint.model
+    named = ((model.vision_config, model.vision_tower), (model.text_config, model.language_model))
+    return [name for config, name in named if config is None and name.count("/") == 1 and not Path(name).exists()]
+
+
+def _what_it_is(job: Job) -> str:
+    vision, text = vision_config(job.checkpoint), text_config(job.checkpoint)
+    parameters = sum(math.prod(tensor.shape) for tensor in job.tensors.values())
+    started = _bases(job)
+    return (
+        "A captioner of pictures and clips: a vision tower whose layers merge similar tokens, a two-layer projector, "
+        f"a language model ({vision['model_type']}, {vision['num_hidden_layers']} layers of {vision['hidden_size']}; "
+        f"{text['model_type']}, {text['num_hidden_layers']} layers of {text['hidden_size']}). "
+        f"{parameters:,} parameters in {dtype_name(job.tensors)}; pictures are padded to a square and resized to "
+        f"{job.checkpoint.model.image_size} px."
+        + (f" Training started from {' and '.join(f'`{name}`' for name in started)}." if started else "")
+    )
+
+
+def _merging(job: Job) -> str:
+    checkpoint, merging = job.checkpoint, job.checkpoint.merging
+    vision, side = vision_config(checkpoint), checkpoint.model.image_size
+    patches = (side // vision["patch_size"]) ** 2
+    tokens = num_visual_tokens(
+        side,
+        side,
+        patch_size=vision["patch_size"],
+        num_layers=vision["num_hidden_layers"],
+        feature_layer=checkpoint.model.feature_layer,
+        class_token="siglip" not in vision["model_type"],
+        merging=merging,
+    )
+    rows = [
+        ("kept ratio", f"{merging.kept_ratio:g}"),
+        ("tokens of a frame", f"{tokens:,} of {patches:,}"),
+        ("schedule", merging.schedule),
+        ("proportional attention", "yes" if merging.proportional_attention else "no"),
+        ("first frame of a clip whole (slow-fast)", "yes" if merging.slowfast else "no"),
+    ]
+    said = [note for note in checkpoint.notes if "does not say how" in note]
+    return "\n\n".join([_table(("setting", "value"), rows), *said])
+
+
+def _history(job: Job) -> str:
+    if not job.checkpoint.history:
+        return "The weights that this was made of do not say."
+    rows = [
+        (stage["stage"], f"{stage['step']:,} of {stage['steps']:,}", ", ".join(stage["trained"]).replace("_", " "))
+        for stage in job.checkpoint.history
+    ]
+    return _table(("stage", "steps", "trained"), rows)
+
+
+def _data(job: Job) -> str:
+    rows: list[tuple[str, ...]] = []
+    for stage in job.checkpoint.history:
+        for data in stage.get("data", ()):
+            terms = "; ".join(_term(origin) for origin in data["origins"]) or "not recorded"
+            files = ", ".join(file["path"] for file in data["files"]) or data["folder"]
+            times = "" if data["weight"] == 1 else f" x {data['weight']:g}"
+            rows.append((stage["stage"], files, f"{data['records']:,}{times}", terms))
+    if not rows:
+        return "What it was trained on is not recorded."
+    return (
+        _table(("stage", "annotations", "records", "from, and under which terms"), rows)
+        + "\n\nA licence of a data set covers its annotations; its pictures and clips stay their owners'. Licences are "
+        "as the pages stated them when the data was fetched; it is the page that counts, also for these weights."
+    )
+
+
+def _term(origin: dict[str, Any]) -> str:
+    note = f" ({origin['note']})" if origin.get("note") else ""
+    return f"[{origin['name']}]({origin['url']}): {origin['licence']}{note}"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -1,0 +1,73 @@
+"""The card of an export says what the model is made of, and admits what nobody recorded."""
+
+import json
+from pathlib import Path
+
+import yaml
+
+from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
+from aurora_cli.data.catalogue import origins_of, to_record
+from aurora_cli.files import read_json, write_json
+from aurora_cli.pipeline.convert import run
+from tests.captioners import WEIGHTS, convert_settings, make_runs
+
+
+def card_of(settings: Settings) -> tuple[dict, str]:
+    text = (Path(run(settings).output) / "README.md").read_text()
+    _, front, body = text.split("---\n", 2)
+    return yaml.safe_load(front), body
+
+
+def record_data(workspace: Path) -> None:
+    """As a run, a merged folder and a download leave it behind."""
+    resume = workspace / "runs/language/checkpoints/step-00000002/resume"
+    resume.mkdir()
+    folders = [["tokenized/language/m4/merged", 2.0, 1200], ["tokenized/language/gone/merged", 1.0, 7]]
+    (resume / "state.json").write_text(json.dumps({"recipe": {"data folders": folders}}))
+    merged = workspace / "tokenized/language/m4/merged"
+    merged.mkdir(parents=True)
+    inputs = [{"path": "data/language/m4/m4.jsonl", "size": 3, "sha256": "ab"}]
+    write_json(merged / "manifest.json", {"inputs": inputs, "media_root": "data/language/m4"})
+    (workspace / "data/language/m4").mkdir(parents=True)
+    listed = {"repo": "a/b", "revision": "main", "commit": "", "settings": {}, "files": []}
+    terms = {"language/m4": to_record(origins_of("language/m4"))}
+    write_json(workspace / "data" / "download.json", {"schema": 1, **listed, "terms": terms})
+
+
+def test_a_run_gives_its_stages_its_data_with_terms_and_its_merging(tmp_path):
+    make_runs(tmp_path)
+    record_data(tmp_path)
+    front, body = card_of(convert_settings(tmp_path, format="huggingface", verify=False))
+    assert front["pipeline_tag"] == "image-text-to-text"
+    assert "base_model" not in front  # it started from random weights
+    for line in (
+        "| kept ratio | 0.5 |",
+        "| tokens of a frame | 8 of 16 |",
+        "| projection | 2 of 2 | projector |",
+        "| language | data/language/m4/m4.jsonl | 1,200 x 2 | [M4-Instruct]"
+        "(https://huggingface.co/datasets/lmms-lab/M4-Instruct-Data): CC BY 4.0 (and the terms of use of OpenAI) |",
+        "| language | tokenized/language/gone/merged | 7 | not recorded |",
+    ):
+        assert line in body
+    again = convert_settings(tmp_path, checkpoint="export/huggingface", output=Path("again"), verify=False)
+    assert "M4-Instruct" in card_of(again)[1]  # an export hands its history on
+    history = read_json(tmp_path / "again" / "aurora.json")["history"]
+    assert history[1]["data"][0]["files"] == [{"path": "data/language/m4/m4.jsonl", "sha256": "ab"}]
+
+
+def test_weights_that_say_nothing_get_a_card_that_says_so(tmp_path):
+    model = ModelSettings(vision_tower="apple/tower", language_model=str(tmp_path))
+    convert = ConvertSettings(checkpoint=str(WEIGHTS), verify=False)
+    _, body = card_of(Settings(workspace=tmp_path, model=model, convert=convert))
+    assert "do not say" in body
+    assert "is not recorded" in body
+    assert "does not say how its visual tokens were merged" in body
+
+
+def test_a_card_that_was_edited_stays(tmp_path):
+    make_runs(tmp_path)
+    settings = convert_settings(tmp_path, verify=False)
+    card = Path(run(settings).output) / "README.md"
+    card.write_text("mine")
+    assert not run(settings).done
+    assert card.read_text() == "mine"

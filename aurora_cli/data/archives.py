@@ -1,5 +1,6 @@
 """Pictures and clips by the path that a record names: from folders, from indexed archives, or from several of them."""
 
+import contextlib
 import errno
 import os
 import posixpath
@@ -69,12 +70,14 @@ class MediaRoot:
     def exists(self, path: str) -> bool:
         return any(place.file(path) is not None or place.has_member(path) for place in self._places)
 
-    def files_in(self, path: str) -> list[str]:
-        """The names of the files in a folder, sorted: a clip's frames. None if there is no such folder."""
+    def files_in(self, path: str) -> list[str] | None:
+        """The names of the files right in a folder, sorted: a clip's frames. None: there is no such folder."""
+        found = None
         for place in self._places:
             if names := place.files_in(path):
                 return names
-        return []
+            found = names if found is None else found
+        return found
 
     def _missing(self, path: str) -> MissingMedia:
         return MissingMedia(f"{self.folder / path}: there is no such file, and no such member of an indexed archive")
@@ -97,8 +100,8 @@ class _Archive:
     def has_member(self, path: str) -> bool:
         return self._find(path) is not None
 
-    def files_in(self, path: str) -> list[str]:
-        return self._tar.files_in(_normal(path))
+    def files_in(self, path: str) -> list[str] | None:
+        return self._tar.files_in(_normal(path)) or None
 
     def _find(self, path: str) -> Extent | None:
         return self._tar.find(path) or self._tar.find(_normal(path))
@@ -144,17 +147,15 @@ class _Folder:
     def has_member(self, path: str) -> bool:
         return self._member(path) is not None
 
-    def files_in(self, path: str) -> list[str]:
-        try:
-            with os.scandir(self.folder / path) as entries:
-                if names := [entry.name for entry in entries if entry.is_file()]:
-                    return sorted(names)
-        except (OSError, ValueError):
-            pass
-        for archive, below in self._archives_on_the_way(path, with_itself=True):
-            if names := archive.files_in(below):
-                return names
-        return []
+    def files_in(self, path: str) -> list[str] | None:
+        found = None
+        with contextlib.suppress(OSError, ValueError), os.scandir(self.folder / path) as entries:
+            found = sorted(entry.name for entry in entries if entry.is_file())
+        if not found:
+            for archive, below in self._archives_on_the_way(path, with_itself=True):
+                if names := archive.files_in(below):
+                    return names
+        return found
 
     def _member(self, path: str) -> tuple[IndexedTar, Extent] | None:
         for archive in self._indexes_in(""):

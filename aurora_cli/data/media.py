@@ -44,12 +44,11 @@ class UnreadableMedia(DataError):
 class MediaSource(Protocol):
     """Where paths are looked up: `data.archives.MediaRoot`."""
 
-    @property
-    def folder(self) -> Path: ...
-
     def read(self, path: str) -> bytes: ...
 
     def local_path(self, path: str) -> Path | None: ...
+
+    def files_in(self, path: str) -> list[str] | None: ...
 
 
 def load_frames(
@@ -102,10 +101,10 @@ class MediaReader:
 
     def clip(self, path: str, frames: int) -> np.ndarray:
         """(F, S, S, 3), frames of a clip file by `sampling`, or spread evenly over a folder of frame files."""
-        folder = self._file(path)
-        if not folder.is_dir():
+        files = self._files_in(path)
+        if files is None:
             return clip_pixels(self._source(path), path, frames, self.image_size, self.fill, self.sampling)
-        names = sorted(entry.name for entry in folder.iterdir() if entry.suffix.lower() in PICTURE_SUFFIXES)
+        names = [name for name in files if Path(name).suffix.lower() in PICTURE_SUFFIXES]
         if not names:
             raise UnreadableMedia(f"{path}: a folder without pictures, where the frames of a clip were expected")
         return self.pictures([f"{path}/{names[index]}" for index in evenly_spaced(len(names), frames)])
@@ -116,10 +115,13 @@ class MediaReader:
 
     def is_clip(self, path: str) -> bool:
         """Whether a path means a clip: by its suffix, or because it is a folder."""
-        return Path(path).suffix.lower() in CLIP_SUFFIXES or self._file(path).is_dir()
+        return Path(path).suffix.lower() in CLIP_SUFFIXES or self._files_in(path) is not None
 
-    def _file(self, path: str) -> Path:
-        return Path(path) if self.root is None else self.root.folder / path
+    def _files_in(self, path: str) -> list[str] | None:
+        """A folder's files, sorted; none: it is no folder."""
+        if self.root is not None:
+            return self.root.files_in(path)
+        return sorted(entry.name for entry in Path(path).iterdir()) if Path(path).is_dir() else None
 
     def _source(self, path: str) -> Path | bytes:
         if self.root is None:

@@ -1,14 +1,17 @@
 """`MediaRoot`: a record's path from a folder, an indexed archive, or both."""
 
+import errno
 import io
 import multiprocessing
 import os
 import pickle
 import tarfile
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from aurora_cli.config.settings import ExtractSettings
 from aurora_cli.data.archives import MediaRoot, MissingMedia
@@ -129,3 +132,91 @@ def test_an_index_without_its_tar_counts_for_nothing(tmp_path: Path):
     indexed(tmp_path, PICTURES)
     (tmp_path / "a.tar").unlink()
     assert not MediaRoot(tmp_path).exists("images/0.jpg")
+
+
+def test_a_folder_of_frames_is_listed_in_either_layout(tmp_path: Path):
+    frames = {f"clips/{clip}/frame_{n:03}.jpg": bytes([n]) for clip in ("one", "two") for n in range(30, 0, -1)}
+    indexed(tmp_path, frames | {"clips/one/deeper/x.jpg": b"x", "top.jpg": b"t"})
+    root = MediaRoot(tmp_path)
+    assert root.files_in("clips/one") == [f"frame_{n:03}.jpg" for n in range(1, 31)]
+    assert root.files_in("./clips//two/") == root.files_in("clips/one")
+    assert root.files_in("") == ["a.tar", "a.tar.gz", "a.tar.index"]
+    assert [root.files_in(path) for path in ("clips/three", "clips/one/frame_001.jpg", "../x", "a\0b")] == [None] * 4
+    (tmp_path / "clips/one").mkdir(parents=True)
+    assert root.files_in("clips/one") == [f"frame_{n:03}.jpg" for n in range(1, 31)]
+    (tmp_path / "clips/one/mine.jpg").touch()
+    assert root.files_in("clips/one") == ["mine.jpg"]
+
+
+def test_a_clip_is_decoded_from_a_folder_of_frames_inside_an_index(tmp_path: Path):
+    from aurora_cli.data.media import MediaReader
+
+    frames = {}
+    for number in range(4):
+        picture = io.BytesIO()
+        Image.new("RGB", (20, 20), (number * 60, 0, 0)).save(picture, "PNG")
+        frames[f"clip/frame_{number}.png"] = picture.getvalue()
+    indexed(tmp_path, frames)
+    reader = MediaReader(MediaRoot(tmp_path), 14, (0.5, 0.5, 0.5))
+    assert reader.is_clip("clip")
+    assert not reader.is_clip("clip/frame_0.png")
+    assert list(reader.clip("clip", 4)[:, 7, 7, 0]) == [0, 60, 120, 180]
+
+
+def test_several_roots_are_asked_in_their_order_and_may_be_single_archives(tmp_path: Path):
+    indexed(tmp_path / "one", {"x": b"1", "y": b"1"})
+    indexed(tmp_path / "two", {"y": b"2", "z": b"2", "d/w": b"2"})
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files/z").write_bytes(b"f")
+    root = MediaRoot(tmp_path / "one", tmp_path / "files", tmp_path / "two/a.tar")
+    assert [root.read(path) for path in ("x", "y", "z", "d/w")] == [b"1", b"1", b"f", b"2"]
+    assert (root.local_path("z"), root.local_path("x")) == (tmp_path / "files/z", None)
+    assert root.files_in("d") == ["w"]
+    assert pickle.loads(pickle.dumps(root)).read("./d//w") == b"2"
+    assert not root.exists("v")
+
+
+def test_names_with_equal_hashes_are_told_apart(tmp_path: Path):
+    plumless, buckeroo = "plumless", "buckeroo"  # the best-known pair with one CRC-32
+    assert zlib.crc32(plumless.encode()) == zlib.crc32(buckeroo.encode())
+    names = [f"{folder}/{name}" for folder in (plumless, buckeroo) for name in (plumless, buckeroo)]
+    indexed(tmp_path, {name: name.encode() for name in names})
+    root = MediaRoot(tmp_path)
+    assert [root.read(name) for name in names] == [name.encode() for name in names]
+    assert root.files_in(plumless) == [buckeroo, plumless]
+
+
+@pytest.mark.parametrize("damage", [b"", b"no index", b"\xff" * 100, "cut", "counts"])
+def test_an_index_that_is_none_is_named(tmp_path: Path, damage: bytes | str):
+    indexed(tmp_path, PICTURES)
+    index = tmp_path / "a.tar.index"
+    content = index.read_bytes()
+    if damage == "cut":
+        damage = content[:-100]
+    elif damage == "counts":
+        damage = content.replace(b'"data_offsets": [0, 400]', b'"data_offsets": [0, 392]')
+        assert damage != content
+    index.write_bytes(damage if isinstance(damage, bytes) else b"")
+    with pytest.raises(DataError, match=r"a\.tar\.index: is no index"):
+        MediaRoot(tmp_path).read("images/0.jpg")
+
+
+def test_an_index_can_be_opened_as_safetensors(tmp_path: Path):
+    from safetensors import safe_open
+
+    indexed(tmp_path, PICTURES)
+    with safe_open(tmp_path / "a.tar.index", "np") as index:
+        assert index.metadata() == {"tar_size": str((tmp_path / "a.tar").stat().st_size), "source": "a.tar.gz"}
+        assert sorted(index.get_tensor("size")) == sorted(map(len, PICTURES.values()))
+
+
+def test_a_file_that_cannot_be_read_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    (tmp_path / "a.jpg").touch()
+
+    def broken(*args: object, **options: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("builtins.open", broken)
+    with pytest.raises(DataError, match=r"a\.jpg: cannot be read: Input/output error") as caught:
+        MediaRoot(tmp_path).read("a.jpg")
+    assert not isinstance(caught.value, MissingMedia)

@@ -317,6 +317,15 @@ class TrainSettings(Section):
     resume: str = "auto"
     """`auto` goes on from the newest checkpoint, `never` starts afresh, or a checkpoint's folder."""
 
+    trackers: Names = ("tensorboard",)
+    """Experiment trackers by accelerate's names (wandb, trackio, mlflow, ...); TensorBoard's files lie in the run."""
+
+    samples_every: int = Field(default=500, ge=0)
+    """Optimizer steps between captions of fixed pictures and clips, into `samples/` of the run; 0: never."""
+
+    samples: int = Field(default=4, ge=1)
+    """Pictures and clips that these captions are of: held-out ones if there are any."""
+
     watchdog_s: float = Field(default=1800.0, gt=0.0)
     """Seconds that a step may take before every process prints where it is and the run ends."""
 
@@ -355,6 +364,9 @@ class CheckpointSettings(Section):
 
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints that stay."""
+
+    copy_to: Path | None = None
+    """Folder on another disk that every checkpoint is copied into while training goes on, as `<stage>/step-*`."""
 
 
 class ConvertSettings(Section):

@@ -43,7 +43,8 @@ class TrainingData:
             validation_share=data.validation_share,
             seed=train.seed,
         )
-        reader = SampleReader(
+        self.image_mean, self.image_std = settings.model.image_mean, settings.model.image_std
+        self.reader = SampleReader(
             self.corpus.sources,
             self.corpus.starts,
             settings.model.image_size,
@@ -52,7 +53,7 @@ class TrainingData:
             frame_tokens,
             Sampling(data.frame_sampling, data.fps),
         )
-        self._micro_batches = MicroBatches(reader, image_token_id)
+        self._micro_batches = MicroBatches(self.reader, image_token_id)
         self.row = PackRow(
             lambda epoch: self._plan(self.corpus.epoch(epoch), epoch),
             seed=train.seed,
@@ -140,10 +141,9 @@ class TrainingData:
         return packs._replace(samples=numbers[packs.samples])
 
     def _steps(self, wanted: Iterator[list[np.ndarray]], accumulations: int) -> Iterator[list[Batch]]:
-        model = self._settings.model
         step: list[Batch] = []
         for batch in read_ahead(self._micro_batches, wanted, self._settings.data.workers):
-            step.append(with_floats(batch, model.image_mean, model.image_std))
+            step.append(with_floats(batch, self.image_mean, self.image_std))
             if len(step) == accumulations:
                 yield step
                 step = []

@@ -20,6 +20,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import AuroraError
 from aurora_cli.files import exclusive, remove, write_json, write_text
+from aurora_cli.pipeline.run_captions import SAMPLES
 from aurora_cli.pipeline.stage import (
     CONFIG_FILE,
     FINISHED_FILE,
@@ -175,7 +176,7 @@ def _clear(plan: StagePlan, reporter: Reporter) -> None:
     wish = plan.settings.train.resume
     if wish == "never" and plan.checkpoints.is_dir():
         reporter.warning(f"--resume never: the earlier run in {plan.run_dir} is removed")
-        for name in ("checkpoints", INITIAL, "metrics.jsonl", REJECTS_FILE):
+        for name in ("checkpoints", INITIAL, "metrics.jsonl", REJECTS_FILE, SAMPLES, "tensorboard"):
             remove(plan.run_dir / name)
     if wish not in ("auto", "never"):
         step = plan.resume_step or 0
@@ -199,10 +200,12 @@ def _check_sizes(settings: Settings, processes: int) -> None:
     from aurora_cli.training.engine_config import engine_name, read_config
     from aurora_cli.training.lora import adapted_parts
     from aurora_cli.training.optim import trained_modules
+    from aurora_cli.training.watching import check_trackers
 
     train = settings.train
     trained_modules(train)
     adapted_parts(train)
+    check_trackers(train.trackers)
     accumulation(train.global_batch_packs, processes, train.micro_batch_packs)
     read_config(engine_name(train, processes), settings.workspace)
 

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 from aurora_cli.console import Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import HostError
+from aurora_cli.pipeline.run_captions import Captions
 from aurora_cli.pipeline.stage import StagePlan
 from aurora_cli.pipeline.stage_data import plan_data
 from aurora_cli.pipeline.stage_model import build_network
 
 if TYPE_CHECKING:
     from aurora_cli.data.loader import TrainingData
+    from aurora_cli.training.engine import Engine
     from aurora_cli.training.launch import Rank
     from aurora_cli.training.trainer import Outcome
+    from aurora_cli.training.watcher import Watcher
 
 
 def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Reporter) -> "tuple[Outcome, int]":
@@ -81,6 +84,7 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             always_encode=running.zero_stage == 3 or bool({"vision_tower", "projector"} & network.trained.keys()),
             media_limit=MediaLimit(settings.data.max_bad_share, data.samples_in_run, data.part_of_epoch),
             max_loss_jump=train.max_loss_jump,
+            watchers=watchers_of(plan, running, data, position.step, reporter),
             held_out=(lambda: data.validation_batches(rank.rank, rank.world_size))
             if len(data.corpus.validation)
             else None,
@@ -91,6 +95,24 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
                 running, steps, data, loop, position, reporter=reporter, dog=dog, stop_asked=lambda: stop.asked
             )
         return outcome, data.total_steps
+
+
+def watchers_of(
+    plan: StagePlan, running: "Engine", data: "TrainingData", step: int, reporter: Reporter
+) -> "list[Watcher]":
+    """Those who watch the run, which goes on after `step`."""
+    from aurora_cli.training.watching import CheckpointCopies, Trackers
+
+    train, checkpoint = plan.settings.train, plan.settings.checkpoint
+    watchers: list[Watcher] = []
+    if train.samples_every:
+        watchers.append(Captions(data, plan.run_dir, train.samples_every, train.samples))
+    if running.is_main and train.trackers:
+        watchers.append(Trackers(train.trackers, plan.run_dir, step, plan.recipe, reporter))
+    if running.is_main and checkpoint.copy_to is not None:
+        folder = plan.settings.workspace / checkpoint.copy_to.expanduser() / plan.stage
+        watchers.append(CheckpointCopies(folder, checkpoint.keep, reporter))
+    return watchers
 
 
 def _prepare_records(plan: StagePlan, data: "TrainingData", step: int) -> None:

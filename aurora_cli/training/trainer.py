@@ -4,7 +4,7 @@ import hashlib
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -23,10 +23,9 @@ from aurora_cli.training.optim import lr_factor
 from aurora_cli.training.records import METRICS_FILE, append_lines
 from aurora_cli.training.step import HeldOut, MicroBatch, Stepped, look_at_held_out, optimizer_step
 from aurora_cli.training.watchdog import Watchdog
+from aurora_cli.training.watcher import Line, Watcher, watched_to_its_end
 
 CHECKPOINTS = "checkpoints"
-
-Line = Mapping[str, Any]
 
 
 class Course(Protocol):
@@ -55,6 +54,7 @@ class Loop:
     max_loss_jump: float | None = None
     held_out: Callable[[], Iterator[Sequence[MicroBatch]]] | None = None
     """This rank's share of the samples whose loss is measured at every checkpoint; none: there are none."""
+    watchers: Sequence[Watcher] = ()
 
     @property
     def checkpoints(self) -> Path:
@@ -90,7 +90,8 @@ def train(
     """
     total = course.total_steps
     loss: float | None = None
-    with reporter.progress(f"train {loop.description.stage}", total, "steps") as advance:
+    progress = reporter.progress(f"train {loop.description.stage}", total, "steps")
+    with watched_to_its_end(loop.watchers, engine), progress as advance:
         advance(position.step)
         while position.step < total:
             step = position.step + 1
@@ -113,6 +114,9 @@ def train(
             if engine.is_main:
                 append_lines(loop.run_dir / METRICS_FILE, [line])
             advance(1, note_of(line))
+            for watcher in loop.watchers:
+                dog.step(step)
+                watcher.stepped(engine, line)
             if due or stepped.stop:
                 dog.step(step)
                 _save(engine, loop, position)
@@ -221,5 +225,9 @@ def _append_rejects(engine: Engine, run_dir: Path, step: int, rejected: list[dic
 
 
 def _save(engine: Engine, loop: Loop, position: Position) -> None:
+    for watcher in loop.watchers:
+        watcher.saving(engine)
     description = replace(loop.description, step=position.step, order_hash=position.order_hash)
-    checkpoint.save(loop.checkpoints, engine, description, position, loop.keep)
+    path = checkpoint.save(loop.checkpoints, engine, description, position, loop.keep)
+    for watcher in loop.watchers:
+        watcher.saved(engine, path)

@@ -1,14 +1,14 @@
 """Every stage of the real network, whole or by adapters, is the same on one process and on two, under every engine."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import load_file
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.errors import DataError
 from tests.distributed import campaign
 from tests.distributed.tiny_workspace import STAGES, make, settings
 
@@ -30,7 +30,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def stage(root: Path, kind: str, run: str, **train: Any) -> Settings:
     """A stage's settings on the one set of data, from random weights; `lora` trains adapters and the projector."""
     name = "language" if kind == "lora" else kind
-    how = {"after": None, "data": [str(p) for p in sorted((root / "tokenized/language").glob("*/merged"))], **train}
+    how = {
+        "after": None,
+        "samples_every": 2,
+        "data": [str(p) for p in sorted((root / "tokenized/language").glob("*/merged"))],
+        **train,
+    }
     chosen = settings(root, name, **how, run_dir=f"runs/{run}", num_processes=None)
     tree = chosen.model_dump(mode="json")
     tree["data"] |= {"validation_share": 0.1}
@@ -44,9 +49,9 @@ def lines(root: Path, run: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (root / "runs" / run / "metrics.jsonl").read_text().splitlines()]
 
 
-def weights(root: Path, run: str) -> dict[str, torch.Tensor]:
-    folder = root / "runs" / run / "checkpoints"
-    return load_file(folder / (folder / "latest").read_text().strip() / "model.safetensors")
+def captions(root: Path, run: str, step: int) -> list[dict[str, Any]]:
+    path = root / "runs" / run / "samples" / f"step-{step:08d}.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def assert_same(root: Path, one: str, other: str, steps: int, tolerance: float = 1e-5) -> None:
@@ -76,3 +81,25 @@ def test_one_process_with_two_is_two_processes_with_one(root: Path, steps: int, 
     campaign.run(together, 2, tmp_path / "two")
     for kind, engine in pairs:
         assert_same(root, f"{steps}-{kind}-{engine}", f"{steps}-{kind}", steps)
+        assert captions(root, f"{steps}-{kind}-{engine}", steps) == captions(root, f"{steps}-{kind}", steps)
+        assert len(captions(root, f"{steps}-{kind}", steps)) == 4
+
+
+def test_too_many_unreadable_media_end_both_processes_and_the_rejects_of_the_step_are_listed(
+    root: Path, tmp_path: Path
+) -> None:
+    """All ranks count together: the run ends in the same step, with the same words."""
+    workspace = Path(shutil.copytree(root, tmp_path / "workspace"))
+    for picture in (workspace / "data/language/pictures").glob("*.png"):
+        picture.write_bytes(b"not a picture")
+    said: list[str] = []
+    for processes in (1, 2):
+        chosen = stage(workspace, "projection", f"bad-{processes}", max_steps=20, micro_batch_packs=2 // processes)
+        with pytest.raises(DataError, match="cannot be read") as caught:
+            campaign.run([chosen], processes, tmp_path / str(processes))
+        said.append(caught.value.message)
+    assert said[0] == said[1]
+    unreadable = int(said[0].split()[3])
+    one, two = ((workspace / f"runs/bad-{n}/rejected.jsonl").read_text().splitlines() for n in (1, 2))
+    assert sorted(one) == sorted(two)
+    assert len(one) == unreadable > 1

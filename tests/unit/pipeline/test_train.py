@@ -210,6 +210,46 @@ def test_held_out_samples_are_measured_at_every_checkpoint_and_never_trained_on(
     assert measured[0]["validation_loss"] != measured[1]["validation_loss"]
 
 
+def test_captions_of_the_same_pictures_are_written_every_so_many_steps_and_at_the_end(root: Path) -> None:
+    train.run(alone(root, max_steps=5, samples_every=2, samples=3))
+    folder = root / "runs/language/samples"
+    assert sorted(path.name for path in folder.glob("*.jsonl")) == [f"step-0000000{step}.jsonl" for step in (2, 4, 5)]
+    asked = [[json.loads(line) for line in path.read_text().splitlines()] for path in sorted(folder.glob("*.jsonl"))]
+    assert [[line["id"] for line in lines] for lines in asked] == [["clip-0", "picture-3", "picture-11"]] * 3
+    assert asked[0][1]["reference"] == "A yellow picture."
+    assert asked[0][1]["prompt"].endswith("Describe the image. ASSISTANT:")
+    assert all((folder / f"{line['sample']}.jpg").is_file() for line in asked[0])
+
+
+def test_tensorboards_files_hold_the_lines_of_metrics(root: Path) -> None:
+    train.run(alone(root, max_steps=3))
+    (events,) = (root / "runs/language/tensorboard").glob("events*")
+    content = events.read_bytes()
+    assert content.count(b"grad_norm") == content.count(b"tokens_per_s") == 3
+
+
+@pytest.mark.parametrize(
+    ("tracker", "said"), [("paper", "'paper' is no tracker"), ("aim", "train.trackers: aim is not installed")]
+)
+def test_a_tracker_that_is_not_there_is_told_before_the_run(tracker: str, said: str, root: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        train.run(alone(root, trackers=[tracker]))
+    assert not (root / "runs").exists()
+
+
+def test_checkpoints_are_copied_to_another_folder_whole_and_pruned_there(root: Path, tmp_path: Path) -> None:
+    chosen = alone(root, max_steps=6)
+    elsewhere = chosen.checkpoint.model_copy(update={"copy_to": tmp_path / "safe"})
+    train.run(chosen.model_copy(update={"checkpoint": elsewhere}))
+    copies = {path.name: path for path in (tmp_path / "safe/language").iterdir()}
+    assert sorted(copies) == ["step-00000004", "step-00000006"]
+    for name, copy in copies.items():
+        original = root / "runs/language/checkpoints" / name
+        files = sorted(path.relative_to(copy) for path in copy.rglob("*") if path.is_file())
+        assert files == sorted(path.relative_to(original) for path in original.rglob("*") if path.is_file())
+        assert all((copy / file).read_bytes() == (original / file).read_bytes() for file in files)
+
+
 @pytest.mark.parametrize(("lr", "said"), [(1.0, "the loss jumped to .* from about"), (1e20, "is nan|is inf")])
 def test_a_loss_that_jumps_or_is_no_number_stops_the_run_and_names_samples_and_checkpoint(
     lr: float, said: str, root: Path

@@ -205,11 +205,13 @@ _SPECS = (
         _step("pipeline.inspect"),
         (
             Flag("inspect.path", (), "PATH"),
+            Flag("inspect.decode", ("--decode",)),
             Flag("inspect.samples", ("--samples",)),
             Flag("inspect.html", ("--html",), "FILE.html"),
         ),
         (
             "aurora inspect",
+            "aurora inspect data/vision/cost --decode",
             "aurora inspect my.jsonl",
             "aurora inspect tokenized/vision/mine --samples 5",
             "aurora inspect tokenized/vision/mine/merged --html report.html",

@@ -475,6 +475,9 @@ class InspectSettings(Section):
     path: Path | None = None
     """A data folder, an annotation file, a shard, a merged folder or a run; none: data/."""
 
+    decode: bool = False
+    """Of a data folder: decode every picture and clip, to find those that cannot be read."""
+
     samples: int | None = Field(default=None, ge=0)
     """Rows of a token store that are shown, evenly spread; none: 1, and 12 with `html`."""
 

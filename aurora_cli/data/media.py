@@ -18,17 +18,9 @@ from PIL import Image, ImageOps
 
 from aurora_cli.data.clip_decoding import EVENLY_IN_TIME, Request, Sampling, evenly_spaced
 from aurora_cli.data.clip_process import DecoderError, decode_clip
+from aurora_cli.data.media_kinds import CLIP_SUFFIXES, PICTURE_SUFFIXES
 from aurora_cli.data.transforms import Colour, normalise, padding_colour, square_frames, square_picture
 from aurora_cli.errors import DataError
-
-CLIP_SUFFIXES = frozenset((
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
-    ".webm", ".wmv",
-))  # fmt: skip
-"""Files read as clips when nothing else says what they are."""
-
-PICTURE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-"""Files of a folder that are frames of a clip."""
 
 SHRINK_MARGIN = 2
 """Decoders that can shrink stop at this multiple of the wanted side; bicubic does the rest, so nothing aliases."""

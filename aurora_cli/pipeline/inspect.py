@@ -64,6 +64,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if settings.inspect.html is not None:
         hint = f"aurora inspect {folders[0]} --html {settings.inspect.html}" if folders else "Name a tokenized folder."
         raise UsageError(f"inspect.html: {path} is no token store, and reports are about those", hint=hint)
+    if settings.inspect.decode and not (path.is_dir() and looks_like_data(path)):
+        raise UsageError(f"inspect.decode: {path} is no data folder, and only the media of one can be decoded")
     if path.is_file():
         return inspect_annotations(annotations(path), settings)
     if any((path / name).exists() for name in RUN_FILES):

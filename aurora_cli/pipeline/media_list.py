@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from aurora_cli.data.media_kinds import CLIP_SUFFIXES, PICTURE_SUFFIXES
 from aurora_cli.errors import UsageError
 
 _FRAME_NAME = re.compile(r"(.*[^a-z])?(frame|frm)[^a-z]*\d+", re.IGNORECASE)
@@ -55,8 +56,6 @@ def _named(name: str, root: Path) -> Iterator[Medium]:
 
 
 def _in_folder(folder: Path, root: Path) -> Iterator[Medium]:
-    from aurora_cli.data.media import CLIP_SUFFIXES, PICTURE_SUFFIXES
-
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     pictures = [entry for entry in entries if entry.suffix.lower() in PICTURE_SUFFIXES]
     if pictures and all(_FRAME_NAME.fullmatch(picture.stem) for picture in pictures):
@@ -70,8 +69,6 @@ def _in_folder(folder: Path, root: Path) -> Iterator[Medium]:
 
 
 def _medium(path: Path, root: Path) -> Medium:
-    from aurora_cli.data.media import CLIP_SUFFIXES
-
     return Medium(_name(path, root), path, "clip" if path.suffix.lower() in CLIP_SUFFIXES else "picture")
 
 

@@ -1,10 +1,12 @@
 """`aurora inspect`: every kind of thing, and nothing else."""
 
+import io
 import json
 import tarfile
 from dataclasses import replace
 
 import pytest
+from PIL import Image
 
 from aurora_cli.config.settings import ExtractSettings, InspectSettings, Settings
 from aurora_cli.errors import DataError, UsageError
@@ -16,6 +18,7 @@ from aurora_cli.pipeline.inspect_run import RunReport
 from aurora_cli.pipeline.inspect_store import StoreReport
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize import run as tokenize
+from tests.archiving import info, tar_of
 from tests.tokenizing import merge_settings, record, settings, write_records
 
 
@@ -40,6 +43,45 @@ def test_a_data_folder_shows_which_media_are_missing(tmp_path):
         (folder / f"{index}.jpg").touch()
     assert inspected(tmp_path, "data/vision").exit_code == 0
     assert inspected(tmp_path, "data/vision/mine").subsets[0].found == 4
+
+
+def test_decoding_finds_media_that_are_there_and_cannot_be_read(tmp_path):
+    folder = tmp_path / "data/vision/mine"
+    write_records(folder / "mine.jsonl", 4)
+    with open(folder / "mine.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(record(0) | {"id": "the same again"}) + "\n")
+        file.write(json.dumps(record(1, image=["frames"])) + "\nno json\n")
+    (folder / "frames").mkdir()
+    for name in ("0.jpg", "1.jpg", "frames/0.jpg"):
+        Image.new("RGB", (64, 64)).save(folder / name)
+    whole = (folder / "0.jpg").read_bytes()
+    (folder / "1.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "2.jpg").write_bytes(b"no picture")
+    quick, report = inspected(tmp_path), inspected(tmp_path, decode=True)
+    assert isinstance(report, DataReport)
+    (subset,) = report.subsets
+    assert (subset.records, subset.duplicates, subset.unusable) == (7, 1, {"bad_json": 1})
+    assert (subset.media, subset.found, subset.missing, subset.unreadable) == (5, 4, 1, 2)
+    assert [path.rsplit("/", 1)[1] for path, _ in report.unreadable] == ["1.jpg", "2.jpg"]
+    assert "not a readable picture" in report.unreadable[0][1]
+    assert (report.exit_code, quick.exit_code, quick.subsets[0].unreadable) == (3, 3, None)
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (folder / name).write_bytes(whole)
+    assert inspected(tmp_path, decode=True).exit_code == 0
+    (folder / "frames/1.jpg").write_bytes(b"no picture")
+    assert inspected(tmp_path, decode=True).exit_code == 3
+
+
+def test_media_inside_an_index_are_found_and_decoded(tmp_path):
+    folder = tmp_path / "data/vision/mine"
+    write_records(folder / "mine.jsonl", 3)
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(picture, "JPEG")
+    members = [info(f"{n}.jpg", picture.getvalue() if n < 2 else b"no picture") for n in range(3)]
+    (folder / "a.tar").write_bytes(tar_of(*members))
+    extract(Settings(workspace=tmp_path, extract=ExtractSettings(layout="index")))
+    assert inspected(tmp_path).subsets[0].found == 3
+    assert [path.rsplit("/", 1)[1] for path, _ in inspected(tmp_path, decode=True).unreadable] == ["2.jpg"]
 
 
 def test_a_file_is_explained_as_tokenize_would_take_it(tmp_path):

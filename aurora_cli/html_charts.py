@@ -7,7 +7,7 @@ from typing import NamedTuple
 from aurora_cli.html_page import Html, safe
 
 WIDTH, HEIGHT = 520.0, 230.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 24.0, 42.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 20.0, 24.0, 42.0
 """Room for the labels around the plot."""
 
 LABELS = 9
@@ -108,7 +108,7 @@ def even_ticks(low: float, high: float, *, least: float = 0.0) -> list[float]:
     >>> even_ticks(0, 870), even_ticks(0, 1, least=1), even_ticks(0.2, 0.9)
     ([0.0, 250.0, 500.0, 750.0, 1000.0], [0.0, 1.0], [0.2, 0.4, 0.6, 0.8, 1.0])
     """
-    rough = max((high - low) / 4, abs(high) * 1e-9, least, 1e-12)
+    rough = max((high - low) / 4, abs(high) * 1e-3, least, 1e-12)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(step * power for step in (1.0, 2.0, 2.5, 5.0, 10.0) if step * power >= rough * (1 - 1e-9))
     if least and step % least:

@@ -13,10 +13,11 @@ from aurora_cli.errors import DataError, UsageError
 from aurora_cli.files import existing_parent, write_text
 from aurora_cli.pipeline.inspect_annotations import inspect_annotations
 from aurora_cli.pipeline.inspect_data import inspect_data
-from aurora_cli.pipeline.inspect_run import RUN_FILES, inspect_run
+from aurora_cli.pipeline.inspect_run import RUN_FILES, RunReport, inspect_run
 from aurora_cli.pipeline.inspect_store import StoreReport, Stores, all_shards, one_store, report_on
 from aurora_cli.pipeline.inspect_store_page import PageRow, store_page
 from aurora_cli.pipeline.result import Result
+from aurora_cli.pipeline.run_report import write_report
 from aurora_cli.pipeline.shard_folder import COMPLETE, SHARDS, shard_manifests, tokenized_below
 from aurora_cli.pipeline.store_numbers import StoreNumbers
 from aurora_cli.pipeline.thumbnails import Thumbnails
@@ -60,16 +61,16 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         return inspect_store(one_store(path), settings, reporter, dry_run=dry_run)
     if (path / SHARDS).is_dir() or (path / COMPLETE).exists():
         return inspect_store(all_shards(path), settings, reporter, dry_run=dry_run)
+    if settings.inspect.decode and not (path.is_dir() and looks_like_data(path)):
+        raise UsageError(f"inspect.decode: {path} is no data folder, and only the media of one can be decoded")
+    if any((path / name).exists() for name in RUN_FILES):
+        return inspect_training(path, settings, workspace, dry_run=dry_run)
     folders = tokenized_below(path)
     if settings.inspect.html is not None:
         hint = f"aurora inspect {folders[0]} --html {settings.inspect.html}" if folders else "Name a tokenized folder."
-        raise UsageError(f"inspect.html: {path} is no token store, and reports are about those", hint=hint)
-    if settings.inspect.decode and not (path.is_dir() and looks_like_data(path)):
-        raise UsageError(f"inspect.decode: {path} is no data folder, and only the media of one can be decoded")
+        raise UsageError(f"inspect.html: {path} is no token store and no run, and reports are about those", hint=hint)
     if path.is_file():
         return inspect_annotations(annotations(path), settings)
-    if any((path / name).exists() for name in RUN_FILES):
-        return inspect_run(path)
     if folders:
         return inspect_stores(path, folders, workspace)
     if looks_like_data(path):
@@ -125,13 +126,7 @@ def inspect_store(chosen: Stores, settings: Settings, reporter: Reporter, *, dry
     report = report_on(chosen, numbers, workspace, usual if step.samples is None else step.samples)
     if step.html is None:
         return report
-    target = workspace.path(step.html)
-    if target.is_dir():
-        raise UsageError(
-            f"inspect.html: {target} is a folder, where a file was expected", hint=f"--html {target}/report.html"
-        )
-    if not (above := existing_parent(target)).is_dir():
-        raise UsageError(f"inspect.html: {target} lies below {above}, which is no folder")
+    target = page_to_write(workspace, step.html)
     if dry_run:
         return replace(report, planned=str(target))
     thumbnails = Thumbnails(settings.model.image_mean)
@@ -143,3 +138,29 @@ def inspect_store(chosen: Stores, settings: Settings, reporter: Reporter, *, dry
             advance(1)
     write_text(target, store_page(report, numbers, chosen, rows))
     return replace(report, html=str(target))
+
+
+def inspect_training(path: Path, settings: Settings, workspace: Workspace, *, dry_run: bool) -> RunReport:
+    """Report on a run, and write its page as it would look now if that was asked for."""
+    report = inspect_run(path)
+    if settings.inspect.html is None:
+        return report
+    target = page_to_write(workspace, settings.inspect.html)
+    if not dry_run:
+        write_report(path, workspace.root, target)
+    return replace(report, html=str(target), planned=dry_run)
+
+
+def page_to_write(workspace: Workspace, html: Path) -> Path:
+    """
+    Raises:
+        UsageError: no file can have that name.
+    """
+    target = workspace.path(html)
+    if target.is_dir():
+        raise UsageError(
+            f"inspect.html: {target} is a folder, where a file was expected", hint=f"--html {target}/report.html"
+        )
+    if not (above := existing_parent(target)).is_dir():
+        raise UsageError(f"inspect.html: {target} lies below {above}, which is no folder")
+    return target

@@ -30,6 +30,10 @@ class RunReport(Result):
     tokens: int
     checkpoints: tuple[str, ...]
     latest: str | None
+    html: str | None = None
+    """The page that was written."""
+    planned: bool = False
+    """It would be written (a dry run)."""
 
     def lines(self) -> list[str]:
         state = "finished" if self.finished else "not finished"
@@ -40,6 +44,8 @@ class RunReport(Result):
             lines.append(f"  {self.samples:,} samples, {self.tokens:,} tokens; last step: {pairs(self.last)}")
         names = ", ".join(self.checkpoints) or "none"
         lines.append(f"  checkpoints: {names}" + (f" (latest: {self.latest})" if self.latest else ""))
+        if self.html is not None:
+            lines.append(f"  {'would write' if self.planned else 'wrote'} {self.html}")
         return lines
 
 

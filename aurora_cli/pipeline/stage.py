@@ -10,11 +10,10 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.files import read_json
-from aurora_cli.training.checkpoint_folder import DESCRIPTION_FILE, RESUME_FOLDER, STATE_FILE, newest
+from aurora_cli.training.checkpoint_folder import CHECKPOINTS, DESCRIPTION_FILE, RESUME_FOLDER, STATE_FILE, newest
 
 FINISHED_FILE = "finished.json"
 CONFIG_FILE = "config.yaml"
-CHECKPOINTS = "checkpoints"
 INITIAL = "initial"
 WORKSPACE_FOLDERS = ("runs/", "export/", ".", "/", "~")
 """A name that begins so is a folder's, and no hub id."""

@@ -21,6 +21,7 @@ from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import AuroraError
 from aurora_cli.files import exclusive, remove, write_json, write_text
 from aurora_cli.pipeline.run_captions import SAMPLES
+from aurora_cli.pipeline.run_report import REPORT_FILE
 from aurora_cli.pipeline.stage import (
     CONFIG_FILE,
     FINISHED_FILE,
@@ -176,7 +177,7 @@ def _clear(plan: StagePlan, reporter: Reporter) -> None:
     wish = plan.settings.train.resume
     if wish == "never" and plan.checkpoints.is_dir():
         reporter.warning(f"--resume never: the earlier run in {plan.run_dir} is removed")
-        for name in ("checkpoints", INITIAL, "metrics.jsonl", REJECTS_FILE, SAMPLES, "tensorboard"):
+        for name in ("checkpoints", INITIAL, "metrics.jsonl", REJECTS_FILE, SAMPLES, "tensorboard", REPORT_FILE):
             remove(plan.run_dir / name)
     if wish not in ("auto", "never"):
         step = plan.resume_step or 0

@@ -49,7 +49,7 @@ class TrainResult(Result):
                 else []
             ),
             f"weights: {self.checkpoint}",
-            f"metrics: {Path(self.run_dir, 'metrics.jsonl')}",
+            f"metrics: {Path(self.run_dir, 'metrics.jsonl')}; to look at: {Path(self.run_dir, 'report.html')}",
         ]
 
     def _dry_lines(self) -> list[str]:

@@ -10,6 +10,7 @@ from aurora_cli.console import Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import HostError
 from aurora_cli.pipeline.run_captions import Captions
+from aurora_cli.pipeline.run_report import Report
 from aurora_cli.pipeline.stage import StagePlan
 from aurora_cli.pipeline.stage_data import plan_data
 from aurora_cli.pipeline.stage_model import build_network
@@ -109,6 +110,8 @@ def watchers_of(
         watchers.append(Captions(data, plan.run_dir, train.samples_every, train.samples))
     if running.is_main and train.trackers:
         watchers.append(Trackers(train.trackers, plan.run_dir, step, plan.recipe, reporter))
+    if running.is_main:
+        watchers.append(Report(plan.run_dir, plan.settings.workspace))
     if running.is_main and checkpoint.copy_to is not None:
         folder = plan.settings.workspace / checkpoint.copy_to.expanduser() / plan.stage
         watchers.append(CheckpointCopies(folder, checkpoint.keep, reporter))

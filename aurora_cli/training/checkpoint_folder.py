@@ -5,6 +5,9 @@ from pathlib import Path
 
 from aurora_cli.files import remove
 
+CHECKPOINTS = "checkpoints"
+"""The folder's name in a run."""
+
 LATEST = "latest"
 MODEL_FILE = "model.safetensors"
 DESCRIPTION_FILE = "checkpoint.json"

@@ -16,7 +16,7 @@ from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import Interrupted
 from aurora_cli.training import checkpoint
 from aurora_cli.training.checkpoint import Description, Position
-from aurora_cli.training.checkpoint_folder import newest
+from aurora_cli.training.checkpoint_folder import CHECKPOINTS, newest
 from aurora_cli.training.engine import Engine, raised_by_main
 from aurora_cli.training.health import MediaLimit, loss_error, loss_problem, usual_loss
 from aurora_cli.training.optim import lr_factor
@@ -24,8 +24,6 @@ from aurora_cli.training.records import METRICS_FILE, append_lines
 from aurora_cli.training.step import HeldOut, MicroBatch, Stepped, look_at_held_out, optimizer_step
 from aurora_cli.training.watchdog import Watchdog
 from aurora_cli.training.watcher import Line, Watcher, watched_to_its_end
-
-CHECKPOINTS = "checkpoints"
 
 
 class Course(Protocol):

@@ -89,6 +89,7 @@ _SPECS = (
             Flag("tokenize.frames", ("--frames",)),
             Flag("tokenize.frame_lists", ("--frame-lists",)),
             Flag("tokenize.workers", ("--workers",)),
+            Flag("tokenize.check_media", ("--check-media",)),
             Flag("tokenize.on_error", ("--on-error",)),
             Flag("tokenize.force", ("--force",)),
         ),

@@ -181,6 +181,9 @@ class TokenizeSettings(Section):
     workers: int | None = Field(default=None, ge=1)
     """Processes; none: one a core, and one for a small file."""
 
+    check_media: bool = False
+    """Reject records of which a picture or clip is not there, as a file or in an indexed archive."""
+
     on_error: Literal["reject", "stop"] = "reject"
     """What to do with a bad record: list it in rejected.jsonl, or stop with exit 3."""
 

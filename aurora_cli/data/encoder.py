@@ -1,12 +1,14 @@
 """Records to token ids, by the thousand: parse, write out, encode, cut; and the reasons of those that gave no row."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any, Literal, Protocol
 
 from aurora_cli.data.annotation_files import RawRecord
+from aurora_cli.data.archives import MediaRoot
 from aurora_cli.data.conversation import OWN_TEMPLATE
-from aurora_cli.data.records import Record, Rejection, decode_json, record_id
+from aurora_cli.data.media_check import is_there
+from aurora_cli.data.records import Record, Rejection, decode_json, media_of, record_id
 from aurora_cli.data.rows import EncodedConversation, EncodedRecords, Rows
 from aurora_cli.data.schemas import Schema, parse_record
 from aurora_cli.data.tokenization import TextTokenizer
@@ -52,19 +54,26 @@ class Encoder:
         max_length: int,
         frames: int,
         schema: Schema | Literal["auto"] = "auto",
+        check_media_in: Path | None = None,
     ) -> None:
         self.conversations = conversation_encoder(tokenizer, template)
         self.max_length = max_length
         self.frames = frames
         self.schema: Schema | Literal["auto"] = schema
+        self.check_media_in = check_media_in
+        """What an annotation file's name is relative to, to find its media; none: nobody looks for them."""
+        self.media_roots: dict[str, MediaRoot] = {}
 
     def encode(self, records: Iterable[RawRecord], file: str, *, images_are_clip: bool) -> EncodedRecords:
         """Rows of the records that can be used, and the others with their reasons. `file` is where they come from."""
         usable, rejected = [], []
         name = PurePath(file).name
+        media = self._media_root(file)
         for line, raw in records:
             try:
                 record = parse_record(raw, f"{name}:{line}", self.schema)
+                if media is not None:
+                    check_media(media, record)
                 written = self.conversations.written_out(record, frames=self.frames, images_are_clip=images_are_clip)
                 usable.append((line, record, written))
             except Rejection as rejection:
@@ -77,6 +86,19 @@ class Encoder:
                 rejected.append(rejected_line(file, line, record.id, rejection))
         rejected.sort(key=lambda entry: entry["line"])
         return rows.encoded(rejected)
+
+    def _media_root(self, file: str) -> MediaRoot | None:
+        if self.check_media_in is None:
+            return None
+        if file not in self.media_roots:
+            self.media_roots[file] = MediaRoot((self.check_media_in / file).parent)
+        return self.media_roots[file]
+
+
+def check_media(root: MediaRoot, record: Record) -> None:
+    for path in media_of(record):
+        if not is_there(root, path):
+            raise Rejection("missing_media", path)
 
 
 def record_name(raw: bytes, place: str) -> str:

@@ -33,6 +33,7 @@ REASONS = {
     "picture_count": "The number of pictures is not the number of `<image>` in the turns that are used.",
     "video_count": "There is a video, and not exactly one `<video>` in the turns that are used.",
     "chat_template": "The tokenizer's own template refuses the conversation, or changes its texts.",
+    "missing_media": "With `--check-media`: one of its pictures or its clip is not there.",
     "nothing_taught": "The cut at `max_length` leaves no token of an answer.",
 }
 """Every reason for which a record is left out, and what it means."""
@@ -62,6 +63,11 @@ class Record(NamedTuple):
     """Never empty."""
     video: str | None
     messages: list[Message]
+
+
+def media_of(record: Record) -> list[str]:
+    """The paths of its pictures, or of its clip."""
+    return [*(record.images or ()), *([record.video] if record.video else ())]
 
 
 def decode_json(raw: bytes) -> dict[str, Any]:

@@ -30,6 +30,13 @@ from aurora_cli.pipeline.extract_result import SHOWN_REFUSALS, ExtractResult
 class _Job(NamedTuple):
     archive: Archive
     target: Path
+    size: int
+
+
+class _Done(NamedTuple):
+    receipt: Receipt
+    deleted: list[str]
+    seconds: float
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> ExtractResult:
@@ -54,11 +61,11 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
             target.mkdir(parents=True, exist_ok=True)
     entries = [_entry(job, receipt, 0.0, done_before=True) for job, receipt in finished.items()]
     deleted = [path for job, receipt in finished.items() for path in _delete(job, receipt, options)]
-    for job, outcome, seconds in _extract([job for job in jobs if job not in finished], options, reporter):
-        if isinstance(outcome, Receipt):
-            finished[job] = outcome
-            entries.append(_entry(job, outcome, seconds, done_before=False))
-            deleted += _delete(job, outcome, options)
+    for job, outcome in _extract([job for job in jobs if job not in finished], options, reporter):
+        if isinstance(outcome, _Done):
+            finished[job] = outcome.receipt
+            entries.append(_entry(job, outcome.receipt, outcome.seconds, done_before=False))
+            deleted += outcome.deleted
         else:
             problems.append(outcome.message)
     rejects_files = [str(path) for target in sorted({job.target for job in jobs}) if (path := _list_rejects(target))]
@@ -96,7 +103,7 @@ def _plan(inputs: list[Path], output: Path | None, options: ExtractSettings) -> 
                 continue
             folder = archive.path.parent
             relative = folder.relative_to(root) if root.is_dir() else Path()
-            jobs[archive.path.resolve()] = _Job(archive, folder if output is None else output / relative)
+            jobs[archive.path.resolve()] = _Job(archive, folder if output is None else output / relative, archive.size)
         problems += [] if below is None else DownloadManifest.missing_archives(root)
     if not began_before:
         raise DataError(
@@ -148,12 +155,12 @@ def _finished(job: _Job, options: ExtractSettings) -> Receipt | None:
 
 def _extract(
     jobs: list[_Job], options: ExtractSettings, reporter: Reporter
-) -> Iterator[tuple[_Job, Receipt | DataError, float]]:
-    """Yield (job, its receipt or the error of its own, seconds) as they end; an error of the host ends them all."""
+) -> Iterator[tuple[_Job, _Done | DataError]]:
+    """Yield (job, what was done or the error of its own) as they end; an error of the host ends them all."""
     if not jobs:
         return
     stop = threading.Event()
-    total, files = sum(job.archive.size for job in jobs), 0
+    total, files = sum(job.size for job in jobs), 0
     with reporter.progress("extract", total, "bytes") as advance, ThreadPoolExecutor(options.workers) as pool:
 
         def advance_or_stop(amount: int, members: int) -> None:
@@ -163,22 +170,24 @@ def _extract(
             files += members
             advance(amount, f"{files:,} files")
 
-        futures = {pool.submit(_timed, job, options, advance_or_stop): job for job in jobs}
+        futures = {pool.submit(_extract_one, job, options, advance_or_stop): job for job in jobs}
         try:
             for future in as_completed(futures):
                 try:
-                    receipt, seconds = future.result()
+                    done = future.result()
                 except DataError as error:
-                    yield futures[future], error, 0.0
+                    yield futures[future], error
                 else:
-                    reporter.info(f"{futures[future].archive.path}: {receipt.members:,} members in {seconds:.1f} s")
-                    yield futures[future], receipt, seconds
+                    path, members = futures[future].archive.path, done.receipt.members
+                    reporter.info(f"{path}: {members:,} members in {done.seconds:.1f} s")
+                    yield futures[future], done
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _timed(job: _Job, options: ExtractSettings, advance: Advance) -> tuple[Receipt, float]:
+def _extract_one(job: _Job, options: ExtractSettings, advance: Advance) -> _Done:
+    """Deletes at once if asked to: the next archive may need the space."""
     began = time.monotonic()
     try:
         match options.layout:
@@ -188,9 +197,10 @@ def _timed(job: _Job, options: ExtractSettings, advance: Advance) -> tuple[Recei
                 receipt = build_index(job.archive, job.target, settings=options, advance=advance)
             case _:
                 assert_never(options.layout)
+        deleted = _delete(job, receipt, options)
     except OSError as error:
         raise HostError(f"{job.archive.path}: {error.strerror or error}") from error
-    return receipt, time.monotonic() - began
+    return _Done(receipt, deleted, time.monotonic() - began)
 
 
 def _delete(job: _Job, receipt: Receipt, options: ExtractSettings) -> list[str]:
@@ -232,7 +242,7 @@ def _entry(job: _Job, receipt: Receipt | None, seconds: float, *, done_before: b
         "archive": str(job.archive.path),
         "target": str(job.target),
         "parts": len(job.archive.files),
-        "size": job.archive.size,
+        "size": job.size,
         "members": receipt.members if receipt else 0,
         "bytes": receipt.bytes if receipt else 0,
         "duplicates": receipt.duplicates if receipt else 0,

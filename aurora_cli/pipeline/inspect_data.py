@@ -14,7 +14,7 @@ from aurora_cli.console import Reporter
 from aurora_cli.data.annotation_files import is_annotation_file, raw_records
 from aurora_cli.data.archives import MediaRoot
 from aurora_cli.data.media_check import complaint, is_there
-from aurora_cli.data.records import Record, Rejection
+from aurora_cli.data.records import Record, Rejection, media_of
 from aurora_cli.data.schemas import parse_record
 from aurora_cli.data.seen import Seen
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
@@ -110,10 +110,6 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter) -> DataRepo
                     report.unreadable = (report.unreadable or 0) + 1
                     unreadable += [(str(folder / name), state.complaint)][: LISTED - len(unreadable)]
     return DataReport(str(path), tuple(reports), tuple(missing), tuple(unreadable))
-
-
-def media_of(record: Record) -> list[str]:
-    return [*(record.images or ()), *([record.video] if record.video else ())]
 
 
 class _State(NamedTuple):

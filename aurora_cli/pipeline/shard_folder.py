@@ -27,6 +27,7 @@ RECIPE = (
     "max_length",
     "frames",
     "batch_size",
+    "check_media",
     "inputs",
 )
 """What of a manifest decides the ids in a shard, and which records it holds."""

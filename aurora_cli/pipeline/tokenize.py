@@ -124,6 +124,7 @@ def manifest_base(job: Job, tokenizer: TextTokenizer, settings: Settings) -> dic
         "max_length": step.max_length,
         "frames": step.frames,
         "batch_size": step.batch_size,
+        "check_media": step.check_media,
         "inputs": [
             {
                 "path": within(workspace, source.path),
@@ -155,7 +156,12 @@ def tokenize_job(
     step = settings.tokenize
     # First: a template that the tokenizer cannot write must not cost the shards that are there.
     encoder = Encoder(
-        tokenizer, step.template, max_length=step.max_length, frames=step.frames, schema=step.record_schema
+        tokenizer,
+        step.template,
+        max_length=step.max_length,
+        frames=step.frames,
+        schema=step.record_schema,
+        check_media_in=Workspace(settings.workspace).root if step.check_media else None,
     )
     done = begin(job.output, base, force=step.force)
     if is_complete(job.output, done):

@@ -102,6 +102,25 @@ def test_archives_are_deleted_only_when_they_are_clean_and_a_further_run_is_cont
     assert extract.run(settings(tmp_path, delete_archives=True, layout=layout)).exit_code == 0
 
 
+@pytest.mark.parametrize("layout", ["files", "index"])
+def test_with_deletion_no_archive_begins_while_another_lies_there_twice(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
+):
+    for number in range(5):
+        place(tmp_path, gzip.compress(tar_of(*PICTURES[number * 8 : number * 8 + 8])), f"{number}.tar.gz")
+    left = []
+    step = {"files": "unpack", "index": "build_index"}[layout]
+    real = getattr(extract, step)
+
+    def watched(*args: object, **options: object) -> object:
+        left.append(len(list((tmp_path / SUBSET).glob("*.tar.gz"))))
+        return real(*args, **options)
+
+    monkeypatch.setattr(extract, step, watched)
+    extract.run(settings(tmp_path, delete_archives=True, layout=layout, workers=1))
+    assert left == [5, 4, 3, 2, 1]
+
+
 def test_an_archive_inside_an_archive_stays_packed_unless_it_is_named(tmp_path: Path):
     inner = tar_of(info("inside.txt", b"1"))
     place(tmp_path, tar_of(info("deep/inner.tar", inner)))

@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from aurora_cli.config.settings import ModelSettings
+from aurora_cli.config.settings import ExtractSettings, ModelSettings, Settings
 from aurora_cli.console import SILENT
 from aurora_cli.data.tokenization import load_tokenizer
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.files import exclusive, read_json
+from aurora_cli.pipeline.extract import run as extract
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize import run
+from tests.archiving import info, tar_of
 from tests.tokenizing import ROOT, TINY, contents, merge_settings, record, settings, write_records
 
 
@@ -231,3 +233,22 @@ def test_inputs_of_several_subsets_need_a_place(tmp_path):
 def test_a_file_of_which_nothing_can_be_used_exits_3(tmp_path):
     (tmp_path / "a.jsonl").write_text("oops\n")
     assert run(settings(tmp_path, inputs=(Path("a.jsonl"),), output="out")).exit_code == 3
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_records_whose_media_are_not_there_are_rejected_when_somebody_looks(tmp_path, workers):
+    folder = tmp_path / "data/vision/mine"
+    write_records(folder / "mine.jsonl", 4)
+    with open(folder / "mine.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(record(9, image=None, conversations=record(9)["conversations"][1:] * 2)) + "\n")
+    (folder / "0.jpg").touch()
+    (folder / "a.tar").write_bytes(tar_of(info("2.jpg", b"picture")))
+    extract(Settings(workspace=tmp_path, extract=ExtractSettings(layout="index")))
+    assert run(settings(tmp_path)).folders[0].kept == 4
+    with pytest.raises(UsageError, match="check_media: False, not True"):
+        run(settings(tmp_path, check_media=True))
+    result = run(settings(tmp_path, check_media=True, force=True, workers=workers))
+    assert result.folders[0].rejected["missing_media"] == 2
+    lines = [json.loads(line) for line in (tmp_path / "tokenized/vision/mine/rejected.jsonl").read_text().splitlines()]
+    missing = [entry for entry in lines if entry["reason"] == "missing_media"]
+    assert [(entry["id"], entry["detail"]) for entry in missing] == [("r1", "1.jpg"), ("r3", "3.jpg")]

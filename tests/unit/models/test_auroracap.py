@@ -3,13 +3,13 @@ import json
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import LlavaForConditionalGeneration, Qwen2Config
+from transformers import LlavaForConditionalGeneration
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError, SettingsError
 from aurora_cli.models import language_head
 from aurora_cli.models.auroracap import AuroraCap
-from aurora_cli.models.merge_plan import frame_tokens
+from tests.batches import batch, packed, qwen2, rows_of
 
 HALF = TokenMerging(kept_ratio=0.5)
 SLOWFAST = TokenMerging(kept_ratio=0.5, slowfast=True)
@@ -46,58 +46,6 @@ def test_the_model_gives_the_numbers_of_the_original(golden, golden_model, origi
             if merging.slowfast and name.endswith("position_embedding.weight"):
                 continue
             assert parameters[golden.name(part, name)].grad.norm().item() == pytest.approx(norm, abs=1e-4), name
-
-
-def batch() -> dict[str, torch.Tensor]:
-    """Text alone, a picture, a clip of three frames between two pictures; padded on the right."""
-    ids = torch.tensor(
-        [
-            [1, 5, 6, 7, 8, 9, 0, 0],
-            [1, -200, 10, 11, 12, 13, 14, 2],
-            [1, -200, 20, -200, -200, -200, -200, 21],
-        ]
-    )
-    labels = torch.where(ids > 7, ids, -100)
-    return {
-        "input_ids": ids,
-        "attention_mask": (ids != 0).long(),
-        "labels": labels,
-        "pixel_values": torch.randn(6, 3, 56, 56),
-        "media_lengths": torch.tensor([1, 1, 3, 1]),
-    }
-
-
-def rows_of(inputs: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
-    """The batch's samples, one by one and without padding."""
-    frames = inputs["pixel_values"].split([1, 5])
-    media = [None, frames[0], frames[1]]
-    lengths = [[], [1], [1, 3, 1]]
-    samples = []
-    for row, mask in enumerate(inputs["attention_mask"].bool()):
-        sample = {name: inputs[name][row : row + 1, mask] for name in ("input_ids", "labels")}
-        samples.append(sample | {"pixel_values": media[row], "media_lengths": lengths[row]})
-    return samples
-
-
-def packed(model: AuroraCap, inputs: dict[str, torch.Tensor], merging: TokenMerging, padding: int = 3):
-    """The batch as the collator packs it: all samples in one row."""
-    tokens = model.config.frame_tokens(56, 56, merging)
-    counts = frame_tokens(inputs["media_lengths"].tolist(), **tokens._asdict(), slowfast=merging.slowfast)
-    ids, labels, positions, segments, frame = [], [], [], [], 0
-    for number, (row, mask) in enumerate(zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True), 1):
-        length = 0
-        for token, label in zip(row[mask].tolist(), inputs["labels"][number - 1][mask].tolist(), strict=True):
-            repeat, frame = (counts[frame], frame + 1) if token == -200 else (1, frame)
-            ids += [model.config.image_token_id if token == -200 else token] * repeat
-            labels += [label] * repeat
-            length += repeat
-        positions += range(length)
-        segments += [number] * length
-    fill = {"input_ids": 0, "labels": -100, "position_ids": 0, "segment_ids": 0}
-    columns = {"input_ids": ids, "labels": labels, "position_ids": positions, "segment_ids": segments}
-    tensors = {name: torch.tensor([column + [fill[name]] * padding]) for name, column in columns.items()}
-    media = {"pixel_values": inputs["pixel_values"], "media_lengths": inputs["media_lengths"]}
-    return tensors | media | {"merging": merging, "expanded": True}
 
 
 @pytest.mark.parametrize("merging", [HALF, SLOWFAST], ids=["merged", "slow-fast"])
@@ -151,8 +99,8 @@ def test_the_loss_of_a_pack_never_holds_the_logits_of_all_its_places(tiny, monke
     assert seen == [taught]
 
 
-def test_gradients_reach_every_tensor_that_is_used(tiny, configs):
-    """The original loses the tower's and the projector's gradients under checkpointing, without a word."""
+def test_checkpointing_does_not_lose_the_gradients_of_tower_and_projector_as_the_original_does(tiny, configs):
+    """Its re-entrant checkpointing drops the gradients of nested outputs, without a word. Here every tensor learns."""
     for vision in (configs.clip(), configs.siglip()):
         model, inputs = tiny(vision=vision), batch()
         model.train()
@@ -267,19 +215,12 @@ def test_encode_images_returns_what_the_projector_receives(tiny, configs):
         assert model.encode_images(torch.randn(1, 3, 84, 28)).shape == (1, 6, 32)
 
 
-def qwen2() -> Qwen2Config:
-    return Qwen2Config(
-        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, bos_token_id=1, eos_token_id=2, pad_token_id=0, tie_word_embeddings=True,
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("family", ["llama", "grouped and tied", "qwen2"])
+@pytest.mark.parametrize("family", ["llama", "smollm2", "qwen2"])
 @pytest.mark.parametrize("merging", [HALF, SLOWFAST], ids=["merged", "slow-fast"])
 def test_generating_a_batch_is_generating_one_by_one(tiny, configs, family, merging):
     text = {
         "llama": configs.llama(),
-        "grouped and tied": configs.llama(num_key_value_heads=1, tie_word_embeddings=True),
+        "smollm2": configs.llama(num_key_value_heads=1, tie_word_embeddings=True),
         "qwen2": qwen2(),
     }[family]
     model, inputs = tiny(text=text, merging=merging), batch()

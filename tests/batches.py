@@ -1,0 +1,67 @@
+"""A small batch of text, a picture and a clip for tests of the model: padded, sample by sample, and packed."""
+
+import torch
+from transformers import Qwen2Config
+
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.models.auroracap import AuroraCap
+from aurora_cli.models.merge_plan import frame_tokens
+
+
+def batch() -> dict[str, torch.Tensor]:
+    """Text alone, a picture, a clip of three frames between two pictures; padded on the right."""
+    ids = torch.tensor(
+        [
+            [1, 5, 6, 7, 8, 9, 0, 0],
+            [1, -200, 10, 11, 12, 13, 14, 2],
+            [1, -200, 20, -200, -200, -200, -200, 21],
+        ]
+    )
+    labels = torch.where(ids > 7, ids, -100)
+    return {
+        "input_ids": ids,
+        "attention_mask": (ids != 0).long(),
+        "labels": labels,
+        "pixel_values": torch.randn(6, 3, 56, 56),
+        "media_lengths": torch.tensor([1, 1, 3, 1]),
+    }
+
+
+def rows_of(inputs: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
+    """The batch's samples, one by one and without padding."""
+    frames = inputs["pixel_values"].split([1, 5])
+    media = [None, frames[0], frames[1]]
+    lengths = [[], [1], [1, 3, 1]]
+    samples = []
+    for row, mask in enumerate(inputs["attention_mask"].bool()):
+        sample = {name: inputs[name][row : row + 1, mask] for name in ("input_ids", "labels")}
+        samples.append(sample | {"pixel_values": media[row], "media_lengths": lengths[row]})
+    return samples
+
+
+def packed(model: AuroraCap, inputs: dict[str, torch.Tensor], merging: TokenMerging, padding: int = 3):
+    """The batch as the collator packs it: all samples in one row."""
+    tokens = model.config.frame_tokens(56, 56, merging)
+    counts = frame_tokens(inputs["media_lengths"].tolist(), **tokens._asdict(), slowfast=merging.slowfast)
+    ids, labels, positions, segments, frame = [], [], [], [], 0
+    for number, (row, mask) in enumerate(zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True), 1):
+        length = 0
+        for token, label in zip(row[mask].tolist(), inputs["labels"][number - 1][mask].tolist(), strict=True):
+            repeat, frame = (counts[frame], frame + 1) if token == -200 else (1, frame)
+            ids += [model.config.image_token_id if token == -200 else token] * repeat
+            labels += [label] * repeat
+            length += repeat
+        positions += range(length)
+        segments += [number] * length
+    fill = {"input_ids": 0, "labels": -100, "position_ids": 0, "segment_ids": 0}
+    columns = {"input_ids": ids, "labels": labels, "position_ids": positions, "segment_ids": segments}
+    tensors = {name: torch.tensor([column + [fill[name]] * padding]) for name, column in columns.items()}
+    media = {"pixel_values": inputs["pixel_values"], "media_lengths": inputs["media_lengths"]}
+    return tensors | media | {"merging": merging, "expanded": True}
+
+
+def qwen2() -> Qwen2Config:
+    return Qwen2Config(
+        vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
+        num_key_value_heads=2, bos_token_id=1, eos_token_id=2, pad_token_id=0, tie_word_embeddings=True,
+    )  # fmt: skip

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from aurora_cli.html_page import Html, safe
+from aurora_cli.html_page import Html, safe, short
 
 WIDTH, HEIGHT = 520.0, 230.0
-LEFT, RIGHT, TOP, BOTTOM = 52.0, 20.0, 24.0, 42.0
+LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 24.0, 42.0
 """Room for the labels around the plot."""
 
 LABELS = 9
@@ -32,7 +32,7 @@ def histogram(bars: Sequence[Bar], *, name: str, axis: str, marks: Mapping[str, 
     """Counts as bars. `marks` are vertical lines with a name, at positions counted in bars from the left."""
     ticks = even_ticks(0.0, max((bar.height for bar in bars), default=0), least=1.0)
     top = ticks[-1]
-    parts = grid({tick: f"{tick:,.0f}" for tick in ticks}, 0.0, top)
+    parts = grid({tick: f"{tick:,.0f}" if top < 100_000 else short(round(tick)) for tick in ticks}, 0.0, top)
     step = (WIDTH - LEFT - RIGHT) / max(1, len(bars))
     gap = min(2.0, step * 0.2)
     floor = HEIGHT - BOTTOM

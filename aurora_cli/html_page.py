@@ -124,6 +124,17 @@ def element(name: str, *parts: Text, kind: str = "", **attributes: str) -> Html:
     return Html(f"<{name}{inside}>{joined(parts, '')}</{name}>")
 
 
+def short(number: int) -> str:
+    """
+    >>> short(999), short(12_345), short(4_200_000_000)
+    ('999', '12.3 K', '4.2 G')
+    """
+    for power, unit in ((9, "G"), (6, "M"), (3, "K")):
+        if number >= 10**power:
+            return f"{number / 10**power:.3g} {unit}"
+    return str(number)
+
+
 def page(title: str, lead: Text, parts: Iterable[Html], *, foot: Text = "") -> str:
     """The whole file."""
     return "\n".join(

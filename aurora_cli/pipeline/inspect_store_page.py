@@ -10,7 +10,7 @@ from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.records import REASONS
 from aurora_cli.data.shards import Row
 from aurora_cli.html_charts import Bar, histogram
-from aurora_cli.html_page import Fact, Html
+from aurora_cli.html_page import Fact, Html, short
 from aurora_cli.pipeline.inspect_store import ShownRow, StoreReport, Stores
 from aurora_cli.pipeline.samples import runs
 from aurora_cli.pipeline.store_numbers import SHARES, Bin, StoreNumbers
@@ -251,14 +251,3 @@ def with_chips(text: str) -> Html:
     """`<image>` as a small frame instead of a word."""
     chip = html.element("span", "image", kind="chip")
     return Html(str(chip).join(html.safe(piece) for piece in text.split(IMAGE)))
-
-
-def short(number: int) -> str:
-    """
-    >>> short(999), short(12_345), short(4_200_000_000)
-    ('999', '12.3 K', '4.2 G')
-    """
-    for power, unit in ((9, "G"), (6, "M"), (3, "K")):
-        if number >= 10**power:
-            return f"{number / 10**power:.3g} {unit}"
-    return str(number)

@@ -86,11 +86,12 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         output = folder / "merged" if step.output is None else workspace.path(step.output)
         refuse_foreign(output)
         if dry_run:
-            planned.append(f"would merge {len(checked_shards(folder)):,} shards of {folder} into {output}")
+            planned.append(plan(folder, output))
             continue
         with exclusive(folder, "aurora merge-shards"):
             merged.append(merge(folder, output, copy_files=step.copy_files))
-        reporter.info(f"{output}: merged")
+        if merged[-1].made:
+            reporter.info(f"{output}: merged")
     return MergeShardsResult(tuple(merged), tuple(planned))
 
 
@@ -154,6 +155,13 @@ def check_rows(shard: Path) -> None:
         raise DataError(
             f"{shard}: {SUMMARY_FILE} holds {summarised:,} rows, and there are {store.num_rows:,}", hint=MADE_AGAIN
         )
+
+
+def plan(folder: Path, output: Path) -> str:
+    manifests = checked_shards(folder)
+    if is_merged(output, merged_manifest(folder, manifests)):
+        return f"{output}: nothing to do: {len(manifests):,} shards are merged"
+    return f"would merge {len(manifests):,} shards of {folder} into {output}"
 
 
 def merge(folder: Path, output: Path, *, copy_files: bool) -> MergedFolder:
@@ -268,5 +276,6 @@ def link(source: Path, target: Path) -> None:
         if error.errno not in (errno.EXDEV, errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK):
             raise
         raise UsageError(
-            f"{target}: cannot be a hard link to {source}: {error.strerror}", hint="aurora merge-shards --copy"
+            f"{source}: cannot be hard-linked to where the output is: {error.strerror}",
+            hint="aurora merge-shards --copy",
         ) from error

@@ -26,6 +26,7 @@ def test_bars_are_as_high_as_their_numbers():
 def test_one_among_millions_is_seen():
     html = histogram([Bar("a", 10_000_000, ""), Bar("b", 1, "")], name="n", axis="x")
     assert bars_of(html)[1] == 1.5
+    assert "10 M" in [entry.text for entry in drawn(html).iter("text")]
 
 
 @pytest.mark.parametrize("bars", [[], [Bar("a", 0, "")], [Bar("<b>", 1, '"&')]])

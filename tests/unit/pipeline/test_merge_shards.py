@@ -1,5 +1,7 @@
 """`aurora merge-shards`: all shards, in order, linked."""
 
+import errno
+import os
 import shutil
 
 import pytest
@@ -101,6 +103,21 @@ def test_nothing_to_merge_says_what_to_type(tmp_path):
 def test_a_dry_run_touches_nothing(tmp_path, folder):
     assert "would merge 3 shards" in run(merge_settings(tmp_path), dry_run=True).lines()[0]
     assert not (folder / "merged").exists()
+    run(merge_settings(tmp_path))
+    assert "nothing to do" in run(merge_settings(tmp_path), dry_run=True).lines()[0]
+
+
+def test_another_filesystem_is_told_and_copied_to(tmp_path, folder, monkeypatch):
+    def refuse(source, target):
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(UsageError, match="cannot be hard-linked") as caught:
+        run(merge_settings(tmp_path))
+    assert caught.value.hint == "aurora merge-shards --copy"
+    assert not (folder / "merged").exists()
+    run(merge_settings(tmp_path, copy_files=True))
+    assert len(contents(folder / "merged")) == 7
 
 
 def test_a_folder_above_means_all_folders_in_it(tmp_path, folder):

@@ -21,6 +21,9 @@ READ_SIZE = 1 << 20
 MAX_ELEMENT = 64 << 20
 """Characters after which an array's element that does not end is given up."""
 
+TOLD_EVERY = 64
+"""Records."""
+
 NEXT_ELEMENT = re.compile(r"\}\s*,\s*(?=\{)")
 
 
@@ -47,13 +50,16 @@ def raw_records(path: Path, advance: Callable[[int], None] = lambda amount: None
     try:
         with open(path, "rb") as file, decompressed(path, file) as stream:
             records = array_elements(stream) if is_array(path, stream) else lines(stream)
+            size = os.fstat(file.fileno()).st_size
             told = 0
-            for record in records:
+            for number, record in enumerate(records, start=1):
                 line = record.line
                 yield record
-                if (position := min(file.tell(), os.fstat(file.fileno()).st_size)) > told:
+                if number % TOLD_EVERY == 0:
+                    position = min(file.tell(), size)
                     advance(position - told)
                     told = position
+            advance(size - told)
     except (EOFError, zlib.error, OSError) as error:
         after = f" after record {line}" if line else ""
         raise DataError(

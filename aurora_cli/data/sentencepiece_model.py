@@ -12,6 +12,9 @@ from typing import Any, NamedTuple
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
+FIXED_SIZES = {1: 8, 5: 4}
+"""Bytes of a field's value, by its wire type."""
+
 BPE = 2
 """`TrainerSpec.model_type`."""
 
@@ -58,8 +61,8 @@ def merges(pieces: list[Piece], ids: dict[str, int]) -> list[tuple[str, str]]:
     """Every way to make a piece of two others, the best score first; of one piece's ways, by the ids of the parts."""
     ways = []
     for piece in pieces:
-        splits = [(piece.text[:cut], piece.text[cut:]) for cut in range(1, len(piece.text))]
-        known = [(left, right) for left, right in splits if left in ids and right in ids]
+        text = piece.text
+        known = [(text[:cut], text[cut:]) for cut in range(1, len(text)) if text[:cut] in ids and text[cut:] in ids]
         known.sort(key=lambda way: (ids[way[0]], ids[way[1]]))
         score = 0.0 if piece.kind in (UNKNOWN, CONTROL) else piece.score
         ways += [(score, way) for way in known]
@@ -87,29 +90,29 @@ def fields(message: bytes) -> Iterator[tuple[int, Any]]:
     Raises:
         ValueError: it is not a protobuf message.
     """
-    at = 0
-    while at < len(message):
+    at, end = 0, len(message)
+    while at < end:
         key, at = varint(message, at)
-        match key & 7:
-            case 0:
-                value, at = varint(message, at)
-                yield key >> 3, value
-                continue
-            case 1:
-                size = 8
-            case 2:
-                size, at = varint(message, at)
-            case 5:
-                size = 4
-            case _:
-                raise ValueError("it is not a sentencepiece model")
-        if at + size > len(message):
+        kind = key & 7
+        if kind == 0:
+            value, at = varint(message, at)
+            yield key >> 3, value
+            continue
+        if kind == 2:
+            size, at = varint(message, at)
+        elif kind in FIXED_SIZES:
+            size = FIXED_SIZES[kind]
+        else:
+            raise ValueError("it is not a sentencepiece model")
+        if at + size > end:
             raise ValueError("it ends too early")
         yield key >> 3, message[at : at + size]
         at += size
 
 
 def varint(message: bytes, at: int) -> tuple[int, int]:
+    if at < len(message) and message[at] < 128:
+        return message[at], at + 1
     value = shift = 0
     while at < len(message):
         byte = message[at]

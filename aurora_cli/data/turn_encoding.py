@@ -3,12 +3,13 @@ is encoded alone, as the original training code did.
 """
 
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 
 from aurora_cli.data.conversation import Conversation, get_template, written_out
 from aurora_cli.data.records import Record
 from aurora_cli.data.rows import SENTINEL, TOKEN_BYTES, EncodedConversation, packed
 from aurora_cli.data.tokenization import TextTokenizer
-from aurora_cli.data.word_cache import word_cache
+from aurora_cli.data.word_cache import WordCache, word_cache
 from aurora_cli.errors import UsageError
 
 CACHED_BYTES = 8 << 20
@@ -24,9 +25,13 @@ class TurnEncoder:
         self.begin = one_token(tokenizer, self.template.begin, tokenizer.bos_token, template)
         self.end = one_token(tokenizer, self.template.end, tokenizer.eos_token, template)
         self.separator = packed(tokenizer.encode(self.template.separator))
-        self.words = word_cache(tokenizer.backend)
         self.cache: dict[str, bytes] = {}
         self.cached_bytes = 0
+
+    @cached_property
+    def words(self) -> WordCache | None:
+        """Made by the process that encodes."""
+        return word_cache(self.backend)
 
     def written_out(self, record: Record, *, frames: int, images_are_clip: bool) -> Conversation:
         return written_out(record, self.template, frames=frames, images_are_clip=images_are_clip)

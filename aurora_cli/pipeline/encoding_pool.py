@@ -1,22 +1,28 @@
 """Encoding in several processes: chunks of records go in, encoded they come out, in the same order, in flat memory."""
 
+import contextlib
+import functools
+import gc
 import multiprocessing
 import os
+import pickle
 import signal
+import tempfile
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, cast
 
 import pyarrow as pa
 
 from aurora_cli.data.annotation_files import RawRecord
-from aurora_cli.data.shards import row_batch, summary_batch
 from aurora_cli.data.encoder import Encoder
+from aurora_cli.data.shards import row_batch, summary_batch
 from aurora_cli.errors import DataError, HostError
 
 CHUNK_RECORDS = 1_000
@@ -80,23 +86,35 @@ def encode(encoder: Encoder, chunk: Chunk) -> EncodedChunk:
 
 
 class EncodingPool:
-    """Processes that encode; with one worker, this process does."""
+    """Processes that encode; with one worker, this process does. They start before they know what to encode by."""
 
-    def __init__(self, encoder: Encoder, *, workers: int | None, total_bytes: int) -> None:
+    def __init__(self, *, workers: int | None, total_bytes: int) -> None:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        self.encoder = encoder
         self.workers = workers or (1 if total_bytes < SMALL_INPUT else cores)
+        self.encoder: Encoder | None = None
+        self.file = Path()
+        """Holds the encoder, for the workers."""
         self.executor: ProcessPoolExecutor | None = None
         self.lifeline: Connection | None = None
         """The workers hold the other end, and are gone when this one is closed, by us or by our death."""
+        self.files = contextlib.ExitStack()
 
     def __enter__(self) -> "EncodingPool":
         if self.workers > 1:
             # Started afresh, not forked: this process has threads (the tokenizer's, the progress bar's).
             context = multiprocessing.get_context("spawn")
             lifeline, self.lifeline = cast("tuple[Connection, Connection]", context.Pipe(duplex=False))
-            self.executor = ProcessPoolExecutor(self.workers, context, start_worker, (self.encoder, lifeline))
+            self.file = Path(self.files.enter_context(tempfile.TemporaryDirectory(prefix="aurora-")), "encoder")
+            self.executor = ProcessPoolExecutor(self.workers, context, start_worker, (lifeline,))
+            for _ in range(self.workers):
+                self.executor.submit(os.getpid)  # a process starts when there is something to do
         return self
+
+    def use(self, encoder: Encoder) -> None:
+        """Encode with this from now on. Called once."""
+        self.encoder = encoder
+        if self.executor is not None:
+            self.file.write_bytes(pickle.dumps(encoder))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -106,7 +124,8 @@ class EncodingPool:
         if error is not None:
             # Before all else: a second Ctrl-C must not leave workers that wait, and are waited for.
             self.lifeline.close()
-        self.executor.shutdown(wait=True, cancel_futures=True)
+        with self.files:
+            self.executor.shutdown(wait=True, cancel_futures=True)
         self.lifeline.close()
 
     def encoded(self, chunks: Iterable[Chunk]) -> Iterator[EncodedChunk]:
@@ -117,6 +136,7 @@ class EncodingPool:
         Raises:
             HostError: a process died.
         """
+        assert self.encoder is not None
         if self.executor is None:
             for chunk in chunks:
                 yield encode(self.encoder, chunk)
@@ -126,7 +146,7 @@ class EncodingPool:
         try:
             try:
                 for chunk in chunks:
-                    under_way.append(self.executor.submit(encode_in_worker, chunk))
+                    under_way.append(self.executor.submit(encode_in_worker, self.file, chunk))
                     if len(under_way) > 2 * self.workers:
                         yield under_way.popleft().result()
             except DataError as error:
@@ -142,16 +162,11 @@ class EncodingPool:
             ) from error
 
 
-worker_encoder: Encoder | None = None
-
-
-def start_worker(encoder: Encoder, lifeline: Connection) -> None:
+def start_worker(lifeline: Connection) -> None:
     """Set up a worker: one thread, deaf to Ctrl-C (its parent stops it), and gone when the lifeline is cut."""
-    global worker_encoder
-    worker_encoder = encoder
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=exit_when_cut, args=(lifeline,), daemon=True).start()
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def exit_when_cut(lifeline: Connection) -> None:
@@ -159,6 +174,14 @@ def exit_when_cut(lifeline: Connection) -> None:
     os._exit(1)
 
 
-def encode_in_worker(chunk: Chunk) -> EncodedChunk:
-    assert worker_encoder is not None
-    return encode(worker_encoder, chunk)
+@functools.cache
+def encoder_in(file: Path) -> Encoder:
+    encoder: Encoder = pickle.loads(file.read_bytes())
+    # A chunk's records are no cycles and all gone at its end; looking for cycles among them takes a tenth of the time.
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 20)
+    return encoder
+
+
+def encode_in_worker(file: Path, chunk: Chunk) -> EncodedChunk:
+    return encode(encoder_in(file), chunk)

@@ -10,10 +10,9 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.annotation_files import raw_records
 from aurora_cli.data.archives import MediaRoot
 from aurora_cli.data.conversation import IMAGE, OWN_TEMPLATE, get_template, written_out
-from aurora_cli.data.records import REASONS, Record, Rejection, decode_json
+from aurora_cli.data.records import REASONS, Record, Rejection, decode_json, media_of
 from aurora_cli.data.schemas import SIGNS, recognised, record_of
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
-from aurora_cli.pipeline.inspect_data import media_of
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.samples import TAUGHT
 from aurora_cli.pipeline.tokenize_jobs import Source, sources

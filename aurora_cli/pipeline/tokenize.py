@@ -30,7 +30,15 @@ from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
 from aurora_cli.files import exclusive, sha256_of, write_text
 from aurora_cli.pipeline.encoding_pool import Chunk, EncodedChunk, EncodingPool, in_chunks
 from aurora_cli.pipeline.result import Result
-from aurora_cli.pipeline.shard_folder import TOKENIZER, begin, finish, is_complete, shard_manifests, write_shard
+from aurora_cli.pipeline.shard_folder import (
+    COMPLETE,
+    TOKENIZER,
+    begin,
+    finish,
+    is_complete,
+    shard_manifests,
+    write_shard,
+)
 from aurora_cli.pipeline.tokenize_jobs import Job, plan_jobs
 from aurora_cli.pipeline.tokenizer_source import find_tokenizer
 
@@ -91,12 +99,30 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     name = settings.model.tokenizer or settings.model.language_model
     if dry_run:
         return TokenizeResult((), 0.0, tuple(line for job in jobs for line in preview(job, name)))
-    tokenizer = find_tokenizer(name, workspace)
+    step = settings.tokenize
+    unfinished = [source.path for job in jobs if not (job.output / COMPLETE).exists() for source in job.sources]
     folders = []
-    for job in jobs:
-        with exclusive(job.output, "aurora tokenize"):
-            folders.append(tokenize_job(job, tokenizer, manifest_base(job, tokenizer, settings), settings, reporter))
+    with EncodingPool(workers=step.workers, total_bytes=sum(path.stat().st_size for path in unfinished)) as pool:
+        tokenizer = find_tokenizer(name, workspace)
+        # Before all else: a template that the tokenizer cannot write must not cost the shards that are there.
+        pool.use(encoder_of(settings, tokenizer))
+        for job in jobs:
+            with exclusive(job.output, "aurora tokenize"):
+                base = manifest_base(job, tokenizer, settings)
+                folders.append(tokenize_job(job, tokenizer, base, settings, pool, reporter))
     return TokenizeResult(tuple(folders), round(time.perf_counter() - start, 3))
+
+
+def encoder_of(settings: Settings, tokenizer: TextTokenizer) -> Encoder:
+    step = settings.tokenize
+    return Encoder(
+        tokenizer,
+        step.template,
+        max_length=step.max_length,
+        frames=step.frames,
+        schema=step.record_schema,
+        check_media_in=Workspace(settings.workspace).root if step.check_media else None,
+    )
 
 
 def preview(job: Job, tokenizer: str) -> Iterator[str]:
@@ -150,29 +176,22 @@ def within(workspace: Workspace, path: Path) -> str:
 
 
 def tokenize_job(
-    job: Job, tokenizer: TextTokenizer, base: dict[str, Any], settings: Settings, reporter: Reporter
+    job: Job,
+    tokenizer: TextTokenizer,
+    base: dict[str, Any],
+    settings: Settings,
+    pool: EncodingPool,
+    reporter: Reporter,
 ) -> TokenizedFolder:
     """Make the shards of one folder that are not there yet."""
     step = settings.tokenize
-    # First: a template that the tokenizer cannot write must not cost the shards that are there.
-    encoder = Encoder(
-        tokenizer,
-        step.template,
-        max_length=step.max_length,
-        frames=step.frames,
-        schema=step.record_schema,
-        check_media_in=Workspace(settings.workspace).root if step.check_media else None,
-    )
     done = begin(job.output, base, force=step.force)
     if is_complete(job.output, done):
         return counted(job.output, done, made=0)
     write_text(job.output / TOKENIZER, tokenizer.serialized)
     total = sum(entry["size"] for entry in base["inputs"])
     made = 0
-    with (
-        reporter.progress(f"{job.output.parent.name}/{job.output.name}", total, "bytes") as advance,
-        EncodingPool(encoder, workers=step.workers, total_bytes=total) as pool,
-    ):
+    with reporter.progress(f"{job.output.parent.name}/{job.output.name}", total, "bytes") as advance:
         chunks = missing_chunks(job, base["inputs"], set(done), step.batch_size, advance)
         encoded = pool.encoded(chunks)
         for first in encoded:

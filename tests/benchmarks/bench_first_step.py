@@ -47,7 +47,9 @@ def write_shard(folder: Path, pictures: int) -> None:
     rng = np.random.default_rng(0)
     text = np.exp(rng.uniform(np.log(30), np.log(2000), SHARD_ROWS)).astype(int).tolist()
     frames = rng.choice([0, 1, 8], SHARD_ROWS).tolist()
-    ids = [np.concatenate([np.full(f, IMAGE_SENTINEL), rng.integers(5, 600, t)]) for t, f in zip(text, frames)]
+    ids = [
+        np.concatenate([np.full(f, IMAGE_SENTINEL), rng.integers(5, 600, t)]) for t, f in zip(text, frames, strict=True)
+    ]
     labels = [np.where((one == IMAGE_SENTINEL) | (np.arange(len(one)) < 20), IGNORE_INDEX, one) for one in ids]
     names = [f"{number}.jpg" for number in rng.integers(0, pictures, 8 * SHARD_ROWS).tolist()]
     encoded = EncodedRecords(

@@ -19,8 +19,8 @@ from aurora_cli.data.member_policy import STATE_FOLDER
 from aurora_cli.data.parts import GZIP_MAGIC, Archive, PartStream
 from aurora_cli.files import PARTIAL_SUFFIX, exclusive, fsync_folder, read_json, write_json
 
-GROUP_BYTES = 64 << 20
-"""Written between two points from which a killed run goes on."""
+GROUP_BYTES = 48 << 20
+"""Written between two points from which a killed run goes on; with the member that exceeds it, less than 64 MB."""
 
 _ENDS_BYTES = 64 << 10
 _SAMPLE_BYTES = 4 << 10

@@ -42,7 +42,8 @@ class ExtractResult(Result):
         if self.deleted:
             lines.append(f"{len(self.deleted):,} files of archives deleted.")
         if self.rejected:
-            lines.append(f"{self.rejected:,} members were refused: {', '.join(self.rejects_files)}")
+            members = "1 member was" if self.rejected == 1 else f"{self.rejected:,} members were"
+            lines.append(f"{members} refused: {', '.join(self.rejects_files)}")
             lines += [
                 f"  {entry['archive']}: {entry['member']!r} at byte {entry['offset']:,} {entry['reason']}"
                 for entry in self.refused

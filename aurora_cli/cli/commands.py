@@ -123,11 +123,13 @@ _SPECS = (
             Flag("train.resume", ("--resume",), "auto|never|DIR"),
             Flag("train.max_steps", ("--max-steps",)),
             Flag("train.seed", ("--seed",)),
+            Flag("train.plan", ("--plan",)),
             Flag("merging.kept_ratio", ("--token-kept-ratio", "--visual-token-merge-ratio")),
             Flag("merging.slowfast", ("--slowfast",)),
         ),
         (
             "aurora train --stage projection",
+            "aurora train --stage vision --plan",
             "aurora train --stage vision --num-processes 8 --deepspeed zero2",
             "aurora train --stage language --set train.language_model.lr=1e-5 --dry-run",
         ),

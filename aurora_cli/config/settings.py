@@ -317,6 +317,12 @@ class TrainSettings(Section):
     num_processes: int | None = Field(default=None, ge=1)
     """Processes to start; unset: one a GPU, or one."""
 
+    plan: bool = False
+    """Only reckon: parameters, memory, tokens, steps, FLOPs and hours, disk. Touches nothing."""
+
+    flops_per_s: float = Field(default=2e14, gt=0.0)
+    """FLOP/s that a process is taken to reach in `plan` (an H100 in bf16: 2e14 to 5e14)."""
+
     resume: str = "auto"
     """`auto` goes on from the newest checkpoint, `never` starts afresh, or a checkpoint's folder."""
 

@@ -32,6 +32,8 @@ FREE_TO_CHANGE = (
     "train.watchdog_s",
     "train.max_loss_jump",
     "train.trackers",
+    "train.plan",
+    "train.flops_per_s",
     "train.samples_every",
     "train.samples",
     "train.data",
@@ -42,6 +44,8 @@ FREE_TO_CHANGE = (
     "data.max_bad_share",
 )
 """Settings that a run may be continued with other values of. (Data and start are compared by what they come to.)"""
+
+RECIPE_SECTIONS = {"model", "merging", "train", "data"}
 
 Base = str | dict[str, str]
 
@@ -217,7 +221,7 @@ def find_resume(settings: Settings, workspace: Workspace, run_dir: Path) -> Path
 
 def recipe_of(settings: Settings, start: Start, data: tuple[DataFolder, ...], workspace: Workspace) -> dict[str, Any]:
     """All that a run's numbers depend on, by dotted path."""
-    tree = settings.model_dump(mode="json", include={"model", "merging", "train", "data"})
+    tree = settings.model_dump(mode="json", include=RECIPE_SECTIONS)
     return {
         **{path: value for path, value in _flat(tree) if path not in FREE_TO_CHANGE},
         "start": start.base,
@@ -242,6 +246,9 @@ def check_recipe(checkpoint: Path, recipe: dict[str, Any], stage: str) -> None:
             f"{checkpoint}: is damaged: {error}", hint="Remove it: the run goes on from the one before."
         ) from None
     now = json.loads(json.dumps(recipe))
+    # A setting that the run's version did not have yet was, so to speak, at its default.
+    defaults = json.loads(json.dumps(dict(_flat(Settings().model_dump(mode="json", include=RECIPE_SECTIONS)))))
+    began = {path: defaults[path] for path in now.keys() & defaults.keys()} | began
     differing = sorted(path for path in began.keys() | now.keys() if began.get(path) != now.get(path))
     if differing:
         said = "; ".join(f"{path} was {_shown(began.get(path))}, is now {_shown(now.get(path))}" for path in differing)

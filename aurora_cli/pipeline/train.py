@@ -34,16 +34,23 @@ from aurora_cli.pipeline.train_result import TrainResult
 from aurora_cli.training.checkpoint_folder import checkpoint_name
 
 if TYPE_CHECKING:
+    from aurora_cli.pipeline.train_plan import TrainPlan
     from aurora_cli.training.checkpoint import Position
     from aurora_cli.training.launch import Rank
 
 
-def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> TrainResult:
+def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> "TrainResult | TrainPlan":
     """Train `settings.train.stage`, or say that it is trained."""
     from aurora_cli.training.launch import let_waiting_threads_sleep, rank_from_environment
 
     let_waiting_threads_sleep()
     rank = rank_from_environment()
+    if settings.train.plan:
+        from aurora_cli.pipeline.train_plan import plan_run
+
+        processes = rank.world_size if rank is not None else _processes(settings)
+        _check_sizes(settings, processes)
+        return plan_run(settings, processes)
     if dry_run:
         return _dry_result(settings, rank)
     if rank is not None:

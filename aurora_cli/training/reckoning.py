@@ -1,0 +1,106 @@
+"""What a run will take, reckoned before it starts: memory, arithmetic, disk. Pure numbers.
+
+Memory of mixed-precision Adam: Rajbhandari et al. (ZeRO), SC 2020, section 3. FLOPs: two a weight and token forwards,
+twice that backwards where weights learn, once where only what comes before them does; attention counts beside.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Precision = Literal["fp32", "bf16", "fp16"]
+
+MOMENTS = 8
+"""Bytes of Adam's two a parameter."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of the network."""
+
+    name: str
+    parameters: int
+    learning: int
+
+
+@dataclass(frozen=True)
+class Layers:
+    """A stack of transformer layers."""
+
+    number: int
+    width: int
+    between: int
+    """Width of the MLP's inside."""
+    matrices: int
+    """Weights of one layer's matrices."""
+    matrices_of_mlp: int = 2
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes of a process, at most."""
+
+    states: int
+    """Weights, gradients, moments."""
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.states + self.activations
+
+
+def states(parts: Sequence[Part], stage: int, world: int, precision: Precision, *, offload: bool = False) -> int:
+    """Bytes of weights, gradients and moments on a process's device; `stage` 0 is no engine.
+
+    Without an engine weights stay in fp32. ZeRO 1 shards moments and master weights, 2 gradients, 3 the weights too.
+
+    >>> seven = [Part("all", 7_000_000_000, 7_000_000_000)]
+    >>> [round(states(seven, stage, 8, "bf16") / 1e9, 1) for stage in (0, 1, 2, 3)]
+    [112.0, 38.5, 26.2, 14.0]
+    """
+    weights = sum(part.parameters for part in parts)
+    learning = sum(part.learning for part in parts)
+    if stage == 0:
+        return 4 * weights + (4 + MOMENTS) * learning
+    size = 4 if precision == "fp32" else 2
+    master = (4 + MOMENTS) * learning // world  # in fp32 too, DeepSpeed keeps a flat copy
+    return (
+        size * weights // (world if stage == 3 else 1)
+        + size * learning // (world if stage >= 2 else 1)
+        + (0 if offload else master)
+    )
+
+
+def activations(layers: Layers, tokens: int, size: int, *, kept: bool, recomputed: bool) -> int:
+    """Bytes that a stack holds at once: of every layer if a backward pass comes (`kept`), else of one.
+
+    A layer keeps its two normed inputs, query, key, value, what attention gives, its residuals and the MLP's insides;
+    with recomputation only what goes into each layer, and one layer's insides at a time.
+    """
+    inside = tokens * size * (8 * layers.width + 2 * layers.matrices_of_mlp * layers.between)
+    if not kept:
+        return inside
+    if recomputed:
+        return layers.number * tokens * size * layers.width + inside
+    return layers.number * inside
+
+
+def forward_flops(layers: Layers, tokens_of_layers: Sequence[int], attended: float) -> float:
+    """Of a stack on one frame or sample; `attended`: share of the square of the length that attention looks at."""
+    return sum(
+        2.0 * layers.matrices * tokens + 4.0 * attended * tokens * tokens * layers.width for tokens in tokens_of_layers
+    )
+
+
+def passes(*, learning: bool, before_it_learns: bool, recomputed: bool) -> int:
+    """Forward passes that a part's work amounts to: itself, the backward one, and the second forward of recomputation.
+
+    >>> passes(learning=True, before_it_learns=True, recomputed=True)
+    4
+    >>> passes(learning=False, before_it_learns=True, recomputed=False)
+    2
+    >>> passes(learning=False, before_it_learns=False, recomputed=True)
+    1
+    """
+    backward = (1 if learning or before_it_learns else 0) + (1 if learning else 0)
+    return 1 + backward + (1 if recomputed and backward else 0)

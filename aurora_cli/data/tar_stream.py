@@ -209,6 +209,8 @@ class TarStream:
             elif info.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
                 own |= self._pax(info.size, offset)
             elif info.type != _VOLUME_LABEL:
+                if info.type == tarfile.GNUTYPE_SPARSE:
+                    self._skip_sparse_map(goes_on=block[482])
                 return self._member_of(info, start, shared | own), shared
 
     def _member_of(self, info: _Header | tarfile.TarInfo, start: int, pax: dict[str, str]) -> Member:
@@ -226,6 +228,11 @@ class TarStream:
         if kind == "file" and name.endswith("/") and size == 0:  # how tars of 1979 write a folder
             kind = "folder"
         return Member(name, kind, size, start, self.position, info.mode, mtime, pax.get("linkpath", info.linkname))
+
+    def _skip_sparse_map(self, goes_on: int) -> None:
+        """A sparse file of more than four pieces lists the others in blocks of their own."""
+        while goes_on:
+            goes_on = self._read(BLOCK)[504]
 
     def _extension(self, size: int, offset: int) -> bytes:
         if size > _EXTENSION_LIMIT:

@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -174,6 +175,22 @@ def test_a_broken_archive_keeps_what_was_whole_and_says_where_it_broke(tmp_path:
     again = extract.run(settings(tmp_path))
     assert (again.exit_code, again.archives[0]["done_before"]) == (3, True)
     assert rejects(tmp_path)[0]["reason"] == broken
+
+
+@pytest.mark.parametrize("form", ["gnu", "posix"])
+def test_a_sparse_file_of_many_pieces_does_not_derail_the_rest(tmp_path: Path, form: str):
+    with open(tmp_path / "holes", "wb") as file:
+        for piece in range(60):
+            file.seek(piece * 100_000)
+            file.write(b"piece")
+    (tmp_path / "after").write_text("after")
+    command = ["tar", "cSf", "a.tar", f"--format={form}", "holes", "after"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    place(tmp_path, (tmp_path / "a.tar").read_bytes())
+    result = extract.run(settings(tmp_path))
+    assert tree(tmp_path / SUBSET)["after"] == b"after"
+    assert [entry["broken"] for entry in result.archives] == [None]
+    assert "sparse" in rejects(tmp_path)[0]["reason"]
 
 
 @pytest.mark.parametrize("tenth", range(10))

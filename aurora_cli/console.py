@@ -20,6 +20,12 @@ def unheard(amount: int, note: str = "", /) -> None:
 class Reporter:
     """Says nothing: what a step called from Python gets. See `cli.output.ConsoleReporter` for the one that prints."""
 
+    streams = False
+    """Whether somebody looks on: then a result may be shown by `stream` as it comes, and `lines()` leaves that out."""
+
+    def stream(self, text: str) -> None:
+        """A piece of the result."""
+
     def info(self, message: str) -> None:
         """A line of log: what is being done, what was decided."""
 

@@ -167,11 +167,21 @@ _SPECS = (
             Flag("caption.max_new_tokens", ("--max-new-tokens",)),
             Flag("caption.batch_size", ("--batch-size",)),
             Flag("caption.output", ("--output",), "FILE.jsonl"),
+            Flag("caption.temperature", ("--temperature",)),
+            Flag("caption.top_p", ("--top-p",)),
+            Flag("caption.num_beams", ("--num-beams",)),
+            Flag("caption.seed", ("--seed",)),
+            Flag("caption.allow_remote", ("--allow-remote",)),
             Flag("caption.device", ("--device",)),
+            Flag("caption.device_map", ("--device-map",)),
+            Flag("caption.serve", ("--serve",)),
+            Flag("caption.port", ("--port",)),
         ),
         (
             "aurora caption clip.mp4",
             "aurora caption holiday/ --output captions.jsonl --token-kept-ratio 0.3",
+            "aurora caption https://example.org/cat.jpg --allow-remote --num-beams 4",
+            "aurora caption --serve",
         ),
     ),
     CommandSpec(
@@ -262,7 +272,9 @@ def _execute(spec: CommandSpec, given: dict[str, Any]) -> int:
     resolved = _resolve(spec, given)
     worker = int(os.environ.get("RANK", "0")) > 0
     step = spec.step()
-    reporter: Reporter = SILENT if worker else QuietReporter() if given["quiet"] else ConsoleReporter()
+    reporter: Reporter = SILENT
+    if not worker:
+        reporter = QuietReporter() if given["quiet"] else ConsoleReporter(streams=not given["as_json"])
     try:
         result = step(resolved.settings, reporter, dry_run=given["dry_run"])
     except KeyboardInterrupt:

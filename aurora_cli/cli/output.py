@@ -17,10 +17,14 @@ LOG_EVERY_S = 30.0
 class ConsoleReporter(Reporter):
     """Logs on stderr; progress as a bar on a terminal, as a line every half minute elsewhere."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, streams: bool = False) -> None:
         from rich.console import Console
 
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.streams = streams and sys.stdout.isatty()
+
+    def stream(self, text: str) -> None:
+        print(text, end="", flush=True)
 
     def info(self, message: str) -> None:
         self._console.print(message, markup=False)

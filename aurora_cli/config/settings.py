@@ -410,7 +410,7 @@ class CaptionSettings(Section):
     """`aurora caption`."""
 
     media: Names = ()
-    """Pictures, clips, or folders of them."""
+    """Pictures, clips, folders of them, patterns, and with `--allow-remote` URLs."""
 
     model: str | None = None
     """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""
@@ -433,14 +433,44 @@ class CaptionSettings(Section):
     max_new_tokens: int = Field(default=256, ge=1)
     """Tokens of a caption at most."""
 
+    temperature: float = Field(default=0.0, ge=0.0)
+    """Words are drawn, the more freely the higher it is; 0 always takes the likeliest."""
+
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Of what is drawn from: the likeliest tokens that together have this probability; 1.0 all."""
+
+    num_beams: int = Field(default=1, ge=1)
+    """Continuations that are followed side by side; 1 follows one."""
+
+    seed: int = Field(default=0, ge=0)
+    """Of what is drawn."""
+
     batch_size: int = Field(default=8, ge=1)
     """Pictures or clips at a time."""
 
     output: Path | None = None
     """JSONL file for the captions as well; what it holds already is not captioned again."""
 
+    allow_remote: bool = False
+    """Fetch media that are URLs, by http and https."""
+
+    max_remote_mb: float = Field(default=500.0, gt=0.0)
+    """A medium from the network has at most so many megabytes."""
+
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`."""
+
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """Spread a model over several devices, as accelerate does it; none: all of it on `device`."""
+
+    serve: bool = False
+    """Open a page on this machine, to drop pictures and clips on."""
+
+    port: int = Field(default=7860, ge=0, le=65535)
+    """Of the page; 0 takes a free one."""
+
+    max_upload_mb: float = Field(default=200.0, gt=0.0)
+    """What is dropped on the page has at most so many megabytes."""
 
 
 class MergeViewSettings(Section):

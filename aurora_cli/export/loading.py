@@ -8,7 +8,7 @@ from transformers import AutoModel, GenerationConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.errors import UsageError
+from aurora_cli.errors import HostError, UsageError
 from aurora_cli.export import names
 from aurora_cli.export.checkpoint import Checkpoint
 from aurora_cli.export.opening import open_checkpoint
@@ -112,6 +112,25 @@ def resolve_device(device: str | torch.device) -> torch.device:
             f"device: {device!r} is not there: PyTorch sees no CUDA device", hint="Leave it out, or say cpu."
         )
     return chosen
+
+
+def spread(model: AuroraCap, device_map: str) -> AuroraCap:
+    """Put the model's layers on all devices that there are, by accelerate: `auto`, `balanced` or `sequential`.
+
+    Raises:
+        HostError: they do not hold it.
+    """
+    from accelerate import dispatch_model, infer_auto_device_map
+    from accelerate.utils import get_balanced_memory
+
+    whole = [*(model._no_split_modules or ()), type(model.model.vision_tower).__name__]
+    room = None
+    if device_map != "sequential":
+        room = get_balanced_memory(model, no_split_module_classes=whole, low_zero=False)
+    plan = infer_auto_device_map(model, max_memory=room, no_split_module_classes=whole)
+    if "disk" in plan.values():
+        raise HostError("the devices and this machine's memory do not hold the model together")
+    return dispatch_model(model, plan)  # pyright: ignore[reportReturnType] - it is the model it was given
 
 
 @torch.no_grad()

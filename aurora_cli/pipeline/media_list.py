@@ -19,27 +19,40 @@ class Medium(NamedTuple):
     """As reported: relative to the workspace where it lies in it."""
     path: Path
     kind: Literal["picture", "clip"]
+    is_remote: bool = False
+    """`name` is a URL, and nothing lies at `path` yet; what it is shows when it is fetched."""
 
 
-def list_media(given: Iterable[str], root: Path) -> list[Medium]:
+def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) -> list[Medium]:
     """Every medium once, in the order it was named; a folder's in the order of their names.
 
     A folder of files called frame_0001.png and so on is a clip; another one is searched to the bottom. A file that is
     named itself is taken whatever it is called, and if it is missing it fails when it is read.
 
     Raises:
-        UsageError: a URL, or a pattern or folder without media.
+        UsageError: a URL where none is allowed, or a pattern or folder without media.
     """
     found: dict[Path, Medium] = {}
     for name in given:
         if _URL.match(name):
-            raise UsageError(f"{name}: is on the network; media are read from this machine", hint="Download it first.")
+            found.setdefault(Path(name), _remote(name, allow_remote))
+            continue
         media = list(_named(name, root))
         if not media:
             raise UsageError(f"{name}: holds no pictures and no clips")
         for medium in media:
             found.setdefault(medium.path, medium)
     return list(found.values())
+
+
+def _remote(url: str, allowed: bool) -> Medium:
+    if not url.lower().startswith(("http://", "https://")):
+        raise UsageError(f"{url}: only http and https are fetched")
+    if not allowed:
+        raise UsageError(
+            f"{url}: is on the network; media are read from this machine", hint="Download it first, or --allow-remote."
+        )
+    return Medium(url, Path(url), "picture", is_remote=True)
 
 
 def _named(name: str, root: Path) -> Iterator[Medium]:

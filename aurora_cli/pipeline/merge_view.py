@@ -125,23 +125,28 @@ def _views(checkpoint: "Checkpoint", frame_FSSC: Any, mergings: Sequence[TokenMe
 
     from aurora_cli.data.transforms import normalise
     from aurora_cli.export.loading import build_tower, config_of, resolve_device
-    from aurora_cli.models.merge_plan import grid
-    from aurora_cli.models.token_merging import trace_tokens
-    from aurora_cli.models.vision_encoder import encode, has_class_token
 
     config = config_of(checkpoint)
     place = resolve_device(device)
     tower = build_tower(checkpoint, device=place)
     pixels = normalise(torch.from_numpy(frame_FSSC), checkpoint.model.image_mean, checkpoint.model.image_std)
+    return [views_of(tower, config, pixels.to(place), merging)[0] for merging in mergings]
+
+
+def views_of(tower: Any, config: "AuroraCapConfig", pixels: Any, merging: TokenMerging) -> list[View]:
+    """A view of every frame of `pixels` (F, 3, S, S)."""
+    import torch
+
+    from aurora_cli.models.merge_plan import grid
+    from aurora_cli.models.token_merging import trace_tokens
+    from aurora_cli.models.vision_encoder import encode, has_class_token
+
     height, width = pixels.shape[-2:]
     rows, columns = grid(height, width, tower.config.patch_size)
     class_tokens = int(has_class_token(tower.config))
-    views: list[View] = []
-    for merging in mergings:
-        removals = config.removals(height, width, merging)
-        with torch.no_grad():
-            encoded = encode(tower, pixels.to(place), removals, merging.proportional_attention)
-        slots_N = trace_tokens(encoded.matchings, rows * columns + class_tokens)[0, class_tokens:].cpu() - class_tokens
-        tokens = encoded.hidden.shape[1] - class_tokens
-        views.append(View(merging.kept_ratio, tokens, slots_N.view(rows, columns).numpy()))
-    return views
+    with torch.no_grad():
+        encoded = encode(tower, pixels, config.removals(height, width, merging), merging.proportional_attention)
+    slots_FN = trace_tokens(encoded.matchings, rows * columns + class_tokens)[:, class_tokens:].cpu() - class_tokens
+    tokens = encoded.hidden.shape[1] - class_tokens
+    places = slots_FN.expand(len(pixels), -1).reshape(-1, rows, columns).numpy()
+    return [View(merging.kept_ratio, tokens, region_RC) for region_RC in places]

@@ -1,12 +1,18 @@
 """`aurora caption`: everything that can be read gets a caption, once; the rest is listed."""
 
+import contextlib
+import functools
 import json
 import shutil
+import threading
+from collections.abc import Iterator
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from aurora_cli.console import Reporter
 from aurora_cli.demo.dataset import encode_clip
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.files import read_json
@@ -112,7 +118,7 @@ def test_the_kept_ratio_frames_and_slowfast_of_the_call_are_taken(workspace):
 
 def test_without_a_model_the_message_says_what_to_type(tmp_path):
     shutil.copy(GOLDEN / "pixels" / "images" / "im_50x40.png", tmp_path / "a.png")
-    with pytest.raises(DataError, match="no model to caption with") as caught:
+    with pytest.raises(DataError, match="no model here") as caught:
         caption.run(caption_settings(tmp_path, "a.png"))
     assert caught.value.hint == "aurora train --stage projection"
 
@@ -169,6 +175,7 @@ def test_media_are_named_by_files_folders_and_patterns_each_once(workspace):
     [
         ((), "no media"),
         (("https://x.org/a.png",), "on the network"),
+        (("ftp://x.org/a.png",), "only http and https"),
         (("*.gif",), "no pictures"),
         (("empty",), "no pict"),
     ],
@@ -177,3 +184,102 @@ def test_what_names_no_media_is_a_usage_error(tmp_path, media, message):
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=message):
         caption.run(caption_settings(tmp_path, *media))
+
+
+class Heard(Reporter):
+    """Somebody who looks on."""
+
+    streams = True
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+
+    def stream(self, text: str) -> None:
+        self.pieces.append(text)
+
+
+def test_one_caption_comes_word_by_word_and_several_line_by_line_to_who_looks_on(workspace):
+    heard = Heard()
+    result = caption.run(caption_settings(workspace, GOOD[1], max_new_tokens=6), heard)
+    assert "".join(heard.pieces) == f"{GOOD[1]}: {result.captions[0]['caption']}\n"
+    assert len(heard.pieces) > 3
+    assert result.lines() == []
+    heard = Heard()
+    result = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6), heard)
+    assert heard.pieces == [f"{line['media']}: {line['caption']}\n" for line in result.captions]
+
+
+def test_beams_and_drawing_change_captions_and_a_seed_repeats_them(workspace):
+    def say(**how) -> list[str]:
+        return [line["caption"] for line in caption.run(caption_settings(workspace, *GOOD, **how)).captions]
+
+    greedy = say(max_new_tokens=8)
+    assert say(max_new_tokens=8, num_beams=3) != greedy
+    drawn = say(max_new_tokens=8, temperature=2.0, top_p=0.9)
+    assert drawn != greedy
+    assert say(max_new_tokens=8, temperature=2.0, top_p=0.9) == drawn
+    assert say(max_new_tokens=8, temperature=2.0, top_p=0.9, seed=1) != drawn
+    assert say(max_new_tokens=8, device_map="auto") == greedy
+
+
+@pytest.fixture
+def site(workspace) -> Iterator[str]:
+    """A web server with the workspace's media, one of them under another type, a redirect and an endless file."""
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if self.path in ("/file", "/ftp"):
+                self.send_response(302)
+                self.send_header("Location", f"{self.path[1:]}://localhost/etc/passwd")
+                self.end_headers()
+            elif self.path == "/endless.png":
+                self.send_response(200)
+                self.send_header("Content-Type", "image/png")
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    while True:
+                        self.wfile.write(b"x" * 100_000)
+            else:
+                super().do_GET()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Handler, directory=str(workspace)))
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_media_from_the_network_are_captioned_where_it_is_allowed(workspace, site):
+    here = caption.run(caption_settings(workspace, *GOOD[:2], max_new_tokens=4))
+    urls = [f"{site}/{name}" for name in GOOD[:2]]
+    output = workspace / "captions.jsonl"
+    there = caption.run(caption_settings(workspace, *urls, max_new_tokens=4, allow_remote=True, output=output))
+    assert [line["caption"] for line in there.captions] == [line["caption"] for line in here.captions]
+    assert [line["media"] for line in there.captions] == urls
+    assert [line["kind"] for line in there.captions] == ["clip", "picture"]
+    again = caption.run(caption_settings(workspace, *urls, max_new_tokens=4, allow_remote=True, output=output))
+    assert again.reused == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("media/gone.png", "404"),
+        ("media/notes.txt", "is text/plain"),
+        ("file", "is not allowed"),
+        ("ftp", "unknown url type"),
+        ("endless.png", "at most 1,000,000 bytes"),
+        ("media/broken.jpg", "not a readable picture"),
+    ],
+)
+def test_what_the_network_does_not_give_is_a_reject(workspace, site, name, reason):
+    settings = caption_settings(
+        workspace, f"{site}/{name}", GOOD[1], allow_remote=True, max_new_tokens=2, max_remote_mb=1.0
+    )
+    result = caption.run(settings)
+    assert [line["media"] for line in result.captions] == [GOOD[1]]
+    assert reason in result.rejected[0]["reason"]
+    assert result.exit_code == 3

@@ -128,17 +128,39 @@ def test_a_hang_is_ended_by_the_watchdog_with_exit_4(tmp_path: Path) -> None:
     assert "every thread:" in logs
 
 
+@pytest.mark.parametrize(
+    "tensors", [3, pytest.param(0, marks=pytest.mark.soak), pytest.param(30, marks=pytest.mark.soak)]
+)
+def test_a_disk_that_fills_while_saving_is_exit_4_and_the_run_goes_on_from_the_checkpoint_before(
+    tensors: int, uninterrupted: dict[tuple[str, int], Path], tmp_path: Path
+) -> None:
+    options = toy.Options(str(tmp_path), engine="zero2", processes=2, steps=STEPS)
+    with pytest.raises(HostError, match=r"step-0000000\d: the disk is full") as caught:
+        toy.run(replace(options, full_disk_after=tensors))
+    assert caught.value.exit_code == 4
+    left = sorted(path.name for path in (tmp_path / "checkpoints").iterdir())
+    assert left == ([] if tensors < 24 else ["latest", "step-00000002"]), "nothing half-written stays"
+    toy.run(replace(options, resume=True))
+    assert_same_run(tmp_path, uninterrupted["zero2", 2], STEPS, tolerance=0.0)
+
+
 @pytest.mark.parametrize("number", [*(pytest.param(n, marks=pytest.mark.soak) for n in range(30))])
-def test_killed_at_a_random_moment_the_run_goes_on_the_same(
+def test_stopped_at_a_random_moment_the_run_goes_on_the_same(
     number: int, uninterrupted: dict[tuple[str, int], Path], tmp_path: Path
 ) -> None:
+    """kill -9 of the parent, SIGTERM, or a full disk, in the middle of whatever is done just then."""
     choose = random.Random(number)
+    how = choose.choice([signal.SIGKILL, signal.SIGTERM, "full disk"])
     options = toy.Options(str(tmp_path), engine="zero2", processes=2, steps=STEPS, every=1, step_s=0.05)
-    parent = start(options)
-    wait_for_step(tmp_path, choose.randint(1, 4))
-    time.sleep(choose.uniform(0, 0.3))
-    os.kill(parent.pid, choose.choice([signal.SIGKILL, signal.SIGTERM]))
-    parent.communicate(timeout=60)
-    time.sleep(1)  # the workers of a killed parent
+    if how == "full disk":
+        parent = start(replace(options, full_disk_after=choose.randint(0, 100)))
+        parent.communicate(timeout=100)
+    else:
+        parent = start(options)
+        wait_for_step(tmp_path, choose.randint(1, 4))
+        time.sleep(choose.uniform(0, 0.3))
+        os.kill(parent.pid, how)
+        parent.communicate(timeout=60)
+        time.sleep(1)  # the workers of a killed parent
     toy.run(replace(options, resume=True))
     assert_same_run(tmp_path, uninterrupted["zero2", 2], STEPS, tolerance=0.0)

@@ -4,6 +4,8 @@
 """
 
 import dataclasses
+import errno
+import itertools
 import json
 import os
 import sys
@@ -21,6 +23,7 @@ from aurora_cli.config.settings import ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import HostError
 from aurora_cli.training import (
+    checkpoint,
     checkpoint_folder,
     engine,
     engine_config,
@@ -63,6 +66,8 @@ class Options:
     """End this process like kill -9 would, after so many steps."""
     stop_after: int = 0
     """Behave as if a signal had come in this step."""
+    full_disk_after: int = -1
+    """The disk is full once so many tensors have been written into checkpoints."""
     fail_rank: int = -1
     """This rank raises in step 2."""
     hang_rank: int = -1
@@ -171,10 +176,24 @@ def steps_of(options: Options, course: ToyCourse, place: Rank, first: int) -> It
         ]
 
 
+def fill_disk(tensors: int) -> None:
+    """Let the disk be full after so many tensors; negative: never."""
+    written = iter(range(tensors)) if tensors >= 0 else itertools.count()
+    whole = checkpoint.TensorFile.write
+
+    def write(file: checkpoint.TensorFile, tensor: torch.Tensor) -> None:
+        if next(written, None) is None:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        whole(file, tensor)
+
+    checkpoint.TensorFile.write = write  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str, Any]:
     """One rank of a run."""
     run_dir = Path(options.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
+    fill_disk(options.full_disk_after)
     how = ModuleTraining(lr=1e-2, weight_decay=options.decay)
     settings = TrainSettings(
         micro_batch_packs=options.micro,

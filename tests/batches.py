@@ -1,7 +1,9 @@
 """A small batch of text, a picture and a clip for tests of the model: padded, sample by sample, and packed."""
 
+from typing import Any
+
 import torch
-from transformers import Qwen2Config
+from transformers import PreTrainedConfig, Qwen2Config
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models.auroracap import AuroraCap
@@ -65,3 +67,12 @@ def qwen2() -> Qwen2Config:
         vocab_size=64, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, bos_token_id=1, eos_token_id=2, pad_token_id=0, tie_word_embeddings=True,
     )  # fmt: skip
+
+
+def language_configs(configs: Any) -> dict[str, PreTrainedConfig]:
+    """Tiny language models of the families that are meant to work."""
+    return {
+        "llama": configs.llama(),
+        "smollm2": configs.llama(num_key_value_heads=2, tie_word_embeddings=True),
+        "qwen2": qwen2(),
+    }

@@ -32,7 +32,7 @@ from aurora_cli.models.multimodal_inputs import (
     splice,
     whole_frames,
 )
-from aurora_cli.models.vision_encoder import encode, install_merging, unused_parameters
+from aurora_cli.models.vision_encoder import encode, has_class_token, install_merging, unused_parameters
 
 Part = Literal["vision_tower", "projector", "language_model"]
 
@@ -67,6 +67,8 @@ class AuroraCap(LlavaForConditionalGeneration):
         _register_names_on_disk(cls)
 
     def __init__(self, config: AuroraCapConfig) -> None:
+        # What the tower has decides, not LLaVA's default, by which plain transformers would cut a patch off of SigLIP.
+        config.vision_feature_select_strategy = "default" if has_class_token(config.vision_config) else "full"
         super(LlavaForConditionalGeneration, self).__init__(config)
         self.model = LlavaModel(config)
         install_merging(self.model.vision_tower)

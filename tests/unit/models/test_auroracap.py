@@ -9,7 +9,7 @@ from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError, SettingsError
 from aurora_cli.models import language_head
 from aurora_cli.models.auroracap import AuroraCap
-from tests.batches import batch, packed, qwen2, rows_of
+from tests.batches import batch, language_configs, packed, qwen2, rows_of
 
 HALF = TokenMerging(kept_ratio=0.5)
 SLOWFAST = TokenMerging(kept_ratio=0.5, slowfast=True)
@@ -218,11 +218,7 @@ def test_encode_images_returns_what_the_projector_receives(tiny, configs):
 @pytest.mark.parametrize("family", ["llama", "smollm2", "qwen2"])
 @pytest.mark.parametrize("merging", [HALF, SLOWFAST], ids=["merged", "slow-fast"])
 def test_generating_a_batch_is_generating_one_by_one(tiny, configs, family, merging):
-    text = {
-        "llama": configs.llama(),
-        "smollm2": configs.llama(num_key_value_heads=1, tie_word_embeddings=True),
-        "qwen2": qwen2(),
-    }[family]
+    text = language_configs(configs)[family]
     model, inputs = tiny(text=text, merging=merging), batch()
     del inputs["labels"]
     options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
@@ -295,15 +291,18 @@ def test_a_subclass_saves_and_loads_the_same_names(tiny, tmp_path):
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
 
 
-def test_plain_llava_gives_the_same_logits_where_nothing_is_merged(tiny, tmp_path):
-    model = tiny()
+@pytest.mark.parametrize("tower", ["clip", "siglip"])
+@pytest.mark.parametrize("family", ["llama", "smollm2", "qwen2"])
+def test_plain_llava_gives_the_same_logits_where_nothing_is_merged(tiny, configs, tmp_path, tower, family):
+    model = tiny(getattr(configs, tower)(), language_configs(configs)[family])
     model.save_pretrained(tmp_path)
-    plain = LlavaForConditionalGeneration.from_pretrained(tmp_path).eval()
+    plain, info = LlavaForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values()), info
     pixels = torch.randn(1, 3, 56, 56)
     ids = torch.tensor([[1, 5, -200, 9, 8]])
     expanded = torch.tensor([[1, 5] + [63] * 16 + [9, 8]])
     plain.config.image_token_id = 63
-    expected = plain(input_ids=expanded, pixel_values=pixels).logits
+    expected = plain.eval()(input_ids=expanded, pixel_values=pixels).logits
     torch.testing.assert_close(model(input_ids=ids, pixel_values=pixels).logits, expected, atol=1e-5, rtol=0)
 
 
@@ -327,6 +326,20 @@ def test_the_training_step_under_autocast_stays_near_float32(tiny):
     assert rough.dtype == torch.float32
     assert rough.item() == pytest.approx(exact.item(), abs=0.02)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.part_parameters("vision_tower").values())
+
+
+@pytest.mark.filterwarnings(
+    "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
+)  # dynamo's own look
+def test_the_encoder_can_be_compiled_in_place_under_every_call_of_the_model(tiny):
+    model, inputs = tiny(merging=SLOWFAST), batch()
+    expected = model(**inputs)
+    model.model.vision_tower.encoder.compile(fullgraph=True, backend="eager")
+    outputs = model(**inputs)
+    torch.testing.assert_close(outputs.logits, expected.logits, atol=1e-5, rtol=0)
+    outputs.loss.backward()
+    assert all(p.grad is not None for p in model.part_parameters("vision_tower").values())
+    torch._dynamo.reset()
 
 
 def test_no_parameter_is_looked_at_but_by_the_module_that_has_it(tiny, monkeypatch):

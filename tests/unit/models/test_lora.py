@@ -6,7 +6,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from torch import nn
 
 from aurora_cli.config.merging import TokenMerging
-from tests.batches import batch, packed, qwen2
+from tests.batches import batch, language_configs, packed
 
 SLOWFAST = TokenMerging(kept_ratio=0.5, slowfast=True)
 PARTS = ("vision_tower", "language_model")
@@ -27,12 +27,7 @@ def adapt(model: nn.Module) -> None:
 @pytest.mark.parametrize("family", ["llama", "smollm2", "qwen2"])
 @pytest.mark.parametrize("tower", ["clip", "siglip"])
 def test_gradients_reach_every_adapter_through_merging(tiny, configs, tower, family):
-    text = {
-        "llama": configs.llama(),
-        "smollm2": configs.llama(num_key_value_heads=2, tie_word_embeddings=True),
-        "qwen2": qwen2(),
-    }[family]
-    model, inputs = tiny(getattr(configs, tower)(), text, SLOWFAST), batch()
+    model, inputs = tiny(getattr(configs, tower)(), language_configs(configs)[family], SLOWFAST), batch()
     adapt(model)
     model.train()
     gradients = []

@@ -99,6 +99,19 @@ def test_a_traced_token_is_the_mean_of_the_patches_that_went_into_it(tokens_n, s
             assert size is None or size[image, token] == len(members)
 
 
+@given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(0, 2**31))
+@settings(max_examples=40, deadline=None)
+def test_a_token_that_stands_for_k_equal_ones_is_attended_to_as_they_are(times, seed):
+    generator = torch.Generator().manual_seed(seed)
+    query, key, value = (torch.randn(1, 2, len(times), 4, generator=generator) for _ in range(3))
+    size = torch.tensor([times]).float()
+    each = torch.tensor(times)
+    attend = torch.nn.functional.scaled_dot_product_attention
+    unmerged = attend(query, key.repeat_interleave(each, dim=2), value.repeat_interleave(each, dim=2))
+    merged = attend(query, key, value, attn_mask=log_size_bias(size, query.dtype))
+    torch.testing.assert_close(merged, unmerged, atol=1e-5, rtol=0)
+
+
 def test_the_class_token_stays_first_and_alone():
     metric = torch.ones(1, 9, 3)
     matching = match_tokens(metric, 4)

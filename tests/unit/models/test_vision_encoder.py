@@ -1,3 +1,5 @@
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -141,14 +143,35 @@ def test_recomputing_activations_changes_no_decision_and_no_gradient(configs, mo
             assert torch.equal(gradient, gradients[1][name]), name
 
 
-@pytest.mark.parametrize("recompute", [False, True])
-def test_the_tower_compiles_without_a_graph_break(configs, recompute):
-    _, tower = towers(configs, num_hidden_layers=2)[0]
+def compiled_and_not(tower, backend: str, recompute: bool) -> None:
     tower.train()
     tower.encoder.gradient_checkpointing = recompute
-    pixels = torch.randn(2, 3, 56, 56)
-    compiled = torch.compile(lambda x: encode(tower, x, (4, 3), True).hidden, fullgraph=True, backend="eager")
-    torch.testing.assert_close(compiled(pixels), encode(tower, pixels, (4, 3), True).hidden)
+    pixels = torch.randn(2, 3, 70, 56)
+    results = []
+    for run in (encode, torch.compile(encode, fullgraph=True, backend=backend)):
+        tower.zero_grad()
+        hidden = run(tower, pixels, (4, 3), True).hidden
+        hidden.square().mean().backward()
+        results.append([hidden.detach(), *(p.grad for p in tower.parameters() if p.grad is not None)])
+    torch._dynamo.reset()
+    assert len(results[0]) == len(results[1])
+    for plain, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("kind", "backend", "recompute"),
+    [(0, "eager", False), (0, "eager", True), (1, "eager", False), (0, "aot_eager", False)],
+)
+def test_the_tower_compiles_without_a_graph_break_forward_and_backward(configs, kind, backend, recompute):
+    compiled_and_not(towers(configs, num_hidden_layers=2)[kind][1], backend, recompute)
+
+
+@pytest.mark.soak
+@pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_the_tower_compiled_to_kernels_computes_the_same(configs):
+    compiled_and_not(towers(configs, num_hidden_layers=2)[0][1], "inductor", recompute=False)
 
 
 def test_every_parameter_that_is_used_gets_a_gradient_and_no_other(configs):

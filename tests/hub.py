@@ -147,6 +147,7 @@ def running_hub(
 def _handler(hub: Hub, *, is_storage: bool) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True  # else each small file waits 40 ms for its headers to be acknowledged
 
         def log_message(self, format: str, *args: object) -> None:
             pass

@@ -1,35 +1,32 @@
-"""Extraction, merging, indexed reads and download, each beside its floor in the same run, in turns.
+"""Extraction, merging and indexed reads, each beside its floor in the same run, in turns.
 
 Asked for: extract of 400 MB of 100 KB members 1.8 times as fast as `tar xzf` without syncing and 0.9 of
 `tar xzf && sync` with it; plain tar within 1.5 of `tar xf`; merge-tars within 1.15 of `cat`; indexed reads 90 % of
-reading files and 10,000 a second; an index of a million members opened in 50 ms; download 80 % of a plain HTTP copy.
+reading files and 10,000 a second; an index of a million members opened in 50 ms.
 """
 
 import argparse
 import os
 import random
-import shutil
 import statistics
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
 
-from aurora_cli.config.settings import DownloadSettings, ExtractSettings, Settings
+from aurora_cli.config.settings import ExtractSettings
 from aurora_cli.data.archives import MediaRoot
 from aurora_cli.data.parts import Archive
 from aurora_cli.data.tar_index import build_index
 from aurora_cli.data.tar_table import TableRow, key_of, write_table
 from aurora_cli.data.unpacking import unpack
-from aurora_cli.pipeline import download, merge_tars
+from aurora_cli.pipeline import merge_tars
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
-from tests.hub import running_hub
 
 MEMBER_BYTES = 100_000
 
@@ -169,23 +166,6 @@ def bench_open(work: Path, runs: int) -> None:
     print(f"{'index of 1,000,000 members opened':<34} {1000 * statistics.median(seconds):.2f} ms, asked < 50")
 
 
-def bench_download(work: Path, runs: int) -> None:
-    path = "vision/cost/a.tar.gz.part_000"
-    with running_hub({path: (work / "a.tar.gz").read_bytes()}) as hub:
-        os.environ["HF_ENDPOINT"] = hub.url
-        url = f"http://127.0.0.1:{hub.storage_port}/storage/{path}"
-
-        def plain(folder: Path) -> None:
-            with urllib.request.urlopen(url) as response, open(folder / "a", "wb") as file:
-                shutil.copyfileobj(response, file, 1 << 20)
-
-        def ours(folder: Path) -> None:
-            download.run(Settings(workspace=folder, download=DownloadSettings()))
-
-        times = in_turns(runs, plain=plain, ours=ours)
-    show("download, hashed and durable", times["plain"], times["ours"], ">= 0.80")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--members", type=int, default=4000, help="of 100 KB each")
@@ -198,7 +178,6 @@ def main() -> None:
         "merge": bench_merge,
         "index": bench_index,
         "open": bench_open,
-        "download": bench_download,
     }
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)

@@ -148,10 +148,14 @@ _SPECS = (
             Flag("convert.dtype", ("--dtype",)),
             Flag("convert.max_shard_size", ("--max-shard-size",)),
             Flag("convert.verify", ("--verify",)),
+            Flag("convert.push_to_hub", ("--push-to-hub",), "REPO"),
+            Flag("convert.private", ("--private",)),
         ),
         (
             "aurora convert --format huggingface",
             "aurora convert runs/language/checkpoints/step-00000100 out --dtype bfloat16",
+            "aurora convert iter_4000.pth --base older-export --format huggingface",
+            "aurora convert --format huggingface --push-to-hub me/captioner --private",
         ),
     ),
     CommandSpec(

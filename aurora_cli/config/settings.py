@@ -405,6 +405,12 @@ class ConvertSettings(Section):
     verify: bool = True
     """Load what was written in a fresh process, and compare its logits."""
 
+    push_to_hub: str | None = None
+    """Repository on the hub to upload the export to, made where it is not there; none: it stays here."""
+
+    private: bool = False
+    """Make that repository a private one."""
+
 
 class CaptionSettings(Section):
     """`aurora caption`."""

@@ -2,7 +2,7 @@
 
 import math
 import shutil
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -42,12 +42,17 @@ class ConvertResult(Result):
     differences: tuple[dict[str, Any], ...] = ()
     """What was compared, the largest difference of two logits, and the bound."""
     notes: tuple[str, ...] = ()
+    pushed: str | None = None
+    """The commit on the hub."""
 
     def lines(self) -> list[str]:
         if self.dry_run:
-            return [f"Would write {self.source} as {self.format} to {self.output}"]
+            to_hub = f", and upload it to {self.pushed}" if self.pushed else ""
+            return [f"Would write {self.source} as {self.format} to {self.output}{to_hub}"]
+        uploaded = [f"  on the hub: {self.pushed}"] if self.pushed else []
         if not self.done:
-            return [f"{self.output} is what converting {self.source} to {self.format} gives: nothing to do"]
+            nothing = f"{self.output} is what converting {self.source} to {self.format} gives: nothing to do"
+            return [nothing, *uploaded]
         kept = f"kept ratio {self.merging['kept_ratio']:g}, schedule {self.merging['schedule']}"
         said = [
             f"{self.source} as {self.format}: {self.output}",
@@ -59,7 +64,7 @@ class ConvertResult(Result):
             said.append(f"  {each['what']}: logits differ by {each['difference']:.2g} (bound {each['bound']:.2g})")
         if self.verified is False:
             said.append(f"  NOT VERIFIED: {self.output} does not compute what {self.source} does; it stays for a look")
-        return [*said, *(f"  note: {note}" for note in self.notes)]
+        return [*said, *(f"  note: {note}" for note in self.notes), *uploaded]
 
     @property
     def exit_code(self) -> int:
@@ -72,7 +77,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     Raises:
         DataError: there is nothing to convert, or it is damaged.
         UsageError: the output is a folder of something else.
-        HostError: the disk is too small.
+        HostError: the disk is too small, or the hub does not take the export.
     """
     convert = settings.convert
     workspace = Workspace(settings.workspace)
@@ -83,12 +88,19 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     _check_output(output, facts)
     current = facts is not None and receipts.is_current(output, facts, asked)
     if facts is not None and current and (not convert.verify or (facts["verified"] or {}).get("ok")):
-        return _result(name, output, facts, done=False)
-    if dry_run:
-        return ConvertResult(name, str(output), convert.format, done=False, dry_run=True)
-    with disk_errors(output), exclusive_output(output, "aurora convert"):
-        facts = _convert(settings, reporter, name, output, asked)
-    return _result(name, output, facts, done=True)
+        result = _result(name, output, facts, done=False)
+    elif dry_run:
+        return ConvertResult(name, str(output), convert.format, done=False, dry_run=True, pushed=convert.push_to_hub)
+    else:
+        with disk_errors(output), exclusive_output(output, "aurora convert"):
+            facts = _convert(settings, reporter, name, output, asked)
+        result = _result(name, output, facts, done=True)
+    if convert.push_to_hub is None or dry_run or result.verified is False:
+        return result
+    from aurora_cli.export.hub import push
+
+    reporter.info(f"uploading {output} to {convert.push_to_hub}")
+    return replace(result, pushed=push(output, convert.push_to_hub, private=convert.private))
 
 
 def _convert(settings: Settings, reporter: Reporter, name: str, output: Path, asked: dict[str, Any]) -> dict[str, Any]:
@@ -139,7 +151,9 @@ def _stage(path: Path) -> int:
 
 def _asked(settings: Settings, name: str) -> dict[str, Any]:
     """What decides how an export looks; kept in its receipt."""
-    convert = settings.convert.model_dump(mode="json", exclude={"output", "checkpoint", "verify"})
+    convert = settings.convert.model_dump(
+        mode="json", exclude={"output", "checkpoint", "verify", "push_to_hub", "private"}
+    )
     return {"source": name, **convert, "model": settings.model.model_dump(mode="json")}
 
 

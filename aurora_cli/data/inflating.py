@@ -37,12 +37,11 @@ class Broken(NamedTuple):
 def chunks(archive: Archive, max_inflation: float) -> Iterator[Chunk | Broken]:
     """The uncompressed tar; whether it is gzipped is told by its first bytes, not by its name."""
     with PartStream(archive.files) as raw:
-        buffer = bytearray(_READ_BYTES)
         if _peek(raw) == GZIP_MAGIC:
-            yield from _inflated(raw, buffer, max_inflation)
+            yield from _inflated(raw, max_inflation)
             return
-        while count := raw.readinto(buffer):
-            yield Chunk(bytes(memoryview(buffer)[:count]), raw.tell())
+        while content := raw.read(_READ_BYTES):
+            yield Chunk(content, raw.tell())
 
 
 def _peek(raw: PartStream) -> bytes:
@@ -51,14 +50,13 @@ def _peek(raw: PartStream) -> bytes:
     return head
 
 
-def _inflated(raw: PartStream, buffer: bytearray, max_inflation: float) -> Iterator[Chunk | Broken]:
+def _inflated(raw: PartStream, max_inflation: float) -> Iterator[Chunk | Broken]:
     """gzip members one behind the other; zeros may follow the last, as tapes and block devices leave them."""
     inflater, produced, rest = igzip_lib.IgzipDecompressor(flag=igzip_lib.DECOMP_GZIP), 0, b""
     begun = False
     while True:
         if not rest:
-            count = raw.readinto(buffer)
-            rest = bytes(memoryview(buffer)[:count])
+            rest = raw.read(_READ_BYTES)
         if inflater.eof:
             rest = rest.lstrip(b"\0") if not rest.startswith(GZIP_MAGIC) else rest
             if not rest and raw.tell() == raw.size:

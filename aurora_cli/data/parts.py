@@ -241,17 +241,19 @@ class PartStream(io.RawIOBase):
             self._current.seek(rest)
         return self._position
 
-    def readinto(self, buffer) -> int:  # pyright: ignore[reportIncompatibleMethodOverride]  (typeshed's buffer type is private)
+    def read(self, size: int = -1) -> bytes:
+        """As of any raw file, but without the copy that the base class makes."""
+        if size < 0:
+            return self.readall()
         while self._index < len(self._files):
             if self._current is None:
                 self._current = io.FileIO(self._files[self._index])
-            count = self._current.readinto(buffer)
-            if count:
-                self._position += count
-                return count
+            if content := self._current.read(size):
+                self._position += len(content)
+                return content
             self._close_current()
             self._index += 1
-        return 0
+        return b""
 
     def read_whole(self, size: int) -> bytes:
         """The next `size` bytes, over the ends of parts; fewer only at the end of all."""

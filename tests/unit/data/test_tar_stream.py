@@ -2,6 +2,7 @@
 
 import random
 import tarfile
+from typing import Literal
 
 import pytest
 from hypothesis import given, reject
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 from aurora_cli.data.tar_stream import _plain_header
 from tests.archiving import header
 
-FORMS = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
+FORMS: list[Literal[0, 1, 2]] = [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 
 
-def made(name: str, form: int, **fields: object) -> bytes:
+def made(name: str, form: Literal[0, 1, 2], **fields: object) -> bytes:
     member = tarfile.TarInfo(name)
     for field, value in fields.items():
         setattr(member, field, value)
@@ -29,7 +30,7 @@ def made(name: str, form: int, **fields: object) -> bytes:
     kind=st.sampled_from([tarfile.REGTYPE, tarfile.AREGTYPE, tarfile.DIRTYPE, tarfile.SYMTYPE, tarfile.LNKTYPE]),
 )
 def test_a_plain_header_is_read_as_the_standard_library_reads_it(
-    name: str, form: int, size: int, mode: int, mtime: int, kind: bytes
+    name: str, form: Literal[0, 1, 2], size: int, mode: int, mtime: int, kind: bytes
 ):
     try:
         block = made(name, form, size=size, mode=mode, mtime=mtime, type=kind)
@@ -44,7 +45,7 @@ def test_a_plain_header_is_read_as_the_standard_library_reads_it(
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_the_usual_header_goes_the_quick_way(form: int):
+def test_the_usual_header_goes_the_quick_way(form: Literal[0, 1, 2]):
     quick = _plain_header(made("images/00/1.jpg", form, size=100_000, mode=0o644, mtime=1_700_000_000))
     assert quick == ("images/00/1.jpg", b"0", 100_000, 0o644, 1_700_000_000, "")
 

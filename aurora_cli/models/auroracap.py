@@ -68,7 +68,8 @@ class AuroraCap(LlavaForConditionalGeneration):
 
     def __init__(self, config: AuroraCapConfig) -> None:
         # What the tower has decides, not LLaVA's default, by which plain transformers would cut a patch off of SigLIP.
-        config.vision_feature_select_strategy = "default" if has_class_token(config.vision_config) else "full"
+        vision: Any = config.vision_config
+        config.vision_feature_select_strategy = "default" if has_class_token(vision) else "full"
         super(LlavaForConditionalGeneration, self).__init__(config)
         self.model = LlavaModel(config)
         install_merging(self.model.vision_tower)

@@ -89,8 +89,9 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     mergings = [merging.model_copy(update={"kept_ratio": ratio}) for ratio in ratios]
     views = _views(checkpoint, frames_FSSC, mergings, view.device)
     facts = {"model": name, "image": image.name, "merging": merging.model_dump(mode="json"), "kept_ratios": ratios}
+    vision: Any = checkpoint.config.vision_config
     with whole_file(output) as file:
-        draw(frames_FSSC[0], checkpoint.config.vision_config.patch_size, views, file, facts=json.dumps(facts))
+        draw(frames_FSSC[0], vision.patch_size, views, file, facts=json.dumps(facts))
     return MergeViewResult(
         model=name,
         output=str(output),

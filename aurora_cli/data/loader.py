@@ -19,6 +19,7 @@ from aurora_cli.data.collator import Batch, FrameTokens, collate
 from aurora_cli.data.dataset import Corpus, SampleReader, Source
 from aurora_cli.data.packing import Packs, plan_packs
 from aurora_cli.data.sampler import PackRow, accumulation, requests
+from aurora_cli.data.shared_plan import PlanShare
 from aurora_cli.errors import AuroraError, HostError
 
 PREFETCH = 4
@@ -29,9 +30,18 @@ class TrainingData:
     """What a run trains on, planned: `total_steps` is known before anything is read."""
 
     def __init__(
-        self, sources: Sequence[Source], settings: Settings, *, frame_tokens: FrameTokens, image_token_id: int
+        self,
+        sources: Sequence[Source],
+        settings: Settings,
+        *,
+        frame_tokens: FrameTokens,
+        image_token_id: int,
+        share: PlanShare | None = None,
     ) -> None:
-        """`frame_tokens`: lengths of media -> tokens of every frame; picklable, it goes to the workers."""
+        """`frame_tokens`: lengths of media -> tokens of every frame; picklable, it goes to the workers.
+
+        `share` lets one process of several plan for all.
+        """
         train, data = settings.train, settings.data
         self._settings = settings
         self.corpus = Corpus(
@@ -55,7 +65,7 @@ class TrainingData:
         )
         self._micro_batches = MicroBatches(self.reader, image_token_id)
         self.row = PackRow(
-            lambda epoch: self._plan(self.corpus.epoch(epoch), epoch),
+            lambda epoch: self._epoch_plan(epoch, share),
             seed=train.seed,
             block=train.global_batch_packs if data.batching == "grouped" else 1,
             constant=self.corpus.constant,
@@ -126,6 +136,12 @@ class TrainingData:
     def _accumulations(self, world_size: int) -> int:
         train = self._settings.train
         return accumulation(train.global_batch_packs, world_size, train.micro_batch_packs)
+
+    def _epoch_plan(self, epoch: int, share: PlanShare | None) -> Packs:
+        def make() -> Packs:
+            return self._plan(self.corpus.epoch(epoch), epoch)
+
+        return make() if share is None else share.plan(f"epoch-{epoch:05d}", make)
 
     def _plan(self, numbers: np.ndarray, epoch: int) -> Packs:
         train = self._settings.train

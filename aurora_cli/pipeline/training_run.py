@@ -9,18 +9,23 @@ from typing import TYPE_CHECKING
 from aurora_cli.console import Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import HostError
+from aurora_cli.files import remove
 from aurora_cli.pipeline.run_captions import Captions
 from aurora_cli.pipeline.run_report import Report
 from aurora_cli.pipeline.stage import StagePlan
-from aurora_cli.pipeline.stage_data import plan_data
+from aurora_cli.pipeline.stage_data import plan_data, said_of
 from aurora_cli.pipeline.stage_model import build_network
 
 if TYPE_CHECKING:
     from aurora_cli.data.loader import TrainingData
+    from aurora_cli.data.shared_plan import PlanShare
     from aurora_cli.training.engine import Engine
     from aurora_cli.training.launch import Rank
     from aurora_cli.training.trainer import Outcome
     from aurora_cli.training.watcher import Watcher
+
+PLANS = ".plans"
+"""Folder in a run through which its processes share the packs of an epoch."""
 
 
 def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Reporter) -> "tuple[Outcome, int]":
@@ -43,7 +48,7 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
         if rank.is_main:
             reporter.info(f"weights from {plan.resume or plan.start.said()}")
         network = build_network(plan, rank)
-        data = plan_data(plan, network.model.config)
+        data = plan_data(plan, network.model.config, share_of(plan, rank))
         running = engine.prepare(
             network.model,
             optim.parameter_groups(network.learning, network.trained),
@@ -59,6 +64,8 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             position = replace(saved.position, recipe=plan.recipe)
         if rank.is_main:
             _prepare_records(plan, data, position.step)
+            for said in said_of(data, settings.tokenize.frames):
+                reporter.warning(said)
             reporter.info(
                 f"{data.total_steps:,} steps of {train.global_batch_packs} packs, {data.corpus.samples:,} samples;"
                 f" engine {engine_name}, trained: {', '.join(network.trained)}"
@@ -95,7 +102,19 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             outcome = trainer.train(
                 running, steps, data, loop, position, reporter=reporter, dog=dog, stop_asked=lambda: stop.asked
             )
+        if rank.is_main:
+            remove(plan.run_dir / PLANS)
         return outcome, data.total_steps
+
+
+def share_of(plan: StagePlan, rank: "Rank") -> "PlanShare | None":
+    """One process of several plans the packs. All call it together."""
+    from aurora_cli.data.shared_plan import PlanShare
+    from aurora_cli.training import engine
+
+    folder = plan.run_dir / PLANS
+    engine.decided_by_main(lambda: remove(folder))
+    return None if rank.world_size == 1 else PlanShare(folder, rank.rank, plan.settings.train.watchdog_s)
 
 
 def watchers_of(

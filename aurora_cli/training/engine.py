@@ -6,6 +6,7 @@ norm is read. Weights and moments come out of it and go into it by parameter nam
 
 import atexit
 import os
+import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
 from torch import nn
+from torch.distributed import PrefixStore, Store, TCPStore
 
 from aurora_cli.config.settings import TrainSettings
 from aurora_cli.errors import AuroraError, HostError, UsageError
@@ -24,6 +26,9 @@ from aurora_cli.training.zero import MOMENTS, ParameterState, read_state, write_
 
 PATIENCE = timedelta(days=1)
 """Of collective calls: one rank may fetch weights for hours while others wait. Steps have the watchdog."""
+
+MEETING = timedelta(minutes=10)
+"""How long processes wait for one another at the start: nodes of a cluster do not start at once."""
 
 Decision = TypeVar("Decision")
 
@@ -42,9 +47,10 @@ def join_process_group(rank: Rank) -> None:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(rank.local_rank)
+    store = None if "TORCHELASTIC_RUN_ID" in os.environ else meet(rank)  # torchrun's agent has a store of its own
     try:
         torch.distributed.init_process_group(
-            "nccl" if cuda else "gloo", rank=rank.rank, world_size=rank.world_size, timeout=PATIENCE
+            "nccl" if cuda else "gloo", store=store, rank=rank.rank, world_size=rank.world_size, timeout=PATIENCE
         )
     except (RuntimeError, ValueError) as error:
         raise HostError(
@@ -52,6 +58,39 @@ def join_process_group(rank: Rank) -> None:
             f" {error}",
             hint="Is the port free and reachable, and were all processes started?",
         ) from error
+
+
+def meet(rank: Rank, patience: timedelta = MEETING) -> Store:
+    """Every process says that it is there, where rank 0 listens; all go on when all have.
+
+    Raises:
+        HostError: somebody did not come; the message says who waited for whom.
+    """
+    place = f"{rank.master_addr}:{rank.master_port}"
+    waited = f"rank {rank.rank} of {rank.world_size} ({socket.gethostname()}) has waited {patience.total_seconds():g} s"
+    try:
+        store = TCPStore(
+            rank.master_addr, rank.master_port, rank.world_size, rank.is_main, patience, wait_for_workers=False
+        )
+        store.set(f"here/{rank.rank}", socket.gethostname())
+    except RuntimeError as error:
+        if rank.is_main:
+            raise HostError(
+                f"rank 0 cannot listen at {place}: {error}", hint="Set MASTER_PORT to a free one."
+            ) from error
+        raise HostError(
+            f"{waited} for rank 0 at {place}: {error}",
+            hint="Is it reachable, and was rank 0 started? MASTER_ADDR and MASTER_PORT say where it listens.",
+        ) from error
+    try:
+        store.wait([f"here/{other}" for other in range(rank.world_size)], patience)
+    except RuntimeError as error:
+        missing = [str(other) for other in range(rank.world_size) if not store.check([f"here/{other}"])]
+        raise HostError(
+            f"{waited} at {place} for rank{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
+            hint="Were all processes started, and can they reach that address?",
+        ) from error
+    return PrefixStore("run", store)
 
 
 def decided_by_main(decide: Callable[[], Decision]) -> Decision:

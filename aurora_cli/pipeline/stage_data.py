@@ -4,20 +4,14 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import DataError
 from aurora_cli.pipeline.shard_folder import TOKENIZER
 from aurora_cli.pipeline.stage import StagePlan
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from aurora_cli.data.loader import TrainingData
     from aurora_cli.data.shared_plan import PlanShare
     from aurora_cli.models.auroracap import AuroraCapConfig
-
-SHORTEST_TEXT = 2
-"""Tokens beside a medium's without which nothing is taught."""
 
 
 def plan_data(plan: StagePlan, config: "AuroraCapConfig", share: "PlanShare | None" = None) -> "TrainingData":
@@ -50,21 +44,6 @@ def plan_data(plan: StagePlan, config: "AuroraCapConfig", share: "PlanShare | No
         image_token_id=config.image_token_id,
         share=share,
     )
-
-
-def said_of(data: "TrainingData", frames: int) -> "Iterator[str]":
-    """What a user should know of samples that do not fit; `frames`: of a clip as it is tokenized."""
-    corpus, room = data.corpus, data.reader.pack_tokens
-    clip = sum(data.reader.frame_tokens([frames]))
-    if clip + SHORTEST_TEXT > room:
-        yield (
-            f"a clip of {frames} frames is {clip:,} tokens, more than train.pack_tokens {room:,} holds:"
-            " raise that, or keep fewer tokens (merging.kept_ratio)"
-        )
-    if len(corpus.too_long):
-        yield f"{len(corpus.too_long):,} samples fit into no pack and are left out, listed in {REJECTS_FILE}"
-    if corpus.cut:
-        yield f"{corpus.cut:,} samples are longer than a pack: the end of their last answer is cut"
 
 
 def _check_vocabulary(folder: Path, embeddings: int) -> None:

@@ -13,7 +13,7 @@ from aurora_cli.files import remove
 from aurora_cli.pipeline.run_captions import Captions
 from aurora_cli.pipeline.run_report import Report
 from aurora_cli.pipeline.stage import StagePlan
-from aurora_cli.pipeline.stage_data import plan_data, said_of
+from aurora_cli.pipeline.stage_data import plan_data
 from aurora_cli.pipeline.stage_model import build_network
 
 if TYPE_CHECKING:
@@ -64,8 +64,6 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             position = replace(saved.position, recipe=plan.recipe)
         if rank.is_main:
             _prepare_records(plan, data, position.step)
-            for said in said_of(data, settings.tokenize.frames):
-                reporter.warning(said)
             reporter.info(
                 f"{data.total_steps:,} steps of {train.global_batch_packs} packs, {data.corpus.samples:,} samples;"
                 f" engine {engine_name}, trained: {', '.join(network.trained)}"

@@ -97,6 +97,7 @@ _SPECS = (
             "aurora tokenize --batch-size 100000",
             "aurora tokenize --split projection --subset densefusion",
             "aurora tokenize my.jsonl --output tokenized/vision/mine --tokenizer ./vicuna",
+            "aurora tokenize chats.jsonl --schema openai-messages --template tokenizer --tokenizer ./qwen2",
         ),
     ),
     CommandSpec(

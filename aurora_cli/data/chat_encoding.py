@@ -6,6 +6,7 @@ space in front of it is the answer's; if it shared one with words, that stretch 
 """
 
 import re
+from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -126,21 +127,15 @@ def stretches(text: str, pictures: Sequence[Span], answers: Sequence[Span]) -> l
 
 def taught_spans(stretch: Stretch, encoding: Encoding) -> list[Span] | None:
     """The taught tokens of a stretch; None if one of them holds words that are not taught."""
+    if not stretch.taught:
+        return []
+    starts, ends = zip(*encoding.offsets, strict=True) if encoding.offsets else ((), ())
     spans = []
     for start, stop in stretch.taught:
-        if (span := token_span(encoding, start, stop)) is None:
+        first, behind = bisect_right(ends, start), bisect_left(starts, stop)
+        if first >= behind:
             continue
-        first, last = encoding.token_to_chars(span[0]), encoding.token_to_chars(span[1] - 1)
-        if first is None or last is None or (stretch.text[first[0] : start] + stretch.text[stop : last[1]]).strip():
+        if (stretch.text[starts[first] : start] + stretch.text[stop : ends[behind - 1]]).strip():
             return None
-        spans.append(span)
+        spans.append((first, behind))
     return spans
-
-
-def token_span(encoding: Encoding, start: int, stop: int) -> Span | None:
-    """The tokens of the characters from `start` to `stop`. Some characters are in no token: offsets leave space out."""
-    first = next((token for at in range(start, stop) if (token := encoding.char_to_token(at)) is not None), None)
-    last = next(
-        (token for at in range(stop - 1, start - 1, -1) if (token := encoding.char_to_token(at)) is not None), None
-    )
-    return None if first is None or last is None else (first, last + 1)

@@ -1,11 +1,12 @@
-"""The page on preparing text names every template and every reason, in the code's own words."""
+"""The page on preparing text names every schema, every template and every reason, in the code's own words."""
 
 from pathlib import Path
 
 import pytest
 
-from aurora_cli.data.conversation import TEMPLATES
+from aurora_cli.data.conversation import OWN_TEMPLATE, TEMPLATES
 from aurora_cli.data.records import REASONS
+from aurora_cli.data.schemas import SIGNS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "preparing-text.md").read_text(encoding="utf-8")
 
@@ -15,6 +16,11 @@ def test_every_reason_is_explained(reason, meaning):
     assert f"| `{reason}` | {meaning} |" in PAGE
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("template", [*TEMPLATES, OWN_TEMPLATE])
 def test_every_template_has_its_line(template):
     assert f"| `{template}` |" in PAGE
+
+
+@pytest.mark.parametrize(("sign", "schema"), SIGNS.items())
+def test_every_schema_has_its_line_with_the_field_that_tells_it(sign, schema):
+    assert f"| `{schema}` | `{sign}` |" in PAGE

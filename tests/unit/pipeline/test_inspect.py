@@ -2,24 +2,26 @@
 
 import io
 import json
+import shutil
 import tarfile
 from dataclasses import replace
 
 import pytest
 from PIL import Image
 
-from aurora_cli.config.settings import ExtractSettings, InspectSettings, Settings
+from aurora_cli.config.settings import ExtractSettings, InspectSettings, ModelSettings, Settings
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.extract import run as extract
 from aurora_cli.pipeline.inspect import StoresReport, run
-from aurora_cli.pipeline.inspect_annotations import AnnotationsReport
+from aurora_cli.pipeline.inspect_annotations import AnnotationsReport, inspect_annotations
 from aurora_cli.pipeline.inspect_data import DataReport
 from aurora_cli.pipeline.inspect_run import RunReport
 from aurora_cli.pipeline.inspect_store import StoreReport
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize import run as tokenize
 from tests.archiving import info, tar_of
-from tests.tokenizing import merge_settings, record, settings, write_records
+from tests.chat_templates import CHAT_TEMPLATES
+from tests.tokenizing import TINY, merge_settings, record, settings, write_records
 
 
 def inspected(workspace, path=None, **inspect):
@@ -93,6 +95,30 @@ def test_a_file_is_explained_as_tokenize_would_take_it(tmp_path):
     assert {entry.reason: entry.count for entry in report.rejected} == {"picture_count": 2, "no_conversation": 1}
     assert report.rejected[0].first.startswith("line 2:")
     assert report.sample == "USER: <image>\nDescribe. ASSISTANT:>>>A red circle, number 0.<<<"
+
+
+def test_a_file_of_several_schemas_says_how_each_was_recognised(tmp_path):
+    messages = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+    clip = {"video_path": "a.mp4", "captions": [{"idx": "-1", "content": "A clip."}]}
+    lines = [clip, {"messages": messages}, {"messages": messages}, record(0), {"text": "?"}]
+    (tmp_path / "a.json").write_text(json.dumps(lines))
+    report = inspected(tmp_path, "a.json")
+    assert isinstance(report, AnnotationsReport)
+    assert report.schemas == {"sharegpt4video": 1, "openai-messages": 2, "llava": 1}
+    assert "`captions` is a field of sharegpt4video" in report.recognised_by
+    assert report.kinds["video"] == 1
+    assert report.sample.endswith("Describe the video in detail. ASSISTANT:>>>A clip.<<<")
+    assert any("schema: sharegpt4video 1, openai-messages 2, llava 1" in line for line in report.lines())
+
+
+def test_a_file_is_shown_in_the_tokenizers_own_template(tmp_path):
+    shutil.copytree(TINY, tmp_path / "own")
+    (tmp_path / "own/chat_template.jinja").write_text(CHAT_TEMPLATES["brackets"].source)
+    write_records(tmp_path / "a.jsonl", 1)
+    given = settings(tmp_path, template="tokenizer").model_copy(update={"model": ModelSettings(tokenizer="own")})
+    report = inspect_annotations(tmp_path / "a.jsonl", given)
+    assert report.sample == "<s>[INST] <image>\nDescribe. [/INST] >>>A red circle, number 0. </s><<<"
+    assert report.turns == 1
 
 
 @pytest.fixture

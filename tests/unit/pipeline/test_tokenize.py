@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from aurora_cli.pipeline.extract import run as extract
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize import run
 from tests.archiving import info, tar_of
+from tests.chat_templates import CHAT_TEMPLATES
 from tests.tokenizing import ROOT, TINY, contents, merge_settings, record, settings, write_records
 
 
@@ -124,6 +126,7 @@ def test_a_rerun_makes_only_the_missing_shards(tmp_path, output, damage):
     [
         ({"max_length": 64}, "max_length: 4096, not 64"),
         ({"template": "plain"}, "template: vicuna, not plain"),
+        ({"record_schema": "llava"}, "record_schema: auto, not llava"),
         ({"frames": 4}, "frames: 8, not 4"),
         ({"batch_size": 3}, "batch_size: 2, not 3"),
         ({"frame_lists": "clip"}, "frame_lists of data/vision/mine/mine.jsonl: separate, not clip"),
@@ -158,6 +161,19 @@ def test_another_tokenizer_or_input_is_refused_by_name(tmp_path):
     with pytest.raises(UsageError, match=r"input: data/vision/mine/mine\.jsonl had sha256"):
         run(settings(tmp_path))
     assert run(settings(tmp_path, force=True)).folders[0].kept == 7
+
+
+def test_another_chat_template_of_the_same_tokenizer_is_refused_by_name(tmp_path):
+    write_records(tmp_path / "data/vision/mine/mine.jsonl", 6)
+    shutil.copytree(TINY, tmp_path / "own")
+    own = settings(tmp_path, template="tokenizer").model_copy(update={"model": ModelSettings(tokenizer="own")})
+    with pytest.raises(UsageError, match="needs a tokenizer with a chat template"):
+        run(own)
+    (tmp_path / "own/chat_template.jinja").write_text(CHAT_TEMPLATES["brackets"].source)
+    assert run(own).folders[0].kept == 6
+    (tmp_path / "own/chat_template.jinja").write_text(CHAT_TEMPLATES["generation"].source)
+    with pytest.raises(UsageError, match="chat_template: "):
+        run(own)
 
 
 def test_stopping_at_the_first_bad_record_leaves_the_shards_before_it(tmp_path):

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aurora_cli.data.annotation_files import RawRecord, array_elements, lines
-from aurora_cli.data.records import REASONS
 from aurora_cli.data.encoder import Encoder
+from aurora_cli.data.records import REASONS
 from aurora_cli.data.tokenization import load_tokenizer
 from aurora_cli.files import read_json
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize import run
+from tests.chat_templates import CHAT_TEMPLATES
 from tests.tokenizing import ROOT, TINY, contents, merge_settings, record, settings, write_records
 
 WORDS = st.one_of(
@@ -33,16 +35,30 @@ VALUES = st.recursive(
     max_leaves=6,
 )
 ROLES = st.sampled_from(["human", "gpt", "user", "assistant", "system", "tool", "", None])
-TURNS = st.one_of(st.fixed_dictionaries({"from": ROLES, "value": WORDS}), VALUES)
-RECORDS = st.dictionaries(
-    st.sampled_from(["id", "image", "video", "conversations", "other"]), st.one_of(VALUES, st.lists(TURNS, max_size=5))
+PARTS = st.dictionaries(
+    st.sampled_from(["type", "text", "image", "image_url", "video", "url", "path"]),
+    st.one_of(st.sampled_from(["text", "image", "image_url", "video", "a.jpg", "https://a/b", "data:,"]), VALUES),
 )
+TURNS = st.one_of(
+    st.fixed_dictionaries({"from": ROLES, "value": WORDS}),
+    st.fixed_dictionaries({"role": ROLES, "content": st.one_of(WORDS, st.lists(PARTS, max_size=3))}),
+    st.dictionaries(st.sampled_from(["idx", "content", "weight"]), VALUES),
+    VALUES,
+)
+FIELDS = ["id", "image", "images", "video", "video_path", "conversations", "messages", "captions", "other"]
+RECORDS = st.dictionaries(st.sampled_from(FIELDS), st.one_of(VALUES, st.lists(TURNS, max_size=5)))
+SCHEMAS = [
+    record(0),
+    {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]},
+    {"video_path": "a.mp4", "captions": [{"idx": "-1", "content": "A clip."}]},
+]
 
 
 @st.composite
 def damaged_lines(draw: st.DrawFn) -> bytes:
     """A record with wrong values in it, written out, and then perhaps with wrong bytes in it."""
-    value = draw(st.one_of(RECORDS, st.builds(lambda fields: {**record(0), **fields}, RECORDS), VALUES))
+    nearly_whole = st.builds(lambda whole, fields: {**whole, **fields}, st.sampled_from(SCHEMAS), RECORDS)
+    value = draw(st.one_of(RECORDS, nearly_whole, VALUES))
     text = json.dumps(value, ensure_ascii=draw(st.booleans()))
     raw = text.encode("utf-8", "surrogatepass")
     harm = draw(st.sampled_from(["none", "none", "cut", "byte", "comma", "double", "bom"]))
@@ -61,12 +77,23 @@ def damaged_lines(draw: st.DrawFn) -> bytes:
     return raw.replace(b"\n", b" ")
 
 
-ENCODER = Encoder(load_tokenizer(TINY), "vicuna", max_length=64, frames=3)
+TOKENIZER = load_tokenizer(TINY)
+ENCODERS = {
+    "vicuna": Encoder(TOKENIZER, "vicuna", max_length=64, frames=3),
+    "tokenizer": Encoder(
+        replace(TOKENIZER, chat_template=CHAT_TEMPLATES["brackets"].source), "tokenizer", max_length=64, frames=3
+    ),
+}
 
 
 def check_all_accounted_for(raws: list[bytes]) -> None:
+    for encoder in ENCODERS.values():
+        check_accounted_for_by(encoder, raws)
+
+
+def check_accounted_for_by(encoder: Encoder, raws: list[bytes]) -> None:
     records = [RawRecord(number, raw) for number, raw in enumerate(raws, start=1)]
-    columns = ENCODER.encode(records, "x.jsonl", images_are_clip=False)
+    columns = encoder.encode(records, "x.jsonl", images_are_clip=False)
     assert len(columns.id) + len(columns.rejected) == len(raws)
     assert {entry["reason"] for entry in columns.rejected} <= REASONS.keys()
     json.dumps(columns.rejected).encode("ascii")
@@ -115,15 +142,65 @@ def test_an_array_of_damaged_elements_ends(tmp_path_factory, raws):
     check_all_accounted_for(found)
 
 
-def test_a_hundred_thousand_turns_are_one_record():
+@pytest.mark.parametrize("template", ENCODERS)
+def test_a_hundred_thousand_turns_are_one_record(template):
     turns = [{"from": "gpt" if index % 2 else "human", "value": "a"} for index in range(100_000)]
-    columns = ENCODER.encode([RawRecord(1, json.dumps({"conversations": turns}).encode())], "x", images_are_clip=False)
+    raw = RawRecord(1, json.dumps({"conversations": turns}).encode())
+    columns = ENCODERS[template].encode([raw], "x", images_are_clip=False)
     assert columns.length == [64]
+
+
+def damaged_file(path: Path, count: int) -> int:
+    """Write `count` damaged records, and a few monsters, a line each; tell how many lines are not empty."""
+    draw = random.Random(0)
+    monsters = [
+        json.dumps(record(1, id="x" * 20_000_000)).encode(),
+        json.dumps({"conversations": [{"from": "human", "value": "a b " * 5_000_000}]}).encode(),
+        json.dumps(record(2, conversations=[{"from": "gpt", "value": "a"}] * 100_000)).encode(),
+        b"[" * 1_000_000,
+        b"\0" * 1_000,
+        b'{"conversations": [], "conversations": {"from": "human"}}',
+        b"\xff\xfe" + json.dumps(record(3)).encode("utf-16-le").replace(b"\n", b""),
+    ]
+    lines = [*monsters]
+    whole = [json.dumps(schema).encode() for schema in SCHEMAS]
+    for _ in range(count):
+        raw = bytearray(draw.choice(whole))
+        for _ in range(draw.randrange(3)):
+            at = draw.randrange(len(raw))
+            raw[at : at + draw.randrange(3)] = draw.choice(
+                [b"", b"null", b"\\ud800", b",", b"\xc3", b'"', b"}", b"\0", b"[]"]
+            )
+        lines.append(bytes(raw))
+    draw.shuffle(lines)
+    path.write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(lines))
+    return sum(bool(line.strip()) for line in lines)
+
+
+def account_for_file(tmp_path: Path, count: int) -> None:
+    expected = damaged_file(tmp_path / "a.jsonl", count)
+    folder = run(settings(tmp_path, inputs=(Path("a.jsonl"),), output="out", batch_size=3_000, workers=2)).folders[0]
+    listed = (tmp_path / "out/rejected.jsonl").read_text(encoding="ascii").splitlines()
+    assert folder.read == expected
+    assert folder.kept + len(listed) == expected
+    assert sum(folder.rejected.values()) == len(listed)
+    assert folder.kept > count / 10
+    assert sum(len(contents(shard)) for shard in (tmp_path / "out/shards").iterdir()) == folder.kept
+
+
+def test_a_file_of_damaged_records_is_read_to_its_end(tmp_path):
+    account_for_file(tmp_path, 300)
+
+
+@pytest.mark.soak
+def test_a_file_of_ten_thousand_damaged_records_is_read_to_its_end(tmp_path):
+    account_for_file(tmp_path, 10_000)
 
 
 COMMAND = """
 import sys
 from pathlib import Path
+from tests.chat_templates import CHAT_TEMPLATES
 from tests.tokenizing import settings
 from aurora_cli.pipeline.tokenize import run
 if __name__ == "__main__":

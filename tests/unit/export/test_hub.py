@@ -42,7 +42,7 @@ def test_every_file_of_the_export_is_in_one_commit(hub: UploadHub, tmp_path):
     assert result.lines()[-1] == f"  on the hub: {hub.url}/me/captioner/commit/{1:040d}"
     weights = (folder / "model.safetensors").read_bytes()
     assert set(hub.objects) >= {hashlib.sha256(weights).hexdigest()}
-    assert hub.unknown == []
+    assert [each for each in hub.unknown if not each.startswith("GET")] == []
 
 
 def test_a_second_push_writes_nothing_here_and_sends_no_weights_again(hub: UploadHub, tmp_path):

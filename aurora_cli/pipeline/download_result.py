@@ -73,7 +73,9 @@ class DownloadResult(Result):
         ]
 
     def _terms(self) -> list[str]:
-        lines = ["Sources, their licences and terms, as their pages state them (read these before you publish anything):"]
+        lines = [
+            "Sources, their licences and terms, as their pages state them (read these before you publish anything):"
+        ]
         by_origins: dict[str, list[str]] = {}
         for entry in self.subsets:
             if "/" in entry["subset"]:

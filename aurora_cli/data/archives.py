@@ -29,7 +29,7 @@ class MediaRoot:
 
     def __init__(self, *roots: Path) -> None:
         self._roots = roots
-        self._places = [_Archive(root) if index_of(root).is_file() else _Folder(root) for root in roots]
+        self._places = [_Archive(root) if root.name and index_of(root).is_file() else _Folder(root) for root in roots]
 
     @property
     def folder(self) -> Path:

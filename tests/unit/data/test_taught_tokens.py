@@ -11,6 +11,7 @@ from tokenizers import AddedToken, Tokenizer
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
 from aurora_cli.data.annotation_files import RawRecord
 from aurora_cli.data.encoder import Encoder
+from aurora_cli.data.prompting import Prompter
 from aurora_cli.data.rows import EncodedRecords
 from aurora_cli.data.tokenization import TextTokenizer, decode, load_tokenizer
 from tests.chat_templates import CHAT_TEMPLATES
@@ -210,3 +211,13 @@ def test_rows_are_those_of_a_record_at_a_time(folder, max_length):
     assert [(ids.tolist(), labels.tolist()) for ids, labels in rows(columns)] == [row for row in expected if row]
     assert {entry["reason"] for entry in columns.rejected} <= {"nothing_taught"}
     assert len(columns.rejected) == expected.count(None)
+
+
+@pytest.mark.parametrize("template", [*ENDS, "tokenizer"])
+def test_a_prompt_has_the_ids_that_stood_before_an_answer(template):
+    tokenizer = with_special_tokens(TINY, CHAT_TEMPLATES["chatml"].source)
+    turns = [{"from": "human", "value": "<image><image>What? "}, {"from": "gpt", "value": "A cat."}]
+    ((ids, labels),) = rows(encode(tokenizer, template, [{"image": ["1", "2"], "conversations": turns}]))
+    prompter = Prompter(tokenizer, template)
+    assert prompter.ids("What? ", 2) == ids[: int(np.argmax(labels != IGNORE_INDEX))].tolist()
+    assert labels[labels != IGNORE_INDEX][-1] == prompter.end_id

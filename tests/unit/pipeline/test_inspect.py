@@ -5,6 +5,7 @@ import json
 import shutil
 import tarfile
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -109,6 +110,13 @@ def test_a_file_of_several_schemas_says_how_each_was_recognised(tmp_path):
     assert report.kinds["video"] == 1
     assert report.sample.endswith("Describe the video in detail. ASSISTANT:>>>A clip.<<<")
     assert any("schema: sharegpt4video 1, openai-messages 2, llava 1" in line for line in report.lines())
+
+
+def test_a_file_in_the_current_folder_needs_no_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_records(Path("a.jsonl"), 1)
+    Path("0.jpg").touch()
+    assert inspected(Path(), "a.jsonl").missing == 0
 
 
 def test_a_file_is_shown_in_the_tokenizers_own_template(tmp_path):

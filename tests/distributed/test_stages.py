@@ -9,7 +9,7 @@ import pytest
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.errors import DataError
-from tests.distributed import campaign
+from tests.distributed import campaign, mixed
 from tests.distributed.tiny_workspace import STAGES, make, settings
 
 ENGINES = ("none", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
@@ -103,3 +103,14 @@ def test_too_many_unreadable_media_end_both_processes_and_the_rejects_of_the_ste
     one, two = ((workspace / f"runs/bad-{n}/rejected.jsonl").read_text().splitlines() for n in (1, 2))
     assert sorted(one) == sorted(two)
     assert len(one) == unreadable > 1
+
+
+@pytest.mark.parametrize("steps", [14, pytest.param(200, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("slowfast", [False, True])
+def test_text_on_one_rank_and_anything_on_the_other_neither_hangs_nor_spoils_the_loss_under_zero3(
+    steps: int, slowfast: bool, tmp_path: Path
+) -> None:
+    assert mixed.run(tmp_path, steps, slowfast)["step"] == steps
+    losses = [json.loads(line)["loss"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert len(losses) == steps
+    assert all(0 < loss < 20 for loss in losses)

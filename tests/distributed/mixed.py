@@ -1,0 +1,118 @@
+"""The real network under ZeRO-3 on two processes, one of which has only text in every step.
+
+`python mixed.py FOLDER STEPS SLOWFAST` is one worker; `run` starts both.
+"""
+
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.settings import ModelSettings, ModuleTraining, TrainSettings
+from aurora_cli.console import SILENT, Reporter
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.data.collator import Batch, Sample, collate
+from aurora_cli.data.loader import with_floats
+from aurora_cli.export.blueprint import llava_config
+from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
+from aurora_cli.models.merge_plan import frame_tokens
+from aurora_cli.training import engine, engine_config, optim, trainer, workers
+from aurora_cli.training.checkpoint import Description, Position
+from aurora_cli.training.health import MediaLimit
+from aurora_cli.training.launch import Rank, rank_from_environment
+from aurora_cli.training.watchdog import watchdog
+from aurora_cli.training.worker import serve
+from tests.distributed import toy
+from tests.distributed.tiny_workspace import MODEL
+
+KINDS: tuple[tuple[list[int], bool], ...] = (
+    ([1], True),
+    ([3], True),
+    ([1, 1], True),
+    ([3, 1], True),
+    ([1], False),  # a picture, and nothing taught
+    ([3], False),
+    ([], False),  # text, and nothing taught
+)
+"""Media of the other rank's sample, and whether it is taught."""
+
+
+def sample(number: int, media: list[int], taught: bool) -> Sample:
+    generator = np.random.default_rng(number)
+    text = generator.integers(4, 600, 9, dtype=np.int32)
+    input_ids = np.concatenate([np.full(sum(media), IMAGE_SENTINEL, np.int32), text])
+    labels = np.where(np.arange(len(input_ids)) < sum(media) + 3, IGNORE_INDEX, input_ids)
+    frames = generator.integers(0, 256, (sum(media), 28, 28, 3), dtype=np.uint8) if media else None
+    return Sample(number, str(number), input_ids, labels, media, frames, None, None if taught else "untaught")
+
+
+def batches(place: Rank, steps: int, model: AuroraCap, slowfast: bool) -> Iterator[list[Batch]]:
+    counts = model.config.frame_tokens(28, 28)
+    tokens = partial(frame_tokens, merged=counts.merged, whole=counts.whole, slowfast=slowfast)
+    settings = ModelSettings()
+    for step in range(steps):
+        only_text = (step // len(KINDS)) % 2 == place.rank
+        media, taught = ([], True) if only_text else KINDS[step % len(KINDS)]
+        batch = collate(
+            [[sample(2 * step + place.rank, media, taught)]],
+            image_token_id=model.config.image_token_id,
+            frame_tokens=tokens,
+        )
+        yield [with_floats(batch, settings.image_mean, settings.image_std)]
+
+
+def work(folder: Path, steps: int, slowfast: bool, place: Rank, reporter: Reporter = SILENT) -> dict[str, Any]:
+    merging = TokenMerging(kept_ratio=0.5, slowfast=slowfast)
+    settings = ModelSettings(**MODEL)
+    assert settings.vision_config is not None
+    assert settings.text_config is not None
+    values = llava_config(settings.vision_config, settings.text_config, settings).to_dict()
+    engine.join_process_group(place)
+    torch.manual_seed(0)
+    model = AuroraCap(AuroraCapConfig.from_dict({**values, "merging": merging.model_dump(), "image_size": 28}))
+    how = ModuleTraining(lr=1e-3)
+    train = TrainSettings(
+        vision_tower=how, projector=how, language_model=how, global_batch_packs=2, gradient_checkpointing=True
+    )
+    model.checkpoint_activations()
+    trained = optim.trained_modules(train)
+    learning = optim.learning_parameters(model, trained)
+    optim.freeze_all_but(model, learning)
+    running = engine.prepare(
+        model,
+        optim.parameter_groups(learning, trained),
+        train,
+        place,
+        accumulation=1,
+        config=engine_config.read_config("zero3", Path()),
+    )
+    description = Description("mixed", 0, steps, "none", tuple(trained), {}, {}, "")
+    loop = trainer.Loop(folder, description, steps, 1, 0.0, 0, always_encode=True, media_limit=MediaLimit(1.0, steps))
+    with watchdog(60, place.rank, lambda error: reporter.warning(str(error))) as dog:
+        outcome = trainer.train(
+            running,
+            batches(place, steps, model, slowfast),
+            toy.ToyCourse(steps),
+            loop,
+            Position(),
+            reporter=reporter,
+            dog=dog,
+            stop_asked=lambda: False,
+        )
+    return {"step": outcome.position.step, "loss": outcome.loss}
+
+
+def run(folder: Path, steps: int, slowfast: bool) -> dict[str, Any]:
+    command = [sys.executable, __file__, str(folder), str(steps), str(int(slowfast))]
+    return workers.run_workers(command, 2, logs=folder / "logs", reporter=SILENT)
+
+
+if __name__ == "__main__":
+    there, number, slow = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "1"
+    here = rank_from_environment() or Rank()
+    serve(lambda reporter: work(there, number, slow, here, reporter))

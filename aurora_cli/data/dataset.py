@@ -76,6 +76,10 @@ class Corpus:
         fits = np.empty(self.starts[-1], bool)
         self.cut = 0
         """Samples whose last answer is cut at the end to fit a pack."""
+        self.media_too_large = 0
+        """Samples left out because no pack holds their pictures and clips, which are never cut."""
+        self.most_visual, self.most_frames = 0, 0
+        """Visual tokens, and frames, of the largest of these."""
         for start, summary in zip(self.starts, summaries, strict=False):
             part = slice(start, start + len(summary.length))
             visual = visual_tokens(summary.frames, summary.media, summary.clips, frame_tokens)
@@ -85,6 +89,9 @@ class Corpus:
             possible = (visual + 2 <= pack_tokens) & (summary.frames <= pack_frames)
             fits[part] = possible & ~beyond if too_long == "reject" else possible
             self.cut += int((beyond & fits[part]).sum())
+            self.media_too_large += int((~possible).sum())
+            self.most_visual = max(self.most_visual, int(visual[~possible].max(initial=0)))
+            self.most_frames = max(self.most_frames, int(summary.frames[~possible].max(initial=0)))
             self.lengths[part] = np.minimum(lengths, pack_tokens)
             self.frames[part] = summary.frames
         self._budget = f"{pack_tokens} tokens and {pack_frames} frames"
@@ -125,6 +132,24 @@ class Corpus:
                 shuffled = np.random.default_rng([self.seed, index, WEIGHT_STREAM]).permutation(numbers)
                 taken.append(shuffled[(np.arange(some) + epoch * some) % len(numbers)])
         return taken[0] if len(taken) == 1 else np.concatenate(taken)
+
+    def notes(self) -> list[str]:
+        """What a person should know at the start: which samples do not go in as they are."""
+        lines = []
+        if self.cut:
+            lines.append(f"{self.cut:,} samples are too long for a pack of {self._budget}: their last answer is cut")
+        if len(self.too_long):
+            line = f"{len(self.too_long):,} samples are left out, too long for a pack of {self._budget}"
+            if self.media_too_large:
+                line += (
+                    f"; the pictures and clips of {self.media_too_large:,} alone are too much, up to"
+                    f" {self.most_visual:,} tokens or {self.most_frames:,} frames, and a medium is never cut: raise"
+                    " train.pack_tokens or train.pack_frames, or lower merging.kept_ratio"
+                )
+            lines.append(line)
+        if len(self.validation):
+            lines.append(f"{len(self.validation):,} samples are held out")
+        return lines
 
     def rejections(self) -> Iterator[dict[str, Any]]:
         """A line for `rejected.jsonl` for every sample in `too_long`."""

@@ -55,9 +55,15 @@ def square_frames(frames_FHWC: np.ndarray, size: int, fill: Colour) -> np.ndarra
 
 
 def normalise(frames_FSSC: torch.Tensor, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
-    """(F, S, S, 3) uint8 levels -> (F, 3, S, S) float32, each channel (level / 255 - mean) / std."""
-    scale = 1.0 / (255.0 * torch.tensor(std, dtype=torch.float64))
-    offset = -torch.tensor(mean, dtype=torch.float64) / torch.tensor(std, dtype=torch.float64)
-    scale, offset = (values.float().view(1, 3, 1, 1).to(frames_FSSC.device) for values in (scale, offset))
-    planes = frames_FSSC.permute(0, 3, 1, 2).contiguous().float()
-    return planes.mul_(scale).add_(offset)
+    """(F, S, S, 3) uint8 levels -> (F, 3, S, S) float32, each channel (level / 255 - mean) / std.
+
+    By numpy, on one thread: this runs in the training process, where torch's second thread would wait for a core that a
+    loader process has.
+    """
+    frames = frames_FSSC.numpy()
+    planes = np.empty((len(frames), 3, *frames.shape[1:3]), np.float32)
+    for channel in range(3):
+        plane = planes[:, channel]
+        np.multiply(frames[..., channel], np.float32(1 / (255 * std[channel])), out=plane)
+        plane -= np.float32(mean[channel] / std[channel])
+    return torch.from_numpy(planes)

@@ -68,6 +68,8 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
                 f"{data.total_steps:,} steps of {train.global_batch_packs} packs, {data.corpus.samples:,} samples;"
                 f" engine {engine_name}, trained: {', '.join(network.trained)}"
             )
+            for note in data.corpus.notes():
+                reporter.info(note)
         running.barrier()
         loop = trainer.Loop(
             run_dir=plan.run_dir,

@@ -10,9 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
 from PIL import Image
 
 from aurora_cli.config.settings import Settings, TrainSettings
@@ -20,6 +23,7 @@ from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
 from aurora_cli.data.collator import Batch
 from aurora_cli.data.dataset import Corpus, Source, split_weight
 from aurora_cli.data.loader import MicroBatches, TrainingData
+from aurora_cli.data.sampler import PackRow
 from aurora_cli.data.shards import Row
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.models.merge_plan import frame_tokens
@@ -127,7 +131,10 @@ def test_packed_grouped_and_padded_hold_the_same_samples(workspace: Path) -> Non
 
 
 def same(one: Batch, other: Batch) -> bool:
-    return all(torch.equal(a, b) if isinstance(a, torch.Tensor) else a == b for a, b in zip(one, other, strict=True))
+    return all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
+        for a, b in zip(one, other, strict=True)
+    )
 
 
 def test_neither_workers_nor_processes_change_a_batch(workspace: Path) -> None:
@@ -138,6 +145,42 @@ def test_neither_workers_nor_processes_change_a_batch(workspace: Path) -> None:
     ranks = [flat(list(data_of(workspace, epochs=2).batches(rank, 2))) for rank in range(2)]
     together = [batch for pair in zip(*ranks, strict=True) for batch in pair]
     assert all(map(same, alone, together))
+
+
+@given(data=st.data())
+@hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_shape_and_any_stop_give_the_same_global_batches(workspace: Path, data: st.DataObject) -> None:
+    """Seed, batching and weight draw the run; ranks, micro-batch and the step resumed from must not show in it."""
+    run = {
+        "seed": data.draw(st.integers(0, 3)),
+        "batching": data.draw(st.sampled_from(["packed", "grouped", "padded"])),
+        "epochs": data.draw(st.sampled_from([1.0, 1.5, 2.0])),
+        "validation_share": data.draw(st.sampled_from([0.0, 0.1])),
+    }
+    weight = data.draw(st.sampled_from([0.5, 1.0, 1.5]))
+    ranks, micro = data.draw(st.sampled_from([(1, 2), (2, 1), (2, 2), (4, 1)]))
+    whole = [
+        [n for batch in step for n in batch.sample_ids] for step in data_of(workspace, weight, **run).batches(0, 1)
+    ]
+    start = data.draw(st.integers(0, len(whole)))
+    shaped = [
+        list(data_of(workspace, weight, micro_batch_packs=micro, **run).batches(rank, ranks, start_step=start))
+        for rank in range(ranks)
+    ]
+    together = [
+        [number for place in range(len(steps[0])) for step in steps for number in step[place].sample_ids]
+        for steps in zip(*shaped, strict=True)
+    ]
+    assert together == whole[start:]
+
+
+def test_resuming_late_looks_at_nothing_before(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = PackRow.pack
+    monkeypatch.setattr(PackRow, "pack", lambda self, place: asked.append(place) or real(self, place))
+    data = data_of(workspace, epochs=50, validation_share=0.2)
+    next(data.batches(0, 1, start_step=data.total_steps - 1))
+    assert min(asked) >= 4 * (data.total_steps - 1)
 
 
 def test_starting_late_equals_having_started_early(workspace: Path) -> None:
@@ -179,6 +222,10 @@ def test_too_long_samples_are_cut_at_the_end_or_left_out(tmp_path: Path, write_s
     assert cut.corpus.cut == 2
     assert cut.corpus.too_long.tolist() == [3]
     assert [line["id"] for line in cut.corpus.rejections()] == ["r3"]
+    said = cut.corpus.notes()
+    assert said[0] == "2 samples are too long for a pack of 40 tokens and 8 frames: their last answer is cut"
+    assert said[1].startswith("1 samples are left out, too long for a pack of 40 tokens and 8 frames;")
+    assert "of 1 alone are too much, up to 27 tokens or 9 frames, and a medium is never cut" in said[1]
     batches = flat(list(cut.batches(0, 1)))
     rejected = {line["sample"]: line for batch in batches for line in batch.rejected}
     assert set(rejected) == {2, 4}

@@ -101,6 +101,60 @@ def test_a_truncated_picture_is_an_error_that_names_it(kind: str, share: float) 
         picture_pixels(whole[: int(len(whole) * share)], "some/picture", 28, GREY)
 
 
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
+def test_of_a_moving_picture_the_first_frame_is_taken(kind: str) -> None:
+    first, second = Image.new("RGB", (20, 20), RED), Image.new("RGB", (20, 20), BLUE)
+    options = {"lossless": True} if kind == "WEBP" else {}
+    content = saved(first, kind, save_all=True, append_images=[second], duration=100, **options)
+    assert corner(picture_pixels(content, "p", 20, GREY), 10, 10) == RED
+
+
+@pytest.mark.parametrize("mode", ["1", "LA", "I;16", "P"])
+def test_pngs_of_every_depth_keep_their_brightness(mode: str) -> None:
+    if mode == "I;16":
+        image = Image.fromarray(np.full((20, 20), 200 * 257, np.uint16))
+    else:
+        image = Image.new("RGB", (20, 20), (255, 255, 255) if mode == "1" else (204, 204, 204)).convert(mode)
+    level = {"1": 255, "I;16": 200}.get(mode, 204)
+    assert corner(picture_pixels(saved(image, "PNG"), "p", 20, GREY), 10, 10) == (level,) * 3
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (3, 2000)])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_thin_and_tiny_pictures_become_squares(kind: str, size: tuple[int, int]) -> None:
+    pixels = picture_pixels(saved(Image.new("RGB", size, RED), kind), "p", 28, GREY)
+    assert pixels.shape == (28, 28, 3)
+
+
+def test_a_huge_picture_without_a_shrinking_decoder_is_read_too() -> None:
+    pixels = picture_pixels(saved(halves((6000, 4000)), "PNG"), "p", 28, GREY)
+    assert corner(pixels, 14, 3) == RED
+    assert corner(pixels, 14, 25) == BLUE
+    assert corner(pixels, 1, 3) == GREY
+
+
+@pytest.mark.parametrize("damaged", [40, pytest.param(3000, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
+def test_damage_is_an_error_or_a_picture_of_the_right_shape(kind: str, damaged: int) -> None:
+    whole, rng = saved(Image.effect_noise((64, 64), 90).convert("RGB"), kind), np.random.default_rng(0)
+    for _ in range(damaged):
+        content = bytearray(whole)
+        for place in rng.integers(0, len(content), rng.choice([1, 5, 50])):
+            content[place] = rng.integers(0, 256)
+        try:
+            pixels = picture_pixels(bytes(content), "p", 28, GREY)
+        except UnreadableMedia:
+            continue
+        assert (pixels.shape, pixels.dtype) == ((28, 28, 3), np.uint8)
+
+
+def test_a_png_whose_pixels_were_overwritten_is_an_error() -> None:
+    whole = bytearray(saved(Image.effect_noise((64, 64), 90).convert("RGB"), "PNG"))
+    whole[len(whole) // 2 : len(whole) // 2 + 500] = bytes(500)
+    with pytest.raises(UnreadableMedia):
+        picture_pixels(bytes(whole), "p", 28, GREY)
+
+
 def test_a_bomb_of_pixels_is_an_error() -> None:
     bomb = saved(Image.new("1", (13500, 13500)), "PNG")
     with pytest.raises(UnreadableMedia, match="decompression bomb"):

@@ -123,7 +123,10 @@ def merge(parts: Archive, advance: Advance, *, sync: bool = True) -> None:
     with disk_errors(parts.path), exclusive(parts.path.parent, "aurora merge-tars"):
         with open(partial, "r+b" if partial.exists() else "w+b", buffering=0) as out:
             position = _right_so_far(parts, out.fileno(), advance)
-            out.truncate(position)
+            if (
+                os.fstat(out.fileno()).st_size > position
+            ):  # not without need: ext4 writes at once what was truncated to 0
+                out.truncate(position)
             _append(parts, out.fileno(), position, advance, sync=sync)
             if sync:
                 os.fsync(out.fileno())

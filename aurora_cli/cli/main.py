@@ -90,6 +90,8 @@ def main() -> None:
 
 def run(args: Sequence[str]) -> int:
     """Run one command line and return its exit code; nothing but a `SystemExit` of a worker escapes."""
+    if args and args[0].startswith("--local_rank="):  # `deepspeed --module aurora_cli train` puts it first
+        args = args[1:]
     debug, as_json = "--debug" in args, "--json" in args
     with contextlib.suppress(ValueError):  # not the main thread: then nobody sends us signals either
         signal.signal(signal.SIGTERM, _interrupt)

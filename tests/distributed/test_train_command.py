@@ -84,6 +84,17 @@ def test_torchrun_starts_workers_that_agree(root: Path, one_process: list[dict[s
     assert_same_losses(lines(root), one_process)
 
 
+def test_the_deepspeed_launcher_starts_workers_that_agree(root: Path, one_process: list[dict[str, Any]]) -> None:
+    launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2"]
+    launcher += ["--master_port", str(free_port()), "--module", "aurora_cli"]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    done = subprocess.run(
+        [*launcher, *command(root, "--deepspeed", "zero2")], capture_output=True, text=True, env=environment(PATH=path)
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same_losses(lines(root), one_process)
+
+
 def test_slurms_variables_make_two_processes_one_run(root: Path, one_process: list[dict[str, Any]]) -> None:
     slurm = {"SLURM_NTASKS": "2", "SLURM_JOB_NODELIST": "127.0.0.1", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "4711"}
     tasks = [

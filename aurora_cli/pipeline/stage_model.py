@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from aurora_cli.config.settings import ModuleTraining, Settings
+from aurora_cli.config.settings import Settings
+from aurora_cli.config.training import ModuleTraining
 from aurora_cli.files import whole_folder
 from aurora_cli.pipeline.stage import INITIAL, StagePlan
 

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from aurora_cli.config.presets import presets_folder
-from aurora_cli.config.settings import Precision, TrainSettings
+from aurora_cli.config.section import Precision
+from aurora_cli.config.training import TrainSettings
 from aurora_cli.errors import UsageError
 
 ENGINES = ("none", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from aurora_cli.config.settings import Lora, TrainSettings
+from aurora_cli.config.training import Lora, TrainSettings
 from aurora_cli.errors import UsageError
 
 MARK = ".lora_"

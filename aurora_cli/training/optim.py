@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from torch import nn
 
-from aurora_cli.config.settings import ModuleTraining, TrainSettings
+from aurora_cli.config.training import ModuleTraining, TrainSettings
 from aurora_cli.errors import UsageError
 from aurora_cli.training.lora import MARK
 

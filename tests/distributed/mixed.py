@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.config.settings import ModelSettings, ModuleTraining, TrainSettings
+from aurora_cli.config.training import ModelSettings, ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
 from aurora_cli.data.collator import Batch, Sample, collate

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from aurora_cli.config.settings import ModuleTraining, TrainSettings
+from aurora_cli.config.training import ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import HostError
 from aurora_cli.training import (

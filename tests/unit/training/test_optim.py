@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from aurora_cli.config.settings import ModuleTraining, TrainSettings
+from aurora_cli.config.training import ModuleTraining, TrainSettings
 from aurora_cli.errors import UsageError
 from aurora_cli.training.optim import freeze_all_but, learning_parameters, lr_factor, parameter_groups, trained_modules
 

@@ -1,0 +1,154 @@
+"""Settings of the steps before training: from archives to the token store.
+
+Paths that are relative start at the workspace. `None` means what the docstring says, never "unknown".
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from aurora_cli.config.section import Names, Paths, Section
+
+
+class DownloadSettings(Section):
+    """`aurora download`."""
+
+    repo: str = "wchai/AuroraCap-trainset"
+    """Data set on the hub, or a local folder in the same layout."""
+
+    revision: str = "main"
+    """Branch, tag or commit."""
+
+    splits: Names = ()
+    """Splits to take (projection, vision, language); none: all."""
+
+    subsets: Names = ()
+    """Subsets to take; none: all."""
+
+    annotations_only: bool = False
+    """Only the jsonl files, no archives."""
+
+    include: Names = ()
+    """Take only files that match one of these globs."""
+
+    exclude: Names = ()
+    """Leave out files that match one of these globs."""
+
+    output: Path = Path("data")
+    """Where to."""
+
+    workers: int = Field(default=4, ge=1)
+    """Files at a time."""
+
+    retries: int = Field(default=5, ge=0)
+    """Times that a file is asked for again without a new byte of it having come."""
+
+    retry_wait_s: float = Field(default=1.0, ge=0.0)
+    """Seconds before the first of these; doubled for each next, at most 60; what a server asks for counts more."""
+
+    sync: bool = True
+    """Make a file durable before it gets its name; without, a power cut can damage what came last."""
+
+    verify: bool = False
+    """Hash what is already here again, and fetch what differs."""
+
+
+class MergeTarsSettings(Section):
+    """`aurora merge-tars`."""
+
+    folders: Paths = (Path("data"),)
+    """Where the parts are, searched to the bottom."""
+
+    delete_parts: bool = False
+    """Remove the parts of an archive once it is whole on disk."""
+
+    sync: bool = True
+    """Wait until an archive is on the disk itself; without, a power cut soon after can leave it with holes."""
+
+
+class ExtractSettings(Section):
+    """`aurora extract`."""
+
+    inputs: Paths = (Path("data"),)
+    """Archives, parts, or folders that hold them."""
+
+    output: Path | None = None
+    """Where the members go; none: the folder that the archive lies in."""
+
+    layout: Literal["files", "index"] = "files"
+    """`files` unpacks; `index` keeps one seekable archive and an index beside it."""
+
+    delete_archives: bool = False
+    """Remove an archive once every member is on disk and nothing in it was refused."""
+
+    sync: bool = True
+    """Make groups of members durable as they are written; without, a power cut can lose all of an archive."""
+
+    workers: int = Field(default=2, ge=1)
+    """Archives at a time."""
+
+    max_inflation: float = Field(default=100.0, ge=1.0)
+    """An archive that grows beyond 16 GiB and beyond so many times its own size is taken for a bomb, and left."""
+
+
+class TokenizeSettings(Section):
+    """`aurora tokenize`."""
+
+    inputs: Paths = ()
+    """Annotation files (.jsonl, .jsonl.gz, .json); none: every one under data/."""
+
+    splits: Names = ()
+    """Of the workspace's files, only these splits; none: all."""
+
+    subsets: Names = ()
+    """Of the workspace's files, only these subsets; none: all."""
+
+    output: Path | None = None
+    """Folder for the shards; none: tokenized/<split>/<subset>."""
+
+    batch_size: int = Field(default=100_000, ge=1)
+    """Records a shard."""
+
+    record_schema: Literal["auto", "llava", "sharegpt4video", "openai-messages"] = "auto"
+    """Form of the records; `auto` recognises each by its fields."""
+
+    template: str = "vicuna"
+    """How a conversation is written out; `tokenizer` is the tokenizer's own chat template."""
+
+    max_length: int = Field(default=4096, ge=2)
+    """Tokens a record, a picture or frame counting one; the rest is cut off."""
+
+    frames: int = Field(default=8, ge=1)
+    """Frames that a `<video>` stands for."""
+
+    frame_lists: Literal["separate", "clip"] = "separate"
+    """What a list of pictures is: separate pictures, or the frames of one clip."""
+
+    clip_subsets: Names = ()
+    """Subsets whose lists of pictures are clips, whatever `frame_lists` says."""
+
+    workers: int | None = Field(default=None, ge=1)
+    """Processes; none: one a core, and one for a small file."""
+
+    check_media: bool = False
+    """Reject records of which a picture or clip is not there, as a file or in an indexed archive."""
+
+    on_error: Literal["reject", "stop"] = "reject"
+    """What to do with a bad record: list it in rejected.jsonl, or stop with exit 3."""
+
+    force: bool = False
+    """Redo shards that other settings made."""
+
+
+class MergeShardsSettings(Section):
+    """`aurora merge-shards`."""
+
+    folders: Paths = ()
+    """Folders that `tokenize` wrote; none: every one in the workspace."""
+
+    output: Path | None = None
+    """Where to; none: `merged` in the folder."""
+
+    copy_files: bool = False
+    """Copy the files instead of linking them, for another filesystem."""

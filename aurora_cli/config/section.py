@@ -1,0 +1,25 @@
+"""What every section of the settings tree is made of."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+
+def _as_list(value: object) -> object:
+    """A lone value where a list is meant: `AURORA_DOWNLOAD__SPLITS=vision`, `splits: vision`."""
+    return [value] if isinstance(value, str | Path | float) else value
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
+Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_list)]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Triple = tuple[float, float, float]
+KeptRatio = Annotated[float, Field(gt=0.0, le=1.0)]
+KeptRatios = Annotated[tuple[KeptRatio, ...], BeforeValidator(_as_list)]
+
+
+class Section(BaseModel):
+    """A part of the tree: unknown keys are errors, values do not change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, validate_default=True)

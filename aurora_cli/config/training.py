@@ -1,0 +1,216 @@
+"""Settings of the network and its training: model, optimization, data, checkpoints.
+
+Paths that are relative start at the workspace. `None` means what the docstring says, never "unknown".
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from aurora_cli.config.section import Names, Precision, Section, Triple
+
+
+class ModelSettings(Section):
+    """Which network: a vision tower, a projector and a language model."""
+
+    vision_tower: str = "apple/DFN5B-CLIP-ViT-H-14-378"
+    """Folder or hub id of a CLIP or SigLIP model."""
+
+    vision_config: dict[str, Any] | None = None
+    """A CLIPVisionConfig or SigLIPVisionConfig (by `model_type`) to start from at random, instead of `vision_tower`."""
+
+    language_model: str = "lmsys/vicuna-7b-v1.5-16k"
+    """Folder or hub id of a causal language model."""
+
+    text_config: dict[str, Any] | None = None
+    """A language model's config (by `model_type`) to start from at random, instead of `language_model`."""
+
+    tokenizer: str | None = None
+    """Folder or hub id of the tokenizer; none: the language model's."""
+
+    feature_layer: int = Field(default=-2, le=-1)
+    """The hidden state that the projector reads, from the end; layers behind it never run."""
+
+    image_size: int = Field(default=378, ge=14)
+    """Side in pixels that a frame is padded to a square and resized to."""
+
+    image_mean: Triple = (0.48145466, 0.4578275, 0.40821073)
+    """Mean of the red, green and blue channels (of 0..1), subtracted, and the colour of the padding."""
+
+    image_std: Triple = (0.26862954, 0.26130258, 0.27577711)
+    """Standard deviation of the channels (of 0..1), divided by."""
+
+
+class ModuleTraining(Section):
+    """How one part of the network trains."""
+
+    lr: float = Field(gt=0.0)
+    """Peak learning rate."""
+
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Decoupled weight decay (AdamW) of matrices; norms and biases never decay."""
+
+
+class Lora(Section):
+    """Low-rank adapters instead of a part's own weights."""
+
+    rank: int = Field(default=16, ge=1)
+    """Of the update of a weight: the fewer, the smaller."""
+
+    alpha: float = Field(default=32.0, gt=0.0)
+    """The update is scaled by alpha / rank."""
+
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of an adapter's inputs dropped in training."""
+
+    targets: Names = ()
+    """Linear layers that get one, by the last part of their name (q_proj, down_proj, ...); none: all of them."""
+
+
+class LoraSettings(Section):
+    """Which parts learn by adapters; each needs its rate (`train.<part>.lr`) too."""
+
+    language_model: Lora | None = None
+    """Adapters of the language model; none: it learns whole, or is frozen."""
+
+    vision_tower: Lora | None = None
+    """Adapters of the vision tower; none: it learns whole, or is frozen."""
+
+
+class TrainSettings(Section):
+    """`aurora train`."""
+
+    stage: str = "projection"
+    """Stage: a file of the preset (projection, vision, language)."""
+
+    after: str | None = None
+    """The stage whose newest weights this one starts from; none: the preset's models."""
+
+    init_from: str | None = None
+    """Folder (run, checkpoint, xtuner, huggingface) or hub id to start from, instead of `after`."""
+
+    data: Names = ()
+    """Merged folders, `:weight` behind one repeats it that often; none: every tokenized/<stage>/*/merged."""
+
+    media_root: Path | None = None
+    """Folder that pictures and clips are named from; none: the annotation file's."""
+
+    run_dir: Path | None = None
+    """Where the run writes; none: runs/<stage>."""
+
+    projector: ModuleTraining | None = None
+    """How the projector trains; none: it is frozen."""
+
+    vision_tower: ModuleTraining | None = None
+    """How the vision tower trains; none: it is frozen."""
+
+    language_model: ModuleTraining | None = None
+    """How the language model trains; none: it is frozen."""
+
+    lora: LoraSettings = LoraSettings()
+
+    epochs: float = Field(default=1.0, gt=0.0)
+    """Times through the data."""
+
+    max_steps: int | None = Field(default=None, ge=1)
+    """Stop after so many optimizer steps, and plan the schedule for them; none: `epochs` decides."""
+
+    global_batch_packs: int = Field(default=16, ge=1)
+    """Packs an optimizer step, over all processes."""
+
+    micro_batch_packs: int = Field(default=1, ge=1)
+    """Packs that a process takes through the network at once."""
+
+    pack_tokens: int = Field(default=4096, ge=16)
+    """Text and visual tokens that one pack holds at most."""
+
+    pack_frames: int = Field(default=256, ge=1)
+    """Frames that one pack holds at most."""
+
+    warmup_ratio: float = Field(default=0.03, ge=0.0, lt=1.0)
+    """Share of the steps in which the rate rises from 0; it then falls to 0 along a cosine."""
+
+    betas: tuple[float, float] = (0.9, 0.999)
+    """AdamW's decay of its two moments."""
+
+    max_grad_norm: float = Field(default=1.0, gt=0.0)
+    """Gradients are scaled down to this global norm."""
+
+    max_loss_jump: float | None = Field(default=10.0, gt=0.0)
+    """The run stops at a step whose loss is so many nats above the mean of the last 50 or so; none: never."""
+
+    precision: Precision = "auto"
+    """Of the computation; weights are kept in fp32. `auto`: bf16 on CUDA, fp32 on a CPU."""
+
+    gradient_checkpointing: bool = False
+    """Compute activations a second time in the backward pass instead of keeping them."""
+
+    seed: int = Field(default=0, ge=0)
+    """Of the order of samples, dropout and random weights."""
+
+    deepspeed: str | None = None
+    """none, zero1, zero2, zero2_offload, zero3, zero3_offload or a JSON file; unset: none for one process, or zero2."""
+
+    num_processes: int | None = Field(default=None, ge=1)
+    """Processes to start; unset: one a GPU, or one."""
+
+    plan: bool = False
+    """Only reckon: parameters, memory, tokens, steps, FLOPs and hours, disk. Touches nothing."""
+
+    flops_per_s: float = Field(default=2e14, gt=0.0)
+    """FLOP/s that a process is taken to reach in `plan` (an H100 in bf16: 2e14 to 5e14)."""
+
+    resume: str = "auto"
+    """`auto` goes on from the newest checkpoint, `never` starts afresh, or a checkpoint's folder."""
+
+    trackers: Names = ("tensorboard",)
+    """Experiment trackers by accelerate's names (wandb, trackio, mlflow, ...); TensorBoard's files lie in the run."""
+
+    samples_every: int = Field(default=500, ge=0)
+    """Optimizer steps between captions of fixed pictures and clips, into `samples/` of the run; 0: never."""
+
+    samples: int = Field(default=4, ge=1)
+    """Pictures and clips that these captions are of: held-out ones if there are any."""
+
+    watchdog_s: float = Field(default=1800.0, gt=0.0)
+    """Seconds that a step may take before every process prints where it is and the run ends."""
+
+
+class DataSettings(Section):
+    """How training samples are read."""
+
+    batching: Literal["packed", "grouped", "padded"] = "packed"
+    """`packed` fills packs to the token, `grouped` pads samples of like length, `padded` takes them as they come."""
+
+    too_long: Literal["cut", "reject"] = "cut"
+    """A sample above `train.pack_tokens`: its last answer is cut at the end, or it is left out."""
+
+    frame_sampling: Literal["timestamp", "uniform", "fps"] = "timestamp"
+    """Which frames of a clip are taken, as many as were tokenized: `timestamp` spreads them evenly over its time,
+    `uniform` over its frames (the same unless the rate varies), `fps` takes `data.fps` a second."""
+
+    fps: float = Field(default=1.0, gt=0.0)
+    """Frames a second for `frame_sampling: fps`; a clip too long for them is spread evenly, a short one repeats."""
+
+    max_bad_share: float = Field(default=0.01, ge=0.0, le=1.0)
+    """Share of samples with unreadable media above which the run stops."""
+
+    validation_share: float = Field(default=0.0, ge=0.0, lt=0.5)
+    """Share of samples held out, whose loss is measured at every checkpoint."""
+
+    workers: int = Field(default=2, ge=0)
+    """Loader processes beside each training process; 0 reads in the training process itself."""
+
+
+class CheckpointSettings(Section):
+    """When training saves."""
+
+    every: int = Field(default=100, ge=1)
+    """Optimizer steps between checkpoints; the last step always saves."""
+
+    keep: int = Field(default=2, ge=1)
+    """Newest checkpoints that stay."""
+
+    copy_to: Path | None = None
+    """Folder on another disk that every checkpoint is copied into while training goes on, as `<stage>/step-*`."""

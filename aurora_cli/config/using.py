@@ -1,0 +1,164 @@
+"""Settings of what is done with a trained model, and of looking at things.
+
+Paths that are relative start at the workspace. `None` means what the docstring says, never "unknown".
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from aurora_cli.config.section import KeptRatios, Names, Section
+from aurora_cli.constants import CLIP_QUESTION
+
+
+class ConvertSettings(Section):
+    """`aurora convert`."""
+
+    checkpoint: str | None = None
+    """What to convert; none: the newest finished run."""
+
+    output: Path | None = None
+    """Where to; none: export/<format>."""
+
+    format: Literal["xtuner", "huggingface", "official"] = "xtuner"
+    """Whose names and files: the original's, transformers' LLaVA, or haotian-liu's LLaVA."""
+
+    base: str | None = None
+    """Where parts that the checkpoint lacks come from; none: what the run started from, else the preset's models."""
+
+    safe_serialization: bool = True
+    """safetensors; without, PyTorch's pickled .bin."""
+
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    """Of the written tensors; none: as they are."""
+
+    max_shard_size: str = Field(default="2GB", pattern=r"^\d+(\.\d+)?\s*[KMG]B$")
+    """A weights file is at most this large."""
+
+    verify: bool = True
+    """Load what was written in a fresh process, and compare its logits."""
+
+    push_to_hub: str | None = None
+    """Repository on the hub to upload the export to, made where it is not there; none: it stays here."""
+
+    private: bool = False
+    """Make that repository a private one."""
+
+
+class CaptionSettings(Section):
+    """`aurora caption`."""
+
+    media: Names = ()
+    """Pictures, clips, folders of them, patterns, and with `--allow-remote` URLs."""
+
+    model: str | None = None
+    """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""
+
+    token_kept_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Share of a frame's patches that reach the language model; none: what the model was trained with."""
+
+    slowfast: bool | None = None
+    """First frame of a clip whole; none: what the model was trained with."""
+
+    frames: int | None = Field(default=None, ge=1)
+    """Frames taken evenly from a clip, 1 its middle; none: what the model was trained with, else 8."""
+
+    prompt: str = "Describe the image in detail."
+    """What the model is asked about each picture."""
+
+    clip_prompt: str = CLIP_QUESTION
+    """What the model is asked about each clip."""
+
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Tokens of a caption at most."""
+
+    temperature: float = Field(default=0.0, ge=0.0)
+    """Words are drawn, the more freely the higher it is; 0 always takes the likeliest."""
+
+    top_p: float = Field(default=1.0, gt=0.0, le=1.0)
+    """Of what is drawn from: the likeliest tokens that together have this probability; 1.0 all."""
+
+    num_beams: int = Field(default=1, ge=1)
+    """Continuations that are followed side by side; 1 follows one."""
+
+    seed: int = Field(default=0, ge=0)
+    """Of what is drawn."""
+
+    batch_size: int = Field(default=8, ge=1)
+    """Pictures or clips at a time."""
+
+    output: Path | None = None
+    """JSONL file for the captions as well; what it holds already is not captioned again."""
+
+    allow_remote: bool = False
+    """Fetch media that are URLs, by http and https."""
+
+    max_remote_mb: float = Field(default=500.0, gt=0.0)
+    """A medium from the network has at most so many megabytes."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`."""
+
+    device_map: Literal["auto", "balanced", "sequential"] | None = None
+    """Spread a model over several devices, as accelerate does it; none: all of it on `device`."""
+
+    serve: bool = False
+    """Open a page on this machine, to drop pictures and clips on."""
+
+    port: int = Field(default=7860, ge=0, le=65535)
+    """Of the page; 0 takes a free one."""
+
+    max_upload_mb: float = Field(default=200.0, gt=0.0)
+    """What is dropped on the page has at most so many megabytes."""
+
+
+class MergeViewSettings(Section):
+    """`aurora merge-view`."""
+
+    image: Path | None = None
+    """The picture, or a clip, of which the middle frame is taken."""
+
+    model: str | None = None
+    """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""
+
+    token_kept_ratios: KeptRatios = ()
+    """Share of the patches that are kept, one a view; none: 1.0, 0.5, 0.2 and 0.1, as far down as the tower can go."""
+
+    output: Path | None = None
+    """PNG file; none: <image>.merged.png in the workspace."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`."""
+
+
+class DemoSettings(Section):
+    """`aurora demo`."""
+
+    prepare_only: bool = False
+    """Make the workspace (data set to download, aurora.yaml) and stop."""
+
+    pictures: int = Field(default=3000, ge=8)
+    """Drawn pictures to train on."""
+
+    clips: int = Field(default=4000, ge=8)
+    """Drawn clips to train on."""
+
+    held_out: int = Field(default=100, ge=2)
+    """Pictures, and as many clips, to caption at the end; never trained on."""
+
+
+class InspectSettings(Section):
+    """`aurora inspect`."""
+
+    path: Path | None = None
+    """A data folder, an annotation file, a shard, a merged folder or a run; none: data/."""
+
+    decode: bool = False
+    """Of a data folder: decode every picture and clip, to find those that cannot be read."""
+
+    samples: int | None = Field(default=None, ge=0)
+    """Rows of a token store that are shown, evenly spread; none: 1, and 12 with `html`."""
+
+    html: Path | None = None
+    """File for a report to be read in a browser: of a token store its charts, rejects and rows; of a run its page."""

@@ -10,7 +10,6 @@ adapter_config.json, our checkpoints in checkpoint.json; tensors there that belo
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,8 +108,7 @@ def merged(weights: Tensors, adapters: Tensors, scale: Scale) -> Tensors:
             raise DataError(f"{some.file}: tensor {some.name} lacks its other half")
         down, up = (pair["embedding_A"], pair["embedding_B"]) if transposed else (pair["A"], pair["B"])
         _check(weight, down, up, transposed)
-        load = partial(_sum, weight, down, up, scale(name), transposed)
-        result[name] = replace(weight, load=load)
+        result[name] = weight.instead(partial(_sum, weight, down, up, scale(name), transposed))
     return result
 
 

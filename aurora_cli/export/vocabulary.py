@@ -1,7 +1,6 @@
 """More rows for the embedding and the head, where an export has tokens that training did not know."""
 
 import math
-from dataclasses import replace
 
 import torch
 
@@ -44,7 +43,7 @@ def _with_rows(tensor: LazyTensor, like: LazyTensor, rows: int, seed: int) -> La
         fresh = new_rows(like.read(), rows - len(values), seed)
         return torch.cat([values, fresh.to(values.dtype)])
 
-    return replace(tensor, shape=(rows, *tensor.shape[1:]), load=load)
+    return tensor.instead(load, (rows, *tensor.shape[1:]))
 
 
 def new_rows(embedding_VC: torch.Tensor, count: int, seed: int) -> torch.Tensor:

@@ -100,8 +100,8 @@ def _write_safetensors(path: Path, tensors: Tensors, advance: Advance) -> None:
 
 
 def _write_values(file: IO[bytes], tensor: LazyTensor) -> None:
-    values = tensor.read().contiguous().reshape(-1)
-    file.write(values.view(torch.uint8).numpy().data)  # numpy knows no bfloat16, but it knows bytes
+    for piece in tensor.pieces():
+        file.write(piece.contiguous().view(torch.uint8).numpy().data)  # numpy knows no bfloat16, but it knows bytes
 
 
 def _write_pickle(path: Path, tensors: Tensors, advance: Advance) -> None:

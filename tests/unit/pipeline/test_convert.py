@@ -245,8 +245,8 @@ def missing_weights(workspace: Path) -> str:
 def missing_shard(workspace: Path) -> str:
     initial = workspace / "runs/projection/initial"
     tensors = open_weights(initial)
-    (initial / "model.safetensors").unlink()
     write_weights(initial, tensors, safe=True, max_shard_bytes=30_000)
+    (initial / "model.safetensors").unlink()
     sorted(initial.glob("model-*"))[1].unlink()
     return r"initial/model-00002-of-\d+.safetensors: this shard is missing; .* holds language_model\.\S+ and more"
 

@@ -194,7 +194,7 @@ class DataSettings(Section):
     """Frames a second for `frame_sampling: fps`; a clip too long for them is spread evenly, a short one repeats."""
 
     max_bad_share: float = Field(default=0.01, ge=0.0, le=1.0)
-    """Share of samples with unreadable media above which the run stops."""
+    """Share of a run's pictures, frame files and clips that cannot be read, above which it stops."""
 
     validation_share: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Share of samples held out, whose loss is measured at every checkpoint."""

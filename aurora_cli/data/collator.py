@@ -33,6 +33,8 @@ class Sample(NamedTuple):
     media: str | None = None
     failure: str | None = None
     """Why the sample is not taught: what was wrong with its media."""
+    media_files: int = 0
+    """Pictures, files of frames, and clips that it is made of."""
 
 
 class Batch(NamedTuple):
@@ -57,6 +59,8 @@ class Batch(NamedTuple):
     visual_tokens: int
     positions: int
     """P x T, padding included."""
+    media_files: int
+    """That its samples are made of, those that cannot be read among them."""
     rejected: list[dict[str, Any]]
     """Samples that are not taught: sample, id, media, reason."""
 
@@ -82,6 +86,7 @@ def collate(packs: Sequence[Sequence[Sample]], *, image_token_id: int, frame_tok
         text_tokens=sum(len(row.input_ids) for row in rows) - visual_tokens,
         visual_tokens=visual_tokens,
         positions=labels.numel(),
+        media_files=sum(sample.media_files for sample in samples),
         rejected=[
             {"sample": sample.number, "id": sample.id, "media": sample.media, "reason": sample.failure}
             for sample in samples

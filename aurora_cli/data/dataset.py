@@ -240,6 +240,7 @@ class SampleReader:
         sample = Sample(number, row.id, row.input_ids[:kept], row.labels[:kept], row.media_lengths, None)
         if not row.media_lengths:
             return sample
+        sample = sample._replace(media_files=len(row.image or ()) + (row.video is not None))
         try:
             return sample._replace(frames=_frames(row, media))
         except DataError as error:

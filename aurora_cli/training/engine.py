@@ -14,7 +14,7 @@ from typing import Any, Literal, NoReturn, TypeVar
 
 import torch
 from torch import nn
-from torch.distributed import PrefixStore, Store, TCPStore
+from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage] - torch lists them nowhere
 
 from aurora_cli.config.settings import TrainSettings
 from aurora_cli.errors import AuroraError, HostError, UsageError

@@ -17,29 +17,31 @@ USUAL_STEPS = 50
 
 @dataclass(frozen=True)
 class MediaLimit:
-    """How many samples of a run may have media that cannot be read."""
+    """How many of a run's pictures, frames and clips may be such that they cannot be read."""
 
     max_bad_share: float
     samples_in_run: int
     part_of_epoch: bool = False
     """The run takes only some of its data: by chance these may hold more than their share of what is bad."""
 
-    def problem(self, samples: int, bad: int) -> DataError | None:
-        """What to stop with after `bad` of the first `samples` samples.
+    def problem(self, samples: int, files: int, bad: int) -> DataError | None:
+        """What to stop with when `bad` of the `files` of the first `samples` samples cannot be read.
 
         Too many are those that use up the whole run's allowance; and, earlier, a share that lies three standard
         deviations above the allowed one: a wrong `--media-root` ends after about a dozen samples, not after a day.
         """
-        allowed_in_run = self.max_bad_share * self.samples_in_run
+        if bad == 0:
+            return None
+        allowed = self.max_bad_share * files
+        allowed_in_run = allowed * max(1.0, self.samples_in_run / samples)
         if self.part_of_epoch:
             allowed_in_run += math.sqrt(allowed_in_run)
-        allowed = self.max_bad_share * samples
         likely = bad >= 10 and bad > allowed + 3 * math.sqrt(allowed)
-        if bad == 0 or not (bad > allowed_in_run or likely):
+        if not (bad > allowed_in_run or likely):
             return None
         return DataError(
-            f"the media of {bad} of the first {samples} samples cannot be read;"
-            f" data.max_bad_share allows {self.max_bad_share:.2%} of {self.samples_in_run}",
+            f"{bad} of the {files} pictures, frames and clips of the first {samples} samples cannot be read;"
+            f" data.max_bad_share allows {self.max_bad_share:.2%}",
             hint="The run's rejected.jsonl lists them. Check --media-root, or extract again.",
         )
 

@@ -39,6 +39,8 @@ class MicroBatch(Protocol):
     @property
     def positions(self) -> int: ...
     @property
+    def media_files(self) -> int: ...
+    @property
     def rejected(self) -> list[dict[str, Any]]: ...
 
 
@@ -51,7 +53,9 @@ class Totals(NamedTuple):
     visual: int
     positions: int
     rejected: int
+    media_files: int
     bad_media: int
+    """Samples that are rejected for their media."""
     order: int
     """Digest of the samples, whichever rank had them."""
 
@@ -155,6 +159,7 @@ def _counts(batches: Sequence[MicroBatch]) -> torch.Tensor:
             sum(batch.visual_tokens for batch in batches),
             sum(batch.positions for batch in batches),
             sum(len(batch.rejected) for batch in batches),
+            sum(batch.media_files for batch in batches),
             sum(rejected["media"] is not None for batch in batches for rejected in batch.rejected),
             sum(_order_digest(sample) for batch in batches for sample in batch.sample_ids),
         ],

@@ -143,11 +143,14 @@ def _judged(
         step=step,
         samples_seen=before.samples_seen + totals.samples,
         samples_rejected=before.samples_rejected + totals.rejected,
+        media_files=before.media_files + totals.media_files,
         media_unreadable=before.media_unreadable + totals.bad_media,
         usual_loss=usual_loss(usual, stepped.loss),
         order_hash=next_order_hash(before.order_hash, totals.order),
     )
-    if totals.bad_media and (error := loop.media_limit.problem(position.samples_seen, position.media_unreadable)):
+    if totals.bad_media and (
+        error := loop.media_limit.problem(position.samples_seen, position.media_files, position.media_unreadable)
+    ):
         raised_by_main(engine, error)
     return position
 

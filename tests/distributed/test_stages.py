@@ -99,7 +99,7 @@ def test_too_many_unreadable_media_end_both_processes_and_the_rejects_of_the_ste
             campaign.run([chosen], processes, tmp_path / str(processes))
         said.append(caught.value.message)
     assert said[0] == said[1]
-    unreadable = int(said[0].split()[3])
+    unreadable = int(said[0].split()[0])
     one, two = ((workspace / f"runs/bad-{n}/rejected.jsonl").read_text().splitlines() for n in (1, 2))
     assert sorted(one) == sorted(two)
     assert len(one) == unreadable > 1

@@ -123,6 +123,7 @@ class ToyBatch(NamedTuple):
     text_tokens: int
     visual_tokens: int
     positions: int
+    media_files: int
     rejected: list[dict[str, Any]]
 
 
@@ -140,7 +141,7 @@ def batch_of(samples: Sequence[int], text_only: bool = False) -> ToyBatch:
     ids, labels_PT = torch.stack(rows), torch.stack(labels)
     return ToyBatch(
         ids, ids, ids, labels_PT, None if text_only else torch.stack(pixels), None,
-        list(samples), int((labels_PT[:, 1:] != -100).sum()), ids.numel(), 0, ids.numel(), [],
+        list(samples), int((labels_PT[:, 1:] != -100).sum()), ids.numel(), 0, ids.numel(), 0, [],
     )  # fmt: skip
 
 

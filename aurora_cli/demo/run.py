@@ -38,7 +38,7 @@ PIPELINE: tuple[tuple[str, ...], ...] = (
     ("tokenize", "--batch-size", "100000"),
     ("merge-shards",),
     *(("train", "--stage", stage) for stage in STAGES),
-    ("convert", "--format", "huggingface"),
+    *(("convert", "--format", layout) for layout in ("huggingface", "xtuner", "official")),
 )
 CAPTIONS = f"{REPORT}/captions.jsonl"
 BLANK = f"{REPORT}/blank.jsonl"
@@ -148,7 +148,7 @@ def _settings_text() -> str:
 
 
 def _caption_held_out() -> tuple[str, ...]:
-    return ("caption", f"{HELD_OUT}/pictures/*.png", f"{HELD_OUT}/clips/*.mp4", "--output", CAPTIONS)
+    return ("caption", f"{HELD_OUT}/pictures", f"{HELD_OUT}/clips", "--output", CAPTIONS)
 
 
 def _caption_blank() -> tuple[str, ...]:

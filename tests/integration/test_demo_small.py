@@ -167,6 +167,7 @@ def test_killed_while_it_draws_the_demo_begins_again(
 
 def test_the_steps_are_those_of_the_contracts_script() -> None:
     assert [re.sub(" --.*", "", command) for command in COMMANDS] == [
-        "download", "merge-tars", "extract", "tokenize", "merge-shards", "train", "train", "train", "convert",
+        "download", "merge-tars", "extract", "tokenize", "merge-shards", "train", "train", "train",
+        "convert", "convert", "convert",
     ]  # fmt: skip
     assert MIRROR == "mirror"

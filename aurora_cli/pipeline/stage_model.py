@@ -50,7 +50,7 @@ def build_model(plan: StagePlan, rank: "Rank", *, adapted: bool = False) -> "Aur
     from aurora_cli.export.checkpoint import Origin
     from aurora_cli.export.loading import build_model as build
     from aurora_cli.export.opening import open_checkpoint, open_parts
-    from aurora_cli.training import engine
+    from aurora_cli.training import together
 
     settings = plan.settings
     root = settings.workspace
@@ -62,7 +62,7 @@ def build_model(plan: StagePlan, rank: "Rank", *, adapted: bool = False) -> "Aur
         _seed(settings)  # every rank makes the same new projector
         return build(parts, settings.merging, fresh=frozenset({"projector"}))
     if plan.start.kind == "random":
-        engine.decided_by_main(lambda: write_initial(plan.run_dir / INITIAL, settings))
+        together.decided_by_main(lambda: write_initial(plan.run_dir / INITIAL, settings))
         return build(open_checkpoint(plan.run_dir / INITIAL, Origin(root=root)), settings.merging)
     assert isinstance(plan.start.base, str)
     return build(open_checkpoint(plan.start.base, Origin(root=root)), settings.merging)

@@ -109,7 +109,7 @@ def main() -> None:
 def _train(settings: Settings, rank: "Rank", reporter: Reporter) -> TrainResult:
     """What every process of a run does."""
     from aurora_cli.pipeline.training_run import train_stage
-    from aurora_cli.training import engine
+    from aurora_cli.training import engine, together
     from aurora_cli.training.engine_config import engine_name
     from aurora_cli.training.launch import placed
 
@@ -122,9 +122,9 @@ def _train(settings: Settings, rank: "Rank", reporter: Reporter) -> TrainResult:
         placed(rank, alone=rank.world_size == 1 and name == "none"),
     ):
         warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.distributed.*")
-        engine.join_process_group(rank)
+        together.join_process_group(rank)
         try:
-            plan = engine.decided_by_main(lambda: plan_stage(settings))
+            plan = together.decided_by_main(lambda: plan_stage(settings))
             if plan.finished is not None:
                 engine.forget()
                 return _nothing_to_do(plan, rank.world_size)

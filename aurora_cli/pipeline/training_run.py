@@ -110,10 +110,10 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
 def share_of(plan: StagePlan, rank: "Rank") -> "PlanShare | None":
     """One process of several plans the packs. All call it together."""
     from aurora_cli.data.shared_plan import PlanShare
-    from aurora_cli.training import engine
+    from aurora_cli.training import together
 
     folder = plan.run_dir / PLANS
-    engine.decided_by_main(lambda: remove(folder))
+    together.decided_by_main(lambda: remove(folder))
     return None if rank.world_size == 1 else PlanShare(folder, rank.rank, plan.settings.train.watchdog_s)
 
 

@@ -17,11 +17,12 @@ from aurora_cli.errors import Interrupted
 from aurora_cli.training import checkpoint
 from aurora_cli.training.checkpoint import Description, Position
 from aurora_cli.training.checkpoint_folder import CHECKPOINTS, newest
-from aurora_cli.training.engine import Engine, raised_by_main
+from aurora_cli.training.engine import Engine
 from aurora_cli.training.health import MediaLimit, loss_error, loss_problem, usual_loss
 from aurora_cli.training.optim import lr_factor
 from aurora_cli.training.records import METRICS_FILE, append_lines
 from aurora_cli.training.step import HeldOut, MicroBatch, Stepped, look_at_held_out, optimizer_step
+from aurora_cli.training.together import raised_by_main
 from aurora_cli.training.watchdog import Watchdog
 from aurora_cli.training.watcher import Line, Watcher, watched_to_its_end
 
@@ -137,7 +138,7 @@ def _judged(
         problem := loss_problem(stepped.loss, engine.told_norm(stepped.gradient_norm), usual, loop.max_loss_jump)
     ) is not None:
         samples = engine.gather_lists([sample for batch in batches for sample in batch.sample_ids])
-        raised_by_main(engine, loss_error(problem, step, samples, newest(loop.checkpoints)))
+        raised_by_main(loss_error(problem, step, samples, newest(loop.checkpoints)), is_main=engine.is_main)
     position = replace(
         before,
         step=step,
@@ -151,7 +152,7 @@ def _judged(
     if totals.bad_media and (
         error := loop.media_limit.problem(position.samples_seen, position.media_files, position.media_unreadable)
     ):
-        raised_by_main(engine, error)
+        raised_by_main(error, is_main=engine.is_main)
     return position
 
 

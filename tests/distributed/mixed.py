@@ -21,7 +21,7 @@ from aurora_cli.data.loader import with_floats
 from aurora_cli.export.blueprint import llava_config
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.merge_plan import frame_tokens
-from aurora_cli.training import engine, engine_config, optim, trainer, workers
+from aurora_cli.training import engine, engine_config, optim, together, trainer, workers
 from aurora_cli.training.checkpoint import Description, Position
 from aurora_cli.training.health import MediaLimit
 from aurora_cli.training.launch import Rank, rank_from_environment
@@ -72,7 +72,7 @@ def work(folder: Path, steps: int, slowfast: bool, place: Rank, reporter: Report
     assert settings.vision_config is not None
     assert settings.text_config is not None
     values = llava_config(settings.vision_config, settings.text_config, settings).to_dict()
-    engine.join_process_group(place)
+    together.join_process_group(place)
     torch.manual_seed(0)
     model = AuroraCap(AuroraCapConfig.from_dict({**values, "merging": merging.model_dump(), "image_size": 28}))
     how = ModuleTraining(lr=1e-3)

@@ -30,6 +30,7 @@ from aurora_cli.training import (
     optim,
     records,
     stopping,
+    together,
     trainer,
     worker,
     workers,
@@ -204,7 +205,7 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
         **dict.fromkeys(options.trained, how),
     )
     accumulation = SAMPLES_A_STEP // (place.world_size * options.micro)
-    engine.join_process_group(place)
+    together.join_process_group(place)
     torch.manual_seed(0)
     model = Toy()
     trained = optim.trained_modules(settings)

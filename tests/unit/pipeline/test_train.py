@@ -190,6 +190,17 @@ def test_with_adapters_they_and_the_projector_are_all_that_a_checkpoint_holds(ro
     assert said["base"] == "runs/language/initial"
 
 
+def test_the_next_stage_starts_from_the_weights_with_the_adapters_merged(root: Path) -> None:
+    lora = {"language_model": {"rank": 2, "targets": ["q_proj"]}}
+    train.run(alone(root, lora=lora, vision_tower=None, projector=None, max_steps=2))
+    merged, start = tensors(root / "runs/language"), tensors(root / "runs/language/initial")
+    changed = {name for name in merged if not torch.equal(merged[name], start[name])}
+    assert changed == {f"model.language_model.layers.{layer}.self_attn.q_proj.weight" for layer in (0, 1)}
+    train.run(alone(root, init_from="runs/language", run_dir="runs/next", language_model=None, max_steps=1))
+    after = tensors(root / "runs/next")
+    assert all(torch.equal(after[name], merged[name]) for name in changed)
+
+
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_resumed_with_adapters_the_run_is_the_same(dropout: float, root: Path) -> None:
     lora = {"language_model": {"rank": 2, "dropout": dropout}}

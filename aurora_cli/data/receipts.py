@@ -128,11 +128,15 @@ class ExtractionState:
     def journal(self, identity: str, layout: str, after: Progress, *, sync: bool) -> Iterator["Journal"]:
         """Open the journal for the work behind `after`."""
         self.receipt_path.unlink(missing_ok=True)
-        with open(self._journal, "w", encoding="utf-8") as lines, open(self.rejects_path, "ab") as rejects:
+        beside = self._journal.with_suffix(PARTIAL_SUFFIX)
+        with open(beside, "w", encoding="utf-8") as lines, open(self.rejects_path, "ab") as rejects:
             # Without syncing, the journal is right as long as the machine stays up: it names its boot.
             opening = {"identity": identity, "layout": layout, "boot": None if sync else _boot_id()}
             lines.write(json.dumps(opening) + "\n" + json.dumps(asdict(after)) + "\n")
             lines.flush()
+            if sync:
+                os.fdatasync(lines.fileno())
+            beside.replace(self._journal)  # only now: a crash before this costs nothing that was done
             rejects.truncate(after.rejects_size)
             yield Journal(lines, rejects, self.target, sync=sync)
 

@@ -75,6 +75,8 @@ def build_index(archive: Archive, target: Path, *, settings: ExtractSettings, ad
             return receipt
         done = state.progress(identity, "index").offset
         copy = None if in_place else tar.with_name(f".{tar.name}{PARTIAL_SUFFIX}")
+        if copy is not None and done and not copy.exists() and tar.exists():
+            tar.replace(copy)  # killed after it got its name, before its receipt: nothing of it is written again
         if copy is not None and (not copy.exists() or copy.stat().st_size < done):
             done = 0
         receipt = Receipt(str(archive.path), "index", identity, samples=[tar.name, index_of(tar).name])

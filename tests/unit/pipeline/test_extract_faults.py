@@ -16,6 +16,8 @@ import pytest
 from aurora_cli.config.settings import Settings
 from aurora_cli.data import unpacking
 from aurora_cli.data.archives import MediaRoot
+from aurora_cli.data.parts import find_archives
+from aurora_cli.data.receipts import ExtractionState, Progress
 from aurora_cli.errors import HostError
 from aurora_cli.pipeline import extract, merge_tars
 from tests.archiving import END, FILES, PICTURES, SUBSET, header, info, peak_of, place, settings, tar_of, tree
@@ -186,6 +188,39 @@ def kill_campaign(tmp_path: Path, step: str, kills: int, *, megabytes: int, grou
         assert lost <= here * cost, f"{lost:,} bytes were written again after {here} kills"
         if done >= kills:
             return
+
+
+def test_a_kill_between_the_index_and_its_receipt_writes_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place(tmp_path, gzip.compress(tar_of(*PICTURES)), "a.tar.gz")
+    target, finish = tmp_path / SUBSET, ExtractionState.finish
+
+    def killed(self: ExtractionState, *_: object, **__: object) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(ExtractionState, "finish", killed)
+    with pytest.raises(RuntimeError):
+        extract.run(settings(tmp_path, layout="index"))
+    inode = (target / "a.tar").stat().st_ino
+    monkeypatch.setattr(ExtractionState, "finish", finish)
+    extract.run(settings(tmp_path, layout="index"))
+    assert (target / "a.tar").stat().st_ino == inode
+    root = MediaRoot(target)
+    assert all(root.read(name) == content for name, content in FILES.items() if content is not None)
+
+
+def test_a_kill_while_the_journal_is_opened_loses_nothing_of_it(tmp_path: Path):
+    place(tmp_path, tar_of(*PICTURES))
+    (archive,) = find_archives([tmp_path / SUBSET])
+    state = ExtractionState(archive, tmp_path)
+    state.folder.mkdir(parents=True)
+    with state.journal("an archive", "files", Progress(), sync=True) as journal:
+        journal.group_is_done(offset=512, members=1, size=9, rejected=0)
+    opening = state.journal("an archive", "files", state.progress("an archive", "files"), sync=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"), opening:
+            pass
+    assert state.progress("an archive", "files").offset == 512
 
 
 @pytest.mark.parametrize("step", STEPS)

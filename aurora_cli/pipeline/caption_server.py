@@ -288,7 +288,7 @@ def _handler(page: Page) -> type[BaseHTTPRequestHandler]:
 
         def check_caller(self) -> None:
             """A page of somebody else, or a name that somebody else points to this machine, gets nothing."""
-            port = self.server.server_address[1]
+            port = self.connection.getsockname()[1]
             own = {f"{HOST}:{port}", f"localhost:{port}"}
             origin = self.headers.get("Origin")
             if self.headers.get("Host") not in own or (origin and origin.removeprefix("http://") not in own):

@@ -1,7 +1,8 @@
 """One process's micro-batches of every optimizer step, read ahead by workers, in the order that the plan fixes.
 
 The training process plans and hands sample numbers out; workers read, decode and collate; frames cross as bytes and
-become floats here. Workers hold no state and draw no random numbers: their count changes the speed alone.
+become floats in a thread here, beside the step that is computed. Workers hold no state and draw no random numbers:
+their count changes the speed alone.
 """
 
 import atexit
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.data.ahead import taken_ahead
 from aurora_cli.data.clip_decoding import Sampling
 from aurora_cli.data.collator import Batch, FrameTokens, collate
 from aurora_cli.data.dataset import Corpus, SampleReader, Source
@@ -24,6 +26,9 @@ from aurora_cli.errors import AuroraError, HostError
 
 PREFETCH = 4
 """Micro-batches that a worker prepares ahead."""
+
+FETCHED = 2
+"""Micro-batches that lie ready as floats in the training process."""
 
 
 class TrainingData:
@@ -158,8 +163,9 @@ class TrainingData:
 
     def _steps(self, wanted: Iterator[list[np.ndarray]], accumulations: int) -> Iterator[list[Batch]]:
         step: list[Batch] = []
-        for batch in read_ahead(self._micro_batches, wanted, self._settings.data.workers):
-            step.append(with_floats(batch, self.image_mean, self.image_std))
+        workers = self._settings.data.workers
+        for batch in read_ahead(self._micro_batches, wanted, workers, self.image_mean, self.image_std):
+            step.append(batch)
             if len(step) == accumulations:
                 yield step
                 step = []
@@ -180,16 +186,29 @@ class MicroBatches:
         return collate(samples, image_token_id=self.image_token_id, frame_tokens=self.reader.frame_tokens)
 
 
-def read_ahead(micro_batches: MicroBatches, wanted: Iterable[list[np.ndarray]], workers: int) -> Iterator[Batch]:
-    """The wanted micro-batches, in order, read by `workers` processes (0: by this one)."""
-    batches = _read_ahead(micro_batches, wanted, workers)
+def read_ahead(
+    micro_batches: MicroBatches,
+    wanted: Iterable[list[np.ndarray]],
+    workers: int,
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Iterator[Batch]:
+    """The wanted micro-batches, in order, read by `workers` processes (0: by this one), their frames as floats."""
+
+    def read() -> Generator[Batch, None, None]:
+        for batch in _read_by_workers(micro_batches, wanted, workers):
+            yield with_floats(batch, mean, std)
+
+    # A tensor is fetched from the worker that made it, which answers when its decoder lets go of the interpreter: up to
+    # 5 ms each. The thread waits for it, not the training step.
+    batches = taken_ahead(read, FETCHED) if workers else read()
     # Workers are deaf to the SIGTERM with which multiprocessing ends them when this process exits: end them before.
     reference = weakref.ref(batches)
     atexit.register(lambda: (alive := reference()) is not None and alive.close())
     return batches
 
 
-def _read_ahead(
+def _read_by_workers(
     micro_batches: MicroBatches, wanted: Iterable[list[np.ndarray]], workers: int
 ) -> Generator[Batch, None, None]:
     from torch.utils.data import DataLoader

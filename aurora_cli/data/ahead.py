@@ -1,0 +1,57 @@
+"""An iterator that runs ahead of its user in a thread: waiting for a file or another process costs nobody else time."""
+
+import threading
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import Any, TypeVar
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class _End:
+    """Comes after the last item."""
+
+    error: BaseException | None = None
+
+
+def taken_ahead(open_items: Callable[[], Generator[Item, None, None]], depth: int) -> Generator[Item, None, None]:
+    """The items of a generator that a thread of its own opens, uses up and closes, up to `depth` ahead.
+
+    What the generator raises is raised here, in its turn. Closing waits for the item that is under way.
+    """
+    items: SimpleQueue[Any] = SimpleQueue()
+    room = threading.Semaphore(depth)
+    left = threading.Event()
+    thread = threading.Thread(target=_take, args=(open_items, items, room, left), name="data taken ahead", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := items.get(), _End):
+            room.release()
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        left.set()
+        room.release()
+        thread.join()
+
+
+def _take(
+    open_items: Callable[[], Generator[Item, None, None]],
+    items: "SimpleQueue[Any]",
+    room: threading.Semaphore,
+    left: threading.Event,
+) -> None:
+    try:
+        opened = open_items()
+        try:
+            while room.acquire() and not left.is_set():
+                items.put(next(opened))
+        finally:
+            opened.close()
+    except StopIteration:
+        items.put(_End())
+    except BaseException as error:
+        items.put(_End(error))

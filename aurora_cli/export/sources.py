@@ -51,9 +51,8 @@ class LazyTensor:
     """In its file; messages say it, whatever the tensor is called later."""
     shape: tuple[int, ...]
     dtype: torch.dtype
+    """As the values are written; `load` may give another, wider or narrower."""
     load: Callable[[], torch.Tensor]
-    stream: Callable[[], Iterator[torch.Tensor]] | None = None
-    """The values one after the other in pieces, each valid until the next; none: pieces of what `load` gives."""
 
     @property
     def num_bytes(self) -> int:
@@ -65,35 +64,30 @@ class LazyTensor:
         Raises:
             DataError: the file is damaged here, or the tensor holds NaN or an infinity.
         """
-        tensor = self.load().detach()
+        tensor = self.load().detach().to(self.dtype)
         self._check(tensor)
         return tensor
 
     def pieces(self) -> Iterator[torch.Tensor]:
-        """The values one after the other, in pieces that are valid until the next: for who writes them elsewhere.
+        """The values one after the other, of which only a piece at a time is cast: for who writes them elsewhere.
 
         Raises:
             DataError: as `read`.
         """
-        whole = self.stream() if self.stream is not None else iter(self.load().detach().reshape(-1).split(_PIECE))
-        for piece in whole:
-            self._check(piece)
-            yield piece
+        for piece in self.load().detach().reshape(-1).split(_PIECE):
+            values = piece.to(self.dtype)
+            self._check(values)
+            yield values
 
     def cast(self, dtype: torch.dtype | None) -> "LazyTensor":
         """The same values in another floating-point type; integers stay as they are."""
-        if dtype is None or dtype == self.dtype or not self.dtype.is_floating_point:
+        if dtype is None or not self.dtype.is_floating_point:
             return self
-        return replace(
-            self,
-            dtype=dtype,
-            load=lambda: self.read().to(dtype),
-            stream=lambda: (piece.to(dtype) for piece in self.pieces()),
-        )
+        return replace(self, dtype=dtype)
 
     def instead(self, load: Callable[[], torch.Tensor], shape: tuple[int, ...] | None = None) -> "LazyTensor":
         """Other values in its place."""
-        return replace(self, load=load, stream=None, shape=self.shape if shape is None else shape)
+        return replace(self, load=load, shape=self.shape if shape is None else shape)
 
     def _check(self, values: torch.Tensor) -> None:
         if values.is_floating_point() and values.numel() and self.dtype.itemsize > 1:
@@ -161,8 +155,7 @@ def open_pickle(path: Path) -> Tensors:
 def _open_safetensors(path: Path) -> Tensors:
     try:
         file = safe_open(path, framework="pt")
-        begin, header = _header(path)
-        return {name: _lazy(path, file, name, begin + header[name]["data_offsets"][0]) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
+        return {name: _lazy(path, file, name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
     except (SafetensorError, OSError) as error:
         raise DataError(
             f"{path}: cannot be read, it is cut off or damaged ({_first_cut(path) or _first_line(error)})"
@@ -188,7 +181,7 @@ def _first_cut(path: Path) -> str | None:
     return f"tensor {first} ends {ends[first] - there:,} bytes behind the end of the file"
 
 
-def _lazy(path: Path, file: Any, name: str, offset: int) -> LazyTensor:
+def _lazy(path: Path, file: Any, name: str) -> LazyTensor:
     view = file.get_slice(name)
     dtype = _DTYPES.get(view.get_dtype())
     if dtype is None:
@@ -201,32 +194,7 @@ def _lazy(path: Path, file: Any, name: str, offset: int) -> LazyTensor:
         except (SafetensorError, OSError) as error:
             raise DataError(f"{path}: tensor {name} cannot be read ({_first_line(error)})") from error
 
-    def stream() -> Iterator[torch.Tensor]:
-        # Reading into one buffer took a third of the time that mapping takes, which pays for every page.
-        left = math.prod(shape) * dtype.itemsize
-        buffer = torch.empty(min(left, _PIECE * dtype.itemsize), dtype=torch.uint8)
-        room = memoryview(buffer.numpy())  # pyright: ignore[reportArgumentType] - a numpy array is a buffer
-        try:
-            with open(path, "rb", buffering=0) as source:
-                source.seek(offset)
-                while left:
-                    size = _fill(source, room[:left])
-                    if size == 0 or size % dtype.itemsize:
-                        raise DataError(f"{path}: tensor {name} cannot be read (the file ends in it)")
-                    left -= size
-                    yield buffer[:size].view(dtype)
-        except OSError as error:
-            raise DataError(f"{path}: tensor {name} cannot be read ({_first_line(error)})") from error
-
-    return LazyTensor(path, name, shape, dtype, load, stream)
-
-
-def _fill(source: Any, room: memoryview) -> int:
-    """Bytes read into `room`, which is full unless the file ends."""
-    size = 0
-    while size < len(room) and (more := source.readinto(room[size:])):
-        size += more
-    return size
+    return LazyTensor(path, name, shape, dtype, load)
 
 
 def _open_folder(folder: Path) -> Tensors:

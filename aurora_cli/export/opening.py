@@ -25,6 +25,7 @@ from aurora_cli.export.checkpoint import (
     with_facts,
 )
 from aurora_cli.export.locate import locate
+from aurora_cli.export.parts import open_part, open_parts, within
 from aurora_cli.export.sources import Tensors, has_weights, open_weights, rename
 
 NOTHING_SAID = Origin()
@@ -47,32 +48,6 @@ def open_checkpoint(name: str | Path, origin: Origin = NOTHING_SAID) -> Checkpoi
             hint="A run, a checkpoint, an xtuner or huggingface folder, a DeepSpeed folder or a .pth was expected.",
         )
     return opener(path, origin)
-
-
-def open_parts(
-    vision_tower: str | None, language_model: str | None, model: ModelSettings, root: Path | None
-) -> Checkpoint:
-    """A vision tower and a language model from folders or hub ids; there is no projector yet."""
-    if not vision_tower or not language_model:
-        raise DataError(
-            "neither a base nor model.vision_tower and model.language_model say where frozen parts come from"
-        )
-    vision, language = locate(vision_tower, root), locate(language_model, root)
-    vision_config = blueprint.vision_config_of(read_config(vision))
-    tensors = {
-        **rename(_only(open_weights(vision), "vision_model."), _within("visual_encoder.")),
-        **rename(open_weights(language), _within("llm.")),
-    }
-    return Checkpoint(
-        path=language,
-        kind="parts",
-        tensors=tensors,
-        config=blueprint.llava_config(vision_config, read_config(language), model),
-        model=model,
-        merging=TokenMerging(),
-        tokenizer=model.tokenizer or str(language),
-        described_by=(vision / "config.json", language / "config.json"),
-    )
 
 
 def _open_run(path: Path, origin: Origin) -> Checkpoint:
@@ -163,9 +138,9 @@ def _open_huggingface(path: Path, origin: Origin) -> Checkpoint:
 def _open_xtuner(path: Path, origin: Origin) -> Checkpoint:
     root = path if has_weights(path) else path / "llm"
     tensors = {
-        **_part(root, "llm."),
-        **_part(path / "visual_encoder", "visual_encoder."),
-        **_part(path / "projector", "projector."),
+        **open_part(root, "llm."),
+        **open_part(path / "visual_encoder", "visual_encoder."),
+        **open_part(path / "projector", "projector."),
     }
     vision_file, text_file = path / "visual_encoder" / "config.json", root / "config.json"
     if vision_file.exists() and text_file.exists():
@@ -179,7 +154,7 @@ def _open_xtuner(path: Path, origin: Origin) -> Checkpoint:
         opened = with_facts(path, "xtuner", own, base.config, base.model, tokenizer=base.tokenizer)
     for folder, prefix in _XTUNER_ADAPTERS.items():
         if adapters.is_adapter_folder(path / folder):
-            opened = _adapted(opened, path / folder, _within(prefix))
+            opened = _adapted(opened, path / folder, within(prefix))
     return opened
 
 
@@ -282,22 +257,6 @@ def _filled(checkpoint: Checkpoint, origin: Origin) -> Checkpoint:
     base = _base_of(checkpoint.path, origin)
     extra = {name: tensor for name, tensor in base.tensors.items() if names.part_of(name) not in there}
     return replace(checkpoint, tensors={**checkpoint.tensors, **extra})
-
-
-def _part(folder: Path, prefix: str) -> Tensors:
-    if not has_weights(folder):
-        return {}
-    return rename(open_weights(folder), _within(prefix))
-
-
-def _within(prefix: str) -> Callable[[str], str | None]:
-    return lambda name: names.canonical(prefix + name)
-
-
-def _only(tensors: Tensors, prefix: str) -> Tensors:
-    """Of a contrastive model only the vision tower; a tower's own file is taken whole."""
-    chosen = {name: tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return chosen or tensors
 
 
 def _has_config(path: Path, *, official: bool) -> bool:

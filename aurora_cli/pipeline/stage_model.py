@@ -49,7 +49,8 @@ def build_model(plan: StagePlan, rank: "Rank", *, adapted: bool = False) -> "Aur
     """The network in fp32; `adapted`: without what a checkpoint to go on from has learned, which is for adapters."""
     from aurora_cli.export.checkpoint import Origin
     from aurora_cli.export.loading import build_model as build
-    from aurora_cli.export.opening import open_checkpoint, open_parts
+    from aurora_cli.export.opening import open_checkpoint
+    from aurora_cli.export.parts import open_parts
     from aurora_cli.training import together
 
     settings = plan.settings

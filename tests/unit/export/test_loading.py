@@ -14,7 +14,8 @@ from aurora_cli.errors import DataError, UsageError
 from aurora_cli.export import names
 from aurora_cli.export.checkpoint import Origin
 from aurora_cli.export.loading import build_model
-from aurora_cli.export.opening import open_checkpoint, open_parts
+from aurora_cli.export.opening import open_checkpoint
+from aurora_cli.export.parts import open_parts
 from aurora_cli.files import read_json
 from tests.captioners import GOLDEN, MERGING, WEIGHTS, make_runs, weights
 

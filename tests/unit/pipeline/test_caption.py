@@ -209,6 +209,20 @@ def test_one_caption_comes_word_by_word_and_several_line_by_line_to_who_looks_on
     assert heard.pieces == [f"{line['media']}: {line['caption']}\n" for line in result.captions]
 
 
+@pytest.mark.parametrize("layout", ["huggingface", "xtuner", "official"])
+def test_greedy_captions_of_an_export_are_those_of_its_run(workspace, tmp_path, layout):
+    def say(model: str) -> list[tuple[str, str]]:
+        settings = caption_settings(workspace, *GOOD, model=model, max_new_tokens=12)
+        return [(line["media"], line["caption"]) for line in caption.run(settings).captions]
+
+    output = tmp_path / layout
+    settings = convert_settings(workspace, checkpoint="runs/language", output=output, format=layout, verify=False)
+    convert(settings)
+    said = say("runs/language")
+    assert all(words for _, words in said)
+    assert say(str(output)) == said
+
+
 def test_beams_and_drawing_change_captions_and_a_seed_repeats_them(workspace):
     def say(**how) -> list[str]:
         return [line["caption"] for line in caption.run(caption_settings(workspace, *GOOD, **how)).captions]

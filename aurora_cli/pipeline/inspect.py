@@ -161,6 +161,6 @@ def page_to_write(workspace: Workspace, html: Path) -> Path:
         raise UsageError(
             f"inspect.html: {target} is a folder, where a file was expected", hint=f"--html {target}/report.html"
         )
-    if not (above := existing_parent(target)).is_dir():
+    if not (above := existing_parent(target.parent)).is_dir():
         raise UsageError(f"inspect.html: {target} lies below {above}, which is no folder")
     return target

@@ -107,7 +107,8 @@ def test_it_is_looked_at(page, tmp_path, dark):
 @pytest.mark.parametrize("path", ["tokenized/vision/mine", "tokenized/vision/mine/shards/part-00001"])
 def test_shards_have_reports_too(workspace, path, tmp_path):
     target = tmp_path / "there/report.html"
-    report = inspected(workspace, path, html=target, samples=1)
+    for _ in range(2):  # the second takes the place of the first
+        report = inspected(workspace, path, html=target, samples=1)
     assert report.html == str(target)
     assert target.read_text("utf-8").count("<article") == 1
 

@@ -104,11 +104,12 @@ def long_name(name: bytes) -> bytes:
     )
 
 
-def peak_of(code: str, *arguments: str) -> int:
+def peak_of(code: str, *arguments: str, **environment: str) -> int:
     """The most kilobytes that a process of its own held while it ran `code`.
 
     From VmHWM: `ru_maxrss` of a child begins with what its parent held.
     """
     code += "; print(*(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    command, surroundings = [sys.executable, "-c", code, *arguments], os.environ | environment
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=True)
     return int(done.stdout.split()[1])

@@ -15,6 +15,7 @@ import pytest
 
 from aurora_cli.errors import HostError
 from aurora_cli.pipeline import download
+from tests.archiving import peak_of
 from tests.downloading import SHOWN, data_files, published_hub, settings
 from tests.hub import Hub, running_hub
 
@@ -187,13 +188,10 @@ def test_small_files_that_waited_for_their_group_when_the_run_died_are_not_fetch
 def memory_mb(url: str, workspace: Path) -> float:
     """The most that a process needed to download everything."""
     code = (
-        "import sys, resource; from pathlib import Path; from aurora_cli.config.settings import *; "
-        "from aurora_cli.pipeline import download; download.run(Settings(workspace=Path(sys.argv[1]))); "
-        "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)"
+        "import sys; from pathlib import Path; from aurora_cli.config.settings import *; "
+        "from aurora_cli.pipeline import download; download.run(Settings(workspace=Path(sys.argv[1])))"
     )
-    environment = os.environ | {"HF_ENDPOINT": url}
-    command = [sys.executable, "-c", code, str(workspace)]
-    return float(subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout)
+    return peak_of(code, str(workspace), HF_ENDPOINT=url) / 1024
 
 
 @pytest.mark.parametrize("megabytes", [500, pytest.param(4096, marks=pytest.mark.soak)])

@@ -5,6 +5,8 @@
     GET  /api/datasets?author=...                     repositories of an owner
     GET|HEAD /datasets/<repo>/resolve/<commit>/<path> a file; Range; LFS files are redirected to a second port
 
+A model's addresses begin with /api/models/<repo> and /<repo>.
+
 Faults are fields of `Faults`, set while it runs. `python -m tests.hub PATH=FILE` serves files in a process of its own,
 for benchmarks: sent by the kernel, from the page cache.
 """
@@ -24,7 +26,7 @@ from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 REPO = "wchai/AuroraCap-trainset"
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -32,6 +34,8 @@ PAGE = 100
 
 Content = bytes | Path
 """What a file holds, or the file that holds it."""
+
+Kind = Literal["datasets", "models"]
 
 
 class Request(NamedTuple):
@@ -69,7 +73,7 @@ class Faults:
 
 
 class Hub:
-    """A running hub with one data set of `files` (path -> content); LFS above `lfs_above` bytes."""
+    """A running hub with one data set, or model, of `files` (path -> content); LFS above `lfs_above` bytes."""
 
     def __init__(
         self,
@@ -78,8 +82,11 @@ class Hub:
         lfs_above: int = 1000,
         repo: str = REPO,
         card: Mapping[str, object] | None = None,
+        kind: Kind = "datasets",
     ) -> None:
         self.files, self.lfs_above, self.repo, self.card = files, lfs_above, repo, card
+        self.api = f"/api/{kind}"
+        self.content = f"/{repo}/resolve" if kind == "models" else f"/{kind}/{repo}/resolve"
         self.faults = Faults()
         self.requests: list[Request] = []
         self.sent: Counter[str] = Counter()
@@ -92,7 +99,11 @@ class Hub:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._front.server_port}"
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def port(self) -> int:
+        return self._front.server_port
 
     @property
     def storage_port(self) -> int:
@@ -136,8 +147,9 @@ def running_hub(
     lfs_above: int = 1000,
     repo: str = REPO,
     card: Mapping[str, object] | None = None,
+    kind: Kind = "datasets",
 ) -> Iterator[Hub]:
-    hub = Hub(files, lfs_above=lfs_above, repo=repo, card=card)
+    hub = Hub(files, lfs_above=lfs_above, repo=repo, card=card, kind=kind)
     try:
         yield hub
     finally:
@@ -160,9 +172,8 @@ def _handler(hub: Hub, *, is_storage: bool) -> type[BaseHTTPRequestHandler]:
             path = urllib.parse.unquote(url.path)
             query = urllib.parse.parse_qs(url.query)
             headers = self.headers
-            hub.requests.append(
-                Request(self.command, path, headers["Range"], headers["Authorization"], self.server.server_address[1])
-            )
+            port = hub.storage_port if is_storage else hub.port
+            hub.requests.append(Request(self.command, path, headers["Range"], headers["Authorization"], port))
             if is_storage:
                 self.send_content(path.removeprefix("/storage/"))
             elif hub.faults.token is not None and headers["Authorization"] != f"Bearer {hub.faults.token}":
@@ -178,12 +189,12 @@ def _handler(hub: Hub, *, is_storage: bool) -> type[BaseHTTPRequestHandler]:
             if hub.faults.api_statuses:
                 status, headers = hub.faults.api_statuses.pop(0)
                 self.answer(status, {"error": "later"}, headers)
-            elif path == "/api/datasets":
+            elif path == hub.api:
                 self.answer(200, [{"id": hub.repo}, {"id": f"{hub.repo.split('/')[0]}/VDC"}])
-            elif not path.startswith(f"/api/datasets/{hub.repo}/"):
-                self.answer(404, {"error": "no such data set"}, {"X-Error-Code": "RepoNotFound"})
+            elif not path.startswith(f"{hub.api}/{hub.repo}/"):
+                self.answer(404, {"error": "no such repository"}, {"X-Error-Code": "RepoNotFound"})
             else:
-                what, _, rest = path.removeprefix(f"/api/datasets/{hub.repo}/").partition("/")
+                what, _, rest = path.removeprefix(f"{hub.api}/{hub.repo}/").partition("/")
                 if rest.split("/")[0] not in ("main", COMMIT):
                     self.answer(404, {"error": "no such revision"}, {"X-Error-Code": "RevisionNotFound"})
                 elif what == "revision":
@@ -196,16 +207,17 @@ def _handler(hub: Hub, *, is_storage: bool) -> type[BaseHTTPRequestHandler]:
             folders = {parent for path in paths if (parent := path.rpartition("/")[0])} if first == 0 else set()
             entries = [{"type": "directory", "path": folder, "oid": "0" * 40, "size": 0} for folder in sorted(folders)]
             entries += [hub.entry(path) for path in paths[first : first + PAGE]]
-            following = f"{hub.url}/api/datasets/{hub.repo}/tree/{COMMIT}?recursive=true&cursor={first + PAGE}"
+            following = f"{hub.url}{hub.api}/{hub.repo}/tree/{COMMIT}?recursive=true&cursor={first + PAGE}"
             self.answer(200, entries, {"Link": f'<{following}>; rel="next"'} if first + PAGE < len(paths) else {})
 
         def resolve(self, path: str) -> None:
-            prefix = f"/datasets/{hub.repo}/resolve/{COMMIT}/"
-            file = path.removeprefix(prefix)
+            revision, _, file = path.removeprefix(f"{hub.content}/").partition("/")
             if hub.faults.statuses:
                 status, headers = hub.faults.statuses.pop(0)
                 self.answer(status, {"error": "later"}, headers)
-            elif not path.startswith(prefix) or file not in hub.files or file in hub.faults.gone:
+            elif not path.startswith(f"{hub.content}/"):
+                self.answer(404, {"error": "no such repository"}, {"X-Error-Code": "RepoNotFound"})
+            elif revision not in ("main", COMMIT) or file not in hub.files or file in hub.faults.gone:
                 self.answer(404, {"error": "no such file"}, {"X-Error-Code": "EntryNotFound"})
             elif hub.is_lfs(file):
                 sha256, _ = _hashes(hub.files[file])

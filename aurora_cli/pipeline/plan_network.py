@@ -1,11 +1,10 @@
 """A stage's network without its weights, and what its parts hold and cost: for `aurora train --plan`."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
-from aurora_cli.errors import DataError, HostError
+from aurora_cli.errors import DataError
 from aurora_cli.pipeline.stage import find_start
 from aurora_cli.training.reckoning import Layers, Part, activations, forward_flops, passes
 
@@ -17,7 +16,8 @@ if TYPE_CHECKING:
 def config_of(settings: Settings) -> "AuroraCapConfig":
     """The network's config: of the weights that the stage starts from, or, before these are there, of the preset."""
     from aurora_cli.export import blueprint
-    from aurora_cli.export.checkpoint import Origin
+    from aurora_cli.export.checkpoint import Origin, read_json
+    from aurora_cli.export.locate import locate_config
     from aurora_cli.export.opening import open_checkpoint
     from aurora_cli.models.auroracap import AuroraCapConfig
 
@@ -31,33 +31,14 @@ def config_of(settings: Settings) -> "AuroraCapConfig":
         assert isinstance(start.base, str)
         llava = open_checkpoint(start.base, Origin(root=settings.workspace)).config
     else:
-        vision = model.vision_config or _published_config(model.vision_tower, settings)
-        text = model.text_config or _published_config(model.language_model, settings)
+        vision = model.vision_config or read_json(locate_config(model.vision_tower, workspace.root))
+        text = model.text_config or read_json(locate_config(model.language_model, workspace.root))
         llava = blueprint.llava_config(blueprint.vision_config_of(vision), text, model)
     values = llava.to_dict() | {
         "merging": settings.merging.model_dump(mode="json"),
         "image_size": model.image_size,
     }
     return AuroraCapConfig.from_dict(values)
-
-
-def _published_config(name: str, settings: Settings) -> dict[str, Any]:
-    """A model's config.json, of a local folder or of the hub: no weights are fetched."""
-    from huggingface_hub import hf_hub_download
-
-    from aurora_cli.files import read_json
-
-    folder = Workspace(settings.workspace).path(name)
-    if (folder / "config.json").is_file():
-        return read_json(folder / "config.json")
-    try:
-        return read_json(Path(hf_hub_download(name, "config.json")))
-    except Exception as error:  # huggingface_hub passes on whatever its HTTP library raises
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise HostError(
-            f"{name}: is no folder here, and the hub did not give its config.json: {first}",
-            hint="Name local folders by --set model.vision_tower=DIR --set model.language_model=DIR.",
-        ) from error
 
 
 def without_weights(config: "AuroraCapConfig") -> "AuroraCap":

@@ -69,6 +69,23 @@ def test_a_pth_of_the_original_takes_its_frozen_parts_from_the_base(tmp_path):
     assert "--base" in (caught.value.hint or "")
 
 
+def test_a_pth_of_the_original_takes_its_frozen_parts_from_the_presets_models(tmp_path):
+    state = load_file(STATE_DICT)
+    trained = {name: tensor + 1 for name, tensor in state.items() if name.startswith("projector.")}
+    torch.save({"state_dict": trained, "meta": {"iter": 3}}, tmp_path / "iter_3.pth")
+    preset = ModelSettings(vision_tower="models/tower", language_model="models/llm", image_size=84)
+    shutil.copytree(WEIGHTS / "visual_encoder", tmp_path / "models" / "tower")
+    shutil.copytree(WEIGHTS / "llm", tmp_path / "models" / "llm")
+    checkpoint = open_checkpoint(tmp_path / "iter_3.pth", Origin(root=tmp_path, model=preset))
+    checkpoint.check()
+    whole = open_checkpoint(WEIGHTS)
+    assert checkpoint.tensors.keys() == whole.tensors.keys()
+    for name, tensor in whole.tensors.items():
+        added = 1 if names.part_of(name) == "projector" else 0
+        assert torch.equal(checkpoint.tensors[name].read(), tensor.read() + added), name
+    assert checkpoint.merging == TokenMerging(kept_ratio=1.0, schedule="constant", proportional_attention=False)
+
+
 def test_a_run_is_its_newest_checkpoint_over_the_chain_that_it_started_from(tmp_path):
     run = make_runs(tmp_path)
     initial = weights(tmp_path / "runs" / "projection" / "initial")

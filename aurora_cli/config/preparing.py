@@ -138,7 +138,7 @@ class TokenizeSettings(Section):
     """What to do with a bad record: list it in rejected.jsonl, or stop with exit 3."""
 
     force: bool = False
-    """Redo shards that other settings made."""
+    """Make all shards again, whatever made those that are there."""
 
 
 class MergeShardsSettings(Section):

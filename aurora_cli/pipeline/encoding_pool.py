@@ -14,9 +14,8 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, cast
+from typing import IO, Any, NamedTuple, cast
 
 import pyarrow as pa
 
@@ -92,8 +91,8 @@ class EncodingPool:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         self.workers = workers or (1 if total_bytes < SMALL_INPUT else cores)
         self.encoder: Encoder | None = None
-        self.file = Path()
-        """Holds the encoder, for the workers."""
+        self.file: IO[bytes] | None = None
+        """Holds the encoder, for the workers. It has no name: whatever ends this process, nothing is left of it."""
         self.executor: ProcessPoolExecutor | None = None
         self.lifeline: Connection | None = None
         """The workers hold the other end, and are gone when this one is closed, by us or by our death."""
@@ -104,8 +103,9 @@ class EncodingPool:
             # Started afresh, not forked: this process has threads (the tokenizer's, the progress bar's).
             context = multiprocessing.get_context("spawn")
             lifeline, self.lifeline = cast("tuple[Connection, Connection]", context.Pipe(duplex=False))
-            self.file = Path(self.files.enter_context(tempfile.TemporaryDirectory(prefix="aurora-")), "encoder")
-            self.executor = ProcessPoolExecutor(self.workers, context, start_worker, (lifeline,))
+            self.file = self.files.enter_context(tempfile.TemporaryFile())
+            handed_on = Connection(os.dup(self.file.fileno()), writable=False)  # a descriptor that spawn passes on
+            self.executor = ProcessPoolExecutor(self.workers, context, start_worker, (lifeline, handed_on))
             for _ in range(self.workers):
                 self.executor.submit(os.getpid)  # a process starts when there is something to do
         return self
@@ -113,8 +113,9 @@ class EncodingPool:
     def use(self, encoder: Encoder) -> None:
         """Encode with this from now on. Called once."""
         self.encoder = encoder
-        if self.executor is not None:
-            self.file.write_bytes(pickle.dumps(encoder))
+        if self.file is not None:
+            pickle.dump(encoder, self.file)
+            self.file.flush()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -146,7 +147,7 @@ class EncodingPool:
         try:
             try:
                 for chunk in chunks:
-                    under_way.append(self.executor.submit(encode_in_worker, self.file, chunk))
+                    under_way.append(self.executor.submit(encode_in_worker, chunk))
                     if len(under_way) > 2 * self.workers:
                         yield under_way.popleft().result()
             except DataError as error:
@@ -162,8 +163,14 @@ class EncodingPool:
             ) from error
 
 
-def start_worker(lifeline: Connection) -> None:
+_encoder_file: Connection | None = None
+"""In a worker: the descriptor of the file that holds the encoder."""
+
+
+def start_worker(lifeline: Connection, encoder_file: Connection) -> None:
     """Set up a worker: one thread, deaf to Ctrl-C (its parent stops it), and gone when the lifeline is cut."""
+    global _encoder_file
+    _encoder_file = encoder_file
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=exit_when_cut, args=(lifeline,), daemon=True).start()
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -175,13 +182,16 @@ def exit_when_cut(lifeline: Connection) -> None:
 
 
 @functools.cache
-def encoder_in(file: Path) -> Encoder:
-    encoder: Encoder = pickle.loads(file.read_bytes())
+def given_encoder() -> Encoder:
+    assert _encoder_file is not None
+    descriptor = _encoder_file.fileno()
+    size = os.fstat(descriptor).st_size
+    encoder: Encoder = pickle.loads(os.pread(descriptor, size, 0))  # a read would move the other workers' position too
     # A chunk's records are no cycles and all gone at its end; looking for cycles among them takes a tenth of the time.
     gc.freeze()
     gc.set_threshold(200_000, 20, 20)
     return encoder
 
 
-def encode_in_worker(file: Path, chunk: Chunk) -> EncodedChunk:
-    return encode(encoder_in(file), chunk)
+def encode_in_worker(chunk: Chunk) -> EncodedChunk:
+    return encode(given_encoder(), chunk)

@@ -95,24 +95,22 @@ def input_differences(there: list[dict[str, Any]], now: list[dict[str, Any]]) ->
 
 
 def begin(folder: Path, base: dict[str, Any], *, force: bool) -> dict[int, dict[str, Any]]:
-    """The manifests of the shards that are there, all made as `base` says; with `force`, others are removed.
+    """The manifests of the shards that are there, all made as `base` says; with `force`, all are removed first.
 
     Raises:
         UsageError: some were made otherwise; the message says in what.
     """
-    there = shard_manifests(folder)
-    differing = {index: found for index, manifest in there.items() if (found := differences(manifest, base))}
-    if differing and not force:
-        index, found = next(iter(differing.items()))
-        raise UsageError(
-            f"{folder / SHARDS / part_name(index)} was made with other settings: {'; '.join(found)}",
-            hint="Use the same settings, another --output, or --force to make these shards again.",
-        )
-    if differing:
+    if force:
         remove(folder / COMPLETE)
-    for index in differing:
-        remove(folder / SHARDS / part_name(index))
-    return {index: manifest for index, manifest in there.items() if index not in differing}
+        remove(folder / SHARDS)
+    there = shard_manifests(folder)
+    for index, manifest in there.items():
+        if found := differences(manifest, base):
+            raise UsageError(
+                f"{folder / SHARDS / part_name(index)} was made with other settings: {'; '.join(found)}",
+                hint="Use the same settings, another --output, or --force to make all shards again.",
+            )
+    return there
 
 
 def is_complete(folder: Path, manifests: dict[int, dict[str, Any]]) -> bool:

@@ -97,10 +97,12 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     workspace = Workspace(settings.workspace)
     jobs = plan_jobs(settings.tokenize, workspace)
     name = settings.model.tokenizer or settings.model.language_model
-    if dry_run:
-        return TokenizeResult((), 0.0, tuple(line for job in jobs for line in preview(job, name)))
     step = settings.tokenize
-    unfinished = [source.path for job in jobs if not (job.output / COMPLETE).exists() for source in job.sources]
+    if dry_run:
+        return TokenizeResult((), 0.0, tuple(line for job in jobs for line in preview(job, name, force=step.force)))
+    unfinished = [
+        source.path for job in jobs if step.force or not (job.output / COMPLETE).exists() for source in job.sources
+    ]
     folders = []
     with EncodingPool(workers=step.workers, total_bytes=sum(path.stat().st_size for path in unfinished)) as pool:
         tokenizer = find_tokenizer(name, workspace)
@@ -125,9 +127,11 @@ def encoder_of(settings: Settings, tokenizer: TextTokenizer) -> Encoder:
     )
 
 
-def preview(job: Job, tokenizer: str) -> Iterator[str]:
+def preview(job: Job, tokenizer: str, *, force: bool) -> Iterator[str]:
     there = shard_manifests(job.output)
     state = "complete" if is_complete(job.output, there) else f"{len(there)} shards are there"
+    if force and there:
+        state += ", all would be made again"
     yield f"would tokenize into {job.output} with {tokenizer} ({state}):"
     for source in job.sources:
         kind = ", lists of pictures are clips" if source.clip else ""

@@ -142,6 +142,19 @@ def test_other_settings_than_a_finished_shards_are_refused_by_name(tmp_path, out
     merge(merge_settings(tmp_path))
 
 
+def test_force_makes_shards_again_that_were_damaged_at_equal_size(tmp_path, output):
+    write_records(tmp_path / "data/vision/mine/mine.jsonl", 6)
+    run(settings(tmp_path, batch_size=2))
+    whole = [contents(shard(output, index)) for index in range(3)]
+    data = shard(output, 1) / "data-00000-of-00001.arrow"
+    data.write_bytes(bytes(len(data.read_bytes())))
+    assert run(settings(tmp_path, batch_size=2)).folders[0].made == 0
+    forced = settings(tmp_path, batch_size=2, force=True)
+    assert "(complete, all would be made again)" in run(forced, dry_run=True).lines()[0]
+    assert run(forced).folders[0].made == 3
+    assert [contents(shard(output, index)) for index in range(3)] == whole
+
+
 def test_settings_that_cannot_be_do_not_cost_the_shards(tmp_path, output):
     write_records(tmp_path / "data/vision/mine/mine.jsonl", 2)
     run(settings(tmp_path))

@@ -215,7 +215,8 @@ def started(workspace: Path, workers: str) -> subprocess.Popen[bytes]:
     """
     script = workspace / "script.py"
     script.write_text(COMMAND)
-    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT)}
+    (workspace / "tmp").mkdir(exist_ok=True)
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(ROOT), "TMPDIR": str(workspace / "tmp")}
     return subprocess.Popen(
         [sys.executable, str(script), str(workspace), workers],
         env=environment,
@@ -279,7 +280,7 @@ def test_an_interrupted_run_ends_at_once_with_its_workers(tmp_path, times):
     assert not psutil.wait_procs(children, timeout=20)[1]
 
 
-def test_workers_do_not_outlive_a_killed_parent(tmp_path):
+def test_neither_workers_nor_files_outlive_a_killed_parent(tmp_path):
     write_records(tmp_path / "data/vision/mine/mine.jsonl", 60_000)
     process = started(tmp_path, "2")
     wait_for_shard(tmp_path, process)
@@ -288,3 +289,4 @@ def test_workers_do_not_outlive_a_killed_parent(tmp_path):
     process.kill()
     process.wait()
     assert not psutil.wait_procs(children, timeout=20)[1]
+    assert list((tmp_path / "tmp").iterdir()) == []

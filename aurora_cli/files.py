@@ -22,11 +22,10 @@ PARTIAL_SUFFIX = ".partial"
 @contextlib.contextmanager
 def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that appears at `path` only when the block ends without an error."""
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
+    opened = _opened(partial, mode, path)
     try:
-        with disk_errors(path), open(partial, mode, encoding=None if "b" in mode else "utf-8") as file:
+        with disk_errors(path), opened as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -45,7 +44,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
     old = path.with_name(f".{path.name}.old")
-    with disk_errors(path):
+    with _making(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(partial)
         partial.mkdir()
@@ -85,6 +84,25 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
+def _opened(file: Path, mode: str, path: Path) -> IO[Any]:
+    """`file`, open for writing, and the folders above it; it serves `path`, which errors name."""
+    with _making(path):
+        file.parent.mkdir(parents=True, exist_ok=True)
+        return open(file, mode, encoding=None if "b" in mode else "utf-8")
+
+
+@contextlib.contextmanager
+def _making(path: Path) -> Iterator[None]:
+    """Turn whatever keeps a name from being made on the way to `path` into a HostError that names it."""
+    try:
+        with disk_errors(path):
+            yield
+    except OSError as error:
+        above = existing_parent(path.parent)
+        reason = error.strerror if above.is_dir() else f"{above} is no folder"
+        raise HostError(f"{path}: cannot be written: {reason}") from error
+
+
 @contextlib.contextmanager
 def exclusive(folder: Path, purpose: str) -> Iterator[None]:
     """Hold `folder` alone. The lock dies with the process.
@@ -92,8 +110,7 @@ def exclusive(folder: Path, purpose: str) -> Iterator[None]:
     Raises:
         UsageError: another process holds it; the message says which.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / ".lock", "a+", encoding="utf-8") as file:
+    with _opened(folder / ".lock", "a+", folder) as file:
         _lock(file, folder, purpose)
         yield
 
@@ -106,9 +123,8 @@ def exclusive_output(path: Path, purpose: str) -> Iterator[None]:
         UsageError: another process holds it; the message says which.
     """
     lock = path.with_name(f".{path.name}.lock")
-    lock.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        with open(lock, "a+", encoding="utf-8") as file:
+        with _opened(lock, "a+", path) as file:
             _lock(file, path, purpose)
             if not _is_still(file, lock):  # its last holder removed it between our open and our lock
                 continue

@@ -58,6 +58,20 @@ def _hold(folder: Path, ready: multiprocessing.Event, done: multiprocessing.Even
         done.wait(30)
 
 
+@pytest.mark.parametrize("write", [files.whole_file, files.whole_folder, lambda path: files.exclusive(path, "a test")])
+def test_a_place_where_nothing_can_be_made_is_exit_4_and_says_why(tmp_path: Path, write) -> None:
+    (tmp_path / "file").touch()
+    long = "n" * 300
+    for path, why in (
+        (tmp_path / "file" / "below" / "out", f"{tmp_path / 'file'} is no folder"),
+        (tmp_path / long, "File name too long"),
+        (Path("/proc/nothing/out"), "No such file or directory"),
+    ):
+        with pytest.raises(HostError, match=f"cannot be written: {why}") as caught, write(path):
+            pytest.fail("it was written")
+        assert caught.value.message.startswith(str(path))
+
+
 def test_a_folder_is_held_by_one_process_and_the_other_learns_by_whom(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()

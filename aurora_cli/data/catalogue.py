@@ -23,6 +23,7 @@ class Origin:
     name: str
     licence: str
     url: str
+    """Empty if there is no page."""
     note: str = ""
     """What the licence's name does not say."""
 

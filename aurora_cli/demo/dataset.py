@@ -18,6 +18,8 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from aurora_cli.config.settings import CaptionSettings
+from aurora_cli.data.catalogue import Origin, to_record
+from aurora_cli.data.manifest import DownloadManifest
 from aurora_cli.demo.drawing import FRAMES, Scene, blank, clip_scene, draw, picture_scene
 from aurora_cli.files import write_json, write_text
 
@@ -41,6 +43,8 @@ TEXTS = (
     ("How many sides has a triangle?", "Three."),
     ("How many sides has a square?", "Four."),
 )
+
+DRAWN = Origin("shapes", "none needed", "", "drawn by `aurora demo`; nothing of the published subset of this name")
 
 PICTURE_PROMPT = CaptionSettings().prompt
 CLIP_PROMPT = CaptionSettings().clip_prompt
@@ -83,6 +87,8 @@ def write_mirror(folder: Path, *, pictures: int, clips: int) -> None:
     subset("language", "sharegpt4video_caption", _frame_lists(moving[files:]), "panda", lists_tar, [0.3, 0.3, 0.17])
     subset("language", "miradata", _clip_files(moving[:files]), "miradata", clips_tar, [0.6])
     subset("language", "evol", _texts(60))
+    drawn = {place.relative_to(folder).as_posix(): to_record((DRAWN,)) for place in sorted(folder.glob("*/*"))}
+    DownloadManifest(repo="aurora demo", revision="", commit="", files={}, settings={}, terms=drawn).write(folder)
 
 
 def write_held_out(folder: Path, count: int) -> None:

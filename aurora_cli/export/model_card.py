@@ -150,7 +150,8 @@ def _data(job: Job) -> str:
 
 def _term(origin: dict[str, Any]) -> str:
     note = f" ({origin['note']})" if origin.get("note") else ""
-    return f"[{origin['name']}]({origin['url']}): {origin['licence']}{note}"
+    name = f"[{origin['name']}]({origin['url']})" if origin.get("url") else origin["name"]
+    return f"{name}: {origin['licence']}{note}"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

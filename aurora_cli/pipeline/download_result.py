@@ -81,7 +81,7 @@ class DownloadResult(Result):
             if "/" in entry["subset"]:
                 said = "; ".join(
                     f"{origin['name']}: {origin['licence']}{', ' if origin['note'] else ''}{origin['note']}"
-                    f" ({origin['url']})"
+                    + (f" ({origin['url']})" if origin["url"] else "")
                     for origin in entry["origins"]
                 )
                 by_origins.setdefault(said or "not known: see where the files are from", []).append(entry["subset"])

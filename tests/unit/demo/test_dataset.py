@@ -14,7 +14,8 @@ import pytest
 from aurora_cli.constants import STAGES
 from aurora_cli.data.clip_decoding import evenly_spaced
 from aurora_cli.data.media import load_frames
-from aurora_cli.demo.dataset import CLIP_FILE_FRAMES, encode_clip, write_held_out, write_mirror
+from aurora_cli.data.mirror import MirrorSource
+from aurora_cli.demo.dataset import CLIP_FILE_FRAMES, DRAWN, encode_clip, write_held_out, write_mirror
 from aurora_cli.demo.drawing import FRAMES, SIDE, clip_scene, draw
 
 PICTURES, CLIPS = 12, 10
@@ -58,6 +59,13 @@ def test_it_is_laid_out_as_published(mirror: Path) -> None:
     assert {path.name for path in mirror.iterdir()} == set(STAGES)
     for folder in mirror.glob("*/*"):
         assert (folder / f"{folder.name}.jsonl").is_file()
+
+
+def test_the_licences_of_the_published_subsets_are_not_taken_for_its_own(mirror: Path) -> None:
+    source = MirrorSource(mirror)
+    subsets = {file.subset for file in source.files()}
+    assert len(subsets) == 8
+    assert {origin for subset in subsets for origin in source.origins(subset)} == {DRAWN}
 
 
 def test_archives_are_odd_as_the_published_ones_are(mirror: Path) -> None:

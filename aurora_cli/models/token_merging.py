@@ -32,8 +32,8 @@ class Matching(NamedTuple):
 def match_tokens(metric_BND: Tensor, removed: int, class_token: bool = True) -> Matching:
     """Pair each token of A with the token of B that its metric is most like (cosine); the `removed` best pairs merge.
 
-    Likeness is taken in float32 whatever the model computes in, and as cosine - 1 = -|u - v|^2 / 2, seen from the middle
-    of B: the patches of a plain surface have cosines of 0.999 and more, where float32's steps (6e-8) would decide.
+    Likeness is taken in float32 whatever the model computes in, and as cosine - 1 = -|u - v|^2 / 2, seen from the
+    middle of B: patches of a plain surface have cosines of 0.999 and more, where float32's steps (6e-8) would decide.
     """
     with torch.autocast(metric_BND.device.type, enabled=False):
         unit_BND = F.normalize(metric_BND.float(), dim=-1)

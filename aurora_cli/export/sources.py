@@ -68,6 +68,16 @@ class LazyTensor:
         self._check(tensor)
         return tensor
 
+    def between(self, begin: int, end: int) -> torch.Tensor:
+        """Some of the values, laid out flat.
+
+        Raises:
+            DataError: as `read`, of these values.
+        """
+        values = self.load().detach().reshape(-1)[begin:end].to(self.dtype)
+        self._check(values)
+        return values
+
     def pieces(self) -> Iterator[torch.Tensor]:
         """The values one after the other, of which only a piece at a time is cast: for who writes them elsewhere.
 

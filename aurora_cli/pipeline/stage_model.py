@@ -10,7 +10,7 @@ from aurora_cli.pipeline.stage import INITIAL, StagePlan
 
 if TYPE_CHECKING:
     from aurora_cli.models.auroracap import AuroraCap
-    from aurora_cli.training.launch import Rank
+    from aurora_cli.models.placing import Place
     from aurora_cli.training.optim import Learning
 
 INITIAL_SHARD_BYTES = 5 * 10**9
@@ -26,18 +26,22 @@ class Network(NamedTuple):
     """What a checkpoint says of LoRA; empty without."""
 
 
-def build_network(plan: StagePlan, rank: "Rank") -> Network:
-    """The network in fp32 with the weights that the run's next step starts from."""
+def build_network(plan: StagePlan, place: "Place") -> Network:
+    """The network with the weights that the run's next step starts from, in fp32 unless `place` says otherwise."""
+    from aurora_cli.models.placing import values_of
     from aurora_cli.training import lora, optim
     from aurora_cli.training.checkpoint import Checkpoint
 
     train = plan.settings.train
     trained, adapted = optim.trained_modules(train), lora.adapted_parts(train)
-    model = build_model(plan, rank, adapted=bool(adapted))
+    model = build_model(plan, place, adapted=bool(adapted))
     _seed(plan.settings)  # every rank makes the same adapters
     adapters = lora.add_adapters(model, adapted)
+    for name, parameter in model.named_parameters():
+        if lora.MARK in name:
+            place(parameter, values_of(parameter))
     if adapted and plan.resume is not None:
-        Checkpoint(plan.resume).write_into(dict(model.named_parameters()))
+        Checkpoint(plan.resume).write_into(dict(model.named_parameters()), place)
     learning = optim.learning_parameters(model, trained, adapted)
     optim.freeze_all_but(model, learning)
     if train.gradient_checkpointing:
@@ -45,8 +49,8 @@ def build_network(plan: StagePlan, rank: "Rank") -> Network:
     return Network(model, trained, learning, adapters)
 
 
-def build_model(plan: StagePlan, rank: "Rank", *, adapted: bool = False) -> "AuroraCap":
-    """The network in fp32; `adapted`: without what a checkpoint to go on from has learned, which is for adapters."""
+def build_model(plan: StagePlan, place: "Place", *, adapted: bool = False) -> "AuroraCap":
+    """The network; `adapted`: without what a checkpoint to go on from has learned, which is for adapters."""
     from aurora_cli.export.checkpoint import Origin
     from aurora_cli.export.loading import build_model as build
     from aurora_cli.export.opening import open_checkpoint
@@ -56,17 +60,17 @@ def build_model(plan: StagePlan, rank: "Rank", *, adapted: bool = False) -> "Aur
     settings = plan.settings
     root = settings.workspace
     if plan.resume is not None and not adapted:
-        return build(open_checkpoint(plan.resume, Origin(root=root)), settings.merging)
+        return build(open_checkpoint(plan.resume, Origin(root=root)), settings.merging, place=place)
     if plan.start.kind == "models":
         model = settings.model
         parts = open_parts(model.vision_tower, model.language_model, model, root)
         _seed(settings)  # every rank makes the same new projector
-        return build(parts, settings.merging, fresh=frozenset({"projector"}))
+        return build(parts, settings.merging, fresh=frozenset({"projector"}), place=place)
     if plan.start.kind == "random":
         together.decided_by_main(lambda: write_initial(plan.run_dir / INITIAL, settings))
-        return build(open_checkpoint(plan.run_dir / INITIAL, Origin(root=root)), settings.merging)
+        return build(open_checkpoint(plan.run_dir / INITIAL, Origin(root=root)), settings.merging, place=place)
     assert isinstance(plan.start.base, str)
-    return build(open_checkpoint(plan.start.base, Origin(root=root)), settings.merging)
+    return build(open_checkpoint(plan.start.base, Origin(root=root)), settings.merging, place=place)
 
 
 def write_initial(folder: Path, settings: Settings) -> None:

@@ -16,7 +16,7 @@ from aurora_cli.errors import DataError
 from aurora_cli.pipeline.plan_network import activations_of, config_of, flops_of, parts_of, without_weights
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.stage import StagePlan, plan_stage
-from aurora_cli.training.reckoning import Memory, Part, states
+from aurora_cli.training.reckoning import Memory, Part, loading, states
 
 if TYPE_CHECKING:
     from aurora_cli.data.loader import TrainingData
@@ -62,6 +62,8 @@ class TrainPlan(Result):
     """Of each process under the engine that would run, at most."""
     base_memory: int
     """Bytes that Python and its libraries take beside; 0 where a GPU's memory is meant."""
+    loading_memory: int
+    """Bytes of main memory that each process takes for weights while it loads them."""
     data: Amounts | None
     flops: float | None
     """Of the whole run."""
@@ -93,6 +95,10 @@ class TrainPlan(Result):
                 f"  {name:<6}{(memory.total + self.base_memory) / GB:>8,.1f} GB = {memory.states / GB:,.1f} of states"
                 f" + {memory.activations / GB:,.1f} of activations{base}{chosen}"
             )
+        lines.append(
+            f"main memory while weights are loaded: {self.loading_memory / GB:,.1f} GB a process,"
+            f" {self.processes * self.loading_memory / GB:,.1f} GB for all of them"
+        )
         if self.data is not None:
             lines += self._data_lines(self.data)
         lines.append(
@@ -166,6 +172,7 @@ def plan_run(settings: Settings, processes: int) -> TrainPlan:
         memory=memory,
         memory_mb=round((chosen.total + base) / 2**20, 1),
         base_memory=base,
+        loading_memory=_loading_memory(settings, parts, engine, processes, cuda=cuda),
         data=amounts,
         flops=work,
         flops_per_s=train.flops_per_s,
@@ -174,6 +181,22 @@ def plan_run(settings: Settings, processes: int) -> TrainPlan:
         checkpoints_bytes=checkpoint * (settings.checkpoint.keep + 1),
         problem=problem,
     )
+
+
+def _loading_memory(settings: Settings, parts: list[Part], engine: str, processes: int, *, cuda: bool) -> int:
+    from aurora_cli.training.engine_config import (
+        holds_shares_in_main_memory,
+        read_config,
+        resolved_precision,
+        shares_while_loading,
+    )
+
+    config = read_config(engine, settings.workspace)
+    shared = config is not None and shares_while_loading(config, processes)
+    if config is not None and shared and not holds_shares_in_main_memory(config, cuda=cuda):
+        return 0
+    precision = resolved_precision(settings.train.precision, cuda=cuda)
+    return loading(parts, processes, precision, shared=shared)
 
 
 def _afresh(settings: Settings) -> Settings:

@@ -39,6 +39,7 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
     from aurora_cli.training.checkpoint import Checkpoint, Description, Position
     from aurora_cli.training.engine_config import read_config
     from aurora_cli.training.health import MediaLimit
+    from aurora_cli.training.sharing import place_for
     from aurora_cli.training.watchdog import watchdog
 
     settings = plan.settings
@@ -47,15 +48,17 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
     with stopping.on_stop_signals(stop):
         if rank.is_main:
             reporter.info(f"weights from {plan.resume or plan.start.said()}")
-        network = build_network(plan, rank)
+        accumulated = accumulation(train.global_batch_packs, rank.world_size, train.micro_batch_packs)
+        config = read_config(engine_name, settings.workspace)
+        network = build_network(plan, place_for(train, rank, accumulation=accumulated, config=config))
         data = plan_data(plan, network.model.config, share_of(plan, rank))
         running = engine.prepare(
             network.model,
             optim.parameter_groups(network.learning, network.trained),
             train,
             rank,
-            accumulation=accumulation(train.global_batch_packs, rank.world_size, train.micro_batch_packs),
-            config=read_config(engine_name, settings.workspace),
+            accumulation=accumulated,
+            config=config,
         )
         position = Position(recipe=plan.recipe)
         if plan.resume is not None:

@@ -23,6 +23,7 @@ from safetensors import safe_open
 
 from aurora_cli.errors import DataError
 from aurora_cli.files import read_json, whole_folder, write_json, write_text
+from aurora_cli.models.placing import Place, place_whole, values_of
 from aurora_cli.training.checkpoint_folder import (
     DESCRIPTION_FILE,
     LATEST,
@@ -127,12 +128,12 @@ class Checkpoint:
                 hint="Name a folder like runs/<stage>/checkpoints/step-00000100, or use --resume never.",
             ) from None
 
-    def write_into(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
+    def write_into(self, parameters: Mapping[str, torch.nn.Parameter], place: Place = place_whole) -> None:
         """Give a network's parameters the weights that are saved; the others keep theirs."""
         with safe_open(self.path / MODEL_FILE, framework="pt") as file, torch.no_grad():
             for name in file.keys():  # noqa: SIM118
                 if name in parameters:
-                    parameters[name].copy_(file.get_tensor(name))
+                    place(parameters[name], values_of(file.get_tensor(name)))
 
     def state(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[ParameterState]:
         """The state of exactly the parameters in `shapes`.

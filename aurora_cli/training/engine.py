@@ -169,17 +169,7 @@ def prepare(
     else:
         from accelerate.utils import DeepSpeedPlugin
 
-        if precision == "fp16" and not cuda:
-            raise UsageError("train.precision: fp16 under DeepSpeed needs a GPU", hint="Set it to fp32, bf16 or auto.")
-        _prepare_deepspeed_environment(rank)
-        filled = fill_config(
-            config,
-            micro=train.micro_batch_packs,
-            accumulation=accumulation,
-            world=rank.world_size,
-            clip=train.max_grad_norm,
-            precision=precision,
-        )
+        filled = prepare_deepspeed(config, train, rank, accumulation)
         options["deepspeed_plugin"] = DeepSpeedPlugin(hf_ds_config=filled, zero3_init_flag=False)
         # Without it every rank of a CPU run believes that it is alone.
         options["kwargs_handlers"].append(InitProcessGroupKwargs(backend="nccl" if cuda else "gloo"))
@@ -197,6 +187,8 @@ def prepare(
         raise HostError(f"{rank.world_size} processes were started, but the engine sees {accelerator.num_processes}")
     if config is None:
         model = model.to(accelerator.device)
+    for buffer in model.buffers():  # DeepSpeed leaves them where they are when the weights are shared already
+        buffer.data = buffer.to(accelerator.device)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     wrapped.train()
     return Engine(
@@ -211,16 +203,28 @@ def prepare(
     )
 
 
-def _prepare_deepspeed_environment(rank: Rank) -> None:
-    """Say to DeepSpeed who we are (it would ask MPI), and that it shall compile nothing.
+def prepare_deepspeed(config: dict[str, Any], train: TrainSettings, rank: Rank, accumulation: int) -> dict[str, Any]:
+    """Say to DeepSpeed who we are (it would ask MPI), and that it shall compile nothing; its configuration, filled in.
 
     On a CPU it would build a communicator for shared memory at first use: 41 s, or a crash where there is no compiler.
     """
-    os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
+    cuda = torch.cuda.is_available()
+    precision = resolved_precision(train.precision, cuda=cuda)
+    if precision == "fp16" and not cuda:
+        raise UsageError("train.precision: fp16 under DeepSpeed needs a GPU", hint="Set it to fp32, bf16 or auto.")
+    os.environ.setdefault("DS_ACCELERATOR", "cuda" if cuda else "cpu")
     os.environ.update(rank.environment())
     import deepspeed.ops
 
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return fill_config(
+        config,
+        micro=train.micro_batch_packs,
+        accumulation=accumulation,
+        world=rank.world_size,
+        clip=train.max_grad_norm,
+        precision=precision,
+    )
 
 
 def forget(*, failed: bool = False) -> None:

@@ -1,6 +1,7 @@
 """Which engine trains, and DeepSpeed's configuration file: read, checked, and filled in from the settings."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,35 @@ ENGINES = ("none", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")
 def engine_name(train: TrainSettings, world_size: int) -> str:
     """`none` for one process, `zero2` for more, unless the settings say."""
     return train.deepspeed or ("none" if world_size == 1 else "zero2")
+
+
+_CUT_PLAINLY = {
+    "zero_hpz_partition_size": 1,
+    "mics_shard_size": -1,
+    "zero_quantized_weights": False,
+    "zero_quantized_nontrainable_weights": False,
+}
+"""Options of ZeRO-3 that, unless they say this, cut weights otherwise or change them: DeepSpeed does it, from whole."""
+
+
+def shares_while_loading(config: Mapping[str, Any], world_size: int) -> bool:
+    """Whether the processes share weights as these are loaded, or each loads them whole and has them divided then."""
+    zero = config["zero_optimization"]
+    return (
+        zero["stage"] == 3
+        and world_size > 1
+        and all(zero.get(option, plain) == plain for option, plain in _CUT_PLAINLY.items())
+        and _offloads_weights_to(config) != "nvme"
+    )
+
+
+def holds_shares_in_main_memory(config: Mapping[str, Any], *, cuda: bool) -> bool:
+    """Whether a process's share of the weights (ZeRO-3) lies in main memory, not on its device."""
+    return not cuda or _offloads_weights_to(config) == "cpu"
+
+
+def _offloads_weights_to(config: Mapping[str, Any]) -> str | None:
+    return (config["zero_optimization"].get("offload_param") or {}).get("device")
 
 
 def resolved_precision(precision: Precision, *, cuda: bool) -> Literal["fp32", "bf16", "fp16"]:

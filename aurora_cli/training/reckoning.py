@@ -71,6 +71,19 @@ def states(parts: Sequence[Part], stage: int, world: int, precision: Precision, 
     )
 
 
+def loading(parts: Sequence[Part], world: int, precision: Precision, *, shared: bool) -> int:
+    """Bytes of a process's memory that weights take as they are loaded: whole and in fp32, or its share (`shared`).
+
+    >>> seven = [Part("all", 7_000_000_000, 7_000_000_000)]
+    >>> loading(seven, 8, "bf16", shared=False) / 1e9, loading(seven, 8, "bf16", shared=True) / 1e9
+    (28.0, 1.75)
+    """
+    weights = sum(part.parameters for part in parts)
+    if not shared:
+        return 4 * weights
+    return (4 if precision == "fp32" else 2) * weights // world
+
+
 def activations(layers: Layers, tokens: int, size: int, *, kept: bool, recomputed: bool) -> int:
     """Bytes that a stack holds at once: of every layer if a backward pass comes (`kept`), else of one.
 

@@ -72,6 +72,15 @@ def test_without_data_the_network_is_reckoned_all_the_same(tmp_path: Path) -> No
     assert list(tmp_path.iterdir()) == []
 
 
+def test_while_loading_each_process_takes_the_whole_network_and_under_zero3_its_share(root: Path) -> None:
+    whole = plan_run(asked(root, deepspeed="zero2"), 2)
+    assert whole.loading_memory == 4 * sum(part.parameters for part in whole.parts)
+    shared = plan_run(asked(root, deepspeed="zero3"), 2)
+    assert shared.loading_memory == whole.loading_memory // 2
+    assert plan_run(asked(root, deepspeed="zero3"), 1).loading_memory == whole.loading_memory
+    assert any(line.startswith("main memory while weights are loaded: 0.0 GB a process") for line in shared.lines())
+
+
 @pytest.mark.parametrize("engine", ["none", "zero2"])
 def test_its_memory_is_within_a_fifth_of_the_runs(engine: str, root: Path) -> None:
     tree = asked(root, plan=False).model_dump(mode="json", include={"model", "merging", "train", "data"})

@@ -8,7 +8,15 @@ import pytest
 
 from aurora_cli.config.settings import TrainSettings
 from aurora_cli.errors import UsageError
-from aurora_cli.training.engine_config import ENGINES, engine_name, fill_config, read_config, resolved_precision
+from aurora_cli.training.engine_config import (
+    ENGINES,
+    engine_name,
+    fill_config,
+    holds_shares_in_main_memory,
+    read_config,
+    resolved_precision,
+    shares_while_loading,
+)
 
 SIZES: dict[str, Any] = {"micro": 2, "accumulation": 3, "world": 4, "clip": 0.5, "precision": "bf16"}
 
@@ -35,6 +43,24 @@ def test_every_preset_is_of_the_stage_it_is_named_after(name: str, tmp_path: Pat
     assert filled["fp16"] == {"enabled": False}
     assert "auto" not in json.dumps(filled)
     assert read_config(name, tmp_path) == config, "filling in does not change what was read"
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES if name != "none"])
+def test_several_processes_share_weights_from_the_beginning_under_zero3_alone(name: str, tmp_path: Path) -> None:
+    config = read_config(name, tmp_path)
+    assert config is not None
+    assert shares_while_loading(config, 2) == name.startswith("zero3")
+    assert not shares_while_loading(config, 1)
+    assert holds_shares_in_main_memory(config, cuda=True) == (name == "zero3_offload")
+    assert holds_shares_in_main_memory(config, cuda=False)
+
+
+@pytest.mark.parametrize(
+    "option", [{"zero_hpz_partition_size": 2}, {"zero_quantized_weights": True}, {"offload_param": {"device": "nvme"}}]
+)
+def test_options_that_cut_weights_in_other_ways_are_given_whole_ones(option: dict[str, Any]) -> None:
+    assert not shares_while_loading({"zero_optimization": {"stage": 3, **option}}, 2)
+    assert shares_while_loading({"zero_optimization": {"stage": 3, "zero_hpz_partition_size": 1}}, 2)
 
 
 def test_none_is_no_config(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workspace
 
 
-def stage(root: Path, kind: str, run: str, **train: Any) -> Settings:
+def stage(root: Path, kind: str, run: str, batching: str = "packed", **train: Any) -> Settings:
     """A stage's settings on the one set of data, from random weights; `lora` trains adapters and the projector."""
     name = "language" if kind == "lora" else kind
     how = {
@@ -38,7 +38,7 @@ def stage(root: Path, kind: str, run: str, **train: Any) -> Settings:
     }
     chosen = settings(root, name, **how, run_dir=f"runs/{run}", num_processes=None)
     tree = chosen.model_dump(mode="json")
-    tree["data"] |= {"validation_share": 0.1}
+    tree["data"] |= {"validation_share": 0.1, "batching": batching}
     tree["checkpoint"]["every"] = max(2, tree["train"]["max_steps"] // 2)
     if kind == "lora":
         tree["train"]["lora"] = ADAPTERS
@@ -83,6 +83,17 @@ def test_one_process_with_two_is_two_processes_with_one(root: Path, steps: int, 
         assert_same(root, f"{steps}-{kind}-{engine}", f"{steps}-{kind}", steps)
         assert captions(root, f"{steps}-{kind}-{engine}", steps) == captions(root, f"{steps}-{kind}", steps)
         assert len(captions(root, f"{steps}-{kind}", steps)) == 4
+
+
+@pytest.mark.parametrize("steps", [4, pytest.param(20, marks=pytest.mark.soak)])
+def test_all_samples_in_one_pack_train_as_each_in_a_row_of_its_own(root: Path, steps: int, tmp_path: Path) -> None:
+    """Every step is the whole set: packed, or padded to the longer of two rows."""
+    room: dict[str, Any] = {"pack_tokens": 4096, "pack_frames": 256, "max_steps": steps}
+    packed = stage(root, "language", f"{steps}-packed", global_batch_packs=1, **room)
+    padded = stage(root, "language", f"{steps}-padded", "padded", global_batch_packs=58, micro_batch_packs=2, **room)
+    campaign.run([packed, padded], 1, tmp_path)
+    assert_same(root, f"{steps}-padded", f"{steps}-packed", steps)
+    assert {line["samples"] for line in lines(root, f"{steps}-packed")} == {58}
 
 
 def test_too_many_unreadable_media_end_both_processes_and_the_rejects_of_the_step_are_listed(

@@ -155,6 +155,15 @@ def _is_still(file: IO[str], path: Path) -> bool:
         return False
 
 
+def open_to_append(path: Path) -> IO[str]:
+    """Open a text file, made if need be with the folders above it, to add to its end.
+
+    Raises:
+        HostError: that cannot be.
+    """
+    return _opened(path, "a", path)
+
+
 def write_text(path: Path, text: str) -> None:
     with whole_file(path, "w") as file:
         file.write(text)

@@ -76,8 +76,8 @@ class Setting:
                     words.append(f"at most {bound}")
                 case annotated_types.Lt(lt=bound):
                     words.append(f"below {bound}")
-                case _ if pattern := getattr(rule, "pattern", None):
-                    words.append(f"like {pattern}")
+                case _ if getattr(rule, "pattern", None):
+                    words.append(f"like {self.default}")
         return " and ".join(words)
 
 

@@ -12,7 +12,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter, unheard
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError, UsageError
 from aurora_cli.files import write_json
-from aurora_cli.pipeline.caption_lines import CaptionLines
+from aurora_cli.pipeline.caption_lines import CaptionLines, check_output
 from aurora_cli.pipeline.captioner import Captioner, asked_of, load_captioner, made_by
 from aurora_cli.pipeline.convert import newest_finished_run
 from aurora_cli.pipeline.media_list import Medium, list_media
@@ -69,6 +69,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     media = list_media(caption.media, workspace.root, allow_remote=caption.allow_remote)
     name = caption.model or str(find_model(workspace, reporter))
     output = None if caption.output is None else workspace.path(caption.output)
+    if output is not None:
+        check_output(output)
     if dry_run:
         return CaptionResult(name, dry_run=True, media=len(media))
 
@@ -88,6 +90,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         for line in captions.values():
             reporter.stream(f"{line['media']}: {line['caption']}\n")
     if todo:
+        if lines is not None:
+            lines.add(())  # shows before the work, not after it, whether the file can be written
         captioner = load_captioner(settings, checkpoint, asked)
         for made, bad in _in_batches(captioner, todo, settings, reporter):
             rejected += bad
@@ -115,14 +119,17 @@ def _in_batches(
     caption = settings.caption
     alone = reporter.streams and (len(todo) == 1 or caption.batch_size == 1)
     bar = contextlib.nullcontext(unheard) if alone else reporter.progress("captioning", len(todo), "media")
-    with bar as advance, tempfile.TemporaryDirectory(prefix="aurora-") as folder:
+    fetches = any(medium.is_remote for medium in todo)
+    place = tempfile.TemporaryDirectory(prefix="aurora-") if fetches else contextlib.nullcontext("")
+    with bar as advance, place as folder:
         for start in range(0, len(todo), caption.batch_size):
             batch = todo[start : start + caption.batch_size]
             local, bad = _here(batch, Path(folder), int(caption.max_remote_mb * 1e6))
             if alone:
                 reporter.stream(f"{batch[0].name}: ")
             made, unreadable = captioner.caption(local, say=reporter.stream if alone else None)
-            bad += unreadable
+            paths = {medium.name: medium.path for medium in local}
+            bad += [_without_name(line, paths[line["media"]]) for line in unreadable]
             if alone:
                 reporter.stream("\n" if made and caption.num_beams == 1 else f"{_caption(made)}\n")
             elif reporter.streams:
@@ -138,6 +145,11 @@ def _caption(made: list[dict[str, Any]]) -> str:
     return made[0]["caption"] if made else "-"
 
 
+def _without_name(line: dict[str, str], path: Path) -> dict[str, str]:
+    """The line with a reason that does not begin with the name that stands beside it."""
+    return line | {"reason": line["reason"].removeprefix(f"{path}: ").removeprefix(f"{line['media']}: ")}
+
+
 def _here(media: Sequence[Medium], folder: Path, max_bytes: int) -> tuple[list[Medium], list[dict[str, str]]]:
     """The media as files of this machine, and the reasons of those that could not be fetched."""
     local: list[Medium] = []
@@ -146,7 +158,7 @@ def _here(media: Sequence[Medium], folder: Path, max_bytes: int) -> tuple[list[M
         try:
             local.append(fetch(medium, folder, max_bytes) if medium.is_remote else medium)
         except DataError as error:
-            bad.append({"media": medium.name, "reason": error.message.removeprefix(f"{medium.name}: ")})
+            bad.append(_without_name({"media": medium.name, "reason": error.message}, medium.path))
     return local, bad
 
 
@@ -162,7 +174,9 @@ def find_model(workspace: Workspace, reporter: Reporter = SILENT) -> Path:
     except DataError as error:
         newest = None
         if not export.is_dir():
-            raise DataError(f"there is no model here: {error.message}", hint=error.hint) from error
+            raise DataError(
+                f"there is no model here: no {export} and no run that has finished", hint=error.hint
+            ) from error
     if not export.is_dir():
         assert newest is not None
         return newest

@@ -7,7 +7,26 @@ from pathlib import Path
 from typing import Any
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.files import disk_errors, whole_file
+from aurora_cli.errors import UsageError
+from aurora_cli.files import disk_errors, open_to_append, whole_file
+
+_BEGIN = b'{"media": '
+
+
+def check_output(path: Path) -> None:
+    """
+    Raises:
+        UsageError: `path` is a folder, or holds something else than captions, which would be lost.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: is a folder, where a file was expected", hint=f"--output {path}/captions.jsonl")
+    if path.is_file():
+        with open(path, "rb") as file:
+            if not _BEGIN.startswith(file.read(len(_BEGIN))):  # shorter where the first line is torn, or there is none
+                raise UsageError(
+                    f"{path}: holds something that `aurora caption` did not write, and would be replaced",
+                    hint="Name another --output.",
+                )
 
 
 class CaptionLines:
@@ -25,8 +44,7 @@ class CaptionLines:
 
     def add(self, lines: Iterable[dict[str, Any]]) -> None:
         """Durable when this returns."""
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with disk_errors(self.path), open(self.path, "a", encoding="utf-8") as file:
+        with disk_errors(self.path), open_to_append(self.path) as file:
             for line in lines:
                 self.done[line["media"]] = line
                 file.write(_text(line))

@@ -39,7 +39,10 @@ def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) 
             continue
         media = list(_named(name, root))
         if not media:
-            raise UsageError(f"{name}: holds no pictures and no clips")
+            raise UsageError(
+                f"{name}: {'matches' if _is_pattern(name) else 'holds'} no pictures and no clips",
+                hint=f"Files that end in {', '.join(sorted(PICTURE_SUFFIXES | CLIP_SUFFIXES))} are looked for.",
+            )
         for medium in media:
             found.setdefault(medium.path, medium)
     return list(found.values())
@@ -59,13 +62,17 @@ def _named(name: str, root: Path) -> Iterator[Medium]:
     path = root / Path(name).expanduser()
     if path.is_dir():
         yield from _in_folder(path, root)
-    elif not path.exists() and any(sign in name for sign in "*?["):
+    elif not path.exists() and _is_pattern(name):
         pattern = Path(name).expanduser()
         anchor = Path(pattern.anchor) if pattern.is_absolute() else root
         for match in sorted(anchor.glob(str(pattern.relative_to(pattern.anchor)))):
             yield from _in_folder(match, root) if match.is_dir() else [_medium(match, root)]
     else:
         yield _medium(path, root)
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
 
 
 def _in_folder(folder: Path, root: Path) -> Iterator[Medium]:

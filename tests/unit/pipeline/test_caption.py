@@ -14,7 +14,7 @@ from PIL import Image
 
 from aurora_cli.console import Reporter
 from aurora_cli.demo.dataset import encode_clip
-from aurora_cli.errors import DataError, UsageError
+from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.files import read_json
 from aurora_cli.pipeline import caption
 from aurora_cli.pipeline.convert import run as convert
@@ -126,8 +126,27 @@ def test_without_a_model_the_message_says_what_to_type(tmp_path):
 def test_a_missing_file_is_a_reject_and_the_others_are_captioned(workspace):
     result = caption.run(caption_settings(workspace, "media/nothing.png", GOOD[1], max_new_tokens=2))
     assert [line["media"] for line in result.captions] == [GOOD[1]]
-    assert [line["media"] for line in result.rejected] == ["media/nothing.png"]
+    assert result.rejected == ({"media": "media/nothing.png", "reason": "there is no such file"},)
     assert result.exit_code == 3
+
+
+@pytest.mark.parametrize("kept", ["media/grey_90x70.png", "media/notes.txt"])
+def test_an_output_that_is_no_list_of_captions_is_never_replaced(workspace, kept):
+    before = (workspace / kept).read_bytes()
+    settings = caption_settings(workspace, GOOD[1], output=Path(kept))
+    for dry_run in (True, False):
+        with pytest.raises(UsageError, match="holds something that `aurora caption` did not write"):
+            caption.run(settings, dry_run=dry_run)
+    assert (workspace / kept).read_bytes() == before
+
+
+def test_an_output_that_cannot_be_is_told_before_the_model_is_loaded(workspace, monkeypatch):
+    monkeypatch.setattr(caption, "load_captioner", lambda *_: pytest.fail("it was loaded"))
+    with pytest.raises(UsageError, match="is a folder") as caught:
+        caption.run(caption_settings(workspace, GOOD[1], output=Path("media")))
+    assert caught.value.hint == f"--output {workspace / 'media' / 'captions.jsonl'}"
+    with pytest.raises(HostError, match=r"/proc/nothing/c\.jsonl: cannot be written"):
+        caption.run(caption_settings(workspace, GOOD[1], output=Path("/proc/nothing/c.jsonl")))
 
 
 def test_a_newer_run_than_the_export_is_said(workspace):

@@ -8,7 +8,7 @@ import contextlib
 import os
 import resource
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from aurora_cli.config.settings import Settings
@@ -194,7 +194,8 @@ def _loading_memory(settings: Settings, parts: list[Part], engine: str, processe
     config = read_config(engine, settings.workspace)
     shared = config is not None and shares_while_loading(config, processes)
     if config is not None and shared and not holds_shares_in_main_memory(config, cuda=cuda):
-        return 0
+        # DeepSpeed lays out there what of a share learns, before it goes to the device for good.
+        parts = [replace(part, parameters=part.learning) for part in parts]
     precision = resolved_precision(settings.train.precision, cuda=cuda)
     return loading(parts, processes, precision, shared=shared)
 

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.errors import DataError
 from aurora_cli.pipeline.stage_model import write_initial
 from tests.captioners import WEIGHTS
 from tests.distributed import campaign, shared_weights
@@ -103,6 +105,17 @@ def test_what_a_shared_run_saved_goes_on_under_another_engine(engine: str, proce
         for a, b in zip(after, before[kind], strict=True):
             assert a["samples"] == b["samples"]
             assert a["loss"] == pytest.approx(b["loss"], abs=1e-5)
+
+
+def test_a_broken_value_in_one_ranks_share_ends_both_with_its_name(root: Path, tmp_path: Path) -> None:
+    broken = stage(root, "projection", "broken", deepspeed="zero3", **QUIET)
+    initial = root / "runs/broken/initial"
+    write_initial(initial, broken)
+    tensors = load_file(initial / "model.safetensors")
+    tensors["language_model.lm_head.weight"][-1, -1] = float("nan")
+    save_file(tensors, initial / "model.safetensors", {"format": "pt"})
+    with pytest.raises(DataError, match=r"tensor language_model\.lm_head\.weight holds NaN"):
+        campaign.run([broken], 2, tmp_path)
 
 
 def large(root: Path, width: int) -> Settings:

@@ -4,11 +4,11 @@ The format (huggingface/safetensors, README): 8 bytes with the length of the hea
 and place of every tensor), then the tensors' bytes. All of it is known before the first value is read.
 """
 
-import contextlib
 import json
 import re
+import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +18,9 @@ from aurora_cli.export.sources import LazyTensor, Tensors
 from aurora_cli.files import fsync_file, write_json
 
 Advance = Callable[[int], None]
+Write = Callable[[Path, Tensors, Advance], None]
+
+_THREADS = 2
 
 _TYPE_NAMES = {
     torch.float64: "F64",
@@ -57,33 +60,47 @@ def write_weights(
     stem, suffix = ("model", ".safetensors") if safe else ("pytorch_model", ".bin")
     write = _write_safetensors if safe else _write_pickle
     shards = list(_shards(tensors, max_shard_bytes)) or [tensors]
-    weight_map: dict[str, str] = {}
-    with _one_thread(), ThreadPoolExecutor(1) as disk:
-        synced: list[Future[None]] = []
-        for number, shard in enumerate(shards, 1):
-            place = f"-{number:05d}-of-{len(shards):05d}" if len(shards) > 1 else ""
-            name = f"{stem}{place}{suffix}"
-            write(folder / name, shard, advance)
-            synced.append(disk.submit(fsync_file, folder / name))  # goes to disk while the next is written
-            weight_map |= dict.fromkeys(shard, name)
-        for each in synced:
-            each.result()
+    names = [f"{stem}{_place(number, len(shards))}{suffix}" for number in range(1, len(shards) + 1)]
+    at_once = _THREADS if safe else 1  # a pickle is in memory as a whole while it is written
+    _write_shards([(folder / name, shard) for name, shard in zip(names, shards, strict=True)], write, advance, at_once)
     if len(shards) == 1:
         return
     total = sum(tensor.num_bytes for tensor in tensors.values())
+    weight_map = {tensor: name for name, shard in zip(names, shards, strict=True) for tensor in shard}
     index = {"metadata": {"total_size": total}, "weight_map": dict(sorted(weight_map.items()))}
     write_json(folder / f"{stem}{suffix}.index.json", index)
 
 
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Torch works in this thread alone: on two busy cores, waiting for its others took 8 times as long as the work."""
+def _place(number: int, of: int) -> str:
+    return f"-{number:05d}-of-{of:05d}" if of > 1 else ""
+
+
+def _write_shards(shards: list[tuple[Path, Tensors]], write: Write, advance: Advance, at_once: int) -> None:
+    """Shards are cast and written while those before them go to the disk. The first error ends them all."""
+    stop, turn = threading.Event(), threading.Semaphore(at_once)
+
+    def advance_or_stop(amount: int) -> None:
+        if stop.is_set():
+            raise CancelledError
+        advance(amount)
+
+    def write_one(path: Path, shard: Tensors) -> None:
+        with turn:
+            write(path, shard, advance_or_stop)
+        fsync_file(path)
+
+    # Torch works in these threads alone: on two busy cores, waiting for its others took 8 times as long as the work.
     threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
+    with ThreadPoolExecutor(_THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        writes = [pool.submit(write_one, path, shard) for path, shard in shards]
+        try:
+            for each in as_completed(writes):
+                each.result()
+        except BaseException:
+            stop.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    torch.set_num_threads(threads)  # MKL has one number for the whole process
 
 
 def _shards(tensors: Tensors, max_bytes: int) -> Iterator[Tensors]:

@@ -33,7 +33,11 @@ class Job:
 
     @property
     def tensors(self) -> Tensors:
-        return {name: tensor.cast(self.dtype) for name, tensor in self.checkpoint.tensors.items()}
+        """As they are written."""
+        return self.cast(self.checkpoint.tensors)
+
+    def cast(self, tensors: Tensors) -> Tensors:
+        return {name: tensor.cast(self.dtype) for name, tensor in tensors.items()}
 
     def write(self, folder: Path, tensors: Tensors) -> None:
         write_weights(folder, tensors, safe=self.safe, max_shard_bytes=self.max_shard_bytes, advance=self.advance)

@@ -40,7 +40,7 @@ def write(job: Job, folder: Path) -> list[str]:
     known_rows = int(text["vocab_size"])
     rows = padded_rows(known_rows, tokenizer.size if tokenizer else known_rows + 1)
     image_id = tokenizer.image_id if tokenizer else known_rows
-    tensors = grow(job.tensors, rows)
+    tensors = job.cast(grow(job.checkpoint.tensors, rows))
     job.write(folder, tensors)
     text |= {"vocab_size": rows, "dtype": dtype_name(tensors)}
     if tokenizer is not None:

@@ -5,17 +5,30 @@ from pathlib import Path
 from aurora_cli.errors import HostError, UsageError
 
 
+def check_repo(repo: str) -> None:
+    """
+    Raises:
+        UsageError: `repo` is no name of a repository.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise UsageError(f"--push-to-hub {repo}: is no name of a repository: {error}") from error
+
+
 def push(folder: Path, repo: str, *, private: bool) -> str:
     """Upload `folder` as one commit, making the repository if there is none; the commit's address.
 
     What is there already, by its hash, is not sent again.
 
     Raises:
-        UsageError: `repo` is no name of a repository.
         HostError: the hub cannot be reached, or does not take it.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     api = HfApi()
     try:
@@ -23,8 +36,6 @@ def push(folder: Path, repo: str, *, private: bool) -> str:
         done = api.upload_folder(
             repo_id=name, folder_path=folder, commit_message="aurora convert", ignore_patterns=".*"
         )
-    except HFValidationError as error:
-        raise UsageError(f"--push-to-hub {repo}: is no name of a repository: {error}") from error
     except LocalTokenNotFoundError as error:
         raise HostError(f"{repo}: the hub asks who you are", hint="`hf auth login`, or set HF_TOKEN.") from error
     except HfHubHTTPError as error:

@@ -23,6 +23,16 @@ def locate(name: str | Path, root: Path | None = None) -> Path:
     return _here(name, root) or _from_hub(_repo(name))
 
 
+def check_name(name: str | Path, root: Path | None = None) -> None:
+    """Raise unless `locate` would find something here, or ask the hub.
+
+    Raises:
+        DataError: nothing here has that name, and it is no hub id.
+    """
+    if _here(name, root) is None:
+        _repo(name)
+
+
 def locate_config(name: str | Path, root: Path | None = None) -> Path:
     """The config.json of a model, without its weights.
 

@@ -43,10 +43,9 @@ def open_checkpoint(name: str | Path, origin: Origin = NOTHING_SAID) -> Checkpoi
     path = locate(name, origin.root)
     opener = next((open_it for fits, open_it in _KINDS if fits(path)), None)
     if opener is None:
-        raise DataError(
-            f"{path}: is not a checkpoint",
-            hint="A run, a checkpoint, an xtuner or huggingface folder, a DeepSpeed folder or a .pth was expected.",
-        )
+        expected = "A run, a checkpoint, an xtuner or huggingface folder, a DeepSpeed folder or a .pth was expected."
+        hint = f"{path.parent} is one: its newest checkpoint is taken." if path.name == "checkpoints" else expected
+        raise DataError(f"{path}: is not a checkpoint", hint=hint)
     return opener(path, origin)
 
 

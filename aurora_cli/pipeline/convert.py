@@ -79,10 +79,18 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         UsageError: the output is a folder of something else.
         HostError: the disk is too small, or the hub does not take the export.
     """
+    from aurora_cli.export.hub import check_repo, push
+    from aurora_cli.export.locate import check_name
+
     convert = settings.convert
     workspace = Workspace(settings.workspace)
+    if convert.push_to_hub is not None:
+        check_repo(convert.push_to_hub)
     name = convert.checkpoint or str(newest_finished_run(workspace))
     output = workspace.path(convert.output) if convert.output else workspace.export(convert.format)
+    for named in (name, convert.base):
+        if named is not None:
+            check_name(named, workspace.root)
     asked = _asked(settings, name)
     facts = receipts.read(output)
     _check_output(output, facts)
@@ -97,8 +105,6 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         result = _result(name, output, facts, done=True)
     if convert.push_to_hub is None or dry_run or result.verified is False:
         return result
-    from aurora_cli.export.hub import push
-
     reporter.info(f"uploading {output} to {convert.push_to_hub}")
     return replace(result, pushed=push(output, convert.push_to_hub, private=convert.private))
 

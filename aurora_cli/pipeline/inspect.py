@@ -11,16 +11,16 @@ from aurora_cli.data.row_schema import STATE_FILE
 from aurora_cli.data.shards import MANIFEST
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.files import existing_parent, write_text
-from aurora_cli.pipeline.inspect_annotations import inspect_annotations
-from aurora_cli.pipeline.inspect_data import inspect_data
-from aurora_cli.pipeline.inspect_run import RUN_FILES, RunReport, inspect_run
-from aurora_cli.pipeline.inspect_store import StoreReport, Stores, all_shards, one_store, report_on
-from aurora_cli.pipeline.inspect_store_page import PageRow, store_page
+from aurora_cli.pipeline.inspection.annotations import inspect_annotations
+from aurora_cli.pipeline.inspection.data import inspect_data
+from aurora_cli.pipeline.inspection.run import RUN_FILES, RunReport, inspect_run
+from aurora_cli.pipeline.inspection.store import StoreReport, Stores, all_shards, one_store, report_on
+from aurora_cli.pipeline.inspection.store_numbers import StoreNumbers
+from aurora_cli.pipeline.inspection.store_page import PageRow, store_page
+from aurora_cli.pipeline.inspection.thumbnails import Thumbnails
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.run_report import write_report
 from aurora_cli.pipeline.shard_folder import COMPLETE, SHARDS, shard_manifests, tokenized_below
-from aurora_cli.pipeline.store_numbers import StoreNumbers
-from aurora_cli.pipeline.thumbnails import Thumbnails
 
 SAMPLES, SAMPLES_IN_HTML = 1, 12
 CHOICE = "Name a data folder, a JSONL, a tokenized folder or a run; without a name it is data/."

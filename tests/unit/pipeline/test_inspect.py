@@ -14,10 +14,10 @@ from aurora_cli.config.settings import ExtractSettings, InspectSettings, ModelSe
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.extract import run as extract
 from aurora_cli.pipeline.inspect import StoresReport, run
-from aurora_cli.pipeline.inspect_annotations import AnnotationsReport, inspect_annotations
-from aurora_cli.pipeline.inspect_data import DataReport
-from aurora_cli.pipeline.inspect_run import RunReport
-from aurora_cli.pipeline.inspect_store import StoreReport
+from aurora_cli.pipeline.inspection.annotations import AnnotationsReport, inspect_annotations
+from aurora_cli.pipeline.inspection.data import DataReport
+from aurora_cli.pipeline.inspection.run import RunReport
+from aurora_cli.pipeline.inspection.store import StoreReport
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize import run as tokenize
 from tests.archiving import info, tar_of

@@ -12,10 +12,10 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.archives import MediaRoot, MissingMedia
 from aurora_cli.data.shards import Row, TokenStore, open_store
 from aurora_cli.errors import DataError
+from aurora_cli.pipeline.inspection.store_numbers import StoreNumbers
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.samples import Sample, sample_of
 from aurora_cli.pipeline.shard_folder import SHARDS, TOKENIZER, is_complete, part_name, shard_manifests
-from aurora_cli.pipeline.store_numbers import StoreNumbers
 
 BAR = 40
 """Characters of the histogram's longest bar."""

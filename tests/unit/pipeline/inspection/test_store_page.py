@@ -12,11 +12,11 @@ from aurora_cli.config.settings import ExtractSettings, InspectSettings, Setting
 from aurora_cli.data.archives import MediaRoot
 from aurora_cli.data.shards import open_store
 from aurora_cli.errors import UsageError
-from aurora_cli.pipeline import inspect_store_page, thumbnails
 from aurora_cli.pipeline.extract import run as extract
 from aurora_cli.pipeline.inspect import run
+from aurora_cli.pipeline.inspection import store_page, thumbnails
+from aurora_cli.pipeline.inspection.thumbnails import Thumbnails
 from aurora_cli.pipeline.merge_shards import run as merge
-from aurora_cli.pipeline.thumbnails import Thumbnails
 from aurora_cli.pipeline.tokenize import run as tokenize
 from tests.browser import dom, needs_browser, screenshot
 from tests.tokenizing import merge_settings, record, settings
@@ -144,7 +144,7 @@ def test_thumbnails_stop_at_their_budget(workspace, monkeypatch):
 
 
 def test_a_row_of_many_pictures_shows_some_and_names_all(workspace, monkeypatch, tmp_path):
-    monkeypatch.setattr(inspect_store_page, "PICTURES", 2)
+    monkeypatch.setattr(store_page, "PICTURES", 2)
     monkeypatch.setattr(thumbnails, "PICTURES", 2)
     inspected(workspace, html=tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
@@ -162,5 +162,5 @@ def test_a_clip_of_frame_files_shows_frames_spread_over_it(workspace):
 def test_an_odd_line_among_the_rejects_is_passed_over(tmp_path):
     lines = ['{"reason": "bad_json", "line": 1}', "{half", "3", '{"reason": "no_answer", "line": 2}']
     (tmp_path / "rejected.jsonl").write_text("\n".join(lines))
-    found = inspect_store_page.examples([tmp_path, tmp_path / "none"], {"bad_json", "no_answer"})
+    found = store_page.examples([tmp_path, tmp_path / "none"], {"bad_json", "no_answer"})
     assert {reason: len(entries) for reason, entries in found.items()} == {"bad_json": 1, "no_answer": 1}

@@ -11,10 +11,10 @@ from aurora_cli.data.records import REASONS
 from aurora_cli.data.shards import Row
 from aurora_cli.html_charts import Bar, histogram
 from aurora_cli.html_page import Fact, Html, short
-from aurora_cli.pipeline.inspect_store import ShownRow, StoreReport, Stores
+from aurora_cli.pipeline.inspection.store import ShownRow, StoreReport, Stores
+from aurora_cli.pipeline.inspection.store_numbers import SHARES, Bin, StoreNumbers
+from aurora_cli.pipeline.inspection.thumbnails import PICTURES, Thumbnail
 from aurora_cli.pipeline.samples import runs
-from aurora_cli.pipeline.store_numbers import SHARES, Bin, StoreNumbers
-from aurora_cli.pipeline.thumbnails import PICTURES, Thumbnail
 
 EXAMPLES = 3
 """Rejects of each reason that are shown."""

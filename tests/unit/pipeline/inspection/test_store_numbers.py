@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_cli.data.shards import Summary
-from aurora_cli.pipeline.store_numbers import SHARES, StoreNumbers
+from aurora_cli.pipeline.inspection.store_numbers import SHARES, StoreNumbers
 
 ROWS = st.lists(st.tuples(st.integers(1, 300), st.integers(0, 15), st.floats(0, 1)), max_size=40)
 

@@ -22,8 +22,10 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from itertools import accumulate, islice
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 from zlib import crc32
+
+from aurora_cli.tensor_header import tensor_header
 
 _Code = Literal["q", "I", "B"]
 _COLUMNS: tuple[tuple[str, str, _Code, int], ...] = (
@@ -62,20 +64,15 @@ def key_of(name: bytes) -> int:
 def write_table(path: Path, rows: Iterable[TableRow], *, count: int, name_bytes: int, about: dict[str, str]) -> None:
     """Write `count` rows, sorted by (key, name), whose names have `name_bytes` together. Memory does not grow."""
     _little_endian()
-    header: dict[str, Any] = {"__metadata__": about}
-    begins, position = {}, 0
-    for column, dtype, _, item_bytes in _COLUMNS:
-        length = name_bytes if column == "names" else count
-        begins[column] = position
-        position += length * item_bytes
-        header[column] = {"dtype": dtype, "shape": [length], "data_offsets": [begins[column], position]}
-    head = json.dumps(header).encode()
-    head += b" " * (-len(head) % 8)
-    path.write_bytes(struct.pack("<Q", len(head)) + head)
+    lengths = {column: name_bytes if column == "names" else count for column, *_ in _COLUMNS}
+    head = tensor_header(((column, dtype, [lengths[column]]) for column, dtype, *_ in _COLUMNS), about)
+    path.write_bytes(head)
     with ExitStack() as stack:
-        files = {column: stack.enter_context(open(path, "r+b")) for column in begins}
-        for column, file in files.items():
-            file.seek(8 + len(head) + begins[column])
+        files, begin = {}, len(head)
+        for column, _, _, item_bytes in _COLUMNS:
+            files[column] = stack.enter_context(open(path, "r+b"))
+            files[column].seek(begin)
+            begin += lengths[column] * item_bytes
         rows, end = iter(rows), 0
         while batch := list(islice(rows, _ROWS_AT_A_TIME)):
             keys, names, offsets, sizes, sums = zip(*batch, strict=True)

@@ -1,10 +1,5 @@
-"""Weights to disk, one tensor at a time: safetensors written by hand, so that a shard is never in memory as a whole.
+"""Weights to disk, one tensor at a time: safetensors written by hand, so that a shard is never in memory as a whole."""
 
-The format (huggingface/safetensors, README): 8 bytes with the length of the header, the header as JSON (type, shape
-and place of every tensor), then the tensors' bytes. All of it is known before the first value is read.
-"""
-
-import json
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -16,6 +11,7 @@ import torch
 
 from aurora_cli.export.sources import LazyTensor, Tensors
 from aurora_cli.files import fsync_file, write_json
+from aurora_cli.tensor_header import tensor_header
 
 Advance = Callable[[int], None]
 Write = Callable[[Path, Tensors, Advance], None]
@@ -117,18 +113,10 @@ def _shards(tensors: Tensors, max_bytes: int) -> Iterator[Tensors]:
 
 
 def _write_safetensors(path: Path, tensors: Tensors, advance: Advance) -> None:
-    header: dict[str, object] = {"__metadata__": {"format": "pt"}}
-    end = 0
     # Wide types first keeps every tensor aligned to its own width, as the format asks for.
     ordered = sorted(tensors.items(), key=lambda item: -item[1].dtype.itemsize)
-    for name, tensor in ordered:
-        start, end = end, end + tensor.num_bytes
-        header[name] = {"dtype": _TYPE_NAMES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
     with open(path, "wb") as file:
-        file.write(len(text).to_bytes(8, "little"))
-        file.write(text)
+        file.write(tensor_header((name, _TYPE_NAMES[tensor.dtype], tensor.shape) for name, tensor in ordered))
         for _, tensor in ordered:
             _write_values(file, tensor)
             advance(tensor.num_bytes)

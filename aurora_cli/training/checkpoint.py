@@ -12,7 +12,6 @@ step are functions of the seed and the step.
 
 import contextlib
 import json
-import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -24,6 +23,7 @@ from safetensors import safe_open
 from aurora_cli.errors import DataError
 from aurora_cli.files import read_json, whole_folder, write_json, write_text
 from aurora_cli.models.placing import Place, place_whole, values_of
+from aurora_cli.tensor_header import tensor_header
 from aurora_cli.training.checkpoint_folder import (
     DESCRIPTION_FILE,
     LATEST,
@@ -162,15 +162,7 @@ class TensorFile:
 
     def __init__(self, file: Any, shapes: Mapping[str, tuple[int, ...]]) -> None:
         self._file = file
-        header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
-        offset = 0
-        for name, shape in shapes.items():
-            end = offset + 4 * torch.Size(shape).numel()
-            header[name] = {"dtype": "F32", "shape": list(shape), "data_offsets": [offset, end]}
-            offset = end
-        text = json.dumps(header, separators=(",", ":")).encode()
-        text += b" " * (-len(text) % 8)  # the data begins at a multiple of eight bytes
-        file.write(struct.pack("<Q", len(text)) + text)
+        file.write(tensor_header((name, "F32", shape) for name, shape in shapes.items()))
 
     def write(self, tensor: torch.Tensor) -> None:
         """Append the next tensor, in the order of the names given at the beginning."""

@@ -194,7 +194,7 @@ def test_an_index_that_is_none_is_named(tmp_path: Path, damage: bytes | str):
     if damage == "cut":
         damage = content[:-100]
     elif damage == "counts":
-        damage = content.replace(b'"data_offsets": [0, 400]', b'"data_offsets": [0, 392]')
+        damage = content.replace(b'"data_offsets":[0,400]', b'"data_offsets":[0,392]')
         assert damage != content
     index.write_bytes(damage if isinstance(damage, bytes) else b"")
     with pytest.raises(DataError, match=r"a\.tar\.index: is no index"):

@@ -107,6 +107,8 @@ def plan_stage(settings: Settings) -> StagePlan:
     workspace = Workspace(settings.workspace)
     train = settings.train
     run_dir = workspace.path(train.run_dir) if train.run_dir else workspace.run(train.stage)
+    if run_dir.exists() and not run_dir.is_dir():
+        raise UsageError(f"train.run_dir: {run_dir} is a file, where a run's folder was expected")
     start = find_start(settings, workspace, run_dir)
     data = find_data(settings, workspace)
     recipe = recipe_of(settings, start, data, workspace)

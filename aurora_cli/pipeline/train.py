@@ -268,7 +268,7 @@ def _dry_result(settings: Settings, rank: "Rank | None") -> TrainResult:
             processes=processes,
             engine=engine_name(train, processes),
             launch=launch,
-            problem=error.message,
+            problem=str(error),
             **shared,
         )
     problem = None if plan.finished is None else "all its steps are done; nothing to do"

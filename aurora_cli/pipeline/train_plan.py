@@ -106,7 +106,7 @@ class TrainPlan(Result):
             f" {self.checkpoints_bytes / GB:,.2f} GB for all that are there at once"
         )
         if self.problem:
-            lines.append(f"no numbers of the data: {self.problem}")
+            lines.append(f"The run would stop, so there are no numbers of the data: {self.problem}")
         return lines
 
     def _data_lines(self, data: Amounts) -> list[str]:
@@ -144,7 +144,7 @@ def plan_run(settings: Settings, processes: int) -> TrainPlan:
     try:
         plan = plan_stage(_afresh(settings))
     except DataError as error:
-        problem = error.message
+        problem = str(error)
     config = config_of(settings)
     model = without_weights(config)
     parts = parts_of(model, settings)

@@ -62,7 +62,6 @@ class TrainResult(Result):
             + ("" if self.resumed_from is None else f", resumed from step {self.resumed_from:,}"),
             f"data: {', '.join(self.data) or 'none'} ({self.samples:,} samples)",
             f"engine: {self.engine}, {self.processes} process{'es' if self.processes > 1 else ''}",
-            *([f"but: {self.problem}"] if self.problem else []),
         ]
         return [
             *facts,
@@ -72,4 +71,5 @@ class TrainResult(Result):
             "",
             "launch:",
             *(f"  {line}" for line in self.launch),
+            *(["", f"But: {self.problem}"] if self.problem else []),
         ]

@@ -340,8 +340,17 @@ def test_a_dry_run_shows_settings_and_launch_and_touches_nothing(root: Path) -> 
 def test_a_dry_run_in_an_empty_workspace_says_what_is_missing(tmp_path: Path) -> None:
     result = train.run(alone(tmp_path), dry_run=True)
     assert result.problem is not None
-    assert "no merged shards" in result.problem
+    assert result.lines()[-1].startswith(
+        f"But: {tmp_path / 'tokenized' / 'language'}: has no merged shards to train on"
+    )
+    assert "Begin with: aurora download" in result.lines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_that_is_a_file_is_a_usage_error(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(UsageError, match=r"train\.run_dir: .* is a file, where a run's folder was expected"):
+        train.run(alone(root, run_dir=tmp_path / "run"))
 
 
 def test_the_checkpoint_says_what_it_is_and_where_the_rest_comes_from(root: Path) -> None:

@@ -8,6 +8,7 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, LlamaConfig
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.merge_plan import removal_plan
+from aurora_cli.models.packed_attention import _has_flash, packed_attention, segments_of
 from aurora_cli.models.token_merging import match_tokens, merge_tokens
 from aurora_cli.models.vision_encoder import encode, install_merging
 from tests.batches import batch, packed
@@ -175,3 +176,25 @@ def test_generating_on_cuda_is_generating_on_the_cpu() -> None:
     options = {"max_new_tokens": 5, "min_new_tokens": 5, "do_sample": False}
     here = network.generate(**inputs, **options)
     assert network.cuda().generate(**on_cuda(inputs), **options).tolist() == here.tolist()
+
+
+@pytest.mark.parametrize("key_heads", [2, 8])
+def test_one_kernel_attends_as_sample_by_sample(key_heads) -> None:
+    if not _has_flash(torch.device("cuda", 0)):
+        pytest.skip("this card or this torch has no varlen_attn")
+    generator = torch.Generator("cuda").manual_seed(0)
+    lengths = torch.tensor([300, 1, 77, 500, 146], device="cuda")
+    ids = torch.repeat_interleave(torch.arange(1, 6, device="cuda"), lengths)[None].expand(2, -1)
+    draw = {"generator": generator, "device": "cuda", "dtype": torch.bfloat16}
+    heads = [torch.randn(2, count, 1024, 64, **draw).requires_grad_() for count in (8, key_heads, key_heads)]
+    module = torch.nn.Module()
+    module.num_key_value_groups = 8 // key_heads  # pyright: ignore[reportAttributeAccessIssue]
+    at_once = packed_attention(module, *heads, None, segments=segments_of(ids))[0]
+    exact = [head.detach().float().requires_grad_() for head in heads]  # float32: sdpa, sample by sample
+    looped = packed_attention(module, *exact, None, segments=segments_of(ids))[0]
+    torch.testing.assert_close(at_once.float(), looped, atol=2e-2, rtol=2e-2)
+    weight = torch.randn(looped.shape, generator=generator, device="cuda")
+    (at_once.float() * weight).sum().backward()
+    (looped * weight).sum().backward()
+    for ours, wanted in zip(heads, exact, strict=True):
+        torch.testing.assert_close(ours.grad.float(), wanted.grad, atol=5e-2, rtol=5e-2)

@@ -1,18 +1,50 @@
+from itertools import pairwise
+
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from aurora_cli.models.packed_attention import block_causal_mask, packed_attention, segments_of
+from aurora_cli.models.packed_attention import attend_at_once, block_causal_mask, packed_attention, segments_of
 
 
 def test_segments_are_the_lengths_of_the_runs_of_equal_ids():
-    assert segments_of(torch.tensor([[1, 1, 2, 0], [1, 1, 1, 1]])) == [[2, 1, 1], [4]]
-    assert segments_of(torch.tensor([[3]])) == [[1]]
+    segments = segments_of(torch.tensor([[1, 1, 2, 0], [1, 1, 1, 1]]))
+    assert segments.lengths == [[2, 1, 1], [4]]
+    assert segments.bounds_N.tolist() == [0, 2, 3, 4, 8]
+    assert segments_of(torch.tensor([[3]])).lengths == [[1]]
 
 
 def test_the_mask_lets_a_token_see_its_own_sample_up_to_itself():
     assert block_causal_mask(torch.tensor([[1, 1, 2]])).int().tolist() == [[[[1, 0, 0], [1, 1, 0], [0, 0, 1]]]]
+
+
+def varlen_written_out(query, key, value, starts, _, longest, __, *, scale, window_size, enable_gqa):
+    """What `torch.nn.attention.varlen.varlen_attn` promises: tokens x heads x channels, sample by sample."""
+    assert window_size == (-1, 0)
+    assert longest == starts.diff().max()
+    runs = [
+        nn.functional.scaled_dot_product_attention(
+            *(x[start:stop].transpose(0, 1)[None] for x in (query, key, value)),
+            is_causal=True, scale=scale, enable_gqa=enable_gqa,
+        )[0].transpose(0, 1)
+        for start, stop in pairwise(starts.tolist())
+    ]  # fmt: skip
+    return torch.cat(runs)
+
+
+@pytest.mark.parametrize("key_heads", [2, 4])
+def test_one_kernel_is_handed_every_sample_as_the_loop_takes_it(monkeypatch, key_heads):
+    varlen = pytest.importorskip("torch.nn.attention.varlen", reason="torch has no varlen_attn")
+    monkeypatch.setattr(varlen, "varlen_attn", varlen_written_out)
+    ids = torch.tensor([[1, 1, 1, 2, 2, 3, 0, 0], [1, 2, 2, 2, 2, 2, 2, 2]])
+    module = nn.Module()
+    module.num_key_value_groups = 4 // key_heads  # pyright: ignore[reportAttributeAccessIssue]
+    query, key, value = (torch.randn(2, heads, 8, 16) for heads in (4, key_heads, key_heads))
+    segments = segments_of(ids)
+    looped, _ = packed_attention(module, query, key, value, None, segments=segments, scaling=0.3)
+    torch.testing.assert_close(attend_at_once(query, key, value, segments, 0.3), looped)
 
 
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.sampled_from([1, 2, 4]), st.integers(0, 2**31))

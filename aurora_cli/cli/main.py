@@ -121,6 +121,8 @@ def _fail_unexpected(error: Exception, debug: bool, as_json: bool) -> int:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "Make space and run the same command again: it continues."
         return _fail(f"the disk is full: {error}", hint, HostError.exit_code, debug, as_json)
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        return _fail(f"{error.filename}: is too long for a name", None, EXIT_USAGE, debug, as_json)
     if isinstance(error, PermissionError):
         return _fail(f"not permitted: {error}", None, HostError.exit_code, debug, as_json)
     hint = None if debug else "This is a bug in aurora. --debug shows where; please report it."

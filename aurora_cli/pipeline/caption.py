@@ -39,7 +39,8 @@ class CaptionResult(Result):
 
     def lines(self) -> list[str]:
         if self.dry_run:
-            return [f"Would caption {self.media:,} pictures and clips with {self.model}"]
+            media = "1 picture or clip" if self.media == 1 else f"{self.media:,} pictures and clips"
+            return [f"Would caption {media} with {self.model}"]
         said = [] if self.streamed else [f"{line['media']}: {line['caption']}" for line in self.captions]
         if self.reused:
             said.append(f"{self.reused:,} of them were captioned before")
@@ -63,11 +64,14 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         from aurora_cli.pipeline.caption_server import serve
 
         return serve(settings, reporter, dry_run=dry_run)
+    from aurora_cli.export.locate import check_name
+
     workspace = Workspace(settings.workspace)
     if not caption.media:
         raise UsageError("no media are named", hint="aurora caption picture.jpg clip.mp4 folder/")
     media = list_media(caption.media, workspace.root, allow_remote=caption.allow_remote)
     name = caption.model or str(find_model(workspace, reporter))
+    check_name(name, workspace.root)
     output = None if caption.output is None else workspace.path(caption.output)
     if output is not None:
         check_output(output)

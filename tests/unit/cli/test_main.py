@@ -81,6 +81,14 @@ def test_a_mistyped_command_gets_a_did_you_mean(capsys: pytest.CaptureFixture[st
     assert "Did you mean `aurora tokenize`?" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("words", [["convert"], ["caption"], ["inspect"], ["train", "--data"]])
+def test_a_name_that_no_file_can_have_is_exit_2(
+    words: list[str], capsys: pytest.CaptureFixture[str], empty_folder: Path
+) -> None:
+    assert run([*words, "n" * 300]) == 2
+    assert "is too long for a name" in capsys.readouterr().err
+
+
 def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["extract", "--debug"]) == 3
     assert "Traceback" in capsys.readouterr().err

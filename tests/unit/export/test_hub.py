@@ -83,6 +83,13 @@ def test_without_a_hub_or_with_a_bad_name_it_is_said(hub: UploadHub, tmp_path):
         push(tmp_path)
 
 
+def test_a_bad_name_is_told_before_anything_is_written(hub: UploadHub, tmp_path):
+    make_runs(tmp_path)
+    with pytest.raises(UsageError, match="no name of a repository"):
+        push(tmp_path, repo="a bad name")
+    assert not (tmp_path / "export").exists()
+
+
 def test_a_dry_run_says_that_it_would_upload(tmp_path):
     make_runs(tmp_path)
     settings = convert_settings(tmp_path, format="huggingface", push_to_hub="me/captioner")

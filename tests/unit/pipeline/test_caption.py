@@ -123,6 +123,11 @@ def test_without_a_model_the_message_says_what_to_type(tmp_path):
     assert caught.value.hint == "aurora train --stage projection"
 
 
+def test_a_model_that_is_not_there_is_told_by_a_dry_run_too(workspace):
+    with pytest.raises(DataError, match="nothing: there is no such folder or file"):
+        caption.run(caption_settings(workspace, GOOD[1], model="nothing"), dry_run=True)
+
+
 def test_a_missing_file_is_a_reject_and_the_others_are_captioned(workspace):
     result = caption.run(caption_settings(workspace, "media/nothing.png", GOOD[1], max_new_tokens=2))
     assert [line["media"] for line in result.captions] == [GOOD[1]]

@@ -50,6 +50,20 @@ def test_without_a_run_the_message_says_what_to_type(tmp_path):
     assert caught.value.hint == "aurora train --stage projection"
 
 
+@pytest.mark.parametrize("given", [{"checkpoint": "nothing"}, {"base": "nothing"}])
+def test_a_source_that_is_not_there_is_told_by_a_dry_run_too(tmp_path, given):
+    make_runs(tmp_path)
+    with pytest.raises(DataError, match="nothing: there is no such folder or file"):
+        run(convert_settings(tmp_path, **given), dry_run=True)
+
+
+def test_the_folder_of_a_runs_checkpoints_is_not_one_and_the_run_is_named(tmp_path):
+    make_runs(tmp_path)
+    with pytest.raises(DataError, match="is not a checkpoint") as caught:
+        run(convert_settings(tmp_path, checkpoint="runs/language/checkpoints"))
+    assert caught.value.hint == f"{tmp_path / 'runs/language'} is one: its newest checkpoint is taken."
+
+
 def test_an_unfinished_run_is_not_taken_unasked(tmp_path):
     newest = make_runs(tmp_path)
     for finished in tmp_path.glob("runs/*/finished.json"):

@@ -37,7 +37,7 @@ class PlanShare:
             packs = make()
             with whole_folder(place) as partial:
                 for field, values in zip(Packs._fields, packs, strict=True):
-                    np.save(partial / f"{field}.npy", values)
+                    _write_array(partial / f"{field}.npy", values)
             return packs
         began = time.monotonic()
         while not place.is_dir():
@@ -48,3 +48,10 @@ class PlanShare:
                 )
             time.sleep(LOOK_EVERY_S)
         return Packs(*(np.load(place / f"{field}.npy", mmap_mode="r") for field in Packs._fields))
+
+
+def _write_array(path: Path, values: np.ndarray) -> None:
+    """What `np.save` does; where the disk is full, its error does not say so."""
+    with open(path, "wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(values))
+        file.write(np.ascontiguousarray(values).data)

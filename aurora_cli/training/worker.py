@@ -84,15 +84,17 @@ def serve(work: Callable[[Reporter], dict[str, Any]]) -> NoReturn:
             reporter.send("result", result=result)
         code = 0
     except BaseException as error:
-        traceback.print_exc()
         code = reporter.fail(error)
+        with contextlib.suppress(OSError):  # the log lies in the run's folder, whose disk may be full
+            traceback.print_exception(error)
     leave(code)
 
 
 def leave(code: int) -> NoReturn:
-    """End this process now, its output flushed."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    """End this process now, its output flushed where there is room for it."""
+    for output in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            output.flush()
     os._exit(code)
 
 

@@ -4,13 +4,12 @@ ISA-L inflates at twice zlib's speed, and outside the interpreter's lock. Broken
 why instead of an exception, so that what came before is used first.
 """
 
-import queue
-import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import NamedTuple
 
 from isal import igzip_lib
 
+from aurora_cli.data.ahead import taken_ahead
 from aurora_cli.data.parts import GZIP_MAGIC, Archive, PartStream
 
 _READ_BYTES = 256 << 10
@@ -34,8 +33,12 @@ class Broken(NamedTuple):
     reason: str
 
 
-def chunks(archive: Archive, max_inflation: float) -> Iterator[Chunk | Broken]:
-    """The uncompressed tar; whether it is gzipped is told by its first bytes, not by its name."""
+def chunks_ahead(archive: Archive, max_inflation: float) -> Generator[Chunk | Broken, None, None]:
+    """The uncompressed tar, read in a thread; whether it is gzipped is told by its first bytes, not by its name."""
+    return taken_ahead(lambda: _chunks(archive, max_inflation), _CHUNKS_AHEAD)
+
+
+def _chunks(archive: Archive, max_inflation: float) -> Generator[Chunk | Broken, None, None]:
     with PartStream(archive.files) as raw:
         if _peek(raw) == GZIP_MAGIC:
             yield from _inflated(raw, max_inflation)
@@ -88,39 +91,3 @@ def _inflated(raw: PartStream, max_inflation: float) -> Iterator[Chunk | Broken]
             return
         if inflater.eof:
             rest = inflater.unused_data
-
-
-class Ahead:
-    """An iterator that runs in a thread, some items ahead."""
-
-    def __init__(self, items: Iterator[Chunk | Broken]) -> None:
-        self._items = items
-        self._queue: queue.Queue[Chunk | Broken | BaseException | None] = queue.Queue(_CHUNKS_AHEAD)
-        self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def get(self) -> Chunk | Broken | None:
-        item = self._queue.get()
-        if isinstance(item, BaseException):
-            raise item
-        return item
-
-    def close(self) -> None:
-        self._closed.set()
-        while self._thread.is_alive():
-            try:
-                self._queue.get(timeout=0.01)
-            except queue.Empty:
-                continue
-
-    def _run(self) -> None:
-        last: BaseException | None = None
-        try:
-            for item in self._items:
-                if self._closed.is_set():
-                    return
-                self._queue.put(item)
-        except BaseException as error:  # handed to the consumer
-            last = error
-        self._queue.put(last)

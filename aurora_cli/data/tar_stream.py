@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from aurora_cli.data.inflating import Ahead, Broken, chunks
+from aurora_cli.data.inflating import Broken, chunks_ahead
 from aurora_cli.data.parts import Archive
 from aurora_cli.errors import DataError
 
@@ -117,7 +117,7 @@ class TarStream:
         self._tee = tee
         self._advance_by, self._consumed, self._begun = advance, 0, 0
         self._chunk = memoryview(b"")
-        self._chunks = Ahead(chunks(archive, max_inflation))
+        self._chunks = chunks_ahead(archive, max_inflation)
         self._where: str | None = None
 
     def __enter__(self) -> "TarStream":
@@ -169,7 +169,7 @@ class TarStream:
         return b"".join(self.pieces(size))
 
     def _advance(self) -> bool:
-        following = self._chunks.get()
+        following = next(self._chunks, None)
         if isinstance(following, Broken):
             raise self.bad(following.reason)
         if following is None:

@@ -87,16 +87,18 @@ def _write_shards(shards: list[tuple[Path, Tensors]], write: Write, advance: Adv
 
     # Torch works in these threads alone: on two busy cores, waiting for its others took 8 times as long as the work.
     threads = torch.get_num_threads()
-    with ThreadPoolExecutor(_THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        writes = [pool.submit(write_one, path, shard) for path, shard in shards]
-        try:
-            for each in as_completed(writes):
-                each.result()
-        except BaseException:
-            stop.set()
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
-    torch.set_num_threads(threads)  # MKL has one number for the whole process
+    try:
+        with ThreadPoolExecutor(_THREADS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            writes = [pool.submit(write_one, path, shard) for path, shard in shards]
+            try:
+                for each in as_completed(writes):
+                    each.result()
+            except BaseException:
+                stop.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+    finally:
+        torch.set_num_threads(threads)  # MKL has one number for the whole process
 
 
 def _shards(tensors: Tensors, max_bytes: int) -> Iterator[Tensors]:

@@ -187,8 +187,9 @@ def prepare(
         raise HostError(f"{rank.world_size} processes were started, but the engine sees {accelerator.num_processes}")
     if config is None:
         model = model.to(accelerator.device)
-    for buffer in model.buffers():  # DeepSpeed leaves them where they are when the weights are shared already
-        buffer.data = buffer.to(accelerator.device)
+    else:
+        for buffer in model.buffers():  # DeepSpeed leaves them where they are when the weights are shared already
+            buffer.data = buffer.to(accelerator.device)
     wrapped, optimizer = accelerator.prepare(model, optimizer)
     wrapped.train()
     return Engine(

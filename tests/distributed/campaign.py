@@ -20,13 +20,18 @@ from aurora_cli.training.worker import serve
 
 def run(runs: Sequence[Settings], processes: int, folder: Path) -> dict[str, Any]:
     """Train all of `runs`; what the last one's result says."""
+    return run_script([__file__], runs, processes, folder)
+
+
+def run_script(script: Sequence[str], runs: Sequence[Settings], processes: int, folder: Path) -> dict[str, Any]:
+    """Workers that run `script`, with the settings' files behind its own arguments; what rank 0 says."""
     folder.mkdir(parents=True, exist_ok=True)
     configs: list[str] = []
     for number, settings in enumerate(runs):
         config = folder / f"{number}.yaml"
         config.write_text(dump_yaml(settings))
         configs.append(str(config))
-    return workers.run_workers([sys.executable, __file__, *configs], processes, logs=folder / "logs", reporter=SILENT)
+    return workers.run_workers([sys.executable, *script, *configs], processes, logs=folder / "logs", reporter=SILENT)
 
 
 def work(configs: Sequence[str], place: Rank, reporter: Reporter) -> dict[str, Any]:

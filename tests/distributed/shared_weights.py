@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
-from aurora_cli.config.resolve import dump_yaml, load_resolved
+from aurora_cli.config.resolve import load_resolved
 from aurora_cli.config.settings import Settings, TrainSettings
-from aurora_cli.console import SILENT, Reporter
+from aurora_cli.console import Reporter
 from aurora_cli.models.placing import Place, place_whole
 from aurora_cli.pipeline.stage import StagePlan, plan_stage
 from aurora_cli.pipeline.stage_model import build_network
-from aurora_cli.training import engine, sharing, together, workers
+from aurora_cli.training import engine, sharing, together
 from aurora_cli.training.engine_config import read_config
 from aurora_cli.training.launch import Rank, rank_from_environment
 from aurora_cli.training.optim import parameter_groups
@@ -34,14 +34,7 @@ PLACE_FOR = sharing.place_for
 
 def run(how: str, runs: Sequence[Settings], folder: Path, processes: int = 2) -> dict[str, Any]:
     """What rank 0 says of the last of `runs`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    configs: list[str] = []
-    for number, settings in enumerate(runs):
-        config = folder / f"{number}.yaml"
-        config.write_text(dump_yaml(settings))
-        configs.append(str(config))
-    command = [sys.executable, __file__, how, *configs]
-    return workers.run_workers(command, processes, logs=folder / "logs", reporter=SILENT)
+    return campaign.run_script([__file__, how], runs, processes, folder)
 
 
 def shared_place(plan: StagePlan, rank: Rank) -> Any:

@@ -11,8 +11,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aurora_cli.checkpoints.loading import load_model
     from aurora_cli.config.merging import TokenMerging
-    from aurora_cli.export.loading import load_model
     from aurora_cli.models.merge_plan import num_visual_tokens
 
 __version__ = "0.1.0"
@@ -20,7 +20,7 @@ __all__ = ["TokenMerging", "__version__", "load_model", "num_visual_tokens"]
 
 _HOMES = {
     "TokenMerging": "aurora_cli.config.merging",
-    "load_model": "aurora_cli.export.loading",
+    "load_model": "aurora_cli.checkpoints.loading",
     "num_visual_tokens": "aurora_cli.models.merge_plan",
 }
 

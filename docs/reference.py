@@ -3,8 +3,8 @@
 import sys
 from pathlib import Path
 
+from aurora_cli.cli.app import COMMANDS
 from aurora_cli.cli.commands import SPECS
-from aurora_cli.cli.main import COMMANDS
 from aurora_cli.cli.spec import Flag, shown_default
 from aurora_cli.config import fields
 

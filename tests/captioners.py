@@ -46,7 +46,7 @@ MODEL = ModelSettings(
 def make_runs(workspace: Path) -> Path:
     """`runs/projection` from random weights, and `runs/language` from it; the folder of the second."""
     from aurora_cli.config.resolve import dump_yaml
-    from aurora_cli.pipeline.stage_model import write_initial
+    from aurora_cli.pipeline.train.build_model import write_initial
 
     first, second = workspace / "runs" / "projection", workspace / "runs" / "language"
     settings = Settings(workspace=workspace, model=MODEL, merging=MERGING)
@@ -67,7 +67,7 @@ def make_runs(workspace: Path) -> Path:
 
 def add_step(run: Path, base: str, scaled: dict[str, float]) -> Path:
     """A checkpoint whose trained weights are the initial ones times a number."""
-    from aurora_cli.export import names
+    from aurora_cli.checkpoints import names
 
     workspace = run.parents[1]
     initial = load_file(workspace / "runs" / "projection" / "initial" / "model.safetensors")

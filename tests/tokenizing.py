@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from aurora_cli.config.settings import MergeShardsSettings, ModelSettings, Settings, TokenizeSettings
-from aurora_cli.data.shards import Row, open_store
+from aurora_cli.data.token_store.store import Row, open_store
 
 ROOT = Path(__file__).parents[1]
 TINY = ROOT / "presets" / "tiny" / "tokenizer"

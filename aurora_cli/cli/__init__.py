@@ -1,0 +1,1 @@
+"""Words of the command line -> one call of a step; the only room that prints."""

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from aurora_cli.cli.main import COMMANDS
-from aurora_cli.cli.output import ConsoleReporter, QuietReporter, emit
+from aurora_cli.cli.app import COMMANDS
+from aurora_cli.cli.console import ConsoleReporter, QuietReporter, emit
 from aurora_cli.cli.spec import CommandSpec, Flag, Step
 from aurora_cli.config.resolve import Resolved, resolve
 from aurora_cli.console import SILENT, Reporter
@@ -28,7 +28,7 @@ def _step(module: str) -> Any:
 _SPECS = (
     CommandSpec(
         "download",
-        _step("pipeline.download"),
+        _step("pipeline.download.command"),
         (
             Flag("download.repo", ("--repo",)),
             Flag("download.revision", ("--revision",)),
@@ -61,7 +61,7 @@ _SPECS = (
     ),
     CommandSpec(
         "extract",
-        _step("pipeline.extract"),
+        _step("pipeline.extract.command"),
         (
             Flag("extract.inputs", (), "PATH"),
             Flag("extract.output", ("--output",), "DIR"),
@@ -75,7 +75,7 @@ _SPECS = (
     ),
     CommandSpec(
         "tokenize",
-        _step("pipeline.tokenize"),
+        _step("pipeline.tokenize.command"),
         (
             Flag("tokenize.inputs", (), "INPUT"),
             Flag("tokenize.splits", ("--split",), SPLIT_METAVAR),
@@ -112,7 +112,7 @@ _SPECS = (
     ),
     CommandSpec(
         "train",
-        _step("pipeline.train"),
+        _step("pipeline.train.command"),
         (
             Flag("train.stage", ("--stage",), "STAGE"),
             Flag("train.data", ("--data",), "DIR[:WEIGHT]"),
@@ -161,7 +161,7 @@ _SPECS = (
     ),
     CommandSpec(
         "caption",
-        _step("pipeline.caption"),
+        _step("pipeline.caption.command"),
         (
             Flag("caption.media", (), "MEDIA"),
             Flag("caption.model", ("--model",), "DIR|ID"),
@@ -220,7 +220,7 @@ _SPECS = (
     ),
     CommandSpec(
         "inspect",
-        _step("pipeline.inspect"),
+        _step("pipeline.inspect.command"),
         (
             Flag("inspect.path", (), "PATH"),
             Flag("inspect.decode", ("--decode",)),

@@ -1,0 +1,1 @@
+"""The tree of settings, presets, and which source wins."""

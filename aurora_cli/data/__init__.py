@@ -1,0 +1,1 @@
+"""From the published files to batches of a training run; no network."""

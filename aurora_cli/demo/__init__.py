@@ -1,0 +1,1 @@
+"""`aurora demo`: draws a data set and runs the commands on it."""

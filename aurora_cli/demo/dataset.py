@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from aurora_cli.config.settings import CaptionSettings
-from aurora_cli.data.catalogue import Origin, to_record
-from aurora_cli.data.manifest import DownloadManifest
+from aurora_cli.data.download.manifest import DownloadManifest
+from aurora_cli.data.download.origins import Origin, to_record
 from aurora_cli.demo.drawing import FRAMES, Scene, blank, clip_scene, draw, picture_scene
-from aurora_cli.files import write_json, write_text
+from aurora_cli.io.atomic import write_json, write_text
 
 SEED = 1
 HELD_OUT_SEED = 2

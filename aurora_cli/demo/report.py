@@ -9,9 +9,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw
 
-from aurora_cli.data.media import load_frames
+from aurora_cli.data.media.reader import load_frames
 from aurora_cli.demo.drawing import CLIP_ATTRIBUTES, COLOURS, FRAMES, MOTIONS, PICTURE_ATTRIBUTES, PLACES, SHAPES, SIDE
-from aurora_cli.files import read_json, whole_file
+from aurora_cli.io.atomic import read_json, whole_file
 
 WORDS: Mapping[str, Sequence[str]] = {
     "shape": SHAPES,

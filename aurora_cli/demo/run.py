@@ -23,7 +23,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import SETTINGS_FILE, STAGES
 from aurora_cli.demo.drawing import CLIP_ATTRIBUTES, PICTURE_ATTRIBUTES
 from aurora_cli.errors import EXIT_INTERRUPTED, AuroraError, Interrupted, UsageError
-from aurora_cli.files import disk_errors, read_json, remove, whole_file, whole_folder, write_json, write_text
+from aurora_cli.io.atomic import disk_errors, read_json, remove, whole_file, whole_folder, write_json, write_text
 from aurora_cli.pipeline.result import Result
 
 PRESET = "tiny"

@@ -1,0 +1,1 @@
+"""Writing the layouts of other programs, and the proof that they compute the same."""

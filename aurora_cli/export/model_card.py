@@ -8,7 +8,7 @@ import yaml
 
 from aurora_cli.export.layouts.common import Job, dtype_name, text_config, vision_config
 from aurora_cli.export.receipts import CARD_FILE
-from aurora_cli.files import write_text
+from aurora_cli.io.atomic import write_text
 from aurora_cli.models.merge_plan import num_visual_tokens
 
 _USE = {

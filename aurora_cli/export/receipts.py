@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from aurora_cli.files import read_json, write_json
+from aurora_cli.io.atomic import read_json, write_json
 
 FACTS_FILE = "aurora.json"
 """In every export: merging settings, history, and what the export was made of."""

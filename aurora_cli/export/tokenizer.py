@@ -9,10 +9,10 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from aurora_cli.data.conversation import IMAGE, OWN_TEMPLATE, TEMPLATES, Template
-from aurora_cli.data.tokenization import load_tokenizer, read_object, special_token
+from aurora_cli.data.tokenization.templates import IMAGE, OWN_TEMPLATE, TEMPLATES, Template
+from aurora_cli.data.tokenization.tokenizer import load_tokenizer, read_object, special_token
 from aurora_cli.errors import DataError
-from aurora_cli.files import write_json, write_text
+from aurora_cli.io.atomic import write_json, write_text
 
 PAD = "<pad>"
 
@@ -130,7 +130,7 @@ READ_MESSAGE = (
 def write_chat_template(name: str, tokenizer: ExportTokenizer, folder: Path) -> None:
     """The template of training, by its name, as Jinja."""
     if name == OWN_TEMPLATE:
-        from aurora_cli.data.chat_encoding import own_template
+        from aurora_cli.data.tokenization.chat_encoder import own_template
 
         own = own_template(load_tokenizer(tokenizer.source))
         text = own_chat_template(own.arguments[0], in_parts=own.in_parts)

@@ -16,13 +16,13 @@ from typing import Any
 
 import torch
 
+from aurora_cli.checkpoints.checkpoint import Checkpoint, Origin
+from aurora_cli.checkpoints.loading import build_model
+from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.constants import IMAGE_SENTINEL
 from aurora_cli.errors import DataError
-from aurora_cli.export.checkpoint import Checkpoint, Origin
-from aurora_cli.export.loading import build_model
-from aurora_cli.export.opening import open_checkpoint
 
 BOUNDS = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference of two logits, as a share of the largest logit, by the type that weights were cast to."""
@@ -152,8 +152,8 @@ def _check_processor(folder: str, source: Checkpoint) -> None:
     from PIL import Image
     from transformers import AutoProcessor
 
-    from aurora_cli.data.conversation import IMAGE
-    from aurora_cli.data.transforms import normalise, padding_colour, square_picture
+    from aurora_cli.data.media.transforms import normalise, padding_colour, square_picture
+    from aurora_cli.data.tokenization.templates import IMAGE
 
     model = source.model
     levels = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)

@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from aurora_cli.export import names
-from aurora_cli.export.sources import LazyTensor, Tensors
+from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors
 
 MULTIPLE = 64
 """Rows are padded to a multiple of this, which matrix units like."""

@@ -1,0 +1,1 @@
+"""The network. No files, no data."""

@@ -20,8 +20,8 @@ from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models import packed_attention
-from aurora_cli.models.auroracap_config import AuroraCapConfig
-from aurora_cli.models.language_head import TaughtHead, taught
+from aurora_cli.models.config import AuroraCapConfig
+from aurora_cli.models.lm_head import TaughtHead, taught
 from aurora_cli.models.merge_plan import WHOLE, frame_tokens
 from aurora_cli.models.multimodal_inputs import (
     Expanded,

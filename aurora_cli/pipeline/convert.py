@@ -12,11 +12,11 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import STAGES
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError, HostError, UsageError
 from aurora_cli.export import receipts
-from aurora_cli.files import disk_errors, exclusive_output, existing_parent, whole_folder, write_json
+from aurora_cli.io.atomic import disk_errors, exclusive_output, existing_parent, whole_folder, write_json
 from aurora_cli.pipeline.result import Result
 
 if TYPE_CHECKING:
-    from aurora_cli.export.checkpoint import Checkpoint, Origin
+    from aurora_cli.checkpoints.checkpoint import Checkpoint, Origin
     from aurora_cli.export.layouts.common import Job
 
 FINISHED_FILE = "finished.json"
@@ -79,8 +79,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         UsageError: the output is a folder of something else.
         HostError: the disk is too small, or the hub does not take the export.
     """
-    from aurora_cli.export.hub import check_repo, push
-    from aurora_cli.export.locate import check_name
+    from aurora_cli.checkpoints.locate import check_name
+    from aurora_cli.hub.upload import check_repo, push
 
     convert = settings.convert
     workspace = Workspace(settings.workspace)
@@ -111,8 +111,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
 
 def _convert(settings: Settings, reporter: Reporter, name: str, output: Path, asked: dict[str, Any]) -> dict[str, Any]:
     """Write what is not there as asked, verify what is not verified; what the export remembers of it."""
-    from aurora_cli.export.checkpoint import Origin
-    from aurora_cli.export.opening import open_checkpoint
+    from aurora_cli.checkpoints.checkpoint import Origin
+    from aurora_cli.checkpoints.opening import open_checkpoint
 
     reporter.info(f"opening {name}")
     origin = Origin(Workspace(settings.workspace).root, settings.convert.base, settings.model)
@@ -212,9 +212,9 @@ def _write(
 
 
 def _job(settings: Settings, checkpoint: "Checkpoint", tokenizer: Path | None, advance: Any) -> "Job":
+    from aurora_cli.checkpoints.loading import DTYPES
+    from aurora_cli.checkpoints.writing import parse_size
     from aurora_cli.export.layouts.common import Job
-    from aurora_cli.export.loading import DTYPES
-    from aurora_cli.export.writing import parse_size
 
     convert = settings.convert
     prompting = checkpoint.prompting
@@ -245,7 +245,7 @@ def _write_layout(job: "Job", layout: str, folder: Path) -> list[str]:
 
 def _tokenizer_folder(settings: Settings, checkpoint: "Checkpoint", origin: "Origin") -> Path | None:
     """The tokenizer that the checkpoint was trained with; else the one that the settings name, if they name one."""
-    from aurora_cli.export.locate import locate
+    from aurora_cli.checkpoints.locate import locate
 
     name = checkpoint.tokenizer or settings.model.tokenizer
     return None if name is None else locate(name, origin.root)

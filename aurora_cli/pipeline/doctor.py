@@ -14,7 +14,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import EXIT_ENVIRONMENT, EXIT_OK
-from aurora_cli.files import existing_parent
+from aurora_cli.io.atomic import existing_parent
 from aurora_cli.pipeline.result import Result
 
 DISTRIBUTION = "aurora-cli"

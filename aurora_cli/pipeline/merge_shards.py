@@ -21,13 +21,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.row_schema import DATA_FILE, write_dataset_files
-from aurora_cli.data.shards import MADE_AGAIN, MANIFEST, MERGED_SUMMARY_FILE, SUMMARY_FILE, open_store
-from aurora_cli.errors import DataError, UsageError
-from aurora_cli.files import exclusive, read_json, whole_folder, write_json
-from aurora_cli.pipeline.result import Result
-from aurora_cli.pipeline.samples import Sample, sample_of
-from aurora_cli.pipeline.shard_folder import (
+from aurora_cli.data.token_store.folder import (
     COMPLETE,
     RECIPE,
     SHARDS,
@@ -38,6 +32,12 @@ from aurora_cli.pipeline.shard_folder import (
     shard_manifests,
     tokenized_below,
 )
+from aurora_cli.data.token_store.schema import DATA_FILE, write_dataset_files
+from aurora_cli.data.token_store.store import MADE_AGAIN, MANIFEST, MERGED_SUMMARY_FILE, SUMMARY_FILE, open_store
+from aurora_cli.data.tokenization.preview import Sample, sample_of
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.atomic import exclusive, read_json, whole_folder, write_json
+from aurora_cli.pipeline.result import Result
 
 
 @dataclass(frozen=True)

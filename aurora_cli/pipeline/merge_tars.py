@@ -16,11 +16,11 @@ from typing import Any
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Advance, Reporter
-from aurora_cli.data.durability import start_writing
-from aurora_cli.data.manifest import DownloadManifest, delete_spent
-from aurora_cli.data.parts import Archive, PartStream, find_archives, find_part_sets
+from aurora_cli.data.archives.parts import Archive, PartStream, find_archives, find_part_sets
+from aurora_cli.data.download.manifest import DownloadManifest, delete_spent
 from aurora_cli.errors import DataError
-from aurora_cli.files import PARTIAL_SUFFIX, disk_errors, exclusive, fsync_folder
+from aurora_cli.io.atomic import PARTIAL_SUFFIX, disk_errors, exclusive, fsync_folder
+from aurora_cli.io.durability import start_writing
 from aurora_cli.pipeline.result import Result
 
 _COPY_BYTES = 8 << 20

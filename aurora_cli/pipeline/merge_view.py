@@ -6,19 +6,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aurora_cli.captioning.regions import View, draw
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import DataError, SettingsError, UsageError
-from aurora_cli.files import whole_file
-from aurora_cli.pipeline.caption import find_model
-from aurora_cli.pipeline.merge_drawing import View, draw
+from aurora_cli.io.atomic import whole_file
+from aurora_cli.pipeline.caption.command import find_model
 from aurora_cli.pipeline.result import Result
 
 if TYPE_CHECKING:
-    from aurora_cli.export.checkpoint import Checkpoint
-    from aurora_cli.models.auroracap_config import AuroraCapConfig
+    from aurora_cli.checkpoints.checkpoint import Checkpoint
+    from aurora_cli.models.config import AuroraCapConfig
 
 RATIOS = (1.0, 0.5, 0.2, 0.1)
 """Shown where the user names none."""
@@ -73,10 +73,10 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if dry_run:
         return MergeViewResult(name, str(output), dry_run=True)
 
-    from aurora_cli.data.media import MediaReader
-    from aurora_cli.export.checkpoint import Origin
-    from aurora_cli.export.loading import config_of
-    from aurora_cli.export.opening import open_checkpoint
+    from aurora_cli.checkpoints.checkpoint import Origin
+    from aurora_cli.checkpoints.loading import config_of
+    from aurora_cli.checkpoints.opening import open_checkpoint
+    from aurora_cli.data.media.reader import MediaReader
 
     checkpoint = open_checkpoint(name, Origin(workspace.root, None, settings.model))
     for note in checkpoint.notes:
@@ -124,8 +124,8 @@ def _views(checkpoint: "Checkpoint", frame_FSSC: Any, mergings: Sequence[TokenMe
     """The token of every patch, as the tower's layers really decide it."""
     import torch
 
-    from aurora_cli.data.transforms import normalise
-    from aurora_cli.export.loading import build_tower, config_of, resolve_device
+    from aurora_cli.checkpoints.loading import build_tower, config_of, resolve_device
+    from aurora_cli.data.media.transforms import normalise
 
     config = config_of(checkpoint)
     place = resolve_device(device)

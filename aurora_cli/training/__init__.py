@@ -1,0 +1,1 @@
+"""The training loop; knows no data and no files of other programs."""

@@ -21,10 +21,10 @@ import torch
 from safetensors import safe_open
 
 from aurora_cli.errors import DataError
-from aurora_cli.files import read_json, whole_folder, write_json, write_text
-from aurora_cli.models.placing import Place, place_whole, values_of
-from aurora_cli.tensor_header import tensor_header
-from aurora_cli.training.checkpoint_folder import (
+from aurora_cli.io.atomic import read_json, whole_folder, write_json, write_text
+from aurora_cli.io.safetensors_header import tensor_header
+from aurora_cli.models.assign import Place, place_whole, values_of
+from aurora_cli.runs.checkpoints import (
     DESCRIPTION_FILE,
     LATEST,
     MODEL_FILE,
@@ -33,7 +33,7 @@ from aurora_cli.training.checkpoint_folder import (
     checkpoint_name,
     prune,
 )
-from aurora_cli.training.zero import MOMENTS, ParameterState
+from aurora_cli.training.engine.zero_state import MOMENTS, ParameterState
 
 SCHEMA = 1
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
-from aurora_cli.training.engine import Engine
+from aurora_cli.training.engine.engine import Engine
 
 
 class MicroBatch(Protocol):

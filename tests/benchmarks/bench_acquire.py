@@ -20,11 +20,11 @@ from io import BytesIO
 from pathlib import Path
 
 from aurora_cli.config.settings import ExtractSettings
-from aurora_cli.data.archives import MediaRoot
-from aurora_cli.data.parts import Archive
-from aurora_cli.data.tar_index import build_index
-from aurora_cli.data.tar_table import TableRow, key_of, write_table
-from aurora_cli.data.unpacking import unpack
+from aurora_cli.data.archives.build_index import build_index
+from aurora_cli.data.archives.index_table import TableRow, key_of, write_table
+from aurora_cli.data.archives.parts import Archive
+from aurora_cli.data.archives.unpack import unpack
+from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.pipeline import merge_tars
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -90,7 +90,7 @@ def bench_extract(work: Path, runs: int) -> None:
 def bench_two_archives(work: Path, runs: int) -> None:
     code = (
         "import sys; from pathlib import Path; from aurora_cli.config.settings import *; "
-        "from aurora_cli.pipeline import extract; extract.run(Settings(workspace=Path(sys.argv[1]), "
+        "from aurora_cli.pipeline.extract import command as extract; extract.run(Settings(workspace=Path(sys.argv[1]), "
         "extract=ExtractSettings(inputs=sys.argv[2:], output='out', sync=False, workers=2)))"
     )
     for name in ("b", "c"):
@@ -162,7 +162,7 @@ def bench_open(work: Path, runs: int) -> None:
     about = {"tar_size": "0", "source": ""}
     write_table(work / "million", rows, count=count, name_bytes=sum(map(len, names)), about=about)
     code = (
-        "import sys, time; from pathlib import Path; from aurora_cli.data.tar_table import TarTable; "
+        "import sys, time; from pathlib import Path; from aurora_cli.data.archives.index_table import TarTable; "
         "began = time.perf_counter(); TarTable(Path(sys.argv[1])).find(sys.argv[2].encode()); "
         "print(time.perf_counter() - began)"
     )

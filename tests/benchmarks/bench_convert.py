@@ -22,16 +22,16 @@ from typing import Any
 import torch
 from transformers import CLIPVisionModel, LlamaForCausalLM  # noqa: F401 (like all that is imported here unused: before the clock starts and the base is taken)
 
-from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
-from aurora_cli.export import (
+from aurora_cli.checkpoints import (
     blueprint,
     loading,  # noqa: F401
 )
+from aurora_cli.checkpoints.lazy_tensors import LazyTensor
+from aurora_cli.checkpoints.writing import write_weights
+from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.export.layouts import huggingface, official, xtuner  # noqa: F401
 from aurora_cli.export.model_card import write_card  # noqa: F401
-from aurora_cli.export.sources import LazyTensor
-from aurora_cli.export.writing import write_weights
-from aurora_cli.files import remove, write_json
+from aurora_cli.io.atomic import remove, write_json
 from aurora_cli.pipeline.convert import run
 
 WAYS: tuple[dict[str, Any], ...] = (

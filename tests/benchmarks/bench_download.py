@@ -25,7 +25,7 @@ import json, resource, sys, time
 from pathlib import Path
 import httpx2, huggingface_hub.hf_api  # half a second, whatever the file's size; the whole command's time has it
 from aurora_cli.config.settings import DownloadSettings, Settings
-from aurora_cli.pipeline import download
+from aurora_cli.pipeline.download import command as download
 began = time.perf_counter()
 download.run(Settings(workspace=Path(sys.argv[1]), download=DownloadSettings(sync=sys.argv[2] == "sync")))
 print(json.dumps([time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024]))

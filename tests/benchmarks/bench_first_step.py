@@ -19,9 +19,8 @@ import psutil
 from PIL import Image
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
-from aurora_cli.data.row_schema import DATA_FILE, write_dataset_files
-from aurora_cli.data.rows import EncodedRecords
-from aurora_cli.data.shards import (
+from aurora_cli.data.token_store.schema import DATA_FILE, write_dataset_files
+from aurora_cli.data.token_store.store import (
     MANIFEST,
     MERGED_SUMMARY_FILE,
     SCHEMA_VERSION,
@@ -30,7 +29,8 @@ from aurora_cli.data.shards import (
     row_batch,
     summary_batch,
 )
-from aurora_cli.files import write_json
+from aurora_cli.data.tokenization.rows import EncodedRecords
+from aurora_cli.io.atomic import write_json
 
 SHARD_ROWS = 20_000
 ROWS = int(float(sys.argv[1])) if len(sys.argv) > 1 else 20_000_000

@@ -18,15 +18,15 @@ from typing import Any
 import numpy as np
 import torch
 
+from aurora_cli.checkpoints.blueprint import llava_config
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
-from aurora_cli.data.collator import Batch, Sample, collate
-from aurora_cli.data.loader import with_floats
-from aurora_cli.export.blueprint import llava_config
+from aurora_cli.data.batches.collator import Batch, Sample, collate
+from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.merge_plan import frame_tokens
-from aurora_cli.training.reckoning import Layers, forward_flops, passes
+from aurora_cli.training.costs import Layers, forward_flops, passes
 from aurora_cli.training.step import inputs
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}

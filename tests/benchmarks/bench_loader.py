@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.data.media import picture_pixels
-from aurora_cli.data.packing import plan_packs
-from aurora_cli.data.transforms import normalise, padding_colour
+from aurora_cli.data.batches.packing import plan_packs
+from aurora_cli.data.media.reader import picture_pixels
+from aurora_cli.data.media.transforms import normalise, padding_colour
 
 RUNS = 60
 MODEL = ModelSettings()

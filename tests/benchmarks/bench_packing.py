@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from aurora_cli.data.collator import Batch, Sample, collate
-from aurora_cli.data.packing import Batching, plan_packs
-from aurora_cli.data.sampler import epoch_order
+from aurora_cli.data.batches.collator import Batch, Sample, collate
+from aurora_cli.data.batches.packing import Batching, plan_packs
+from aurora_cli.data.batches.sampler import epoch_order
 from aurora_cli.models.auroracap import AuroraCap
-from aurora_cli.models.auroracap_config import AuroraCapConfig
+from aurora_cli.models.config import AuroraCapConfig
 
 SAMPLES = int(sys.argv[1]) if len(sys.argv) > 1 else 512
 REPEATS = int(sys.argv[2]) if len(sys.argv) > 2 else 2

@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from aurora_cli.data.rows import EncodedRecords
-from aurora_cli.data.shards import MANIFEST, SUMMARY_FILE, ShardWriter, open_store, row_batch, summary_batch
-from aurora_cli.files import write_json
+from aurora_cli.data.token_store.store import MANIFEST, SUMMARY_FILE, ShardWriter, open_store, row_batch, summary_batch
+from aurora_cli.data.tokenization.rows import EncodedRecords
+from aurora_cli.io.atomic import write_json
 
 ROWS = int(float(sys.argv[1])) if len(sys.argv) > 1 else 10_000_000
 SHARDS = int(sys.argv[2]) if len(sys.argv) > 2 else 100
@@ -37,7 +37,8 @@ MEASURED = """
 import sys, threading, time
 from pathlib import Path
 from aurora_cli.config.settings import InspectSettings, MergeShardsSettings, Settings
-from aurora_cli.pipeline import inspect, merge_shards
+from aurora_cli.pipeline import merge_shards
+from aurora_cli.pipeline.inspect import command as inspect
 
 def anonymous():
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -22,10 +22,10 @@ import numpy as np
 import psutil
 
 from aurora_cli.config.settings import ModelSettings, Settings, TokenizeSettings
-from aurora_cli.data.shards import open_store
-from aurora_cli.data.tokenization import load_tokenizer
+from aurora_cli.data.token_store.store import open_store
+from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.pipeline.merge_shards import run as merge_shards
-from aurora_cli.pipeline.tokenize import run as tokenize
+from aurora_cli.pipeline.tokenize.command import run as tokenize
 
 RECORDS = int(float(sys.argv[1])) if len(sys.argv) > 1 else 50_000
 WORKERS = int(sys.argv[2]) if len(sys.argv) > 2 else None

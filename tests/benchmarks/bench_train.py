@@ -23,16 +23,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from aurora_cli.checkpoints.blueprint import llava_config
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.constants import IGNORE_INDEX
-from aurora_cli.data.collator import Batch, Sample, collate
-from aurora_cli.data.packing import Batching, plan_packs
-from aurora_cli.export.blueprint import llava_config
+from aurora_cli.data.batches.collator import Batch, Sample, collate
+from aurora_cli.data.batches.packing import Batching, plan_packs
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.training import checkpoint
 from aurora_cli.training.checkpoint import Description, Position
+from aurora_cli.training.engine.zero_state import ParameterState
 from aurora_cli.training.step import inputs
-from aurora_cli.training.zero import ParameterState
 
 PACK_TOKENS = 4096
 PADDED_BATCH = 8

@@ -14,8 +14,8 @@ STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 60
 AURORA = [sys.executable, "-m", "aurora_cli"]
 ONE_RUN = """
 import sys, time
-from aurora_cli.cli.main import main
-from aurora_cli.data.loader import TrainingData
+from aurora_cli.cli.app import main
+from aurora_cli.data.batches.loader import TrainingData
 
 real = TrainingData.batches
 

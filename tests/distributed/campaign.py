@@ -12,10 +12,10 @@ from typing import Any
 from aurora_cli.config.resolve import dump_yaml, load_resolved
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
-from aurora_cli.pipeline.train import _train
-from aurora_cli.training import workers
-from aurora_cli.training.launch import Rank, rank_from_environment
-from aurora_cli.training.worker import serve
+from aurora_cli.pipeline.train.command import _train
+from aurora_cli.training.processes import launcher
+from aurora_cli.training.processes.ranks import Rank, rank_from_environment
+from aurora_cli.training.processes.worker import serve
 
 
 def run(runs: Sequence[Settings], processes: int, folder: Path) -> dict[str, Any]:
@@ -31,7 +31,7 @@ def run_script(script: Sequence[str], runs: Sequence[Settings], processes: int, 
         config = folder / f"{number}.yaml"
         config.write_text(dump_yaml(settings))
         configs.append(str(config))
-    return workers.run_workers([sys.executable, *script, *configs], processes, logs=folder / "logs", reporter=SILENT)
+    return launcher.run_workers([sys.executable, *script, *configs], processes, logs=folder / "logs", reporter=SILENT)
 
 
 def work(configs: Sequence[str], place: Rank, reporter: Reporter) -> dict[str, Any]:

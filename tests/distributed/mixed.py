@@ -12,21 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from aurora_cli.checkpoints.blueprint import llava_config
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.training import ModelSettings, ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
-from aurora_cli.data.collator import Batch, Sample, collate
-from aurora_cli.data.loader import with_floats
-from aurora_cli.export.blueprint import llava_config
+from aurora_cli.data.batches.collator import Batch, Sample, collate
+from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.merge_plan import frame_tokens
-from aurora_cli.training import engine, engine_config, optim, together, trainer, workers
+from aurora_cli.training import optim, trainer
 from aurora_cli.training.checkpoint import Description, Position
-from aurora_cli.training.health import MediaLimit
-from aurora_cli.training.launch import Rank, rank_from_environment
-from aurora_cli.training.watchdog import watchdog
-from aurora_cli.training.worker import serve
+from aurora_cli.training.engine import deepspeed_config, engine
+from aurora_cli.training.guards import MediaLimit
+from aurora_cli.training.processes import collectives, launcher
+from aurora_cli.training.processes.ranks import Rank, rank_from_environment
+from aurora_cli.training.processes.watchdog import watchdog
+from aurora_cli.training.processes.worker import serve
 from tests.distributed import toy
 from tests.distributed.tiny_workspace import MODEL
 
@@ -72,7 +74,7 @@ def work(folder: Path, steps: int, slowfast: bool, place: Rank, reporter: Report
     assert settings.vision_config is not None
     assert settings.text_config is not None
     values = llava_config(settings.vision_config, settings.text_config, settings).to_dict()
-    together.join_process_group(place)
+    collectives.join_process_group(place)
     torch.manual_seed(0)
     model = AuroraCap(AuroraCapConfig.from_dict({**values, "merging": merging.model_dump(), "image_size": 28}))
     how = ModuleTraining(lr=1e-3)
@@ -89,7 +91,7 @@ def work(folder: Path, steps: int, slowfast: bool, place: Rank, reporter: Report
         train,
         place,
         accumulation=1,
-        config=engine_config.read_config("zero3", Path()),
+        config=deepspeed_config.read_config("zero3", Path()),
     )
     description = Description("mixed", 0, steps, "none", tuple(trained), {}, {}, "")
     loop = trainer.Loop(folder, description, steps, 1, 0.0, 0, always_encode=True, media_limit=MediaLimit(1.0, steps))
@@ -109,7 +111,7 @@ def work(folder: Path, steps: int, slowfast: bool, place: Rank, reporter: Report
 
 def run(folder: Path, steps: int, slowfast: bool) -> dict[str, Any]:
     command = [sys.executable, __file__, str(folder), str(steps), str(int(slowfast))]
-    return workers.run_workers(command, 2, logs=folder / "logs", reporter=SILENT)
+    return launcher.run_workers(command, 2, logs=folder / "logs", reporter=SILENT)
 
 
 if __name__ == "__main__":

@@ -19,17 +19,18 @@ import torch
 from aurora_cli.config.resolve import load_resolved
 from aurora_cli.config.settings import Settings, TrainSettings
 from aurora_cli.console import Reporter
-from aurora_cli.models.placing import Place, place_whole
-from aurora_cli.pipeline.stage import StagePlan, plan_stage
-from aurora_cli.pipeline.stage_model import build_network
-from aurora_cli.training import engine, sharing, together
-from aurora_cli.training.engine_config import read_config
-from aurora_cli.training.launch import Rank, rank_from_environment
+from aurora_cli.models.assign import Place, place_whole
+from aurora_cli.pipeline.train.build_model import build_network
+from aurora_cli.pipeline.train.plan import StagePlan, plan_stage
+from aurora_cli.training.engine import engine, zero_loading
+from aurora_cli.training.engine.deepspeed_config import read_config
 from aurora_cli.training.optim import parameter_groups
-from aurora_cli.training.worker import serve
+from aurora_cli.training.processes import collectives
+from aurora_cli.training.processes.ranks import Rank, rank_from_environment
+from aurora_cli.training.processes.worker import serve
 from tests.distributed import campaign
 
-PLACE_FOR = sharing.place_for
+PLACE_FOR = zero_loading.place_for
 
 
 def run(how: str, runs: Sequence[Settings], folder: Path, processes: int = 2) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def run(how: str, runs: Sequence[Settings], folder: Path, processes: int = 2) ->
 def shared_place(plan: StagePlan, rank: Rank) -> Any:
     train = plan.settings.train
     config = read_config(train.deepspeed or "none", plan.settings.workspace)
-    return sharing.place_for(train, rank, accumulation=accumulation(plan, rank), config=config)
+    return zero_loading.place_for(train, rank, accumulation=accumulation(plan, rank), config=config)
 
 
 def place_by_name(train: TrainSettings, rank: Rank, **more: Any) -> Place:
@@ -61,7 +62,7 @@ def compare(plan: StagePlan, rank: Rank) -> dict[str, Any]:
     assert network.model.state_dict().keys() == whole.model.state_dict().keys()
     pairs = list(zip(network.model.named_parameters(), whole.model.named_parameters(), strict=True))
     for (name, mine), (_, theirs) in pairs:
-        assert sharing.is_shared(mine), name
+        assert zero_loading.is_shared(mine), name
         assert mine.numel() == 0, name
         with gathered([mine]):
             assert torch.equal(mine, theirs.to(mine.dtype)), name
@@ -118,12 +119,12 @@ def measure(plan: StagePlan, rank: Rank) -> dict[str, Any]:
 
 def work(how: str, configs: Sequence[str], place: Rank, reporter: Reporter) -> dict[str, Any]:
     if how == "train":
-        sharing.place_for = place_by_name
+        zero_loading.place_for = place_by_name
         return campaign.work(configs, place, reporter)
-    together.join_process_group(place)
+    collectives.join_process_group(place)
     said: dict[str, Any] = {}
     for config in configs:
-        plan = together.decided_by_main(lambda config=config: plan_stage(load_resolved(Path(config))))
+        plan = collectives.decided_by_main(lambda config=config: plan_stage(load_resolved(Path(config))))
         said[Path(config).stem] = (compare if how == "compare" else measure)(plan, replace(place, launcher="aurora"))
         engine.forget()
     return said

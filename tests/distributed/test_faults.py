@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from aurora_cli.errors import HostError, Interrupted
-from aurora_cli.training.workers import WorkerFailed
+from aurora_cli.training.processes.launcher import WorkerFailed
 from tests.distributed import toy
 from tests.distributed.test_engines import assert_same_run, metrics
 

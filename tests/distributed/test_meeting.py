@@ -6,8 +6,8 @@ from datetime import timedelta
 import pytest
 
 from aurora_cli.errors import HostError
-from aurora_cli.training.launch import Rank, free_port
-from aurora_cli.training.together import meet
+from aurora_cli.training.processes.collectives import meet
+from aurora_cli.training.processes.ranks import Rank, free_port
 
 SHORT = timedelta(seconds=1)
 

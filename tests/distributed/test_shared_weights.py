@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.errors import DataError
-from aurora_cli.pipeline.stage_model import write_initial
+from aurora_cli.pipeline.train.build_model import write_initial
 from tests.captioners import WEIGHTS
 from tests.distributed import campaign, shared_weights
 from tests.distributed.test_stages import lines, stage

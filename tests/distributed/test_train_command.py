@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import yaml
 
-from aurora_cli.pipeline import train
-from aurora_cli.training.launch import free_port
+from aurora_cli.pipeline.train import command as train
+from aurora_cli.training.processes.ranks import free_port
 from tests.distributed.tiny_workspace import make, settings
 
 STEPS = 4

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from aurora_cli.export import names
-from aurora_cli.export.opening import open_checkpoint
+from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.pipeline.convert import run
 from tests.captioners import convert_settings, make_runs
 from tests.distributed import zero_folders

@@ -77,7 +77,8 @@ def settings(root: Path, stage: str = "language", **train: Any) -> Settings:
 
 def make(root: Path, stage: str = "language", pictures: int = 24, clips: int = 8, texts: int = 8) -> None:
     """Annotations, media and merged shards of one stage."""
-    from aurora_cli.pipeline import merge_shards, tokenize
+    from aurora_cli.pipeline import merge_shards
+    from aurora_cli.pipeline.tokenize import command as tokenize
 
     for subset, records in (
         ("pictures", [_picture(root / "data" / stage / "pictures", n) for n in range(pictures)]),

@@ -22,23 +22,14 @@ from torch import nn
 from aurora_cli.config.training import ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import HostError
-from aurora_cli.training import (
-    checkpoint,
-    checkpoint_folder,
-    engine,
-    engine_config,
-    optim,
-    records,
-    stopping,
-    together,
-    trainer,
-    worker,
-    workers,
-)
+from aurora_cli.runs import checkpoints, lines
+from aurora_cli.training import checkpoint, optim, trainer
 from aurora_cli.training.checkpoint import Checkpoint, Description, Position
-from aurora_cli.training.health import MediaLimit
-from aurora_cli.training.launch import Rank, rank_from_environment
-from aurora_cli.training.watchdog import watchdog
+from aurora_cli.training.engine import deepspeed_config, engine
+from aurora_cli.training.guards import MediaLimit
+from aurora_cli.training.processes import collectives, launcher, signals, worker
+from aurora_cli.training.processes.ranks import Rank, rank_from_environment
+from aurora_cli.training.processes.watchdog import watchdog
 
 VOCABULARY = 23
 WIDTH = 14  # the projector's bias of 14 and 7 classes do not divide by two ranks: padding is tried
@@ -205,14 +196,14 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
         **dict.fromkeys(options.trained, how),
     )
     accumulation = SAMPLES_A_STEP // (place.world_size * options.micro)
-    together.join_process_group(place)
+    collectives.join_process_group(place)
     torch.manual_seed(0)
     model = Toy()
     trained = optim.trained_modules(settings)
     learning = optim.learning_parameters(model, trained)
     optim.freeze_all_but(model, learning)
     position = Position()
-    start = checkpoint_folder.newest(run_dir / "checkpoints") if options.resume else None
+    start = checkpoints.newest(run_dir / "checkpoints") if options.resume else None
     saved = None if start is None else Checkpoint(start)
     if saved is not None:
         position = saved.position
@@ -226,15 +217,15 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
         settings,
         place,
         accumulation=accumulation,
-        config=engine_config.read_config(options.engine, Path()),
+        config=deepspeed_config.read_config(options.engine, Path()),
     )
     if saved is not None:
         running.restore(saved.state(running.shapes()), position.step)
     if place.is_main:
-        records.cut_back(run_dir / "metrics.jsonl", position.step)
+        lines.cut_back(run_dir / "metrics.jsonl", position.step)
     running.barrier()
     course = ToyCourse(options.steps)
-    request = stopping.StopRequest()
+    request = signals.StopRequest()
     loop = trainer.Loop(
         run_dir,
         Description("toy", 0, options.steps, "runs/toy/initial", options.trained, {}, {}, ""),
@@ -247,10 +238,10 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
         os._exit(error.exit_code)
 
     def asked() -> bool:
-        step = sum(1 for _ in records.read_lines(run_dir / "metrics.jsonl")) + 1
+        step = sum(1 for _ in lines.read_lines(run_dir / "metrics.jsonl")) + 1
         return request.asked or (place.is_main and step == options.stop_after)
 
-    with stopping.on_stop_signals(request), watchdog(options.watchdog_s, place.rank, bark) as dog:
+    with signals.on_stop_signals(request), watchdog(options.watchdog_s, place.rank, bark) as dog:
         outcome = trainer.train(
             running, steps_of(options, course, place, position.step + 1), course, loop, position,
             reporter=reporter, dog=dog, stop_asked=asked,
@@ -265,7 +256,7 @@ def run(options: Options, *more: Options, reporter: Reporter = SILENT) -> dict[s
     config = folder / "options.json"
     config.write_text(json.dumps([dataclasses.asdict(one) for one in (options, *more)]))
     command = [sys.executable, __file__, str(config)]
-    return workers.run_workers(command, options.processes, logs=folder / "logs", reporter=reporter)
+    return launcher.run_workers(command, options.processes, logs=folder / "logs", reporter=reporter)
 
 
 def work_all(runs: list[Options], place: Rank, reporter: Reporter) -> dict[str, Any]:

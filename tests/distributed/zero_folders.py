@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from aurora_cli.export.loading import load_model
+from aurora_cli.checkpoints.loading import load_model
 from aurora_cli.models.auroracap import AuroraCap, Part
 
 STAGES: dict[str, tuple[Part, ...]] = {

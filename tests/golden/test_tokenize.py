@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from aurora_cli.data.annotation_files import raw_records
 from aurora_cli.data.encoder import Encoder
+
 from aurora_cli.data.tokenization import load_tokenizer
 
 FOLDER = Path(__file__).parent / "tokenize"

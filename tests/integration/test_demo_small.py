@@ -17,7 +17,7 @@ import pytest
 
 from aurora_cli.constants import STAGES
 from aurora_cli.demo.run import MIRROR, PIPELINE
-from aurora_cli.files import remove
+from aurora_cli.io.atomic import remove
 
 SMALL = {
     "AURORA_DEMO__PICTURES": "40",

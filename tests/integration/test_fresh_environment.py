@@ -118,8 +118,8 @@ def say(python: Path | str, workspace: Path, mode: str, refused: str = "") -> di
 
 def check(found: dict, mode: str, workspace: Path) -> None:
     """Against our own model, loaded from the run."""
-    from aurora_cli.data.media import load_frames
-    from aurora_cli.data.tokenization import load_tokenizer
+    from aurora_cli.data.media.reader import load_frames
+    from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 
     model = aurora_cli.load_model(workspace / "runs" / "language", token_merging=TokenMerging(kept_ratio=1.0))
     tokenizer = load_tokenizer(TOKENIZER)

@@ -7,11 +7,11 @@ from typing import Any
 
 import torch
 
+from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.checkpoint import Checkpoint
+from aurora_cli.checkpoints.lazy_tensors import Tensors
+from aurora_cli.checkpoints.writing import write_weights
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.export import names
-from aurora_cli.export.checkpoint import Checkpoint
-from aurora_cli.export.sources import Tensors
-from aurora_cli.export.writing import write_weights
 
 DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float64: "float64"}
 BICUBIC = 3

@@ -9,8 +9,8 @@ modeling_aurora.py, processing_aurora.py                    the merging model in
 from pathlib import Path
 from typing import Any
 
-from aurora_cli.data.conversation import IMAGE
-from aurora_cli.export import blueprint
+from aurora_cli.checkpoints import blueprint
+from aurora_cli.data.tokenization.templates import IMAGE
 from aurora_cli.export.layouts.common import (
     Job,
     clip_processor,
@@ -22,7 +22,7 @@ from aurora_cli.export.layouts.common import (
 from aurora_cli.export.remote.bundle import bundle, processing_source
 from aurora_cli.export.tokenizer import ExportTokenizer, export_tokenizer, write_chat_template, write_tokenizer
 from aurora_cli.export.vocabulary import grow, padded_rows
-from aurora_cli.files import write_json, write_text
+from aurora_cli.io.atomic import write_json, write_text
 
 MODEL_CLASS = "LlavaForConditionalGeneration"
 REMOTE_CLASSES = {

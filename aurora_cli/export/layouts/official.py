@@ -7,12 +7,12 @@ tower that started at random has no such name: it is written out in `vision_towe
 from pathlib import Path
 from typing import Any
 
-from aurora_cli.export import names
+from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.lazy_tensors import rename
 from aurora_cli.export.layouts.common import Job, dtype_name, part, text_config, token_ids, vision_config
 from aurora_cli.export.layouts.xtuner import write_vision_config
-from aurora_cli.export.sources import rename
 from aurora_cli.export.tokenizer import copy_tokenizer
-from aurora_cli.files import write_json
+from aurora_cli.io.atomic import write_json
 
 TOWER_FOLDER = "vision_tower"
 _ARCHITECTURES = {"llama": "LlavaLlamaForCausalLM", "mistral": "LlavaMistralForCausalLM"}

@@ -6,7 +6,8 @@ Each is a model of its own for `from_pretrained`; the projector brings its class
 from importlib.resources import files
 from pathlib import Path
 
-from aurora_cli.export import names
+from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.lazy_tensors import rename
 from aurora_cli.export.layouts.common import (
     Job,
     clip_processor,
@@ -17,9 +18,8 @@ from aurora_cli.export.layouts.common import (
     token_ids,
     vision_config,
 )
-from aurora_cli.export.sources import rename
 from aurora_cli.export.tokenizer import copy_tokenizer
-from aurora_cli.files import write_json, write_text
+from aurora_cli.io.atomic import write_json, write_text
 
 _VISION_CLASSES = {"clip_vision_model": "CLIPVisionModel", "siglip_vision_model": "SiglipVisionModel"}
 _PROJECTOR_FILES = ("configuration_projector.py", "modeling_projector.py")

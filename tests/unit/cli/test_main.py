@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from aurora_cli.cli.app import COMMANDS, run
 from aurora_cli.cli.commands import SPECS
-from aurora_cli.cli.main import COMMANDS, run
 from aurora_cli.config import fields
 
 
@@ -149,7 +149,7 @@ def imported_by(*code: str) -> set[str]:
 def test_help_imports_neither_torch_nor_the_settings() -> None:
     modules = imported_by(
         "import contextlib, io",
-        "from aurora_cli.cli.main import run",
+        "from aurora_cli.cli.app import run",
         "with contextlib.redirect_stdout(io.StringIO()): run(['--help'])",
     )
     assert modules.isdisjoint(HEAVY), modules.intersection(HEAVY)
@@ -169,7 +169,7 @@ def test_the_package_is_light_until_used() -> None:
 
 def test_completion_knows_commands_and_flags() -> None:
     environment = {**os.environ, "_AURORA_COMPLETE": "complete_bash", "COMP_WORDS": "aurora tok", "COMP_CWORD": "1"}
-    aurora = [sys.executable, "-c", "import sys; sys.argv[0] = 'aurora'; from aurora_cli.cli.main import main; main()"]
+    aurora = [sys.executable, "-c", "import sys; sys.argv[0] = 'aurora'; from aurora_cli.cli.app import main; main()"]
     done = subprocess.run(aurora, env=environment, capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["tokenize"], done
     environment |= {"COMP_WORDS": "aurora tokenize --bat", "COMP_CWORD": "2"}

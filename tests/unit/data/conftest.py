@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aurora_cli.data.rows import EncodedRecords
-from aurora_cli.data.shards import MANIFEST, SCHEMA_VERSION, Row, ShardWriter, row_batch, summary_batch
-from aurora_cli.files import write_json
+from aurora_cli.data.token_store.store import MANIFEST, SCHEMA_VERSION, Row, ShardWriter, row_batch, summary_batch
+from aurora_cli.data.tokenization.rows import EncodedRecords
+from aurora_cli.io.atomic import write_json
 
 WriteClip = Callable[[Path, Sequence[Image.Image]], None]
 WriteStore = Callable[[Path, Sequence[Row], str], None]

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from aurora_cli.constants import STAGES
-from aurora_cli.data.clip_decoding import evenly_spaced
-from aurora_cli.data.media import load_frames
-from aurora_cli.data.mirror import MirrorSource
+from aurora_cli.data.download.mirror_source import MirrorSource
+from aurora_cli.data.media.clip_decoder import evenly_spaced
+from aurora_cli.data.media.reader import load_frames
 from aurora_cli.demo.dataset import CLIP_FILE_FRAMES, DRAWN, encode_clip, write_held_out, write_mirror
 from aurora_cli.demo.drawing import FRAMES, SIDE, clip_scene, draw
 

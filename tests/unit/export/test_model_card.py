@@ -6,8 +6,8 @@ from pathlib import Path
 import yaml
 
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
-from aurora_cli.data.catalogue import origins_of, to_record
-from aurora_cli.files import read_json, write_json
+from aurora_cli.data.download.origins import origins_of, to_record
+from aurora_cli.io.atomic import read_json, write_json
 from aurora_cli.pipeline.convert import run
 from tests.captioners import WEIGHTS, convert_settings, make_runs
 

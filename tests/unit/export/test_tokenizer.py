@@ -7,10 +7,10 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
-from aurora_cli.data.annotation_files import RawRecord
-from aurora_cli.data.conversation import TEMPLATES
-from aurora_cli.data.encoder import Encoder
-from aurora_cli.data.tokenization import load_tokenizer
+from aurora_cli.data.annotations.files import RawRecord
+from aurora_cli.data.tokenization.encoder import Encoder
+from aurora_cli.data.tokenization.templates import TEMPLATES
+from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.export.tokenizer import (
     chat_template,
     export_tokenizer,

@@ -3,8 +3,8 @@
 import torch
 from safetensors.torch import save_file
 
-from aurora_cli.export import names
-from aurora_cli.export.sources import open_weights
+from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.lazy_tensors import open_weights
 from aurora_cli.export.vocabulary import grow, new_rows
 
 

@@ -7,7 +7,7 @@ from transformers import LlavaForConditionalGeneration
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError, SettingsError
-from aurora_cli.models import language_head
+from aurora_cli.models import lm_head
 from aurora_cli.models.auroracap import AuroraCap
 from tests.batches import batch, language_configs, packed, qwen2, rows_of
 
@@ -89,7 +89,7 @@ def test_the_loss_of_a_pack_never_holds_the_logits_of_all_its_places(tiny, monke
     seen = []
     linear = torch.nn.functional.linear
     monkeypatch.setattr(
-        language_head.F,
+        lm_head.F,
         "linear",
         lambda x, w, b=None: (seen.append(len(x)) if len(w) == 64 else None, linear(x, w, b))[1],
     )

@@ -13,14 +13,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 import aurora_cli
-from aurora_cli.cli.main import run as aurora
+from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.lazy_tensors import open_weights
+from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.writing import write_weights
+from aurora_cli.cli.app import run as aurora
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.export import names, verify
-from aurora_cli.export.opening import open_checkpoint
-from aurora_cli.export.sources import open_weights
-from aurora_cli.export.writing import write_weights
-from aurora_cli.files import read_json
+from aurora_cli.export import verify
+from aurora_cli.io.atomic import read_json
 from aurora_cli.pipeline.convert import run
 from tests.captioners import GOLDEN, MERGING, TOKENIZER, WEIGHTS, convert_settings, make_runs, weights
 
@@ -296,7 +297,7 @@ def test_a_pth_with_a_payload_ends_with_exit_3_and_does_not_run_it(tmp_path, cap
 def test_a_second_convert_into_the_same_output_is_refused_and_says_who_holds_it(tmp_path, capfd):
     make_runs(tmp_path)
     script = (
-        "import pathlib, sys, time; from aurora_cli.files import exclusive_output\n"
+        "import pathlib, sys, time; from aurora_cli.io.atomic import exclusive_output\n"
         f"with exclusive_output(pathlib.Path({str(tmp_path / 'export/xtuner')!r}), 'aurora convert'):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )

@@ -7,9 +7,9 @@ import shutil
 import pytest
 
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.files import read_json, write_json
+from aurora_cli.io.atomic import read_json, write_json
 from aurora_cli.pipeline.merge_shards import run
-from aurora_cli.pipeline.tokenize import run as tokenize
+from aurora_cli.pipeline.tokenize.command import run as tokenize
 from tests.tokenizing import contents, merge_settings, settings, write_records
 
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 
 from aurora_cli.errors import DataError, HostError
-from aurora_cli.files import disk_errors
+from aurora_cli.io.atomic import disk_errors
+from aurora_cli.runs.checkpoints import all_checkpoints, checkpoint_name, newest, prune
 from aurora_cli.training.checkpoint import Checkpoint, Description, Position, save, tensor_file
-from aurora_cli.training.checkpoint_folder import all_checkpoints, checkpoint_name, newest, prune
-from aurora_cli.training.zero import ParameterState
+from aurora_cli.training.engine.zero_state import ParameterState
 
 SHAPES = {"a.weight": (3, 5), "a.bias": (3,), "scalar": ()}
 DESCRIPTION = Description("toy", 0, 9, "runs/toy/initial", ("projector",), {}, {}, "")

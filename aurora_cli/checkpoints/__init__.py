@@ -1,0 +1,1 @@
+"""Opening weights of any kind, and loading them into the network."""

@@ -1,0 +1,98 @@
+"""What a complete captioner consists of: its config, and the name and shape of every weight, without making one."""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+from transformers import LlavaConfig, LlavaForConditionalGeneration
+
+from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.lazy_tensors import Tensors
+from aurora_cli.config.settings import ModelSettings
+from aurora_cli.errors import DataError
+
+VISION_TYPES = {"clip": "clip_vision_model", "siglip": "siglip_vision_model", "siglip2": "siglip2_vision_model"}
+"""A whole contrastive model's `model_type`, and that of the vision tower inside it."""
+
+
+class Weight(NamedTuple):
+    """A weight as the config asks for it."""
+
+    shape: tuple[int, ...]
+    optional: bool
+    """True for a head that is the embedding once more: files may leave it out."""
+
+
+def vision_config_of(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The vision tower's config, from its own or from that of the whole contrastive model."""
+    model_type = config.get("model_type", "")
+    if model_type in VISION_TYPES:
+        return {**config.get("vision_config", {}), "model_type": VISION_TYPES[model_type]}
+    return dict(config)
+
+
+def has_class_token(vision_config: Mapping[str, Any]) -> bool:
+    """CLIP puts a class token before the patches, SigLIP does not."""
+    return "siglip" not in str(vision_config.get("model_type", ""))
+
+
+def llava_config(vision_config: Mapping[str, Any], text_config: Mapping[str, Any], model: ModelSettings) -> LlavaConfig:
+    """The config of the two joined as transformers' LLaVA."""
+    try:
+        return LlavaConfig(
+            vision_config=dict(vision_config),
+            text_config=dict(text_config),
+            vision_feature_layer=model.feature_layer,
+            vision_feature_select_strategy="default" if has_class_token(vision_config) else "full",
+            image_token_index=int(text_config.get("vocab_size", 0)),
+            image_seq_length=(model.image_size // int(vision_config.get("patch_size", 14))) ** 2,
+            tie_word_embeddings=bool(text_config.get("tie_word_embeddings", False)),
+        )
+    except Exception as error:  # each version checks configs with other exceptions
+        raise DataError(f"the configs do not make a model: {error}") from error
+
+
+def weights_of(config: LlavaConfig) -> dict[str, Weight]:
+    """Every weight of the model by canonical name, the vision layers that never run among them."""
+    with torch.device("meta"):
+        model = LlavaForConditionalGeneration(config)
+    weights: dict[str, Weight] = {}
+    for own_name, tensor in model.state_dict().items():
+        name = names.canonical(own_name)
+        if name is not None:
+            optional = name == names.HEAD and bool(config.tie_word_embeddings)
+            weights[name] = Weight(tuple(tensor.shape), optional)
+    return weights
+
+
+def check(what: str, tensors: Tensors, config: LlavaConfig, may_lack: frozenset[names.Part] = frozenset()) -> None:
+    """Raise unless `tensors` are exactly the weights of the model that `config` describes.
+
+    Raises:
+        DataError: a weight is missing, unexpected, or of another shape; the message names file and tensor.
+    """
+    weights = weights_of(config)
+    missing = [
+        name
+        for name, weight in weights.items()
+        if name not in tensors and not weight.optional and names.part_of(name) not in may_lack
+    ]
+    if missing:
+        raise DataError(f"{what}: lacks {_listed(missing)}")
+    unexpected = [name for name in tensors if name not in weights]
+    if unexpected:
+        file = tensors[unexpected[0]].file
+        raise DataError(
+            f"{file}: holds {_listed([tensors[name].name for name in unexpected])}, which the model has not"
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != weights[name].shape:
+            raise DataError(
+                f"{tensor.file}: tensor {tensor.name} has shape {tensor.shape}; "
+                f"the config asks for {weights[name].shape}"
+            )
+
+
+def _listed(items: list[str], most: int = 3) -> str:
+    more = f" and {len(items) - most} more tensors" if len(items) > most else ""
+    return ("tensor " if len(items) == 1 else "tensors ") + ", ".join(items[:most]) + more

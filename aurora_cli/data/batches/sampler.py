@@ -1,0 +1,125 @@
+"""Which packs a step takes: a function of (seed, step), whatever the number of processes or loader workers.
+
+All epochs, each in its own shuffled order, form one endless row of packs. Step s takes the packs at places
+[s * G, (s + 1) * G) of it, G = `train.global_batch_packs`: nothing is dropped or taken twice where one epoch meets
+the next. Only a run's very last step may be short; its missing packs are empty, and weigh nothing in the loss.
+"""
+
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from aurora_cli.data.batches.packing import Packs
+from aurora_cli.errors import UsageError
+
+ORDER_STREAM = 1
+"""Keeps the order's random numbers apart from the plan's."""
+
+
+def accumulation(global_batch_packs: int, world_size: int, micro_batch_packs: int) -> int:
+    """Micro-batches that each process takes through the network in a step.
+
+    Raises:
+        UsageError: processes x micro-batch do not divide the global batch.
+    """
+    together = world_size * micro_batch_packs
+    if global_batch_packs % together:
+        fitting = [size for size in range(1, global_batch_packs + 1) if global_batch_packs % (size * world_size) == 0]
+        if fitting:
+            advice = f"With {world_size} processes train.micro_batch_packs can be {', '.join(map(str, fitting))}."
+        else:
+            below = global_batch_packs // world_size * world_size
+            near = [str(size) for size in (below, below + world_size) if size]
+            advice = f"With {world_size} processes train.global_batch_packs can be {' or '.join(near)}, for example."
+        raise UsageError(
+            f"train.global_batch_packs is {global_batch_packs}, which {world_size} processes x"
+            f" train.micro_batch_packs {micro_batch_packs} = {together} does not divide",
+            hint=advice,
+        )
+    return global_batch_packs // together
+
+
+def places(step: int, rank: int, world_size: int, micro_batch_packs: int, accumulations: int) -> list[range]:
+    """Places in the row of packs of each micro-batch of one rank in `step`, counted from 0.
+
+    >>> places(step=1, rank=1, world_size=2, micro_batch_packs=2, accumulations=2)
+    [range(10, 12), range(14, 16)]
+    """
+    first = step * accumulations * world_size * micro_batch_packs + rank * micro_batch_packs
+    stride = world_size * micro_batch_packs
+    return [
+        range(first + number * stride, first + number * stride + micro_batch_packs) for number in range(accumulations)
+    ]
+
+
+def epoch_order(packs: int, block: int, *, seed: int, epoch: int) -> np.ndarray:
+    """The order in which an epoch takes its packs; blocks of `block` neighbours stay together, a short one last."""
+    rng = np.random.default_rng([seed, epoch, ORDER_STREAM])
+    whole = packs // block
+    blocks = rng.permutation(whole)
+    order = (blocks[:, None] * block + np.arange(block)).reshape(-1)
+    return np.concatenate([order, np.arange(whole * block, packs)])
+
+
+class PackRow:
+    """The endless row of packs. Holds the plan of one epoch at a time."""
+
+    def __init__(self, plan: Callable[[int], Packs], *, seed: int, block: int, constant: bool) -> None:
+        """`plan(epoch)` names samples, `block` as in `epoch_order`; `constant`: all epochs have as many packs."""
+        self._plan = plan
+        self._seed = seed
+        self._block = block
+        self._constant = constant
+        self._counts: dict[int, int] = {}
+        self._current: tuple[int, Packs, np.ndarray] | None = None
+
+    def pack(self, place: int) -> np.ndarray:
+        """Sample numbers of the pack at `place`."""
+        epoch, index = self.locate(place)
+        packs, order = self._epoch(epoch)
+        return packs.pack(int(order[index]))
+
+    def locate(self, place: int) -> tuple[int, int]:
+        """(epoch, place within it)."""
+        if self._constant:
+            return divmod(place, self.packs_in_epoch(0))
+        epoch = 0
+        while place >= self.packs_in_epoch(epoch):
+            place -= self.packs_in_epoch(epoch)
+            epoch += 1
+        return epoch, place
+
+    def packs_in_epoch(self, epoch: int) -> int:
+        epoch = 0 if self._constant else epoch
+        if epoch not in self._counts:
+            self._epoch(epoch)
+        return self._counts[epoch]
+
+    def packs_in_epochs(self, epochs: float) -> int:
+        """Packs in so many times through the data; of a part of an epoch, no less than that part."""
+        whole = int(epochs)
+        packs = sum(self.packs_in_epoch(epoch) for epoch in range(whole))
+        rest = epochs - whole
+        return packs + (math.ceil(rest * self.packs_in_epoch(whole)) if rest else 0)
+
+    def _epoch(self, epoch: int) -> tuple[Packs, np.ndarray]:
+        if self._current is None or self._current[0] != epoch:
+            self._current = None  # two plans of 20 M samples at once are 700 MB
+            packs = self._plan(epoch)
+            self._counts[epoch] = packs.num_packs
+            self._current = (epoch, packs, epoch_order(packs.num_packs, self._block, seed=self._seed, epoch=epoch))
+        return self._current[1], self._current[2]
+
+
+def requests(
+    row: PackRow, *, start_step: int, steps: int, packs: int, rank: int, world_size: int, micro: int, accumulations: int
+) -> Iterator[list[np.ndarray]]:
+    """One rank's micro-batches from `start_step` up to `steps`, in order: the samples of each of their packs.
+
+    Places from `packs` on are behind the run's end, and empty.
+    """
+    nothing = np.zeros(0, np.int64)
+    for step in range(start_step, steps):
+        for micro_batch in places(step, rank, world_size, micro, accumulations):
+            yield [row.pack(place) if place < packs else nothing for place in micro_batch]

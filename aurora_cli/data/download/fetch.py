@@ -1,0 +1,149 @@
+"""A file from a source to its place: resumed, tried again, checked, and only then given its name."""
+
+import threading
+from pathlib import Path
+from typing import Protocol
+
+from aurora_cli.console import Advance
+from aurora_cli.data.download.commit import SMALL_BYTES, Settler
+from aurora_cli.data.download.hashing import RunningHashes
+from aurora_cli.data.download.manifest import RemoteFile
+from aurora_cli.data.download.origins import Origin
+from aurora_cli.data.download.partial_file import PartialFile
+from aurora_cli.errors import HostError, Interrupted
+from aurora_cli.io.atomic import disk_errors
+
+LONGEST_WAIT_S = 60.0
+_READ_BYTES = 1 << 20
+_WRONG_TIMES = 2
+"""A file whose bytes are wrong so often, each time from its start, is wrong at the source."""
+
+
+class TransientError(Exception):
+    """The source failed in a way that passes; `retry_after_s` is what it asked to wait."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
+
+
+class WrongBytes(HostError):
+    """The source keeps sending other bytes than it lists."""
+
+
+class Source(Protocol):
+    """Where a data set comes from."""
+
+    name: str
+    """As the user wrote it."""
+    commit: str
+    """The exact state that is fetched; empty if the source has none."""
+
+    def files(self) -> list[RemoteFile]:
+        """Every file of the data set."""
+        ...
+
+    def origins(self, subset: str) -> tuple[Origin, ...]:
+        """The data sets that `<split>/<subset>` was taken from, with their licences; none: nothing is known."""
+        ...
+
+    def equality(self, file: RemoteFile) -> str | None:
+        """A key that files of equal content share; none: compare nothing with this one."""
+        ...
+
+    def sha256(self, file: RemoteFile) -> str | None:
+        """The hash of the file at the source, if it can be had without fetching it."""
+        ...
+
+    def read(self, file: RemoteFile, into: PartialFile, advance: Advance) -> None:
+        """Append what is missing, or part of it.
+
+        Raises:
+            TransientError: worth another try
+            HostError: not worth one
+        """
+        ...
+
+
+class Fetcher:
+    """Fetches files of one source with the same patience; `stop` ends it at the next chunk."""
+
+    def __init__(
+        self, source: Source, settler: Settler, *, retries: int, retry_wait_s: float, stop: threading.Event
+    ) -> None:
+        self.source, self.settler = source, settler
+        self.retries, self.retry_wait_s, self.stop = retries, retry_wait_s, stop
+
+    def fetch(self, file: RemoteFile, place: Path, advance: Advance, *, at_once: bool = False) -> str:
+        """Bring `file` to `place`; a small one may get its name only when the settler is flushed, unless `at_once`.
+
+        Returns:
+            sha256 of what is there now
+
+        Raises:
+            HostError: it did not come, or not as the source says it is
+        """
+        is_small = file.size < SMALL_BYTES and not at_once
+        with disk_errors(place), PartialFile(place, file, sync=self.settler.sync and not is_small) as partial:
+            partial.take_up(lambda amount: self._went_on(amount, advance))
+            self._fill(file, partial, advance)
+            if is_small:
+                self.settler.soon(partial.path, place, file.size)
+            else:
+                if self.settler.sync:
+                    partial.make_durable()
+                self.settler.now(partial.path, place)
+            return partial.sha256()
+
+    def _fill(self, file: RemoteFile, partial: PartialFile, advance: Advance) -> None:
+        tries, wrong, resumed = 0, 0, partial.position > 0
+        while True:
+            before = partial.position
+            try:
+                self.source.read(file, partial, lambda amount: self._went_on(amount, advance))
+                if partial.is_right():
+                    return
+                if partial.position < file.size:
+                    raise TransientError(f"{partial.position:,} of {file.size:,} bytes came")
+            except TransientError as error:
+                tries = 1 if partial.position > before else tries + 1
+                if tries > self.retries:
+                    raise HostError(
+                        f"{file.path}: did not come from {self.source.name} after {tries} tries: {error}",
+                        hint="Run the same command again later: it continues.",
+                    ) from error
+                self._wait(error.retry_after_s, tries)
+                continue
+            wrong += 0 if resumed else 1
+            resumed, difference = False, partial.difference()
+            advance(-partial.position)
+            partial.restart()
+            if wrong == _WRONG_TIMES:
+                raise WrongBytes(
+                    f"{file.path}: {self.source.name} sent other bytes than it lists ({difference})",
+                    hint="If the data set has just been changed there, run the same command again.",
+                )
+
+    def _went_on(self, amount: int, advance: Advance) -> None:
+        if self.stop.is_set():
+            raise Interrupted("stopped; what has come stays")
+        advance(amount)
+
+    def _wait(self, asked_s: float | None, tries: int) -> None:
+        wait_s = min(self.retry_wait_s * 2 ** (tries - 1), LONGEST_WAIT_S) if asked_s is None else asked_s
+        if self.stop.wait(wait_s):
+            raise Interrupted("stopped; what has come stays")
+
+
+def is_like(place: Path, file: RemoteFile, advance: Advance = lambda amount: None) -> bool:
+    """Whether the file at `place` has the size and the hash that `file` lists."""
+    if place.stat().st_size != file.size:
+        return False
+    if file.sha256 is None and file.git_sha1 is None:
+        return True
+    hashes = RunningHashes(git_size=file.size if file.sha256 is None else None)
+    with open(place, "rb") as content:
+        while block := content.read(_READ_BYTES):
+            hashes.update(block)
+            advance(len(block))
+    return hashes.sha256() == file.sha256 if file.sha256 is not None else hashes.git_sha1() == file.git_sha1

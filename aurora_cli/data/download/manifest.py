@@ -1,0 +1,190 @@
+"""What a download consists of, written before the first byte: an incomplete one can never look complete.
+
+`download.json` in the data folder lists every file with its size and hash. A file has its final name only when it
+is whole, so what is listed and not there has still to come - unless a later step used and deleted it, which that
+step notes in `.spent.jsonl` beside the file.
+"""
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from aurora_cli.data.archives.names import archive_of
+from aurora_cli.errors import DataError
+from aurora_cli.io.atomic import disk_errors, fsync_folder, read_json, write_json
+
+MANIFEST_FILE = "download.json"
+SPENT_FILE = ".spent.jsonl"
+SCHEMA = 1
+_LEVELS = 4
+"""Folder, subset, split, data: how far above an archive its manifest may lie."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file of the data set as its source lists it."""
+
+    path: str
+    """Relative, with `/`."""
+    size: int
+    sha256: str | None = None
+    git_sha1: str | None = None
+    """Git's hash of a small file that is not in LFS: sha1 of `blob <size>`, NUL, content."""
+
+    @property
+    def split(self) -> str:
+        return self.path.split("/")[0] if "/" in self.path else ""
+
+    @property
+    def subset(self) -> str:
+        """`<split>/<subset>`; what lies higher has none."""
+        return "/".join(self.path.split("/")[:2]) if self.path.count("/") >= 2 else ""
+
+
+@dataclass(frozen=True)
+class DownloadManifest:
+    """The files that one download is meant to bring, and where from."""
+
+    repo: str
+    revision: str
+    commit: str
+    files: dict[str, RemoteFile]
+    settings: dict[str, Any]
+    terms: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    """`<split>/<subset>` -> the data sets that it was taken from, with licence and address: see `data.catalogue`."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "DownloadManifest | None":
+        """The manifest in `folder`; none if nothing was downloaded into it."""
+        path = folder / MANIFEST_FILE
+        if not path.is_file():
+            return None
+        try:
+            stored = read_json(path)
+            files = {entry["path"]: RemoteFile(**entry) for entry in stored["files"]}
+            terms = stored.get("terms", {})
+            return cls(stored["repo"], stored["revision"], stored["commit"], files, stored["settings"], terms)
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(
+                f"{path}: is no list of a download ({error})", hint="Remove it and run `aurora download` again."
+            ) from error
+
+    def write(self, folder: Path) -> None:
+        entries = [asdict(self.files[path]) for path in sorted(self.files)]
+        write_json(
+            folder / MANIFEST_FILE,
+            {
+                "schema": SCHEMA,
+                "repo": self.repo,
+                "revision": self.revision,
+                "commit": self.commit,
+                "settings": self.settings,
+                "terms": self.terms,
+                "files": entries,
+            },
+        )
+
+    @staticmethod
+    def above(path: Path) -> Path | None:
+        """The folder at or above `path` that was downloaded into."""
+        path = path.absolute()
+        return next((f for f in [path, *path.parents][:_LEVELS] if (f / MANIFEST_FILE).is_file()), None)
+
+    @classmethod
+    def complaint(cls, archive: Path, present: Sequence[Path]) -> str | None:
+        """Which file of `archive` the manifest above it lists and the disk lacks, or has in another size."""
+        sizes = {file.name: file.stat().st_size for file in present}
+        is_merged = archive.name in sizes
+        for name, size in cls._expected(archive.absolute().parent):
+            if archive_of(name) != archive.name or (name == archive.name) != is_merged:
+                continue
+            if name not in sizes:
+                return f"{archive}: {name} has not been downloaded yet (`aurora download` continues)"
+            if sizes[name] != size:
+                return f"{archive}: {name} has {sizes[name]:,} bytes, the download lists {size:,}"
+        return None
+
+    @classmethod
+    def missing_archives(cls, root: Path) -> list[str]:
+        """A line for each archive below `root` that is listed, of which nothing has come yet."""
+        if (top := cls.above(root)) is None:
+            return []
+        missing: list[str] = []
+        for parent, files in _files_of(top, _version(top)).items():
+            folder = top / parent
+            if folder != root.absolute() and root.absolute() not in folder.parents:
+                continue
+            spent = spent_files(folder)
+            archives: dict[str, list[str]] = {}
+            for name, _ in files:
+                if (archive := archive_of(name)) is not None:
+                    archives.setdefault(archive, []).append(name)
+            for archive, names in archives.items():
+                if not any((folder / name).exists() or name in spent for name in [archive, *names]):
+                    missing.append(f"{folder / archive}: has not been downloaded yet (`aurora download` continues)")
+        return missing
+
+    @classmethod
+    def _expected(cls, folder: Path) -> list[tuple[str, int]]:
+        """(name, size) of the files that belong into `folder`."""
+        top = cls.above(folder)
+        return [] if top is None else _files_of(top, _version(top)).get(folder.relative_to(top).as_posix(), [])
+
+
+def _version(folder: Path) -> int:
+    return (folder / MANIFEST_FILE).stat().st_mtime_ns
+
+
+@lru_cache(maxsize=4)
+def _files_of(folder: Path, _version: int) -> dict[str, list[tuple[str, int]]]:
+    """Folder -> (name, size) of its files in the manifest of `folder`."""
+    manifest = DownloadManifest.read(folder)
+    grouped: dict[str, list[tuple[str, int]]] = {}
+    for file in manifest.files.values() if manifest else ():
+        parent, _, name = file.path.rpartition("/")
+        grouped.setdefault(parent or ".", []).append((name, file.size))
+    return grouped
+
+
+def delete_spent(files: Sequence[Path], into: Path) -> int:
+    """Delete files whose content lives on in `into`, noting it first, so that no download brings them back.
+
+    Returns:
+        bytes freed
+    """
+    freed = 0
+    for file in files:
+        size = file.stat().st_size
+        note = {"name": file.name, "size": size, "into": os.path.relpath(into, file.parent)}
+        with disk_errors(file), open(file.parent / SPENT_FILE, "a", encoding="utf-8") as notes:
+            notes.write(json.dumps(note) + "\n")
+            notes.flush()
+            os.fsync(notes.fileno())
+        file.unlink()
+        freed += size
+    for folder in {file.parent for file in files}:
+        fsync_folder(folder)
+    return freed
+
+
+def spent_files(folder: Path) -> dict[str, int]:
+    """Name -> size of the files of `folder` that were used and deleted, as long as what they went into is there."""
+    notes = folder / SPENT_FILE
+    if not notes.is_file():
+        return {}
+    into: dict[str, tuple[int, str]] = {}
+    for line in notes.read_text(encoding="utf-8").splitlines():
+        try:
+            entry = json.loads(line)
+        except ValueError:  # the line that a crash cut; its file was not deleted
+            continue
+        into[entry["name"]] = entry["size"], entry["into"]
+
+    def lives_on(product: str) -> bool:
+        return (folder / product).exists() or (product in into and lives_on(into[product][1]))
+
+    return {name: size for name, (size, product) in into.items() if lives_on(product)}

@@ -1,0 +1,128 @@
+"""A file that is still coming, beside its place, and hashed as it comes."""
+
+import contextlib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from aurora_cli.console import Advance
+from aurora_cli.data.download.hashing import DiskWriter, RunningHashes
+from aurora_cli.data.download.manifest import RemoteFile
+from aurora_cli.io.atomic import PARTIAL_SUFFIX
+
+_READ_BYTES = 1 << 20
+_PARTIAL_NAME = re.compile(rf"\.(?P<name>.+?)(?P<mark>\.[0-9a-f]{{12}})?{re.escape(PARTIAL_SUFFIX)}", re.DOTALL)
+
+
+class PartialFile:
+    """The bytes of `file` that have come, in a hidden neighbour of `place`.
+
+    The neighbour's name has the listed hash in it: when the file changes at its source, its beginning is not taken
+    for that of the new one.
+    """
+
+    def __init__(self, place: Path, file: RemoteFile, *, sync: bool = True) -> None:
+        self.place, self.file, self._is_synced = place, file, sync
+        mark = (file.sha256 or file.git_sha1 or "")[:12]
+        self.path = place.with_name(
+            f".{place.name}.{mark}{PARTIAL_SUFFIX}" if mark else f".{place.name}{PARTIAL_SUFFIX}"
+        )
+        self.position = 0
+
+    def __enter__(self) -> "PartialFile":
+        self.place.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "r+b" if self.path.exists() else "w+b", buffering=0)
+        self._disk = DiskWriter(self._file.fileno())
+        if os.fstat(self._file.fileno()).st_size > self.file.size:
+            self._file.truncate(0)
+        self._begin()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._hashes.settle()
+        self._disk.close()
+        self._file.close()
+        if self.path.exists() and self.path.stat().st_size == 0:
+            self.path.unlink()
+
+    def _begin(self) -> None:
+        self.position = 0
+        self._hashes = RunningHashes(git_size=self.file.size if self.file.git_sha1 is not None else None)
+
+    def take_up(self, advance: Advance) -> None:
+        """Go to the end of what earlier runs brought, hashing it."""
+        while content := self._file.read(_READ_BYTES):
+            self._count(content)
+            advance(len(content))
+
+    def _count(self, content: bytes) -> None:
+        self._hashes.update(content)
+        self.position += len(content)
+
+    def write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[self._file.write(left) :]
+        if self._is_synced:
+            self._disk.wrote(len(content))
+        self._count(content)
+
+    def begins_like(self, other: Path) -> bool:
+        """Whether what has come is how `other` begins."""
+        self._file.seek(0)
+        with open(other, "rb") as file:
+            while mine := self._file.read(_READ_BYTES):
+                if mine != file.read(len(mine)):
+                    return False
+        return True
+
+    def restart(self) -> None:
+        self._hashes.settle()
+        self._file.seek(0)
+        self._file.truncate()
+        self._begin()
+
+    def is_right(self) -> bool:
+        return self.difference() is None
+
+    def difference(self) -> str | None:
+        """What distinguishes the bytes here from those listed."""
+        file = self.file
+        if self.position != file.size:
+            return f"{self.position:,} bytes instead of {file.size:,}"
+        if file.sha256 is not None and self._hashes.sha256() != file.sha256:
+            return f"sha256 {self._hashes.sha256()} instead of {file.sha256}"
+        if file.git_sha1 is not None and self._hashes.git_sha1() != file.git_sha1:
+            return f"git hash {self._hashes.git_sha1()} instead of {file.git_sha1}"
+        return None
+
+    def sha256(self) -> str:
+        return self._hashes.sha256()
+
+    def make_durable(self) -> None:
+        self._disk.finish()
+
+
+def partial_bytes(place: Path, file: RemoteFile) -> int:
+    """Bytes of a file that have come in earlier runs."""
+    try:
+        return PartialFile(place, file).path.stat().st_size
+    except OSError:
+        return 0
+
+
+def remove_stale(data: Path, files: Iterable[RemoteFile]) -> None:
+    """Remove what has come of files that have since changed at their source."""
+    expected: dict[Path, dict[str, str]] = {}
+    for file in files:
+        place = data / file.path
+        expected.setdefault(place.parent, {})[place.name] = PartialFile(place, file).path.name
+    for folder, names in expected.items():
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            for path in list(folder.iterdir()):
+                if (match := _PARTIAL_NAME.fullmatch(path.name)) is None:
+                    continue
+                name = match["name"] if match["name"] in names else match["name"] + (match["mark"] or "")
+                if names.get(name, path.name) != path.name:
+                    path.unlink()

@@ -1,0 +1,73 @@
+"""Which files of a data set are asked for: by split, subset and globs."""
+
+import difflib
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+
+from aurora_cli.config.settings import DownloadSettings
+from aurora_cli.data.download.manifest import RemoteFile
+from aurora_cli.errors import DataError, UsageError
+
+ANNOTATIONS = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
+
+
+def select(files: Iterable[RemoteFile], options: DownloadSettings) -> list[RemoteFile]:
+    """The files that `options` asks for, by path; hidden ones (`.gitattributes`) are never asked for.
+
+    Raises:
+        UsageError: an unknown split or subset; the message has near names
+        DataError: nothing is left, or a path leads out of the folder
+    """
+    listed = sorted((file for file in files if not _is_hidden(file.path)), key=lambda file: file.path)
+    for file in listed:
+        if file.path.startswith("/") or ".." in file.path.split("/") or "\0" in file.path:
+            raise DataError(f"{options.repo}: lists {file.path!r}, a path that leads out of the data folder")
+    if not listed:
+        raise DataError(
+            f"{options.repo}: is empty", hint="Is it the right one? The published set: --repo wchai/AuroraCap-trainset"
+        )
+
+    _known("split", options.splits, {file.split for file in listed} - {""})
+    in_splits = [file for file in listed if not options.splits or file.split in options.splits]
+    names = {file.subset for file in in_splits} - {""}
+    _known("subset", options.subsets, {name.split("/")[1] for name in names} | names)
+
+    def is_wanted(file: RemoteFile) -> bool:
+        if (options.splits and file.split not in options.splits) or (options.annotations_only and not file.subset):
+            return False
+        if options.subsets and not {file.subset, file.subset.rpartition("/")[2]} & set(options.subsets):
+            return False
+        if options.annotations_only and not file.path.endswith(ANNOTATIONS):
+            return False
+        if options.include and not _matches(file.path, options.include):
+            return False
+        return not _matches(file.path, options.exclude)
+
+    chosen = [file for file in listed if is_wanted(file)]
+    if not chosen:
+        raise DataError(
+            f"{options.repo}: none of its {len(listed):,} files is chosen by these splits, subsets and globs",
+            hint="See what is there: aurora download --dry-run",
+        )
+    return chosen
+
+
+def _is_hidden(path: str) -> bool:
+    return any(step.startswith(".") and step != ".." for step in path.split("/"))
+
+
+def _matches(path: str, globs: Iterable[str]) -> bool:
+    name = PurePosixPath(path).name
+    return any(fnmatchcase(path, glob) or fnmatchcase(name, glob) for glob in globs)
+
+
+def _known(what: str, asked: Iterable[str], there: set[str]) -> None:
+    for name in asked:
+        if name not in there:
+            near = difflib.get_close_matches(name, sorted(there), n=3, cutoff=0.5)
+            guess = f"; did you mean {' or '.join(near)}?" if near else ""
+            plain = sorted(entry for entry in there if "/" not in entry)
+            raise UsageError(
+                f"download.{what}s: there is no {what} {name!r}{guess}", hint=f"There are: {', '.join(plain)}"
+            )

@@ -1,0 +1,96 @@
+"""From what a user names - files, folders, patterns - to the list of media to caption, in a stable order."""
+
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from aurora_cli.data.media.kinds import CLIP_SUFFIXES, PICTURE_SUFFIXES
+from aurora_cli.errors import UsageError
+
+_FRAME_NAME = re.compile(r"(.*[^a-z])?(frame|frm)[^a-z]*\d+", re.IGNORECASE)
+_URL = re.compile(r"\w+://")
+
+
+class Medium(NamedTuple):
+    """One thing to caption."""
+
+    name: str
+    """As reported: relative to the workspace where it lies in it."""
+    path: Path
+    kind: Literal["picture", "clip"]
+    is_remote: bool = False
+    """`name` is a URL, and nothing lies at `path` yet; what it is shows when it is fetched."""
+
+
+def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) -> list[Medium]:
+    """Every medium once, in the order it was named; a folder's in the order of their names.
+
+    A folder of files called frame_0001.png and so on is a clip; another one is searched to the bottom. A file that is
+    named itself is taken whatever it is called, and if it is missing it fails when it is read.
+
+    Raises:
+        UsageError: a URL where none is allowed, or a pattern or folder without media.
+    """
+    found: dict[Path, Medium] = {}
+    for name in given:
+        if _URL.match(name):
+            found.setdefault(Path(name), _remote(name, allow_remote))
+            continue
+        media = list(_named(name, root))
+        if not media:
+            raise UsageError(
+                f"{name}: {'matches' if _is_pattern(name) else 'holds'} no pictures and no clips",
+                hint=f"Files that end in {', '.join(sorted(PICTURE_SUFFIXES | CLIP_SUFFIXES))} are looked for.",
+            )
+        for medium in media:
+            found.setdefault(medium.path, medium)
+    return list(found.values())
+
+
+def _remote(url: str, allowed: bool) -> Medium:
+    if not url.lower().startswith(("http://", "https://")):
+        raise UsageError(f"{url}: only http and https are fetched")
+    if not allowed:
+        raise UsageError(
+            f"{url}: is on the network; media are read from this machine", hint="Download it first, or --allow-remote."
+        )
+    return Medium(url, Path(url), "picture", is_remote=True)
+
+
+def _named(name: str, root: Path) -> Iterator[Medium]:
+    path = root / Path(name).expanduser()
+    if path.is_dir():
+        yield from _in_folder(path, root)
+    elif not path.exists() and _is_pattern(name):
+        pattern = Path(name).expanduser()
+        anchor = Path(pattern.anchor) if pattern.is_absolute() else root
+        for match in sorted(anchor.glob(str(pattern.relative_to(pattern.anchor)))):
+            yield from _in_folder(match, root) if match.is_dir() else [_medium(match, root)]
+    else:
+        yield _medium(path, root)
+
+
+def _is_pattern(name: str) -> bool:
+    return any(sign in name for sign in "*?[")
+
+
+def _in_folder(folder: Path, root: Path) -> Iterator[Medium]:
+    entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    pictures = [entry for entry in entries if entry.suffix.lower() in PICTURE_SUFFIXES]
+    if pictures and all(_FRAME_NAME.fullmatch(picture.stem) for picture in pictures):
+        yield Medium(_name(folder, root), folder, "clip")
+        entries = [entry for entry in entries if entry not in pictures]
+    for entry in entries:
+        if entry.is_dir():
+            yield from _in_folder(entry, root)
+        elif entry.suffix.lower() in CLIP_SUFFIXES | PICTURE_SUFFIXES:
+            yield _medium(entry, root)
+
+
+def _medium(path: Path, root: Path) -> Medium:
+    return Medium(_name(path, root), path, "clip" if path.suffix.lower() in CLIP_SUFFIXES else "picture")
+
+
+def _name(path: Path, root: Path) -> str:
+    return str(path.relative_to(root)) if path.is_relative_to(root) else str(path)

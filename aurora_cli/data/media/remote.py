@@ -1,0 +1,79 @@
+"""Media from the network, where the user allows it: one file, of a bounded size, of a kind that is a medium."""
+
+import hashlib
+import http.client
+import re
+import urllib.request
+from pathlib import Path
+from typing import IO, Literal
+
+from aurora_cli.data.media.listing import Medium
+from aurora_cli.errors import DataError
+from aurora_cli.io.atomic import whole_file
+
+TIMEOUT_S = 30.0
+_CHUNK = 1 << 20
+_TYPE = re.compile(r"(image|video)/[\w.+-]+")
+
+_SUFFIXES = {"video/quicktime": ".mov", "video/x-matroska": ".mkv", "video/x-msvideo": ".avi", "image/jpeg": ".jpg"}
+
+
+def fetch(medium: Medium, folder: Path, max_bytes: int) -> Medium:
+    """The medium as a file in `folder`.
+
+    Raises:
+        DataError: the network or the server refuses, it is too large, or it is neither a picture nor a clip.
+    """
+    url = medium.name
+    opener = urllib.request.OpenerDirector()  # build_opener's would open file: and ftp: as well
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.HTTPRedirectHandler(),
+        urllib.request.UnknownHandler(),
+    ):
+        opener.add_handler(handler)
+    request = urllib.request.Request(url, headers={"User-Agent": "aurora", "Accept": "image/*, video/*"})
+    try:
+        with opener.open(request, timeout=TIMEOUT_S) as response:
+            kind, suffix = _kind_of(url, response.headers.get_content_type())
+            path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}{suffix}"
+            declared = response.headers.get("Content-Length", "")
+            if declared.isdigit() and int(declared) > max_bytes:
+                raise _too_large(url, f"{int(declared):,} bytes", max_bytes)
+            with whole_file(path) as file:
+                _copy(url, response, file, max_bytes)
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        raise DataError(f"{url}: cannot be fetched: {error or type(error).__name__}") from error
+    return Medium(url, path, kind)
+
+
+def _copy(url: str, response: IO[bytes], file: IO[bytes], max_bytes: int) -> None:
+    size = 0
+    while chunk := response.read(_CHUNK):
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large(url, "more", max_bytes)
+        file.write(chunk)
+
+
+def _too_large(url: str, size: str, max_bytes: int) -> DataError:
+    return DataError(f"{url}: has {size}; at most {max_bytes:,} bytes are fetched (caption.max_remote_mb)")
+
+
+def _kind_of(url: str, content_type: str) -> tuple[Literal["picture", "clip"], str]:
+    """picture or clip, and the suffix that decoders go by: as the server says, else as the name does."""
+    from aurora_cli.data.media.reader import CLIP_SUFFIXES, PICTURE_SUFFIXES
+
+    suffix = Path(urllib.request.url2pathname(url.partition("?")[0].partition("#")[0])).suffix.lower()
+    if match := _TYPE.fullmatch(content_type):
+        kind = "picture" if match[1] == "image" else "clip"
+        known = CLIP_SUFFIXES if kind == "clip" else PICTURE_SUFFIXES
+        guessed = _SUFFIXES.get(content_type, "." + content_type.partition("/")[2])
+        return kind, suffix if suffix in known else guessed
+    if content_type == "application/octet-stream" and suffix in CLIP_SUFFIXES | PICTURE_SUFFIXES:
+        return ("clip" if suffix in CLIP_SUFFIXES else "picture"), suffix
+    raise DataError(f"{url}: is {content_type}; a picture or a clip was expected")

@@ -1,0 +1,1 @@
+"""Arrow shards and merged folders on disk."""

@@ -1,0 +1,57 @@
+"""The columns of the token store, and what makes a folder of them one that `datasets` reads, from 2.20 on.
+
+`tests/golden/datasets_2_20` is what 2.20.0 itself writes for these columns; ours is the same to the byte.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from aurora_cli.io.atomic import write_json
+
+DATA_FILE = "data-{index:05d}-of-{count:05d}.arrow"
+STATE_FILE = "state.json"
+INFO_FILE = "dataset_info.json"
+
+VALUE_TYPES = {
+    "id": pa.string(),
+    "image": pa.list_(pa.string()),
+    "video": pa.string(),
+    "media_lengths": pa.list_(pa.int32()),
+    "input_ids": pa.list_(pa.int32()),
+    "labels": pa.list_(pa.int32()),
+    "length": pa.int32(),
+}
+
+
+def feature(kind: pa.DataType) -> dict[str, Any]:
+    """How `datasets` writes a column's type. `Sequence` is the word that all its versions read; 4.0 writes `List`."""
+    if pa.types.is_list(kind):
+        return {"feature": feature(kind.value_type), "_type": "Sequence"}
+    return {"dtype": str(kind), "_type": "Value"}
+
+
+FEATURES = {name: feature(kind) for name, kind in VALUE_TYPES.items()}
+ROW_SCHEMA = pa.schema(VALUE_TYPES, metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})})
+
+
+def write_dataset_files(folder: Path, data_names: Sequence[str], fingerprint: str) -> None:
+    """What makes a folder with Arrow files one that `datasets.load_from_disk` reads.
+
+    `datasets` keeps what it computes from a set under its fingerprint: other rows need another one.
+    """
+    info = {"citation": "", "description": "", "features": FEATURES, "homepage": "", "license": ""}
+    state = {
+        "_data_files": [{"filename": name} for name in data_names],
+        "_fingerprint": fingerprint[:16],
+        "_format_columns": None,
+        "_format_kwargs": {},
+        "_format_type": None,
+        "_output_all_columns": False,
+        "_split": None,
+    }
+    write_json(folder / INFO_FILE, info)
+    write_json(folder / STATE_FILE, state)

@@ -1,0 +1,141 @@
+"""Conversations to token ids by the tokenizer's own chat template: the ids that it gives for the text it writes.
+
+Unlike with our templates, text is encoded as a whole between pictures, so that the ids are those of
+`apply_chat_template`. An answer's tokens are found by their places in the text. A token that an answer shares with the
+space in front of it is the answer's; if it shared one with words, that stretch of text is encoded in pieces instead.
+"""
+
+import re
+from bisect import bisect_left, bisect_right
+from collections import deque
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from tokenizers import Encoding
+
+from aurora_cli.data.annotations.records import Record
+from aurora_cli.data.tokenization.chat_template import ChatTemplate, Said
+from aurora_cli.data.tokenization.rows import SENTINEL, TOKEN_BYTES, EncodedConversation, Span, packed
+from aurora_cli.data.tokenization.templates import IMAGE, OWN_TEMPLATE, dialogue
+from aurora_cli.data.tokenization.tokenizer import TextTokenizer
+from aurora_cli.errors import UsageError
+
+PICTURE = re.compile(re.escape(IMAGE))
+
+
+class Stretch(NamedTuple):
+    """Text between pictures, and which of its characters are taught."""
+
+    text: str
+    taught: list[Span]
+
+
+class ChatText(NamedTuple):
+    stretches: list[Stretch]
+    media_lengths: list[int]
+
+
+class ChatEncoder:
+    """Encodes by the tokenizer's own template."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self.backend = tokenizer.backend
+        self.template = own_template(tokenizer)
+
+    def written_out(self, record: Record, *, frames: int, images_are_clip: bool) -> ChatText:
+        system, exchanges, lengths = dialogue(record, frames=frames, images_are_clip=images_are_clip)
+        messages = [] if system is None else [Said("system", system)]
+        for exchange in exchanges:
+            messages += [Said("user", exchange.question), Said("assistant", exchange.answer)]
+        text, placed = self.template.written_out(messages)
+        first = len(messages) - 2 * len(exchanges)
+        pictures = [
+            found.span() for start, stop, _ in placed[first::2] for found in PICTURE.finditer(text, start, stop)
+        ]
+        answers = [
+            (start, end)
+            for (start, _, end), exchange in zip(placed[first + 1 :: 2], exchanges, strict=True)
+            if exchange.taught
+        ]
+        return ChatText(stretches(text, pictures, answers), lengths)
+
+    def encode(self, conversations: Sequence[ChatText]) -> Iterator[EncodedConversation]:
+        """Each conversation's tokens, in order."""
+        texts = [stretch.text for conversation in conversations for stretch in conversation.stretches]
+        encodings = iter(self.backend.encode_batch(texts, add_special_tokens=False))
+        for conversation in conversations:
+            tokens = bytearray()
+            spans = []
+            for index, (stretch, encoding) in enumerate(zip(conversation.stretches, encodings, strict=False)):
+                tokens += SENTINEL if index else b""
+                offset = len(tokens) // TOKEN_BYTES
+                ids, found = encoding.ids, taught_spans(stretch, encoding)
+                if found is None:
+                    ids, found = self.in_pieces(stretch)
+                tokens += packed(ids)
+                spans += [(start + offset, stop + offset) for start, stop in found]
+            yield EncodedConversation(tokens, spans)
+
+    def in_pieces(self, stretch: Stretch) -> tuple[list[int], list[Span]]:
+        """The stretch with each taught piece encoded alone."""
+        ids: list[int] = []
+        spans = []
+        at = 0
+        for start, stop in [*stretch.taught, (len(stretch.text), len(stretch.text))]:
+            untaught, taught = (
+                encoding.ids
+                for encoding in self.backend.encode_batch_fast(
+                    [stretch.text[at:start], stretch.text[start:stop]], add_special_tokens=False
+                )
+            )
+            ids += [*untaught, *taught]
+            if taught:
+                spans.append((len(ids) - len(taught), len(ids)))
+            at = stop
+        return ids, spans
+
+
+def own_template(tokenizer: TextTokenizer) -> ChatTemplate:
+    """The tokenizer's chat template.
+
+    Raises:
+        UsageError: it has none, or none that can be used.
+    """
+    if tokenizer.chat_template is None:
+        raise UsageError(
+            f"template: {OWN_TEMPLATE} needs a tokenizer with a chat template, and this one has none",
+            hint="Put its chat_template.jinja beside the tokenizer, or use another --template.",
+        )
+    added = [token.content for token in tokenizer.backend.get_added_tokens_decoder().values()]
+    return ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens, added)
+
+
+def stretches(text: str, pictures: Sequence[Span], answers: Sequence[Span]) -> list[Stretch]:
+    """The text cut at its pictures. Both kinds of spans are in order, and no picture stands in an answer."""
+    cut = []
+    waiting = deque(answers)
+    begin = 0
+    for stop, after in [*pictures, (len(text), len(text))]:
+        taught = []
+        while waiting and waiting[0][0] < stop:
+            start, end = waiting.popleft()
+            taught.append((start - begin, end - begin))
+        cut.append(Stretch(text[begin:stop], taught))
+        begin = after
+    return cut
+
+
+def taught_spans(stretch: Stretch, encoding: Encoding) -> list[Span] | None:
+    """The taught tokens of a stretch; None if one of them holds words that are not taught."""
+    if not stretch.taught:
+        return []
+    starts, ends = zip(*encoding.offsets, strict=True) if encoding.offsets else ((), ())
+    spans = []
+    for start, stop in stretch.taught:
+        first, behind = bisect_right(ends, start), bisect_left(starts, stop)
+        if first >= behind:
+            continue
+        if (stretch.text[starts[first] : start] + stretch.text[stop : ends[behind - 1]]).strip():
+            return None
+        spans.append((first, behind))
+    return spans

@@ -1,0 +1,113 @@
+"""Records to token ids, by the thousand: parse, write out, encode, cut; and the reasons of those that gave no row."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path, PurePath
+from typing import Any, Literal, Protocol
+
+from aurora_cli.data.annotations.files import RawRecord
+from aurora_cli.data.annotations.records import Record, Rejection, decode_json, media_of, record_id
+from aurora_cli.data.annotations.schemas import Schema, parse_record
+from aurora_cli.data.media.check import is_there
+from aurora_cli.data.media.root import MediaRoot
+from aurora_cli.data.tokenization.rows import EncodedConversation, EncodedRecords, Rows
+from aurora_cli.data.tokenization.template_encoder import TurnEncoder
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
+from aurora_cli.data.tokenization.tokenizer import TextTokenizer
+
+
+class WrittenOut(Protocol):
+    """A conversation in a template's words."""
+
+    @property
+    def media_lengths(self) -> list[int]: ...
+
+
+class ConversationEncoder(Protocol):
+    """A template at work: a record becomes text, many texts become tokens."""
+
+    def written_out(self, record: Record, *, frames: int, images_are_clip: bool) -> WrittenOut: ...
+
+    def encode(self, conversations: Sequence[Any]) -> Iterator[EncodedConversation]: ...
+
+
+def conversation_encoder(tokenizer: TextTokenizer, template: str) -> ConversationEncoder:
+    """What writes by the template of that name.
+
+    Raises:
+        UsageError: there is no such template, or the tokenizer cannot write it.
+    """
+    if template == OWN_TEMPLATE:
+        from aurora_cli.data.tokenization.chat_encoder import ChatEncoder
+
+        return ChatEncoder(tokenizer)
+    return TurnEncoder(tokenizer, template)
+
+
+class Encoder:
+    """Encodes records of one schema by one template."""
+
+    def __init__(
+        self,
+        tokenizer: TextTokenizer,
+        template: str,
+        *,
+        max_length: int,
+        frames: int,
+        schema: Schema | Literal["auto"] = "auto",
+        check_media_in: Path | None = None,
+    ) -> None:
+        self.conversations = conversation_encoder(tokenizer, template)
+        self.max_length = max_length
+        self.frames = frames
+        self.schema: Schema | Literal["auto"] = schema
+        self.check_media_in = check_media_in
+        """What an annotation file's name is relative to, to find its media; none: nobody looks for them."""
+        self.media_roots: dict[str, MediaRoot] = {}
+
+    def encode(self, records: Iterable[RawRecord], file: str, *, images_are_clip: bool) -> EncodedRecords:
+        """Rows of the records that can be used, and the others with their reasons. `file` is where they come from."""
+        usable, rejected = [], []
+        name = PurePath(file).name
+        media = self._media_root(file)
+        for line, raw in records:
+            try:
+                record = parse_record(raw, f"{name}:{line}", self.schema)
+                if media is not None:
+                    check_media(media, record)
+                written = self.conversations.written_out(record, frames=self.frames, images_are_clip=images_are_clip)
+                usable.append((line, record, written))
+            except Rejection as rejection:
+                rejected.append(rejected_line(file, line, record_name(raw, f"{name}:{line}"), rejection))
+        rows = Rows(self.max_length)
+        encoded = self.conversations.encode([written for *_, written in usable])
+        for (line, record, written), conversation in zip(usable, encoded, strict=True):
+            if not rows.append(record, written.media_lengths, conversation):
+                rejection = Rejection("nothing_taught", f"max_length is {self.max_length}")
+                rejected.append(rejected_line(file, line, record.id, rejection))
+        rejected.sort(key=lambda entry: entry["line"])
+        return rows.encoded(rejected)
+
+    def _media_root(self, file: str) -> MediaRoot | None:
+        if self.check_media_in is None:
+            return None
+        if file not in self.media_roots:
+            self.media_roots[file] = MediaRoot((self.check_media_in / file).parent)
+        return self.media_roots[file]
+
+
+def check_media(root: MediaRoot, record: Record) -> None:
+    for path in media_of(record):
+        if not is_there(root, path):
+            raise Rejection("missing_media", path)
+
+
+def record_name(raw: bytes, place: str) -> str:
+    """The id of a record that was rejected, if it can be read."""
+    try:
+        return record_id(decode_json(raw), place)
+    except Rejection:
+        return place
+
+
+def rejected_line(file: str, line: int, name: str, rejection: Rejection) -> dict[str, Any]:
+    return {"file": file, "line": line, "id": name, "reason": rejection.reason, "detail": rejection.detail}

@@ -1,0 +1,48 @@
+"""A question in the words of training, up to where the answer begins."""
+
+from collections.abc import Callable
+
+from aurora_cli.constants import IMAGE_SENTINEL
+from aurora_cli.data.tokenization.templates import IMAGE, OWN_TEMPLATE, get_template, pictures_first
+from aurora_cli.data.tokenization.tokenizer import TextTokenizer
+
+
+class Prompter:
+    """Writes questions by the template of that name, and knows the token that ends their answers.
+
+    Raises:
+        UsageError: there is no such template, or the tokenizer cannot write it.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, template: str) -> None:
+        self.tokenizer = tokenizer
+        self.pictures_only = False
+        self.begin: list[int] = []
+        self.write: Callable[[str], str]
+        if template == OWN_TEMPLATE:
+            from aurora_cli.data.tokenization.chat_encoder import own_template
+            from aurora_cli.data.tokenization.chat_template import Said
+
+            own = own_template(tokenizer)
+            self.write = lambda question: own.render([Said("user", question)], add_generation_prompt=True)
+            end = own.end
+        else:
+            ours = get_template(template)
+            self.pictures_only = ours.pictures_only
+            self.write = lambda question: ours.prompt.replace("{text}", question)
+            end = tokenizer.eos_token if ours.end is None else ours.end
+            begin = tokenizer.bos_token if ours.begin is None else ours.begin
+            self.begin = [self.token_id(begin)] if begin else []
+        self.end_id = self.token_id(end)
+
+    def token_id(self, token: str) -> int:
+        return self.tokenizer.backend.get_vocab(with_added_tokens=True)[token]
+
+    def ids(self, question: str, pictures: int) -> list[int]:
+        """The prompt's tokens, a sentinel for each picture or frame."""
+        text = pictures_first(IMAGE * pictures + question, frames=None, pictures_only=self.pictures_only)
+        ids = [*self.begin]
+        for number, chunk in enumerate(self.write(text).split(IMAGE)):
+            ids += [IMAGE_SENTINEL] if number else []
+            ids += self.tokenizer.encode(chunk)
+        return ids

@@ -1,0 +1,109 @@
+"""Rows of the token store as they are gathered: the tokens of many records, one behind the other, and their columns.
+
+Tokens are held as bytes of int32: pieces that are remembered are joined without a Python integer being made.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.data.annotations.records import Record
+
+TOKEN_BYTES = 4
+
+Span = tuple[int, int]
+"""First token, and the one behind the last."""
+
+
+def packed(ids: list[int]) -> bytes:
+    """Ids as bytes of int32."""
+    return np.array(ids, dtype=np.int32).tobytes()
+
+
+SENTINEL = packed([IMAGE_SENTINEL])
+
+
+class EncodedConversation(NamedTuple):
+    tokens: bytearray
+    """Of int32."""
+    spans: list[Span]
+    """What is taught."""
+
+
+class EncodedRecords(NamedTuple):
+    """Rows in input order, as columns; the tokens of all rows one after the other."""
+
+    id: list[str]
+    image: list[list[str] | None]
+    video: list[str | None]
+    media_lengths: list[list[int]]
+    length: list[int]
+    """Tokens of each row."""
+    taught: list[int]
+    """Tokens of each row that are taught."""
+    input_ids: np.ndarray
+    labels: np.ndarray
+    """int32, both."""
+    rejected: list[dict[str, Any]]
+    """file, line, id, reason, detail of each record that gave no row."""
+
+
+class Rows:
+    """Rows as they are gathered."""
+
+    def __init__(self, max_length: int) -> None:
+        self.max_length = max_length
+        self.tokens = bytearray()
+        self.spans: list[Span] = []
+        self.columns: list[tuple[str, list[str] | None, str | None, list[int], int, int]] = []
+
+    def append(self, record: Record, media_lengths: list[int], encoded: EncodedConversation) -> bool:
+        """Add a row, cut to the longest that is allowed; False, and no row, if nothing is taught before the cut."""
+        tokens, spans = encoded
+        length = len(tokens) // TOKEN_BYTES
+        if length > self.max_length:
+            length = self.max_length
+            del tokens[length * TOKEN_BYTES :]
+            spans = [(start, min(stop, length)) for start, stop in spans if start < length]
+            places = int((np.frombuffer(tokens, np.int32) == IMAGE_SENTINEL).sum())
+            record, media_lengths = cut_media(record, media_lengths, places)
+        if not spans:
+            return False
+        offset = len(self.tokens) // TOKEN_BYTES
+        self.tokens += tokens
+        self.spans += [(start + offset, stop + offset) for start, stop in spans]
+        taught = sum(stop - start for start, stop in spans)
+        self.columns.append((record.id, record.images, record.video, media_lengths, length, taught))
+        return True
+
+    def encoded(self, rejected: list[dict[str, Any]]) -> EncodedRecords:
+        input_ids = np.frombuffer(self.tokens, dtype=np.int32)
+        labels = np.full(len(input_ids), IGNORE_INDEX, dtype=np.int32)
+        for start, stop in self.spans:
+            labels[start:stop] = input_ids[start:stop]
+        ids, images, videos, media_lengths, lengths, taught = (
+            zip(*self.columns, strict=True) if self.columns else [()] * 6
+        )
+        return EncodedRecords(
+            list(ids),
+            list(images),
+            list(videos),
+            list(media_lengths),
+            list(lengths),
+            list(taught),
+            input_ids,
+            labels,
+            rejected,
+        )
+
+
+def cut_media(record: Record, media_lengths: list[int], places: int) -> tuple[Record, list[int]]:
+    """Only the media whose places are left after a cut: later pictures are dropped, a clip keeps its first frames."""
+    lengths = []
+    for length in media_lengths:
+        if taken := min(length, places - sum(lengths)):
+            lengths.append(taken)
+    images = record.images[: sum(lengths)] if record.images else None
+    video = record.video if lengths else None
+    return record._replace(images=images or None, video=video), lengths

@@ -1,0 +1,192 @@
+"""A conversation as the text that is encoded: which words stand around it, where its pictures go, what is taught.
+
+The `vicuna` template gives what the original AuroraCap training code gave (tests/golden/tokenize). A template is data.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from aurora_cli.data.annotations.records import Message, Record, Rejection
+from aurora_cli.errors import UsageError
+
+IMAGE = "<image>"
+VIDEO = "<video>"
+
+OWN_TEMPLATE = "tokenizer"
+"""Names the tokenizer's own chat template (`chat_template.py`) in the place of one of `TEMPLATES`."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """The words around a conversation. `{text}` is the turn's own text."""
+
+    prompt: str
+    """Around what the human says, up to where the answer begins."""
+
+    system: str = "{text} "
+    """Around the system's text, in front of the first prompt."""
+
+    begin: str | None = None
+    """What comes first; none: the tokenizer's BOS."""
+
+    begin_every_turn: bool = False
+    """Whether it comes before every turn, not only the first."""
+
+    end: str | None = None
+    """What ends an answer, and is taught; none: the tokenizer's EOS."""
+
+    separator: str = ""
+    """What follows the end of an answer, untaught."""
+
+    pictures_only: bool = False
+    """Whether the prompt's own words are left out."""
+
+
+TEMPLATES = {
+    "vicuna": Template(prompt="USER: {text} ASSISTANT:", begin_every_turn=True, separator="\n"),
+    "plain": Template(prompt="{text}", pictures_only=True),
+    "llama3": Template(
+        system="<|start_header_id|>system<|end_header_id|>\n\n{text}<|eot_id|>",
+        prompt="<|start_header_id|>user<|end_header_id|>\n\n{text}<|eot_id|>"
+        "<|start_header_id|>assistant<|end_header_id|>\n\n",
+        begin="<|begin_of_text|>",
+        end="<|eot_id|>",
+    ),
+    "qwen2": Template(
+        system="<|im_start|>system\n{text}<|im_end|>\n",
+        prompt="<|im_start|>user\n{text}<|im_end|>\n<|im_start|>assistant\n",
+        begin="",
+        end="<|im_end|>",
+        separator="\n",
+    ),
+}
+
+
+def get_template(name: str) -> Template:
+    """The template of that name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    if name not in TEMPLATES:
+        raise UsageError(f"template: {name!r} is none of {', '.join([*TEMPLATES, OWN_TEMPLATE])}")
+    return TEMPLATES[name]
+
+
+class Exchange(NamedTuple):
+    """A question with its pictures in front, and its answer."""
+
+    question: str
+    answer: str
+    taught: bool
+    """Whether the answer is to be learned."""
+
+
+class Dialogue(NamedTuple):
+    """What is used of a record, in no template's words yet."""
+
+    system: str | None
+    exchanges: list[Exchange]
+    media_lengths: list[int]
+    """Frames of each medium in reading order: 1 a picture, n a clip. Their sum is the number of sentinels."""
+
+
+class Turn(NamedTuple):
+    prompt: list[str]
+    """The chunks between pictures: one more than the turn has pictures and frames."""
+    answer: str
+    taught: bool = True
+
+
+class Conversation(NamedTuple):
+    turns: list[Turn]
+    media_lengths: list[int]
+    """As a dialogue's."""
+
+
+def written_out(record: Record, template: Template, *, frames: int, images_are_clip: bool) -> Conversation:
+    """The record's turns in the template's words. Parameters and exceptions are those of `dialogue`."""
+    system, exchanges, lengths = dialogue(
+        record, frames=frames, images_are_clip=images_are_clip, pictures_only=template.pictures_only
+    )
+    turns = [
+        Turn(template.prompt.replace("{text}", question).split(IMAGE), answer, taught)
+        for question, answer, taught in exchanges
+    ]
+    if system is not None:
+        first = turns[0]
+        chunk = template.system.replace("{text}", system) + first.prompt[0]
+        turns[0] = first._replace(prompt=[chunk, *first.prompt[1:]])
+    return Conversation(turns, lengths)
+
+
+def dialogue(record: Record, *, frames: int, images_are_clip: bool, pictures_only: bool = False) -> Dialogue:
+    """What of the record is used: answers before the first question and questions after the last answer are dropped.
+
+    Questions in a row become one. `frames` is what a `<video>` stands for, `images_are_clip` says that a list of
+    pictures is one clip, `pictures_only` that the questions' own words are left out.
+
+    Raises:
+        Rejection: nobody answers, or pictures and their places do not match.
+    """
+    messages = record.messages
+    system = messages[0].text if messages and messages[0].role == "system" else None
+    used = answered(messages if system is None else messages[1:])
+    if not any(message.taught for message in used if message.role == "gpt"):
+        raise Rejection("no_answer", f"{len(messages)} turns")
+    lengths = media_lengths(record, used, frames=frames, images_are_clip=images_are_clip)
+    per_video = None if record.video is None else frames
+    exchanges = []
+    question = ""
+    for message in used:
+        if message.role == "human":
+            question += pictures_first(message.text, frames=per_video, pictures_only=pictures_only)
+        else:
+            exchanges.append(Exchange(question, message.text, message.taught))
+            question = ""
+    return Dialogue(system, exchanges, lengths)
+
+
+def answered(messages: Sequence[Message]) -> Sequence[Message]:
+    """From the first question to the last answer."""
+    start, end = 0, len(messages)
+    while start < end and messages[start].role == "gpt":
+        start += 1
+    while start < end and messages[end - 1].role == "human":
+        end -= 1
+    return messages[start:end]
+
+
+def media_lengths(record: Record, used: Sequence[Message], *, frames: int, images_are_clip: bool) -> list[int]:
+    questions = [message.text for message in used if message.role == "human"]
+    places = sum(text.count(IMAGE) for text in questions)
+    images = len(record.images or ())
+    if places != images:
+        raise Rejection("picture_count", f"{images} pictures, {places} {IMAGE}")
+    if record.video is not None:
+        if (places := sum(text.count(VIDEO) for text in questions)) != 1:
+            raise Rejection("video_count", f"one video, {places} {VIDEO}")
+        return [frames]
+    return [images] if images and images_are_clip else [1] * images
+
+
+def pictures_first(text: str, *, frames: int | None, pictures_only: bool = False) -> str:
+    """A message with its pictures in front, as `<image> <image>` and a line break; without pictures, as it is.
+
+    `frames` is how many pictures a `<video>` becomes; none: it is a word like others, because the record has no video.
+
+    >>> pictures_first("See <image> and <image>.", frames=None)
+    '<image> <image>\\nSee  and .'
+    """
+    places = text.count(IMAGE)
+    words = text.replace(IMAGE, "") if places else text
+    if frames is not None:
+        places += frames * text.count(VIDEO)
+        words = words.replace(VIDEO, "")
+    if not places:
+        return "" if pictures_only else text
+    pictures = " ".join([IMAGE] * places)
+    if pictures_only:
+        return f"{pictures}\n"
+    return f"{pictures}\n{words.strip()}".strip()

@@ -1,0 +1,1 @@
+"""huggingface_hub: its errors in our words, and uploads."""

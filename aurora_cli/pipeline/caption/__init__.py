@@ -1,0 +1,1 @@
+"""`aurora caption`, and the page that it serves."""

@@ -1,0 +1,167 @@
+"""`aurora inspect data`: the records of every subset, and the state of the pictures and clips that they name."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.console import Reporter
+from aurora_cli.data.annotations.files import is_annotation_file, raw_records
+from aurora_cli.data.annotations.records import Record, Rejection, media_of
+from aurora_cli.data.annotations.schemas import parse_record
+from aurora_cli.data.media.check import complaint, is_there
+from aurora_cli.data.media.root import MediaRoot
+from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
+from aurora_cli.pipeline.inspect.seen import Seen
+from aurora_cli.pipeline.result import Result
+from aurora_cli.pipeline.text_table import aligned
+from aurora_cli.pipeline.tokenize.jobs import LINE_SUFFIXES
+
+LISTED = 1_000
+"""Missing and unreadable media that are named one by one; the rest is counted."""
+SHOWN = 20
+_AT_ONCE = 256
+
+
+@dataclass
+class SubsetReport:
+    """One subset."""
+
+    subset: str
+    records: int = 0
+    duplicates: int = 0
+    """Records that say what an earlier one says, whatever their ids."""
+    unusable: dict[str, int] = field(default_factory=dict)
+    """Records that cannot be read, by reason."""
+    media: int = 0
+    """Different pictures and clips that records name."""
+    found: int = 0
+    missing: int = 0
+    unreadable: int | None = None
+    """Of those found; none: nobody looked (`inspect.decode`)."""
+
+
+@dataclass(frozen=True)
+class DataReport(Result):
+    """What `aurora inspect` found in a data folder."""
+
+    path: str
+    subsets: tuple[SubsetReport, ...]
+    missing: tuple[str, ...] = ()
+    """Paths of missing media, at most 1,000."""
+    unreadable: tuple[tuple[str, str], ...] = ()
+    """Paths of media that cannot be decoded, and why, at most 1,000."""
+
+    def lines(self) -> list[str]:
+        rows = [("subset", "records", "duplicates", "media", "found", "missing", "unreadable")]
+        rows += [_cells(report) for report in self.subsets]
+        decoded = any(report.unreadable is not None for report in self.subsets)
+        lines = [f"{self.path}:", *aligned(rows if decoded else [row[:-1] for row in rows])]
+        for report in self.subsets:
+            if report.unusable:
+                reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(report.unusable.items()))
+                lines.append(f"{report.subset}: {sum(report.unusable.values()):,} records cannot be used: {reasons}")
+        missing = sum(report.missing for report in self.subsets)
+        unreadable = sum(report.unreadable or 0 for report in self.subsets)
+        if missing:
+            lines += _listed(f"{missing:,} media are missing:", self.missing)
+            lines.append("aurora download and aurora extract bring them.")
+        if unreadable:
+            lines += _listed(f"{unreadable:,} media cannot be decoded:", [": ".join(pair) for pair in self.unreadable])
+        return lines
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_DATA if self.missing or self.unreadable else EXIT_OK
+
+
+def inspect_data(path: Path, settings: Settings, reporter: Reporter) -> DataReport:
+    """Report on a folder of subsets, at any depth down to one subset's own folder. Memory: 8 bytes a name."""
+    folders: dict[Path, list[Path]] = {}
+    for pattern in ("*", "*/*", "*/*/*"):
+        for file in sorted(path.glob(pattern)):
+            if file.name.endswith(LINE_SUFFIXES) and is_annotation_file(file):
+                folders.setdefault(file.parent, []).append(file)
+    if not folders:
+        raise DataError(f"{path}: holds no annotations ({', '.join(LINE_SUFFIXES)})", hint="aurora download")
+    reports: list[SubsetReport] = []
+    missing: list[str] = []
+    unreadable: list[tuple[str, str]] = []
+    total = sum(file.stat().st_size for files in folders.values() for file in files)
+    with reporter.progress("inspect", total, "bytes") as advance:
+        for folder, files in sorted(folders.items()):
+            report = SubsetReport(folder.relative_to(path).as_posix() if folder != path else folder.name)
+            if settings.inspect.decode:
+                report.unreadable = 0
+            reports.append(report)
+            names = _media_names(_records(report, files, advance))
+            for name, state in _states(MediaRoot(folder), names, decode=settings.inspect.decode):
+                report.media += 1
+                report.found += state.there
+                if not state.there:
+                    report.missing += 1
+                    missing += [str(folder / name)][: LISTED - len(missing)]
+                elif state.complaint is not None:
+                    report.unreadable = (report.unreadable or 0) + 1
+                    unreadable += [(str(folder / name), state.complaint)][: LISTED - len(unreadable)]
+    return DataReport(str(path), tuple(reports), tuple(missing), tuple(unreadable))
+
+
+class _State(NamedTuple):
+    there: bool
+    complaint: str | None = None
+
+
+def _records(report: SubsetReport, files: list[Path], advance: Callable[[int], None]) -> Iterator[Record]:
+    """Count a subset's records, and yield those that can be read."""
+    unusable: Counter[str] = Counter()
+    seen = Seen()
+    for file in files:
+        for line, raw in raw_records(file, advance):
+            report.records += 1
+            try:
+                record = parse_record(raw, f"{file.name}:{line}")
+            except Rejection as rejection:
+                unusable[rejection.reason] += 1
+                report.unusable = dict(unusable)
+                continue
+            report.duplicates += not seen.add((*media_of(record), *record.messages))
+            yield record
+
+
+def _media_names(records: Iterable[Record]) -> Iterator[str]:
+    """Every medium once."""
+    seen = Seen()
+    for record in records:
+        yield from (name for name in media_of(record) if seen.add(name))
+
+
+def _states(root: MediaRoot, names: Iterator[str], *, decode: bool) -> Iterator[tuple[str, _State]]:
+    """Look after each name, on every core if they are decoded."""
+
+    def state(name: str) -> _State:
+        there = is_there(root, name)
+        return _State(there, complaint(root, name) if there and decode else None)
+
+    if not decode:
+        yield from ((name, state(name)) for name in names)
+        return
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        while some := list(islice(names, _AT_ONCE)):
+            yield from zip(some, pool.map(state, some), strict=True)
+
+
+def _cells(report: SubsetReport) -> tuple[str, ...]:
+    numbers = (report.records, report.duplicates, report.media, report.found, report.missing, report.unreadable)
+    return (report.subset, *("" if number is None else f"{number:,}" for number in numbers))
+
+
+def _listed(head: str, paths: Iterable[str]) -> list[str]:
+    paths = list(paths)
+    rest = ["  ... (--json lists more)"] if len(paths) > SHOWN else []
+    return [head, *(f"  {path}" for path in paths[:SHOWN]), *rest]

@@ -1,0 +1,93 @@
+"""`aurora inspect RUN`: how far a training run is. Reads its files alone, so it may be at work."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aurora_cli.errors import DataError
+from aurora_cli.pipeline.result import Result
+from aurora_cli.runs.lines import METRICS_FILE, read_lines
+
+RUN_FILES = ("config.yaml", METRICS_FILE, "checkpoints")
+FINISHED = "finished.json"
+
+
+@dataclass(frozen=True)
+class RunReport(Result):
+    """What `aurora inspect` found in a run."""
+
+    path: str
+    stage: str | None
+    finished: bool
+    steps: int
+    """Optimizer steps whose metrics are written."""
+    first_loss: float | None
+    last: dict[str, Any] | None
+    """The metrics of the last step."""
+    samples: int
+    tokens: int
+    checkpoints: tuple[str, ...]
+    latest: str | None
+    html: str | None = None
+    """The page that was written."""
+    planned: bool = False
+    """It would be written (a dry run)."""
+
+    def lines(self) -> list[str]:
+        state = "finished" if self.finished else "not finished"
+        lines = [f"{self.path}: stage {self.stage or 'unknown'}, {state}, {self.steps:,} steps"]
+        if self.last is not None:
+            loss = self.last.get("loss")
+            lines.append(f"  loss {shown(self.first_loss)} at first, {shown(loss)} at step {self.last.get('step')}")
+            lines.append(f"  {self.samples:,} samples, {self.tokens:,} tokens; last step: {pairs(self.last)}")
+        names = ", ".join(self.checkpoints) or "none"
+        lines.append(f"  checkpoints: {names}" + (f" (latest: {self.latest})" if self.latest else ""))
+        if self.html is not None:
+            lines.append(f"  {'would write' if self.planned else 'wrote'} {self.html}")
+        return lines
+
+
+def inspect_run(folder: Path) -> RunReport:
+    steps = samples = tokens = 0
+    first_loss = last = None
+    for line in read_lines(folder / METRICS_FILE):
+        steps += 1
+        samples += line.get("samples", 0)
+        tokens += line.get("tokens", 0)
+        first_loss = line.get("loss") if first_loss is None else first_loss
+        last = line
+    checkpoints = folder / "checkpoints"
+    latest = checkpoints / "latest"
+    return RunReport(
+        path=str(folder),
+        stage=stage_of(folder / "config.yaml"),
+        finished=(folder / FINISHED).exists(),
+        steps=steps,
+        first_loss=first_loss,
+        last=last,
+        samples=samples,
+        tokens=tokens,
+        checkpoints=tuple(sorted(path.name for path in checkpoints.glob("step-*") if path.is_dir())),
+        latest=latest.read_text(encoding="utf-8").strip() if latest.is_file() else None,
+    )
+
+
+def stage_of(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: is not YAML: {error}") from error
+    train = config.get("train", {}) if isinstance(config, dict) else {}
+    return train.get("stage") if isinstance(train, dict) else None
+
+
+def shown(value: object) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else "unknown"
+
+
+def pairs(metrics: dict[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float))

@@ -1,0 +1,111 @@
+"""What `aurora tokenize` is to do: which annotation files go into which folder."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aurora_cli.config.settings import TokenizeSettings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.data.annotations.files import SUFFIXES, is_annotation_file
+from aurora_cli.errors import DataError, UsageError
+
+LINE_SUFFIXES = (".jsonl", ".jsonl.gz")
+"""What is looked for in folders; a `.json` there may be anything, so it has to be named."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """An annotation file, and whether its lists of pictures are clips."""
+
+    path: Path
+    clip: bool
+
+
+@dataclass(frozen=True)
+class Job:
+    """Files that become the shards of one folder, in order."""
+
+    sources: tuple[Source, ...]
+    output: Path
+
+
+def plan_jobs(settings: TokenizeSettings, workspace: Workspace) -> list[Job]:
+    """A job for all inputs that the settings name, or one for each subset of the workspace.
+
+    Raises:
+        DataError: there is nothing to tokenize.
+        UsageError: an input is of no known kind, or it is unclear where its shards go.
+    """
+    if settings.inputs:
+        files = [file for given in settings.inputs for file in files_of(workspace.path(given))]
+        outputs = [workspace.path(settings.output)] if settings.output else outputs_of(files, settings, workspace)
+        if len(outputs) > 1:
+            raise UsageError(
+                f"the inputs belong to {len(outputs)} subsets: {', '.join(output.name for output in outputs)}",
+                hint="Say where all of them go together with --output, or tokenize one subset at a time.",
+            )
+        return [Job(sources(files, settings), outputs[0])]
+    subsets = subsets_of(settings, workspace)
+    if settings.output:
+        files = [file for folder in subsets for file in subsets[folder]]
+        return [Job(sources(files, settings), workspace.path(settings.output))]
+    return [
+        Job(sources(files, settings), workspace.tokenized / folder.parent.name / folder.name)
+        for folder, files in subsets.items()
+    ]
+
+
+def files_of(path: Path) -> list[Path]:
+    """An annotation file, or those in a folder, at any depth."""
+    if path.is_dir():
+        found = sorted(
+            file for file in path.rglob("*") if file.name.endswith(LINE_SUFFIXES) and is_annotation_file(file)
+        )
+        if not found:
+            raise DataError(f"{path}: holds no annotation file ({', '.join(LINE_SUFFIXES)})")
+        return found
+    if not path.exists():
+        raise DataError(f"{path}: there is no such file", hint="aurora download")
+    if not path.name.endswith(SUFFIXES):
+        raise UsageError(f"{path}: is no annotation file; expected one of {', '.join(SUFFIXES)}")
+    return [path]
+
+
+def outputs_of(files: Sequence[Path], settings: TokenizeSettings, workspace: Workspace) -> list[Path]:
+    """Where shards go when nobody says: their subset's folder; for a file outside `data/`, one of the file's name."""
+    names = []
+    for file in files:
+        inside = file.is_relative_to(workspace.data) and len(file.relative_to(workspace.data).parts) > 2
+        split, subset = file.relative_to(workspace.data).parts[:2] if inside else ("other", file.name.split(".")[0])
+        if len(settings.splits) == 1:
+            split = settings.splits[0]
+        if len(settings.subsets) == 1:
+            subset = settings.subsets[0]
+        names.append(workspace.tokenized / split / subset)
+    return list(dict.fromkeys(names))
+
+
+def subsets_of(settings: TokenizeSettings, workspace: Workspace) -> dict[Path, list[Path]]:
+    """The annotation files of each subset of the workspace that the settings ask for."""
+    found: dict[Path, list[Path]] = {}
+    for file in sorted(workspace.data.glob("*/*/*")):
+        if file.name.endswith(LINE_SUFFIXES) and is_annotation_file(file):
+            found.setdefault(file.parent, []).append(file)
+    if not found:
+        raise DataError(f"{workspace.data}: holds no annotations", hint="aurora download")
+    wanted = {
+        folder: files
+        for folder, files in found.items()
+        if (not settings.splits or folder.parent.name in settings.splits)
+        and (not settings.subsets or folder.name in settings.subsets)
+    }
+    if not wanted:
+        there = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in found)
+        raise DataError(f"no subset is called so; in {workspace.data} there are: {there}", hint="aurora download")
+    return wanted
+
+
+def sources(files: Sequence[Path], settings: TokenizeSettings) -> tuple[Source, ...]:
+    return tuple(
+        Source(file, settings.frame_lists == "clip" or file.parent.name in settings.clip_subsets) for file in files
+    )

@@ -1,0 +1,1 @@
+"""`aurora train`: the only room where models, data, checkpoints and training meet."""

@@ -1,0 +1,110 @@
+"""The network that a stage trains: built from where it starts or goes on from, with its adapters, the rest frozen."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.config.training import ModuleTraining
+from aurora_cli.io.atomic import whole_folder
+from aurora_cli.pipeline.train.plan import INITIAL, StagePlan
+
+if TYPE_CHECKING:
+    from aurora_cli.models.assign import Place
+    from aurora_cli.models.auroracap import AuroraCap
+    from aurora_cli.training.optim import Learning
+
+INITIAL_SHARD_BYTES = 5 * 10**9
+
+
+class Network(NamedTuple):
+    """A network ready to be wrapped."""
+
+    model: "AuroraCap"
+    trained: dict[str, ModuleTraining]
+    learning: "Learning"
+    adapters: dict[str, dict[str, Any]]
+    """What a checkpoint says of LoRA; empty without."""
+
+
+def build_network(plan: StagePlan, place: "Place") -> Network:
+    """The network with the weights that the run's next step starts from, in fp32 unless `place` says otherwise."""
+    from aurora_cli.models.assign import values_of
+    from aurora_cli.training import lora, optim
+    from aurora_cli.training.checkpoint import Checkpoint
+
+    train = plan.settings.train
+    trained, adapted = optim.trained_modules(train), lora.adapted_parts(train)
+    model = build_model(plan, place, adapted=bool(adapted))
+    _seed(plan.settings)  # every rank makes the same adapters
+    adapters = lora.add_adapters(model, adapted)
+    for name, parameter in model.named_parameters():
+        if lora.MARK in name:
+            place(parameter, values_of(parameter))
+    if adapted and plan.resume is not None:
+        Checkpoint(plan.resume).write_into(dict(model.named_parameters()), place)
+    learning = optim.learning_parameters(model, trained, adapted)
+    optim.freeze_all_but(model, learning)
+    if train.gradient_checkpointing:
+        model.checkpoint_activations()
+    return Network(model, trained, learning, adapters)
+
+
+def build_model(plan: StagePlan, place: "Place", *, adapted: bool = False) -> "AuroraCap":
+    """The network; `adapted`: without what a checkpoint to go on from has learned, which is for adapters."""
+    from aurora_cli.checkpoints.checkpoint import Origin
+    from aurora_cli.checkpoints.loading import build_model as build
+    from aurora_cli.checkpoints.opening import open_checkpoint
+    from aurora_cli.checkpoints.parts import open_parts
+    from aurora_cli.training.processes import collectives
+
+    settings = plan.settings
+    root = settings.workspace
+    if plan.resume is not None and not adapted:
+        return build(open_checkpoint(plan.resume, Origin(root=root)), settings.merging, place=place)
+    if plan.start.kind == "models":
+        model = settings.model
+        parts = open_parts(model.vision_tower, model.language_model, model, root)
+        _seed(settings)  # every rank makes the same new projector
+        return build(parts, settings.merging, fresh=frozenset({"projector"}), place=place)
+    if plan.start.kind == "random":
+        collectives.decided_by_main(lambda: write_initial(plan.run_dir / INITIAL, settings))
+        return build(open_checkpoint(plan.run_dir / INITIAL, Origin(root=root)), settings.merging, place=place)
+    assert isinstance(plan.start.base, str)
+    return build(open_checkpoint(plan.start.base, Origin(root=root)), settings.merging, place=place)
+
+
+def write_initial(folder: Path, settings: Settings) -> None:
+    """A captioner of random weights in the huggingface layout, made from the model settings; nothing if it is there."""
+    if folder.is_dir():
+        return
+    from aurora_cli.checkpoints import names
+    from aurora_cli.checkpoints.blueprint import llava_config
+    from aurora_cli.checkpoints.lazy_tensors import LazyTensor
+    from aurora_cli.checkpoints.writing import write_weights
+    from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
+
+    model = settings.model
+    assert model.vision_config is not None
+    assert model.text_config is not None
+    values = llava_config(model.vision_config, model.text_config, model).to_dict()
+    values |= {
+        "architectures": [AuroraCap.__name__],
+        "merging": settings.merging.model_dump(mode="json"),
+        "image_size": model.image_size,
+    }
+    _seed(settings)
+    network = AuroraCap(AuroraCapConfig.from_dict(values))
+    tensors = {}
+    for own_name, tensor in network.state_dict().items():
+        name = names.canonical(own_name)
+        if name is not None:
+            tensors[name] = LazyTensor(folder, name, tuple(tensor.shape), tensor.dtype, lambda tensor=tensor: tensor)
+    with whole_folder(folder) as partial:
+        write_weights(partial, tensors, safe=True, max_shard_bytes=INITIAL_SHARD_BYTES)
+        network.config.save_pretrained(partial)
+
+
+def _seed(settings: Settings) -> None:
+    import torch
+
+    torch.manual_seed(settings.train.seed)

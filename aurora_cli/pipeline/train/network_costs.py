@@ -1,0 +1,162 @@
+"""A stage's network without its weights, and what its parts hold and cost: for `aurora train --plan`."""
+
+from typing import TYPE_CHECKING, Any
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.errors import DataError
+from aurora_cli.pipeline.train.plan import find_start
+from aurora_cli.training.costs import Layers, Part, activations, forward_flops, passes
+
+if TYPE_CHECKING:
+    from aurora_cli.data.batches.loader import TrainingData
+    from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
+
+
+def config_of(settings: Settings) -> "AuroraCapConfig":
+    """The network's config: of the weights that the stage starts from, or, before these are there, of the preset."""
+    from aurora_cli.checkpoints import blueprint
+    from aurora_cli.checkpoints.checkpoint import Origin, read_json
+    from aurora_cli.checkpoints.locate import locate_config
+    from aurora_cli.checkpoints.opening import open_checkpoint
+    from aurora_cli.models.auroracap import AuroraCapConfig
+
+    workspace = Workspace(settings.workspace)
+    model = settings.model
+    try:
+        start = find_start(settings, workspace, workspace.run(settings.train.stage))
+    except DataError:
+        start = None
+    if start is not None and start.kind == "checkpoint":
+        assert isinstance(start.base, str)
+        llava = open_checkpoint(start.base, Origin(root=settings.workspace)).config
+    else:
+        vision = model.vision_config or read_json(locate_config(model.vision_tower, workspace.root))
+        text = model.text_config or read_json(locate_config(model.language_model, workspace.root))
+        llava = blueprint.llava_config(blueprint.vision_config_of(vision), text, model)
+    values = llava.to_dict() | {
+        "merging": settings.merging.model_dump(mode="json"),
+        "image_size": model.image_size,
+    }
+    return AuroraCapConfig.from_dict(values)
+
+
+def without_weights(config: "AuroraCapConfig") -> "AuroraCap":
+    import torch
+
+    from aurora_cli.models.auroracap import AuroraCap
+
+    with torch.device("meta"):
+        return AuroraCap(config)
+
+
+def parts_of(model: "AuroraCap", settings: Settings) -> list[Part]:
+    """How many parameters each part has, and how many of them learn."""
+    from aurora_cli.training import lora, optim
+
+    trained, adapted = optim.trained_modules(settings.train), lora.adapted_parts(settings.train)
+    whole = {part: _count(model, part) for part in optim.MODULES}
+    lora.add_adapters(model, adapted)
+    learning = optim.learning_parameters(model, trained, adapted)
+    return [
+        Part(
+            part,
+            whole[part] + (sum(p.numel() for p in learning[part].values()) if part in adapted else 0),
+            sum(p.numel() for p in learning.get(part, {}).values()),
+        )
+        for part in optim.MODULES
+    ]
+
+
+def _count(model: "AuroraCap", part: str) -> int:
+    """Of all parameters of a part, the layers that never run among them."""
+    prefixes = {
+        "vision_tower": ("model.vision_tower.",),
+        "projector": ("model.multi_modal_projector.",),
+        "language_model": ("model.language_model.", "lm_head."),
+    }[part]
+    return sum(parameter.numel() for name, parameter in model.named_parameters() if name.startswith(prefixes))
+
+
+def _language_layers(model: "AuroraCap") -> Layers:
+    config: Any = model.config.get_text_config()
+    layers: Any = model.model.language_model
+    return Layers(
+        config.num_hidden_layers,
+        config.hidden_size,
+        config.intermediate_size,
+        _matrices(layers.layers[0]),
+        matrices_of_mlp=3,
+    )
+
+
+def _tower_layers(model: "AuroraCap") -> Layers:
+    config: Any = model.config.vision_config
+    tower: Any = model.model.vision_tower
+    return Layers(
+        model.config.tower_layers, config.hidden_size, config.intermediate_size, _matrices(tower.encoder.layers[0])
+    )
+
+
+def _matrices(layer: Any) -> int:
+    return sum(parameter.numel() for parameter in layer.parameters() if parameter.ndim == 2)
+
+
+def _tokens_of_layers(model: "AuroraCap", settings: Settings) -> list[int]:
+    """Tokens of one frame in each layer of the tower, where the MLP works."""
+    size = settings.model.image_size
+    tower: Any = model.model.vision_tower
+    tokens = (size // tower.config.patch_size) ** 2 + int(tower.encoder.class_token)
+    lengths = []
+    for removed in model.config.removals(size, size, settings.merging):
+        tokens -= removed
+        lengths.append(tokens)
+    return lengths
+
+
+def flops_of(model: "AuroraCap", data: "TrainingData", settings: Settings, parts: list[Part]) -> float:
+    """FLOPs of the whole run, forwards and backwards."""
+    import numpy as np
+
+    learns = {part.name: part.learning > 0 for part in parts}
+    again = settings.train.gradient_checkpointing
+    corpus = data.corpus
+    epoch = corpus.epoch(0)
+    lengths, counts = np.unique(corpus.lengths[epoch], return_counts=True)
+    layers, config = _language_layers(model), model.config.get_text_config()
+    language = sum(
+        int(count) * layers.number * forward_flops(layers, [int(length)], attended=0.5)
+        for length, count in zip(lengths, counts, strict=True)
+    )
+    head = 2.0 * config.hidden_size * config.vocab_size * float(corpus.lengths[epoch].sum(dtype="int64"))
+    tower = int(corpus.frames[epoch].sum()) * forward_flops(
+        _tower_layers(model), _tokens_of_layers(model, settings), attended=1.0
+    )
+    before = learns["vision_tower"] or learns["projector"]
+    one_epoch = (language + head) * passes(
+        learning=learns["language_model"], before_it_learns=before, recomputed=again
+    ) + tower * passes(learning=learns["vision_tower"], before_it_learns=False, recomputed=again)
+    return one_epoch * data.total_packs / data.row.packs_in_epoch(0)
+
+
+def activations_of(model: "AuroraCap", settings: Settings, parts: list[Part], size: int) -> int:
+    """Bytes of activations of one micro-batch of full packs."""
+    train = settings.train
+    learns = {part.name: part.learning > 0 for part in parts}
+    tokens = train.micro_batch_packs * train.pack_tokens
+    language = activations(
+        _language_layers(model), tokens, size, kept=any(learns.values()), recomputed=train.gradient_checkpointing
+    )
+    head = 3 * 4 * min(tokens, 2048) * model.config.get_text_config().vocab_size
+    merged = max(1, _tokens_of_layers(model, settings)[-1])
+    frames = min(train.micro_batch_packs * train.pack_frames, max(1, tokens // merged))
+    per_frame = sum(_tokens_of_layers(model, settings)) // max(1, model.config.tower_layers)
+    tower = activations(
+        _tower_layers(model),
+        frames * per_frame,
+        size,
+        kept=learns["vision_tower"],
+        recomputed=train.gradient_checkpointing,
+    )
+    pixels = 4 * 3 * frames * settings.model.image_size**2
+    return language + head + tower + pixels

@@ -1,0 +1,280 @@
+"""What `aurora train` would do, decided before anything is touched: data, start, what an earlier run left."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.atomic import read_json
+from aurora_cli.runs.checkpoints import CHECKPOINTS, DESCRIPTION_FILE, RESUME_FOLDER, STATE_FILE, newest
+
+FINISHED_FILE = "finished.json"
+CONFIG_FILE = "config.yaml"
+INITIAL = "initial"
+WORKSPACE_FOLDERS = ("runs/", "export/", ".", "/", "~")
+"""A name that begins so is a folder's, and no hub id."""
+
+FREE_TO_CHANGE = (
+    "train.max_steps",
+    "train.epochs",
+    "train.num_processes",
+    "train.deepspeed",
+    "train.micro_batch_packs",
+    "train.precision",
+    "train.gradient_checkpointing",
+    "train.resume",
+    "train.run_dir",
+    "train.media_root",
+    "train.watchdog_s",
+    "train.max_loss_jump",
+    "train.trackers",
+    "train.plan",
+    "train.flops_per_s",
+    "train.samples_every",
+    "train.samples",
+    "train.data",
+    "train.init_from",
+    "train.after",
+    "model.tokenizer",
+    "data.workers",
+    "data.max_bad_share",
+)
+"""Settings that a run may be continued with other values of. (Data and start are compared by what they come to.)"""
+
+RECIPE_SECTIONS = {"model", "merging", "train", "data"}
+
+Base = str | dict[str, str]
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where the weights of a run's first step come from."""
+
+    kind: Literal["checkpoint", "models", "random"]
+    base: Base
+    """As checkpoints name it: a path or hub id, or the hub ids of the parts."""
+    unfinished: bool = False
+    """The stage that it comes from has not done all its steps."""
+
+    def said(self) -> str:
+        return self.base if isinstance(self.base, str) else " + ".join(self.base.values())
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """One merged folder and its weight."""
+
+    folder: Path
+    weight: float
+    rows: int
+
+
+@dataclass(frozen=True)
+class StagePlan:
+    """A stage as it would run now."""
+
+    settings: Settings
+    run_dir: Path
+    data: tuple[DataFolder, ...]
+    start: Start
+    resume: Path | None
+    """The checkpoint to go on from; none: from the start."""
+    resume_step: int | None
+    finished: dict[str, Any] | None
+    """What an earlier run said at its end, if it was asked for the same."""
+    recipe: dict[str, Any]
+
+    @property
+    def stage(self) -> str:
+        return self.settings.train.stage
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.run_dir / CHECKPOINTS
+
+
+def plan_stage(settings: Settings) -> StagePlan:
+    """Decide everything about a run that does not need the model.
+
+    Raises:
+        UsageError: settings that contradict each other or an earlier run.
+        DataError: data, the stage before, or a checkpoint to resume is missing.
+    """
+    workspace = Workspace(settings.workspace)
+    train = settings.train
+    run_dir = workspace.path(train.run_dir) if train.run_dir else workspace.run(train.stage)
+    if run_dir.exists() and not run_dir.is_dir():
+        raise UsageError(f"train.run_dir: {run_dir} is a file, where a run's folder was expected")
+    start = find_start(settings, workspace, run_dir)
+    data = find_data(settings, workspace)
+    recipe = recipe_of(settings, start, data, workspace)
+    resume = find_resume(settings, workspace, run_dir)
+    finished = None
+    if train.resume == "auto" and resume is not None:
+        check_recipe(resume, recipe, train.stage)
+        finished = read_finished(run_dir, extent_of(settings))
+    resume_step = None if resume is None else int(read_json(resume / DESCRIPTION_FILE)["step"])
+    return StagePlan(settings, run_dir, data, start, resume, resume_step, finished, recipe)
+
+
+def find_data(settings: Settings, workspace: Workspace) -> tuple[DataFolder, ...]:
+    """The merged folders of the stage, and that each can be read."""
+    from aurora_cli.data.batches.corpus import split_weight
+    from aurora_cli.data.token_store.store import open_store
+
+    train = settings.train
+    named = [split_weight(text) for text in train.data]
+    folders = [(workspace.path(name), weight) for name, weight in named] or [
+        (folder, 1.0) for folder in sorted(workspace.tokenized.glob(f"{train.stage}/*/merged")) if folder.is_dir()
+    ]
+    if not folders:
+        raise DataError(
+            f"{workspace.tokenized / train.stage}: has no merged shards to train on",
+            hint=_way_to_data(workspace, train.stage),
+        )
+    for folder, _ in folders:
+        if not folder.is_dir():
+            raise DataError(
+                f"{folder}: there is no such folder of merged shards", hint=_way_to_data(workspace, train.stage)
+            )
+    found = tuple(DataFolder(folder, weight, open_store(folder).num_rows) for folder, weight in folders)
+    if not sum(folder.rows for folder in found):
+        raise DataError(f"{', '.join(str(one.folder) for one in found)}: hold no samples")
+    return found
+
+
+def _way_to_data(workspace: Workspace, stage: str) -> str:
+    """The command that brings a stage's data nearest to being there."""
+    if any(workspace.tokenized.glob(f"{stage}/*/shards")):
+        return "Make them: aurora merge-shards"
+    if any((workspace.data / stage).glob("*/*.json*")):
+        return f"Make them: aurora tokenize --split {stage} && aurora merge-shards"
+    return f"Begin with: aurora download --split {stage}"
+
+
+def find_start(settings: Settings, workspace: Workspace, run_dir: Path) -> Start:
+    """Where the first step's weights come from: `init_from`, the stage before, chance, or the preset's models."""
+    train, model = settings.train, settings.model
+    if train.init_from:
+        path = workspace.path(train.init_from)
+        if not path.exists():
+            looks_like_folder = train.init_from.startswith(WORKSPACE_FOLDERS) or path.parent.exists()
+            if looks_like_folder or train.init_from.count("/") != 1:
+                raise DataError(f"train.init_from: {train.init_from}: there is no such folder, nor can it be a hub id")
+            return Start("checkpoint", train.init_from)
+        if (path / CHECKPOINTS).is_dir():
+            return _start_from_run(path, workspace)
+        return Start("checkpoint", _relative(path, workspace))
+    if train.after:
+        path = workspace.run(train.after)
+        if not (path / CHECKPOINTS).is_dir():
+            raise DataError(
+                f"{path}: stage {train.stage!r} starts from stage {train.after!r}, which has not been trained",
+                hint=f"aurora train --stage {train.after}    (or name other weights by --init-from)",
+            )
+        return _start_from_run(path, workspace)
+    if (model.vision_config is None) != (model.text_config is None):
+        raise UsageError("model.vision_config and model.text_config go together: give both, or neither")
+    if model.vision_config is not None:
+        return Start("random", _relative(run_dir / INITIAL, workspace))
+    if train.projector is None:
+        raise UsageError(
+            f"stage {train.stage!r} starts from {model.vision_tower} and {model.language_model} with a new projector,"
+            " and does not train it",
+            hint="Give it a rate (--set train.projector.lr=2e-4), or start from trained weights by --init-from.",
+        )
+    return Start("models", {"vision_tower": model.vision_tower, "language_model": model.language_model})
+
+
+def _start_from_run(run: Path, workspace: Workspace) -> Start:
+    checkpoint = newest(run / CHECKPOINTS)
+    if checkpoint is None:
+        raise DataError(f"{run}: has no checkpoint yet", hint=f"aurora train --stage {run.name}")
+    return Start("checkpoint", _relative(checkpoint, workspace), unfinished=not (run / FINISHED_FILE).is_file())
+
+
+def _relative(path: Path, workspace: Workspace) -> str:
+    """Inside the workspace a path is kept relative to it, so that a workspace can be moved."""
+    absolute, root = path.absolute(), workspace.root.absolute()
+    return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)
+
+
+def find_resume(settings: Settings, workspace: Workspace, run_dir: Path) -> Path | None:
+    """The checkpoint that `train.resume` means."""
+    wish = settings.train.resume
+    if wish == "never":
+        return None
+    if wish == "auto":
+        return newest(run_dir / CHECKPOINTS)
+    path = workspace.path(wish)
+    if (path / CHECKPOINTS).is_dir():
+        path = newest(path / CHECKPOINTS) or path
+    if not (path / DESCRIPTION_FILE).is_file():
+        raise DataError(
+            f"train.resume: {path} is not a checkpoint",
+            hint="auto, never, or a folder like runs/<stage>/checkpoints/step-00000100",
+        )
+    return path
+
+
+def recipe_of(settings: Settings, start: Start, data: tuple[DataFolder, ...], workspace: Workspace) -> dict[str, Any]:
+    """All that a run's numbers depend on, by dotted path."""
+    tree = settings.model_dump(mode="json", include=RECIPE_SECTIONS)
+    return {
+        **{path: value for path, value in _flat(tree) if path not in FREE_TO_CHANGE},
+        "start": start.base,
+        "data folders": [[_relative(one.folder, workspace), one.weight, one.rows] for one in data],
+    }
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def check_recipe(checkpoint: Path, recipe: dict[str, Any], stage: str) -> None:
+    """Raise UsageError if a run would go on with other settings than it began with."""
+    try:
+        began = read_json(checkpoint / RESUME_FOLDER / STATE_FILE)["recipe"]
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise DataError(
+            f"{checkpoint}: is damaged: {error}", hint="Remove it: the run goes on from the one before."
+        ) from None
+    now = json.loads(json.dumps(recipe))
+    # A setting that the run's version did not have yet was, so to speak, at its default.
+    defaults = json.loads(json.dumps(dict(_flat(Settings().model_dump(mode="json", include=RECIPE_SECTIONS)))))
+    began = {path: defaults[path] for path in now.keys() & defaults.keys()} | began
+    differing = sorted(path for path in began.keys() | now.keys() if began.get(path) != now.get(path))
+    if differing:
+        said = "; ".join(f"{path} was {_shown(began.get(path))}, is now {_shown(now.get(path))}" for path in differing)
+        raise UsageError(
+            f"{checkpoint}: stage {stage!r} was begun with other settings: {said}",
+            hint="Set them back; or begin again with --resume never (which removes that run),"
+            f" or elsewhere with --run-dir runs/{stage}-2.",
+        )
+
+
+def _shown(value: Any) -> str:
+    text = "unset" if value is None else str(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def extent_of(settings: Settings) -> dict[str, Any]:
+    """How long a run is asked to be."""
+    return {"epochs": settings.train.epochs, "max_steps": settings.train.max_steps}
+
+
+def read_finished(run_dir: Path, extent: dict[str, Any]) -> dict[str, Any] | None:
+    """What a finished run says, if it was as long as `extent`."""
+    path = run_dir / FINISHED_FILE
+    if not path.is_file():
+        return None
+    said = read_json(path)
+    return said if said.get("extent") == extent else None

@@ -1,0 +1,165 @@
+"""What a model in training says of a few fixed pictures and clips, every so many steps: `runs/<stage>/samples/`."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.data.token_store.folder import TOKENIZER
+from aurora_cli.io.atomic import whole_file
+from aurora_cli.training.callbacks.callback import Line, Watcher
+
+if TYPE_CHECKING:
+    import torch
+    from tokenizers import Tokenizer
+
+    from aurora_cli.data.batches.collator import Sample
+    from aurora_cli.data.batches.loader import TrainingData
+    from aurora_cli.training.engine.engine import Engine
+
+SAMPLES = "samples"
+MOST_NEW_TOKENS = 128
+NEIGHBOURS = 4
+SHOWN_FRAMES = 3
+SIDE = 224
+"""Pixels of a picture in the report, at most."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One sample up to its first answer."""
+
+    sample: "Sample"
+    prompt: np.ndarray
+    """int32, IMAGE_SENTINEL for every frame."""
+    answer: np.ndarray
+    tokenizer: "Tokenizer"
+
+    def told(self, caption: str) -> dict[str, Any]:
+        from aurora_cli.data.tokenization.tokenizer import decode
+
+        return {
+            "sample": self.sample.number,
+            "id": self.sample.id,
+            "frames": self.sample.media_lengths,
+            "prompt": decode(self.tokenizer, self.prompt.tolist()),
+            "caption": caption.strip(),
+            "reference": self.tokenizer.decode(self.answer.tolist()).strip(),
+        }
+
+
+class Captions(Watcher):
+    """Greedy captions, in one batch. Under ZeRO-3 every rank takes part; otherwise rank 0 alone."""
+
+    def __init__(self, data: "TrainingData", run_dir: Path, every: int, wanted: int) -> None:
+        self._data = data
+        self._folder = run_dir / SAMPLES
+        self._every = every
+        self._wanted = wanted
+        self._asked: list[Asked] | None = None
+
+    def stepped(self, engine: "Engine", line: Line) -> None:
+        step = line["step"]
+        if (step % self._every and step != self._data.total_steps) or not (engine.is_main or engine.zero_stage == 3):
+            return
+        if self._asked is None:
+            self._asked = choose(self._data, self._wanted)
+        if not self._asked:
+            return
+        captions = self._captions(engine, self._asked)
+        if engine.is_main:
+            _keep_pictures(self._folder, self._asked)
+            with whole_file(self._folder / f"step-{step:08d}.jsonl", "w") as file:
+                for asked, caption in zip(self._asked, captions, strict=True):
+                    file.write(json.dumps(asked.told(caption), ensure_ascii=False) + "\n")
+
+    def _captions(self, engine: "Engine", asked: list[Asked]) -> list[str]:
+        import torch
+
+        from aurora_cli.data.media.transforms import normalise
+
+        frames = torch.from_numpy(np.concatenate([one.sample.frames for one in asked if one.sample.frames is not None]))
+        pixels = normalise(frames, self._data.image_mean, self._data.image_std)
+        ids, mask = _rows([one.prompt for one in asked])
+        model: Any = engine.module
+        ends = model.generation_config.eos_token_id
+        model.eval()
+        try:
+            with torch.no_grad(), engine.accelerator.autocast():
+                new = model.generate(
+                    input_ids=ids.to(engine.device),
+                    attention_mask=mask.to(engine.device),
+                    pixel_values=pixels.to(engine.device),
+                    media_lengths=[length for one in asked for length in one.sample.media_lengths],
+                    max_new_tokens=min(MOST_NEW_TOKENS, max(len(one.answer) for one in asked)),
+                    do_sample=False,
+                    pad_token_id=ends[0] if isinstance(ends, list) else ends,
+                    # under ZeRO-3 a rank whose captions have ended goes on gathering weights for the others
+                    synced_gpus=engine.zero_stage == 3 and engine.world_size > 1,
+                )
+        finally:
+            model.train()
+        return [one.tokenizer.decode(row) for one, row in zip(asked, new.tolist(), strict=True)]
+
+
+def choose(data: "TrainingData", wanted: int) -> list[Asked]:
+    """Samples spread evenly over the held-out ones, or else over all; of each and the three after it, the first that
+    can be read and asked."""
+    from tokenizers import Tokenizer
+
+    corpus = data.corpus
+    numbers = corpus.validation if len(corpus.validation) else corpus.epoch(0)
+    numbers = np.unique(numbers[corpus.frames[numbers] > 0])
+    chosen: dict[int, Asked] = {}
+    for begin in np.linspace(0, max(0, len(numbers) - 1), wanted).astype(int):
+        for number in numbers[begin : begin + NEIGHBOURS].tolist():
+            place = int(np.searchsorted(corpus.starts, number, side="right")) - 1
+            (sample,) = data.reader.pack(np.array([number]))
+            asked = _asked(sample, Tokenizer.from_file(str(corpus.sources[place].folder / TOKENIZER)))
+            if asked is not None:
+                chosen[number] = asked
+                break
+    return list(chosen.values())
+
+
+def _asked(sample: "Sample", tokenizer: "Tokenizer") -> Asked | None:
+    """None if it cannot be read, or a picture comes after the first answer."""
+    if sample.failure is not None:
+        return None
+    taught = sample.labels != IGNORE_INDEX
+    begin = int(np.argmax(taught))
+    length = int(np.argmin(np.append(taught[begin:], False)))
+    if not taught.any() or (sample.input_ids[begin:] == IMAGE_SENTINEL).any():
+        return None
+    return Asked(sample, sample.input_ids[:begin], sample.input_ids[begin : begin + length], tokenizer)
+
+
+def _rows(prompts: list[np.ndarray]) -> "tuple[torch.Tensor, torch.Tensor]":
+    """Ids and mask (B, T), padded behind."""
+    import torch
+
+    ids = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.from_numpy(prompt.astype(np.int64))
+        mask[row, : len(prompt)] = 1
+    return ids, mask
+
+
+def _keep_pictures(folder: Path, asked: list[Asked]) -> None:
+    """The frames that were asked about, side by side, for those who read the captions."""
+    from PIL import Image
+
+    for one in asked:
+        path = folder / f"{one.sample.number}.jpg"
+        if path.exists() or one.sample.frames is None:
+            continue
+        frames = one.sample.frames
+        shown = frames[np.unique(np.linspace(0, len(frames) - 1, SHOWN_FRAMES).astype(int))]
+        strip = Image.fromarray(np.concatenate(list(shown), axis=1))
+        scale = min(1.0, SIDE / strip.height)
+        with whole_file(path) as file:
+            strip.resize((round(strip.width * scale), round(strip.height * scale))).save(file, "jpeg", quality=85)

@@ -1,0 +1,1 @@
+"""Pages of HTML: charts, tables, the report of a run."""

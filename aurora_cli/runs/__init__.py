@@ -1,0 +1,1 @@
+"""The format of `runs/<stage>`: names of files, the newest checkpoint, lines of metrics."""

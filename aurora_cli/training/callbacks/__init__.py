@@ -1,0 +1,1 @@
+"""What a run calls as it goes: trackers, copies of checkpoints."""

@@ -1,0 +1,100 @@
+"""Experiment trackers, and copies of checkpoints: they watch a run and change nothing of its numbers."""
+
+import shutil
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from aurora_cli.console import Reporter
+from aurora_cli.errors import UsageError
+from aurora_cli.io.atomic import whole_folder
+from aurora_cli.runs.checkpoints import prune
+from aurora_cli.training.callbacks.callback import Line, Watcher
+from aurora_cli.training.engine.engine import Engine
+
+PROJECT = "aurora"
+"""What runs are filed under by trackers that file them."""
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """
+    Raises:
+        UsageError: accelerate knows no such tracker, or its package is not installed.
+    """
+    from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
+
+    known = sorted(LOGGER_TYPE_TO_CLASS)
+    installed = {str(getattr(name, "value", name)) for name in get_available_trackers()}
+    for name in names:
+        if name not in known:
+            raise UsageError(f"train.trackers: {name!r} is no tracker", hint=f"One of {', '.join(known)}.")
+        if name not in installed:
+            raise UsageError(f"train.trackers: {name} is not installed", hint=f"pip install {name}")
+
+
+class Trackers(Watcher):
+    """Sends every line of metrics to accelerate's trackers, from rank 0."""
+
+    def __init__(self, names: Sequence[str], run_dir: Path, step: int, config: Line, reporter: Reporter) -> None:
+        """`step` is the one that the run goes on after."""
+        from accelerate.tracking import LOGGER_TYPE_TO_CLASS
+
+        self._reporter = reporter
+        self._trackers: list[Any] = []
+        for name in names:
+            kind: Any = LOGGER_TYPE_TO_CLASS[name]
+            if name == "tensorboard":
+                one = kind("tensorboard", run_dir, purge_step=step + 1)  # what a lost stretch wrote is not shown
+            else:
+                place = [run_dir] if kind.requires_logging_directory else []
+                one = kind(PROJECT, *place)
+            one.start()
+            if name != "tensorboard":  # it would make every setting a run of its own
+                one.store_init_configuration(dict(config))
+            self._trackers.append(one)
+
+    def stepped(self, engine: Engine, line: Line) -> None:
+        values = {name: value for name, value in line.items() if name != "step" and isinstance(value, int | float)}
+        for one in list(self._trackers):
+            try:
+                one.log(values, step=line["step"])
+            except Exception as error:  # its network is no reason to end a run of days
+                self._trackers.remove(one)
+                self._reporter.warning(f"{one.name} has failed and is told no more: {error}")
+
+    def ended(self, engine: Engine) -> None:
+        for one in self._trackers:
+            one.finish()
+
+
+class CheckpointCopies(Watcher):
+    """Copies every checkpoint into another folder, in a thread, while the run goes on; one at a time."""
+
+    def __init__(self, folder: Path, keep: int, reporter: Reporter) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._reporter = reporter
+        self._thread: threading.Thread | None = None
+
+    def saving(self, engine: Engine) -> None:
+        self._wait()  # or the checkpoint being copied could be removed meanwhile
+
+    def saved(self, engine: Engine, checkpoint: Path) -> None:
+        self._thread = threading.Thread(target=self._copy, args=(checkpoint,), name="checkpoint copy")
+        self._thread.start()
+
+    def ended(self, engine: Engine) -> None:
+        self._wait()
+
+    def _copy(self, checkpoint: Path) -> None:
+        try:
+            with whole_folder(self._folder / checkpoint.name) as partial:
+                shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
+            prune(self._folder, self._keep)
+        except Exception as error:  # the run's own checkpoint is safe
+            self._reporter.warning(f"{checkpoint.name} was not copied to {self._folder}: {error}")
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()

@@ -1,0 +1,1 @@
+"""accelerate and DeepSpeed, behind one interface."""

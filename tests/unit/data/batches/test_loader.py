@@ -1,0 +1,367 @@
+"""From token stores and media on disk to the micro-batches of each step, as `train` takes them."""
+
+import functools
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given
+from hypothesis import strategies as st
+from PIL import Image
+
+from aurora_cli.config.settings import Settings, TrainSettings
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.data.batches.collator import Batch
+from aurora_cli.data.batches.corpus import Corpus, Source, split_weight
+from aurora_cli.data.batches.loader import MicroBatches, TrainingData
+from aurora_cli.data.batches.sampler import PackRow
+from aurora_cli.data.token_store.store import Row
+from aurora_cli.errors import DataError, HostError, UsageError
+from aurora_cli.models.merge_plan import frame_tokens
+
+TOKENS = functools.partial(frame_tokens, merged=3, whole=9, slowfast=True)
+IMAGE = 1000
+
+WriteClip = Callable[[Path, Sequence[Image.Image]], None]
+WriteStore = Callable[..., None]
+
+
+def row(number: int, text: int, **media: Any) -> Row:
+    """A record of `text` tokens, all taught but the first, behind its sentinels."""
+    media_lengths = media.get("media_lengths", [])
+    sentinels = [IMAGE_SENTINEL] * sum(media_lengths)
+    tokens = [number % 900 + 1] * text
+    labels = [IGNORE_INDEX] * (len(sentinels) + 1) + tokens[1:]
+    return Row(
+        f"r{number}",
+        media.get("image"),
+        media.get("video"),
+        media_lengths,
+        np.array(sentinels + tokens, np.int32),
+        np.array(labels, np.int32),
+    )
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, write_store: WriteStore, write_clip: WriteClip) -> Path:
+    """30 records: text, pictures (two in some), a clip file, a clip of frame files; levels say which picture it is."""
+    media = tmp_path / "media"
+    media.mkdir()
+    for number in range(12):
+        Image.new("RGB", (20, 16), (number * 20,) * 3).save(media / f"{number}.png")
+    write_clip(media / "clip.avi", [Image.new("RGB", (32, 24), (level,) * 3) for level in (30, 90, 150, 210)])
+    rows = [row(number, 3 + number) for number in range(10)]
+    rows += [row(10 + n, 4 + n, image=[f"{n}.png"], media_lengths=[1]) for n in range(12)]
+    rows += [row(22 + n, 5, image=[f"{n}.png", f"{n + 1}.png"], media_lengths=[1, 1]) for n in range(4)]
+    rows += [row(26 + n, 6, video="clip.avi", media_lengths=[2]) for n in range(2)]
+    rows += [row(28 + n, 6, image=["1.png", "2.png", "3.png"], media_lengths=[3]) for n in range(2)]
+    write_store(tmp_path / "merged", rows)
+    return tmp_path
+
+
+def settings(**changes: Any) -> Settings:
+    """Each change goes into the one of `train` and `data` that knows it."""
+    train = {"pack_tokens": 40, "pack_frames": 8, "global_batch_packs": 4, "stage": "vision"}
+    data: dict[str, Any] = {"workers": 0}
+    for key, value in changes.items():
+        (train if key in TrainSettings.model_fields else data)[key] = value
+    return Settings.model_validate({"model": {"image_size": 28}, "train": train, "data": data})
+
+
+def data_of(workspace: Path, weight: float = 1.0, **changes: Any) -> TrainingData:
+    sources = [Source(workspace / "merged", workspace, weight)]
+    return TrainingData(sources, settings(**changes), frame_tokens=TOKENS, image_token_id=IMAGE)
+
+
+def flat(steps: list[list[Batch]]) -> list[Batch]:
+    return [batch for step in steps for batch in step]
+
+
+def samples_of(batch: Batch) -> dict[int, tuple[Any, ...]]:
+    """Ids, positions and labels of each sample of a batch."""
+    seen: dict[int, tuple[Any, ...]] = {}
+    numbers = iter(batch.sample_ids)
+    for pack in range(len(batch.input_ids)):
+        segments = batch.segment_ids[pack]
+        for segment in range(1, int(segments.max()) + 1):
+            mask = segments == segment
+            seen[next(numbers)] = tuple(
+                tuple(table[pack][mask].tolist()) for table in (batch.input_ids, batch.position_ids, batch.labels)
+            )
+    return seen
+
+
+def test_every_sample_arrives_once_an_epoch_with_its_frames(workspace: Path) -> None:
+    data = data_of(workspace)
+    batches = flat(list(data.batches(0, 1)))
+    assert data.total_steps == len(batches) / 4
+    assert sorted(number for batch in batches for number in batch.sample_ids) == list(range(30))
+    for batch in batches:
+        frames = 0 if batch.media_lengths is None else int(batch.media_lengths.sum())
+        assert frames == (0 if batch.pixel_values is None else len(batch.pixel_values))
+        assert batch.visual_tokens == int((batch.input_ids == IMAGE).sum())
+        assert batch.taught_tokens == int((batch.labels != IGNORE_INDEX).sum())
+        assert batch.positions == batch.input_ids.numel()
+        assert batch.input_ids.shape[1] <= 40
+        if batch.pixel_values is not None:
+            assert batch.pixel_values.shape[1:] == (3, 28, 28)
+            assert batch.pixel_values.dtype == torch.float32
+            assert batch.pixel_values.isfinite().all()
+
+
+def test_packed_grouped_and_padded_hold_the_same_samples(workspace: Path) -> None:
+    seen = []
+    for batching in ("packed", "grouped", "padded"):
+        data = data_of(workspace, batching=batching, micro_batch_packs=2)
+        together: dict[int, tuple[Any, ...]] = {}
+        for batch in flat(list(data.batches(0, 1))):
+            together |= samples_of(batch)
+        seen.append(together)
+    assert len(seen[0]) == 30
+    assert seen[0] == seen[1] == seen[2]
+
+
+def same(one: Batch, other: Batch) -> bool:
+    return all(
+        torch.equal(a, b) if isinstance(a, torch.Tensor) and isinstance(b, torch.Tensor) else a == b
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+def test_neither_workers_nor_processes_change_a_batch(workspace: Path) -> None:
+    alone = flat(list(data_of(workspace, epochs=2).batches(0, 1)))
+    with_workers = flat(list(data_of(workspace, epochs=2, workers=2).batches(0, 1)))
+    assert len(alone) == len(with_workers)
+    assert all(map(same, alone, with_workers))
+    ranks = [flat(list(data_of(workspace, epochs=2).batches(rank, 2))) for rank in range(2)]
+    together = [batch for pair in zip(*ranks, strict=True) for batch in pair]
+    assert all(map(same, alone, together))
+
+
+@given(data=st.data())
+@hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_shape_and_any_stop_give_the_same_global_batches(workspace: Path, data: st.DataObject) -> None:
+    """Seed, batching and weight draw the run; ranks, micro-batch and the step resumed from must not show in it."""
+    run = {
+        "seed": data.draw(st.integers(0, 3)),
+        "batching": data.draw(st.sampled_from(["packed", "grouped", "padded"])),
+        "epochs": data.draw(st.sampled_from([1.0, 1.5, 2.0])),
+        "validation_share": data.draw(st.sampled_from([0.0, 0.1])),
+    }
+    weight = data.draw(st.sampled_from([0.5, 1.0, 1.5]))
+    ranks, micro = data.draw(st.sampled_from([(1, 2), (2, 1), (2, 2), (4, 1)]))
+    whole = [
+        [n for batch in step for n in batch.sample_ids] for step in data_of(workspace, weight, **run).batches(0, 1)
+    ]
+    start = data.draw(st.integers(0, len(whole)))
+    shaped = [
+        list(data_of(workspace, weight, micro_batch_packs=micro, **run).batches(rank, ranks, start_step=start))
+        for rank in range(ranks)
+    ]
+    together = [
+        [number for place in range(len(steps[0])) for step in steps for number in step[place].sample_ids]
+        for steps in zip(*shaped, strict=True)
+    ]
+    assert together == whole[start:]
+
+
+def test_resuming_late_looks_at_nothing_before(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    real = PackRow.pack
+    monkeypatch.setattr(PackRow, "pack", lambda self, place: asked.append(place) or real(self, place))
+    data = data_of(workspace, epochs=50, validation_share=0.2)
+    next(data.batches(0, 1, start_step=data.total_steps - 1))
+    assert min(asked) >= 4 * (data.total_steps - 1)
+
+
+def test_starting_late_equals_having_started_early(workspace: Path) -> None:
+    whole = list(data_of(workspace, epochs=2).batches(0, 1))
+    late = list(data_of(workspace, epochs=2).batches(0, 1, start_step=2))
+    assert all(map(same, flat(whole[2:]), flat(late)))
+    assert len(late) == len(whole) - 2
+
+
+def test_a_broken_picture_is_listed_and_changes_no_other_sample(workspace: Path) -> None:
+    good = flat(list(data_of(workspace).batches(0, 1)))
+    (workspace / "media" / "3.png").write_bytes(b"nothing")
+    (workspace / "media" / "clip.avi").unlink()
+    bad = flat(list(data_of(workspace, max_bad_share=0.5).batches(0, 1)))
+    rejected = {line["sample"]: line for batch in bad for line in batch.rejected}
+    assert set(rejected) == {13, 24, 25, 26, 27, 28, 29}
+    assert rejected[13]["id"] == "r13"
+    assert "3.png: not a readable picture" in rejected[13]["reason"]
+    assert rejected[26]["media"] == "clip.avi"
+    for before, after in zip(good, bad, strict=True):
+        assert before.sample_ids == after.sample_ids
+        assert torch.equal(before.input_ids, after.input_ids)
+        was, now = samples_of(before), samples_of(after)
+        for number in before.sample_ids:
+            taught = [label for label in now[number][2] if label != IGNORE_INDEX]
+            assert taught == [] if number in rejected else was[number] == now[number]
+        if after.pixel_values is not None:
+            assert after.pixel_values.isfinite().all()
+
+
+def test_too_long_samples_are_cut_at_the_end_or_left_out(tmp_path: Path, write_store: WriteStore) -> None:
+    picture = {"image": ["none.png"], "media_lengths": [1]}
+    rows = [row(0, 30), row(1, 10), row(2, 100, **picture), row(3, 5, image=["a"] * 9, media_lengths=[1] * 9)]
+    late = row(4, 60)
+    rows.append(late._replace(labels=np.where(np.arange(60) < 50, IGNORE_INDEX, late.labels).astype(np.int32)))
+    write_store(tmp_path / "merged", rows)
+
+    cut = data_of(tmp_path, max_bad_share=1.0)
+    assert cut.corpus.cut == 2
+    assert cut.corpus.too_long.tolist() == [3]
+    assert [line["id"] for line in cut.corpus.rejections()] == ["r3"]
+    said = cut.corpus.notes()
+    assert said[0] == "2 samples are too long for a pack of 40 tokens and 8 frames: their last answer is cut"
+    assert said[1].startswith("1 samples are left out, too long for a pack of 40 tokens and 8 frames;")
+    assert "of 1 alone are too much, up to 27 tokens or 9 frames, and a medium is never cut" in said[1]
+    batches = flat(list(cut.batches(0, 1)))
+    rejected = {line["sample"]: line for batch in batches for line in batch.rejected}
+    assert set(rejected) == {2, 4}
+    assert rejected[2]["media"] == "['none.png']"
+    assert rejected[4]["media"] is None
+    assert "nothing taught is left" in rejected[4]["reason"]
+    seen = {number: ids for batch in batches for number, (ids, *_) in samples_of(batch).items()}
+    assert [len(seen[number]) for number in range(3)] == [30, 10, 40]
+
+    left_out = data_of(tmp_path, too_long="reject", max_bad_share=1.0)
+    assert left_out.corpus.too_long.tolist() == [2, 3, 4]
+    assert {number for batch in flat(list(left_out.batches(0, 1))) for number in batch.sample_ids} == {0, 1}
+
+
+def test_held_out_samples_are_never_trained_and_arrive_once_in_validation(workspace: Path) -> None:
+    data = data_of(workspace, validation_share=0.2, epochs=2)
+    held_out = set(data.corpus.validation.tolist())
+    assert len(held_out) == 6
+    trained = Counter(number for batch in flat(list(data.batches(0, 1))) for number in batch.sample_ids)
+    assert trained == {number: 2 for number in range(30) if number not in held_out}
+    ranks = [flat(list(data.validation_batches(rank, 2))) for rank in range(2)]
+    assert len(ranks[0]) == len(ranks[1])
+    measured = [number for batches in ranks for batch in batches for number in batch.sample_ids]
+    assert sorted(measured) == sorted(held_out)
+    other_seed = data_of(workspace, validation_share=0.2, seed=5)
+    assert set(other_seed.corpus.validation.tolist()) == held_out
+
+
+@pytest.mark.parametrize(("weight", "expected"), [(2.0, {2: 30}), (1.5, {1: 15, 2: 15}), (0.5, {1: 15})])
+def test_a_weight_repeats_a_data_set_that_often(workspace: Path, weight: float, expected: dict[int, int]) -> None:
+    data = data_of(workspace, weight)
+    taken = Counter(number for batch in flat(list(data.batches(0, 1))) for number in batch.sample_ids)
+    assert Counter(taken.values()) == expected
+
+
+def test_two_epochs_of_half_a_data_set_take_all_of_it(workspace: Path) -> None:
+    data = data_of(workspace, 0.5, epochs=2)
+    taken = [number for batch in flat(list(data.batches(0, 1))) for number in batch.sample_ids]
+    assert sorted(taken) == list(range(30))
+
+
+def test_samples_are_numbered_through_all_folders(workspace: Path, write_store: WriteStore) -> None:
+    write_store(workspace / "second", [row(7, 8, image=["0.png"], media_lengths=[1])], "elsewhere")
+    (workspace / "elsewhere").mkdir()
+    Image.new("RGB", (28, 28), (250,) * 3).save(workspace / "elsewhere" / "0.png")
+    sources = [Source(workspace / "merged", workspace), Source(workspace / "second", workspace)]
+    data = TrainingData(sources, settings(batching="padded"), frame_tokens=TOKENS, image_token_id=IMAGE)
+    batches = {batch.sample_ids[0]: batch for batch in flat(list(data.batches(0, 1))) if batch.sample_ids}
+    assert sorted(batches) == list(range(31))
+    last, first = batches[30].pixel_values, batches[10].pixel_values
+    assert last is not None
+    assert first is not None
+    assert last.mean() > 1.5
+    assert first.mean() < 0
+    overridden = [Source(workspace / "second", workspace, media_root=workspace / "media")]
+    data = TrainingData(overridden, settings(), frame_tokens=TOKENS, image_token_id=IMAGE)
+    (step,) = data.batches(0, 1)
+    assert step[0].pixel_values is not None
+    assert step[0].pixel_values.mean() < 0
+
+
+def test_lengths_are_known_without_reading_a_row(workspace: Path) -> None:
+    data = data_of(workspace)
+    for batch in flat(list(data.batches(0, 1))):
+        for number, (ids, *_) in samples_of(batch).items():
+            assert data.corpus.lengths[number] == len(ids)
+
+
+def test_max_steps_decide_alone_and_epochs_are_told(workspace: Path) -> None:
+    data = data_of(workspace, max_steps=7)
+    assert data.total_steps == 7
+    assert len(list(data.batches(0, 1))) == 7
+    packs = data.row.packs_in_epoch(0)
+    assert data.epoch_after(3) == pytest.approx(12 / packs)
+    part = data_of(workspace, epochs=0.5)
+    assert part.total_packs == -(-packs // 2)
+
+
+def test_a_global_batch_that_does_not_divide_is_refused_at_once(workspace: Path) -> None:
+    with pytest.raises(UsageError, match=r"train\.global_batch_packs is 4, which 3 processes"):
+        data_of(workspace).batches(0, 3)
+
+
+def test_a_worker_that_is_killed_is_an_error_of_the_machine(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MicroBatches, "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+    with pytest.raises(HostError, match="a process that reads training data ended") as caught:
+        list(data_of(workspace, workers=1).batches(0, 1))
+    assert caught.value.exit_code == 4
+
+
+LEAVE_IN_THE_MIDDLE = """
+import functools, sys
+from pathlib import Path
+from aurora_cli.config.settings import Settings
+from aurora_cli.data.batches.corpus import Source
+from aurora_cli.data.batches.loader import TrainingData
+from aurora_cli.models.merge_plan import frame_tokens
+workspace = Path(sys.argv[1])
+settings = Settings.model_validate({"model": {"image_size": 28}, "train": {"max_steps": 1000}, "data": {"workers": 2}})
+tokens = functools.partial(frame_tokens, merged=3, whole=9, slowfast=True)
+data = TrainingData([Source(workspace / "merged", workspace)], settings, frame_tokens=tokens, image_token_id=0)
+steps = data.batches(0, 1)
+print(len(next(steps)))
+"""
+
+
+def test_a_program_that_ends_in_the_middle_does_not_wait_for_its_workers(workspace: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LEAVE_IN_THE_MIDDLE, str(workspace)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "16\n", "")
+
+
+def test_an_error_in_a_worker_keeps_its_words(workspace: Path) -> None:
+    data = data_of(workspace, workers=1)
+    (workspace / "merged" / "manifest.json").unlink()
+    with pytest.raises(DataError, match=r"^\S+/merged: is no token store: manifest.json is missing") as caught:
+        list(data.batches(0, 1))
+    assert caught.value.hint == "aurora merge-shards"
+
+
+def test_weights_are_read_off_the_end_of_a_folder() -> None:
+    assert split_weight("a/b") == ("a/b", 1.0)
+    assert split_weight("a/b:2") == ("a/b", 2.0)
+    assert split_weight("a:b/c") == ("a:b/c", 1.0)
+    for text in ("a:0", "a:-1", "a:nan", "a:inf"):
+        with pytest.raises(UsageError, match="a number above 0 was expected"):
+            split_weight(text)
+
+
+def test_a_corpus_that_fits_no_pack_is_an_error(workspace: Path) -> None:
+    with pytest.raises(DataError, match="none of the 30 samples fits"):
+        Corpus(
+            [Source(workspace / "merged", workspace)],
+            frame_tokens=TOKENS,
+            pack_tokens=2,
+            pack_frames=1,
+            too_long="reject",
+        )

@@ -1,0 +1,68 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from aurora_cli.data.media.reader import load_frames
+from aurora_cli.data.media.transforms import normalise, padding_colour, square_frames, square_picture
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "pixels"
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (GOLDEN / "images").iterdir()))
+def test_pixels_equal_the_originals(name: str) -> None:
+    expected = load_file(GOLDEN / "expected.safetensors")[name]
+    frames = load_frames(None, GOLDEN / "images" / name, 1, 84, MEAN, STD)
+    assert frames.dtype == torch.float32
+    torch.testing.assert_close(frames, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(640, 480), (480, 641), (50, 40), (378, 378), (1, 700)])
+def test_frames_of_lossy_decoders_are_within_two_levels_of_pillows(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+    picture = coarse.resize(size, Image.Resampling.BICUBIC)
+    fill = padding_colour(MEAN)
+    exact = square_picture(picture, 378, fill).astype(int)
+    fast = square_frames(np.asarray(picture)[None], 378, fill)[0].astype(int)
+    difference = np.abs(exact - fast)
+    assert difference.max() <= 2
+    assert (difference > 0).mean() < 0.01
+
+
+def test_padding_is_the_mean_colour_on_both_sides() -> None:
+    fill = padding_colour(MEAN)
+    wide = square_frames(np.zeros((1, 10, 40, 3), np.uint8), 40, fill)[0]
+    assert (wide[:15] == fill).all()
+    assert (wide[15:25] == 0).all()
+    assert (wide[25:] == fill).all()
+
+
+def test_normalising_is_level_over_255_minus_mean_over_std() -> None:
+    levels = torch.arange(256, dtype=torch.uint8).repeat_interleave(3).reshape(1, 16, 16, 3)
+    expected = (levels.permute(0, 3, 1, 2) / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
+    torch.testing.assert_close(normalise(levels, MEAN, STD), expected, atol=1e-6, rtol=0)
+
+
+def test_a_batch_of_frames_equals_its_frames() -> None:
+    rng = np.random.default_rng(1)
+    frames = rng.integers(0, 256, (3, 30, 50, 3), dtype=np.uint8)
+    together = square_frames(frames, 28, (1, 2, 3))
+    alone = [square_frames(frame[None], 28, (1, 2, 3))[0] for frame in frames]
+    assert (together == np.stack(alone)).all()
+
+
+def test_a_saved_picture_and_its_bytes_give_the_same(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    Image.effect_noise((64, 48), 80).convert("RGB").save(buffer, "PNG")
+    (tmp_path / "a.png").write_bytes(buffer.getvalue())
+    from aurora_cli.data.media.reader import picture_pixels
+
+    of_file = picture_pixels(tmp_path / "a.png", "a", 32, (0, 0, 0))
+    assert (of_file == picture_pixels(buffer.getvalue(), "a", 32, (0, 0, 0))).all()

@@ -1,0 +1,174 @@
+"""The token store: rows come back, and `datasets` of any version reads the folders."""
+
+import json
+import os
+import pickle
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from aurora_cli.data.token_store import store as store_module
+from aurora_cli.data.token_store.schema import FEATURES, ROW_SCHEMA
+from aurora_cli.data.token_store.store import ShardWriter, open_store, row_batch, summary_batch
+from aurora_cli.data.tokenization.rows import EncodedRecords
+from aurora_cli.errors import DataError
+from aurora_cli.io.atomic import read_json, write_json
+
+GOLDEN = Path(__file__).parents[3] / "golden" / "datasets_2_20"
+OTHER_DATASETS = os.environ.get("AURORA_DATASETS_PYTHON")
+
+
+def encoded(start: int, count: int) -> EncodedRecords:
+    """Row i has i % 4 pictures, or a clip of 3, and i % 5 + 1 tokens."""
+    indices = range(start, start + count)
+    lengths = [index % 5 + 1 for index in indices]
+    media = [[3] if index % 7 == 6 else [1] * (index % 4) for index in indices]
+    tokens = np.concatenate([np.full(length, index, np.int32) for index, length in zip(indices, lengths, strict=True)])
+    labels = np.where(np.arange(len(tokens)) % 2, tokens, -100).astype(np.int32)
+    return EncodedRecords(
+        id=[f"é{index}" for index in indices],
+        image=[
+            [f"{index}-{n}.jpg" for n in range(sum(lengths))] or None
+            for index, lengths in zip(indices, media, strict=True)
+        ],
+        video=["c.mp4" if index % 7 == 5 else None for index in indices],
+        media_lengths=media,
+        length=lengths,
+        taught=[1] * count,
+        input_ids=tokens,
+        labels=labels,
+        rejected=[],
+    )
+
+
+@pytest.fixture
+def store(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "BATCH_ROWS", 40)
+    with ShardWriter(tmp_path) as writer:
+        for start in range(0, 150, 30):
+            batch = encoded(start, 30)
+            writer.append(row_batch(batch), summary_batch(batch))
+    write_json(tmp_path / "manifest.json", {"schema_version": 1, "rows": writer.rows, "media_root": "data/x"})
+    return open_store(tmp_path)
+
+
+def test_rows_come_back_in_the_order_asked_for(store):
+    order = [149, 0, 77, 77, 30]
+    for index, row in zip(order, store.rows(order), strict=True):
+        assert row.id == f"é{index}"
+        assert row.input_ids.tolist() == [index] * (index % 5 + 1)
+        assert row.input_ids.dtype == row.labels.dtype == np.int32
+        assert row.media_lengths == ([3] if index % 7 == 6 else [1] * (index % 4))
+        assert row.image == ([f"{index}-{n}.jpg" for n in range(sum(row.media_lengths))] or None)
+    assert store.rows([]) == []
+    with pytest.raises(IndexError, match="rows 0 to 149"):
+        store.rows([150])
+
+
+def test_the_summary_counts_without_reading_tokens(store):
+    (store.folder / "data-00000-of-00001.arrow").unlink()
+    summary = store.summary()
+    assert summary.length.tolist() == [index % 5 + 1 for index in range(150)]
+    assert summary.clips.sum() == sum(index % 7 == 6 for index in range(150))
+    assert summary.frames.tolist() == [3 if index % 7 == 6 else index % 4 for index in range(150)]
+
+
+def test_a_store_travels_to_another_process_by_its_folder(store):
+    assert pickle.loads(pickle.dumps(store)).rows([5])[0].id == "é5"
+    assert store.media_root(5) == "data/x"
+
+
+def test_batches_are_joined_until_they_are_large(store):
+    with pa.ipc.open_stream(pa.memory_map(str(store.folder / "data-00000-of-00001.arrow"))) as reader:
+        assert [batch.num_rows for batch in reader] == [60, 60, 30]
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_datasets_reads_the_folder(store):
+    from datasets import load_from_disk
+
+    dataset = load_from_disk(str(store.folder))
+    assert dataset.num_rows == 150
+    assert dataset[0]["image"] is None
+    assert dataset[1] == {
+        "id": "é1",
+        "image": ["1-0.jpg"],
+        "video": None,
+        "media_lengths": [1],
+        "input_ids": [1, 1],
+        "labels": dataset[1]["labels"],
+        "length": 2,
+    }
+
+
+def test_a_folder_is_what_datasets_2_20_writes_to_the_byte():
+    """`golden/README.md` says how it was recorded, and that 2.20.0 was seen to read our folders."""
+    info = read_json(GOLDEN / "dataset_info.json")
+    assert info["features"] == FEATURES
+    with pa.ipc.open_stream(GOLDEN / "data-00000-of-00001.arrow") as theirs:
+        assert theirs.schema.equals(ROW_SCHEMA, check_metadata=True)
+        assert theirs.schema.metadata == ROW_SCHEMA.metadata
+
+
+def test_the_files_beside_the_rows_have_the_keys_that_datasets_2_20_writes(store):
+    for name in ("dataset_info.json", "state.json"):
+        theirs, ours = read_json(GOLDEN / name), read_json(store.folder / name)
+        assert {**ours, "_fingerprint": ""} == {**theirs, "_fingerprint": ""}
+    assert len(read_json(store.folder / "state.json")["_fingerprint"]) == 16
+
+
+@pytest.mark.skipif(OTHER_DATASETS is None, reason="AURORA_DATASETS_PYTHON names no Python with another datasets")
+def test_another_version_of_datasets_reads_the_folder(store):
+    code = "import json, sys; from datasets import load_from_disk; print(json.dumps(load_from_disk(sys.argv[1])[:]))"
+    command = [OTHER_DATASETS, "-c", code, str(store.folder)]
+    read = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    rows = store.rows(range(150))
+    assert read["id"] == [row.id for row in rows]
+    assert read["image"] == [row.image for row in rows]
+    assert read["media_lengths"] == [row.media_lengths for row in rows]
+    assert read["input_ids"] == [row.input_ids.tolist() for row in rows]
+    assert read["labels"] == [row.labels.tolist() for row in rows]
+
+
+def test_a_file_of_other_columns_is_refused(store):
+    name = store.folder / "data-00000-of-00001.arrow"
+    table = pa.table({"id": ["a"]})
+    with pa.OSFile(str(name), "wb") as file, pa.ipc.new_stream(file, table.schema) as stream:
+        stream.write_table(table)
+    with pytest.raises(DataError, match="has other columns than id, image, video"):
+        open_store(store.folder)
+
+
+def test_summaries_come_in_pieces_that_make_the_summary(store):
+    pieces = list(store.summaries())
+    assert [len(piece.length) for piece in pieces] == [60, 60, 30]
+    for whole, parts in zip(store.summary(), zip(*pieces, strict=True), strict=True):
+        assert whole.tolist() == np.concatenate(parts).tolist()
+        assert whole.dtype == np.int32
+
+
+def test_an_empty_shard_is_a_store_of_no_rows(tmp_path):
+    with ShardWriter(tmp_path):
+        pass
+    write_json(tmp_path / "manifest.json", {"schema_version": 1, "rows": 0, "media_root": "."})
+    store = open_store(tmp_path)
+    assert (store.num_rows, len(store.summary().length)) == (0, 0)
+
+
+def test_what_is_no_store_or_damaged_is_named(tmp_path, store):
+    with pytest.raises(DataError, match=r"manifest\.json is missing"):
+        open_store(tmp_path / "elsewhere")
+    write_json(store.folder / "manifest.json", {"schema_version": 1, "rows": 149})
+    with pytest.raises(DataError, match="holds 150 rows, its manifest says 149"):
+        open_store(store.folder)
+    write_json(store.folder / "manifest.json", {"schema_version": 2, "rows": 150})
+    with pytest.raises(DataError, match="has schema 2"):
+        open_store(store.folder)
+    data = store.folder / "data-00000-of-00001.arrow"
+    data.write_bytes(data.read_bytes()[:600])
+    write_json(store.folder / "manifest.json", {"schema_version": 1, "rows": 150})
+    with pytest.raises(DataError, match=r"arrow: cannot be read|holds"):
+        open_store(store.folder)

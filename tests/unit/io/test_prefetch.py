@@ -1,0 +1,80 @@
+"""Taking ahead: the same items in the same order, errors in their turn, nothing left running."""
+
+import threading
+import time
+from collections.abc import Generator
+
+import pytest
+
+from aurora_cli.io.prefetch import taken_ahead
+
+
+class Numbers:
+    """A generator's life, told."""
+
+    def __init__(self, count: int, fails_at: int | None = None) -> None:
+        self.count, self.fails_at = count, fails_at
+        self.made: list[int] = []
+        self.closed_by: str | None = None
+
+    def open(self) -> Generator[int, None, None]:
+        try:
+            for number in range(self.count):
+                if number == self.fails_at:
+                    raise ValueError(f"number {number}")
+                self.made.append(number)
+                yield number
+        finally:
+            self.closed_by = threading.current_thread().name
+
+
+def running() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name == "data taken ahead"]
+
+
+def made_when_settled(numbers: Numbers, expected: int) -> list[int]:
+    deadline = time.monotonic() + 10
+    while len(numbers.made) < expected and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(0.02)  # one too many would come now
+    return list(numbers.made)
+
+
+@pytest.mark.parametrize("depth", [1, 2, 7])
+def test_the_items_are_the_same_in_the_same_order(depth: int) -> None:
+    assert list(taken_ahead(Numbers(20).open, depth)) == list(range(20))
+    assert list(taken_ahead(Numbers(0).open, depth)) == []
+    assert running() == []
+
+
+def test_no_more_than_depth_items_lie_ready() -> None:
+    numbers = Numbers(20)
+    ahead = taken_ahead(numbers.open, 2)
+    assert next(ahead) == 0
+    assert made_when_settled(numbers, 3) == [0, 1, 2]
+    assert next(ahead) == 1
+    assert made_when_settled(numbers, 4) == [0, 1, 2, 3]
+    ahead.close()
+
+
+def test_an_error_comes_after_the_items_before_it() -> None:
+    ahead = taken_ahead(Numbers(20, fails_at=2).open, 5)
+    assert [next(ahead), next(ahead)] == [0, 1]
+    with pytest.raises(ValueError, match="number 2"):
+        next(ahead)
+    assert running() == []
+
+
+def test_leaving_in_the_middle_closes_the_generator_and_ends_the_thread() -> None:
+    numbers = Numbers(20)
+    ahead = taken_ahead(numbers.open, 3)
+    assert next(ahead) == 0
+    ahead.close()
+    assert numbers.closed_by == "data taken ahead"
+    assert running() == []
+
+
+def test_nothing_is_opened_before_the_first_item_is_asked_for() -> None:
+    numbers = Numbers(3)
+    taken_ahead(numbers.open, 3).close()
+    assert (numbers.made, numbers.closed_by) == ([], None)

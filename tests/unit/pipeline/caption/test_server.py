@@ -1,0 +1,209 @@
+"""The page of `aurora caption --serve`: over HTTP, and used in a real browser."""
+
+import http.client
+import json
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from aurora_cli.captioning.captioner import asked_of, load_captioner
+from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.console import SILENT
+from aurora_cli.demo.dataset import encode_clip
+from aurora_cli.errors import HostError
+from aurora_cli.pipeline.caption import command as caption
+from aurora_cli.pipeline.caption.server import Page, serve, start
+from tests.browser import OUTPUT, needs_browser
+from tests.captioners import GOLDEN, caption_settings, make_runs
+from tests.devtools import open_page
+
+PICTURE = GOLDEN / "pixels" / "images" / "im_120x160.png"
+LIMIT = 50_000
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory) -> Page:
+    root = tmp_path_factory.mktemp("workspace")
+    make_runs(root)
+    settings = caption_settings(root, max_new_tokens=6)
+    checkpoint = open_checkpoint(root / "runs" / "language")
+    asked = asked_of(settings, checkpoint)
+    return Page("runs/language", load_captioner(settings, checkpoint, asked), checkpoint, LIMIT)
+
+
+@pytest.fixture
+def address(page) -> Iterator[str]:
+    with start(page, 0) as url:
+        yield url
+
+
+def ask(address: str, body: Any, query: str = "name=a.png", method: str = "POST", **headers: str) -> tuple[int, list]:
+    host = address.split("/")[2]
+    connection = http.client.HTTPConnection(host, timeout=60)
+    connection.request(method, f"/caption?{query}", body, headers)
+    answer = connection.getresponse()
+    lines = [json.loads(line) for line in answer.read().splitlines()]
+    connection.close()
+    return answer.status, lines
+
+
+def test_a_picture_comes_back_as_pieces_of_its_caption_then_with_all_numbers(page, address):
+    status, lines = ask(address, PICTURE.read_bytes(), "name=cat.png&ratio=0.5")
+    assert status == 200
+    done = lines[-1]["done"]
+    assert "".join(line["say"] for line in lines[:-1]) == done["caption"]
+    settings = caption_settings(page.checkpoint.path.parents[1], str(PICTURE), max_new_tokens=6)
+    assert done["caption"] == caption.run(settings).captions[0]["caption"]
+    assert (done["media"], done["frames"], done["visual_tokens"]) == ("cat.png", 1, 8)
+    assert [frame["tokens"] for frame in done["regions"]] == [8]
+    assert done["regions"][0]["merged"].startswith("data:image/png;base64,")
+    _, again = ask(address, PICTURE.read_bytes(), "name=cat.png&ratio=0.25")
+    assert again[-1]["done"]["visual_tokens"] == 4
+
+
+def test_a_clip_keeps_its_first_frame_whole_if_asked(address):
+    clip = encode_clip([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)])
+    _, lines = ask(address, clip, "name=c.mp4&ratio=0.5&slowfast=1")
+    done = lines[-1]["done"]
+    assert (done["frames"], done["visual_tokens"]) == (8, 16 + 7 * 8)
+    assert [frame["tokens"] for frame in done["regions"]] == [16] + 7 * [8]
+
+
+@pytest.mark.parametrize(
+    ("body", "query", "headers", "status", "reason"),
+    [
+        (b"no picture", "name=a.png", {}, 422, "a.png: not a readable picture"),
+        (b"\0" * 99, "name=a.mp4", {}, 422, "a.mp4: not a readable clip"),
+        (b"x", "name=notes.txt", {}, 415, "neither a picture nor a clip"),
+        (b"x", "name=../../../etc/passwd", {}, 415, "passwd: is neither"),
+        (b"", "name=a.png", {}, 400, "it is empty"),
+        (b"x" * (LIMIT + 1), "name=a.png", {}, 413, "at most 50,000"),
+        (b"x", "name=a.png&ratio=7", {}, 400, "ratio: 7"),
+        (PICTURE.read_bytes(), "name=a.png&ratio=0.01", {}, 400, "kept_ratio"),
+        (b"x", "name=a.png", {"Host": "evil.example"}, 403, "own page"),
+        (b"x", "name=a.png", {"Origin": "http://evil.example"}, 403, "own page"),
+    ],
+)
+def test_bad_requests_are_refused_with_a_reason_and_the_next_one_is_answered(
+    address, body, query, headers, status, reason
+):
+    found, lines = ask(address, body, query, **headers)
+    assert (found, reason in lines[0]["error"]) == (status, True), lines
+    assert "/tmp" not in lines[0]["error"]
+    assert ask(address, PICTURE.read_bytes(), "name=a.png")[0] == 200
+
+
+def test_a_medium_of_unknown_size_is_refused(address):
+    status, lines = ask(address, None, **{"Content-Length": "many"})
+    assert (status, lines[0]["error"]) == (411, "the size of the medium was not said")
+
+
+def test_other_addresses_do_not_exist(address):
+    assert ask(address, None, method="GET")[0] == 404
+
+
+def test_a_sender_that_goes_away_does_no_harm(page, address):
+    connection = http.client.HTTPConnection(address.split("/")[2], timeout=60)
+    connection.putrequest("POST", "/caption?name=a.png")
+    connection.putheader("Content-Length", "1000")
+    connection.endheaders(b"x")
+    connection.close()
+    assert ask(address, PICTURE.read_bytes())[0] == 200
+
+
+def test_one_medium_at_a_time(page, address):
+    with page.turn:
+        status, lines = ask(address, PICTURE.read_bytes())
+    assert status == 503
+    assert "another medium" in lines[0]["error"]
+
+
+def test_a_taken_port_is_an_error_of_the_machine(page, address):
+    port = int(address.split(":")[2].strip("/"))
+    with pytest.raises(HostError, match=f"port {port}"), start(page, port):
+        pass
+
+
+def test_a_dry_run_says_where_the_page_would_be(page):
+    settings = caption_settings(page.checkpoint.path.parents[1], serve=True, port=7999)
+    assert caption.run(settings, dry_run=True).lines() == [
+        "Would open a page at http://127.0.0.1:7999/, to caption with runs/language"
+    ]
+
+
+def test_ctrl_c_ends_the_page_and_says_how_much_it_did(page, monkeypatch):
+    def interrupted(self: threading.Event, timeout: float | None = None) -> bool:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Event, "wait", interrupted)
+    monkeypatch.setattr("aurora_cli.pipeline.caption.server.start", _nothing)
+    result = serve(caption_settings(page.checkpoint.path.parents[1], port=0), SILENT, dry_run=False)
+    assert result.lines() == ["0 captions by runs/language"]
+
+
+class _nothing:
+    def __init__(self, *_: object) -> None:
+        pass
+
+    def __enter__(self) -> str:
+        return "http://127.0.0.1/"
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+DROP = """
+(async () => {
+  const bytes = Uint8Array.from(atob("%s"), letter => letter.charCodeAt(0));
+  const carried = new DataTransfer();
+  carried.items.add(new File([bytes], "%s", {type: "%s"}));
+  document.querySelector("#drop").dispatchEvent(new DragEvent("drop", {dataTransfer: carried, bubbles: true}));
+})()
+"""
+
+
+@needs_browser
+def test_in_a_browser_a_dropped_picture_is_captioned_and_the_slider_changes_its_tokens(page, address, tmp_path):
+    import base64
+
+    shots = Path(OUTPUT) if OUTPUT else tmp_path
+    caption_words = (
+        "document.querySelector('#caption').className === '' && document.querySelector('#caption').innerText"
+    )
+    fact = "[...document.querySelectorAll('#facts div')].map(each => each.innerText.replace('\\n', ': ')).join('; ')"
+    with open_page(address, tmp_path) as tab:
+        assert tab.wait("document.querySelector('#kept').innerText") == "0.50: 8 of 16 tokens a frame"
+        assert tab.run("document.querySelector('#go').disabled")
+        picture = base64.b64encode(PICTURE.read_bytes()).decode()
+        tab.run(DROP % (picture, "cat.png", "image/png"))
+        assert "visual tokens: 8" in tab.wait(fact)
+        said = tab.run(caption_words)
+        assert said
+        assert tab.run("document.querySelectorAll('#frames img').length") == 2
+        tab.screenshot(shots / "caption-page.png")
+        move = "range.value = %d; range.dispatchEvent(new Event('%s'))"
+        tab.run(f"const range = document.querySelector('#ratio'); {move % (25, 'input')}; {move % (25, 'change')}")
+        tab.wait(f"({fact}).includes('visual tokens: 4')")
+        assert tab.run("document.querySelector('#kept').innerText") == "0.25: 4 of 16 tokens a frame"
+        tab.run(f"{move % (50, 'change')}")
+        tab.wait(f"({fact}).includes('visual tokens: 8')")
+        assert tab.run(caption_words) == said
+
+        tab.run(DROP % (base64.b64encode(b"no picture").decode(), "broken.png", "image/png"))
+        assert "not a readable picture" in tab.wait("document.querySelector('#error').innerText")
+        big = base64.b64encode(b"x" * (LIMIT + 1)).decode()
+        tab.run(DROP % (big, "big.png", "image/png"))
+        tab.wait("document.querySelector('#error').innerText.includes('at most 50,000')")
+
+        clip = tmp_path / "walk.mp4"
+        clip.write_bytes(encode_clip([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)]))
+        tab.choose_file("#file", clip)
+        tab.wait(f"({fact}).includes('frames: 8')")
+        assert tab.run("document.querySelectorAll('#frames figure').length") == 8
+        assert not tab.run("document.querySelector('#error').innerText")
+        tab.screenshot(shots / "caption-page-clip.png")
+        assert [line for line in tab.console if "400" not in line and "422" not in line and "413" not in line] == []

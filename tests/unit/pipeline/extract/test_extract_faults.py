@@ -1,0 +1,268 @@
+"""`merge-tars` and `extract` when the disk is full, when they are killed, and when the archive is large."""
+
+import gzip
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.data.archives import unpack
+from aurora_cli.data.archives.journal import ExtractionState, Progress
+from aurora_cli.data.archives.parts import find_archives
+from aurora_cli.data.media.root import MediaRoot
+from aurora_cli.errors import HostError
+from aurora_cli.pipeline import merge_tars
+from aurora_cli.pipeline.extract import command as extract
+from tests.archiving import END, FILES, PICTURES, SUBSET, header, info, peak_of, place, settings, tar_of, tree
+
+# --- a full disk
+
+
+def test_a_full_disk_ends_the_run_and_space_lets_it_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(unpack, "GROUP_BYTES", 20_000)
+    place(tmp_path, tar_of(*PICTURES))
+    real: Callable = unpack.FolderWriter.write_file
+    written: list[str] = []
+
+    def full(self: unpack.FolderWriter, steps: list[str], *rest: object, **options: object) -> None:
+        written.append(steps[-1])
+        if len(written) == 30:
+            raise OSError(28, "No space left on device")
+        real(self, steps, *rest, **options)
+
+    monkeypatch.setattr(unpack.FolderWriter, "write_file", full)
+    with pytest.raises(HostError, match="the disk is full"):
+        extract.run(settings(tmp_path))
+    first = len(written)
+    extract.run(settings(tmp_path))
+    assert tree(tmp_path / SUBSET) == FILES
+    assert len(written) - first <= 40 - 29 + 7, "more than a group was written again"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A disk of its own, to be made larger by another call."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def resize(kilobytes: int) -> Path:
+        remount = "remount," if os.path.ismount(disk) else ""
+        options = f"{remount}size={kilobytes}k"
+        done = subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", disk], capture_output=True)
+        if done.returncode != 0:
+            pytest.skip("this machine lets nobody mount a tmpfs")
+        return disk
+
+    yield resize
+    if os.path.ismount(disk):
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.parametrize("kilobytes", [40, 100, 400, 1_100, 1_900, 1_990])
+@pytest.mark.parametrize("layout", ["files", "index"])
+def test_a_disk_that_really_fills_up_is_exit_4_and_continues_when_it_has_grown(
+    tmp_path: Path, small_disk: Callable[[int], Path], layout: str, kilobytes: int
+):
+    pictures = [info(f"images/{n}.jpg", random.Random(n).randbytes(20_000)) for n in range(100)]
+    archive = place(tmp_path, gzip.compress(tar_of(*pictures), 1), "a.tar.gz")
+    given = settings(tmp_path, inputs=[archive], output=small_disk(kilobytes) / "out", layout=layout)
+    with pytest.raises(HostError, match="the disk is full"):
+        extract.run(given)
+    small_disk(20_000)
+    assert extract.run(given).exit_code == 0
+    root = MediaRoot(tmp_path / "disk/out")
+    assert all(root.read(member.name) == content for member, content in pictures)
+
+
+def test_a_disk_that_fills_up_while_merging_is_exit_4_and_continues_when_it_has_grown(
+    small_disk: Callable[[int], Path],
+):
+    content, data = random.Random(0).randbytes(1 << 20), small_disk(1_500) / "data"
+    data.mkdir()
+    for number in range(4):
+        (data / f"a.tar.part_{number}").write_bytes(content[number << 18 : (number + 1) << 18])
+    given = Settings(workspace=data.parent)
+    with pytest.raises(HostError, match="the disk is full"):
+        merge_tars.run(given)
+    assert not (data / "a.tar").exists()
+    small_disk(5_000)
+    merge_tars.run(given)
+    assert (data / "a.tar").read_bytes() == content
+
+
+# --- kill -9
+
+
+STEPS = {
+    "merge-tars": "merge_tars.run(Settings(workspace=workspace))",
+    "extract files": "extract.run(Settings(workspace=workspace))",
+    "extract index": "extract.run(Settings(workspace=workspace, extract=ExtractSettings(layout='index')))",
+}
+CODE = """
+import sys; from pathlib import Path
+from aurora_cli.config.settings import *
+from aurora_cli.data.archives import unpack
+from aurora_cli.data.archives import build_index
+from aurora_cli.pipeline import merge_tars
+from aurora_cli.pipeline.extract import command as extract
+workspace = Path(sys.argv[1])
+unpack.GROUP_BYTES = build_index.GROUP_BYTES = int(sys.argv[2])
+merge_tars._COPY_BYTES = int(sys.argv[2])
+print("ready", flush=True)
+{step}
+print("done", flush=True)
+sys.stdin.readline()
+"""
+
+
+def written_by(process: int) -> int:
+    """Bytes that a process handed to the system to write, those that the kernel copied for it included."""
+    lines = Path(f"/proc/{process}/io").read_text().splitlines()
+    return int(dict(line.split(": ") for line in lines)["wchar"])
+
+
+def killed_after(step: str, workspace: Path, group_bytes: int, seconds: float | None) -> tuple[int, bool]:
+    """Start a step, stop it for ever after a moment or, without, at its end; the bytes that it wrote, and whether
+    it had ended."""
+    command = [sys.executable, "-c", CODE.format(step=STEPS[step]), str(workspace), str(group_bytes)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        before = written_by(process.pid)
+        if seconds is None:
+            assert process.stdout.readline() == b"done\n"
+            written = written_by(process.pid) - before
+            process.communicate(b"\n")
+            return written, True
+        time.sleep(seconds)
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        written = written_by(process.pid) - before
+        process.send_signal(signal.SIGKILL)
+        return written, b"done" in process.stdout.read()
+
+
+def durable_files(target: Path, names: list[str]) -> dict[str, int]:
+    """The inodes of the members of which the journal says that they are on disk."""
+    journal = target / ".aurora/a.tar.gz/journal.jsonl"
+    if not journal.exists():
+        return {}
+    lines = [json.loads(line) for line in journal.read_text().split("\n")[1:-1]]
+    members = lines[-1]["members"] if lines else 0
+    return {name: (target / name).stat().st_ino for name in names[:members]}
+
+
+def kill_campaign(tmp_path: Path, step: str, kills: int, *, megabytes: int, group_bytes: int, within_s: float) -> None:
+    """kill -9 at random moments until there were enough; every kill costs a group at most, and nothing durable."""
+    draw, count = random.Random(f"{step} {kills} {group_bytes}"), megabytes * 50
+    pictures = [info(f"images/{n:05}.jpg", draw.randbytes(20_000)) for n in range(count)]
+    names, packed = [member.name for member, _ in pictures], gzip.compress(tar_of(*pictures), 1)
+    expected = {member.name: content for member, content in pictures}
+    most = len(packed) if step == "merge-tars" else sum(map(len, expected.values())) + count * 1_024
+    done = 0
+    for repetition in range(kills):
+        workspace = tmp_path / f"{repetition}"
+        for part in range(8):
+            begin, end = len(packed) * part // 8, len(packed) * (part + 1) // 8
+            place(workspace, packed[begin:end], f"a.tar.gz.part_{part:03}")
+        target, written, here, ended = workspace / SUBSET, 0, 0, False
+        durable: dict[str, int] = {}
+        while done < kills and here < 8 and not ended:
+            amount, ended = killed_after(step, workspace, group_bytes, draw.uniform(0, within_s))
+            written, done, here = written + amount, done + 1, here + 1
+            if step == "extract files":
+                assert all((target / name).stat().st_ino == inode for name, inode in durable.items())
+                durable = durable_files(target, names)
+        amount, _ = killed_after(step, workspace, group_bytes, None)
+        if step == "merge-tars":
+            assert (target / "a.tar.gz").read_bytes() == packed
+        else:
+            root = MediaRoot(target)
+            assert all(root.read(name) == content for name, content in expected.items())
+        lost, cost = written + amount - most, min(group_bytes + (1 << 20), 64_000_000)
+        assert lost <= here * cost, f"{lost:,} bytes were written again after {here} kills"
+        if done >= kills:
+            return
+
+
+def test_a_kill_between_the_index_and_its_receipt_writes_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    place(tmp_path, gzip.compress(tar_of(*PICTURES)), "a.tar.gz")
+    target, finish = tmp_path / SUBSET, ExtractionState.finish
+
+    def killed(self: ExtractionState, *_: object, **__: object) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(ExtractionState, "finish", killed)
+    with pytest.raises(RuntimeError):
+        extract.run(settings(tmp_path, layout="index"))
+    inode = (target / "a.tar").stat().st_ino
+    monkeypatch.setattr(ExtractionState, "finish", finish)
+    extract.run(settings(tmp_path, layout="index"))
+    assert (target / "a.tar").stat().st_ino == inode
+    root = MediaRoot(target)
+    assert all(root.read(name) == content for name, content in FILES.items() if content is not None)
+
+
+def test_a_kill_while_the_journal_is_opened_loses_nothing_of_it(tmp_path: Path):
+    place(tmp_path, tar_of(*PICTURES))
+    (archive,) = find_archives([tmp_path / SUBSET])
+    state = ExtractionState(archive, tmp_path)
+    state.folder.mkdir(parents=True)
+    with state.journal("an archive", "files", Progress(), sync=True) as journal:
+        journal.group_is_done(offset=512, members=1, size=9, rejected=0)
+    opening = state.journal("an archive", "files", state.progress("an archive", "files"), sync=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError("killed")))
+        with pytest.raises(OSError, match="killed"), opening:
+            pass
+    assert state.progress("an archive", "files").offset == 512
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_killed_step_continues_and_writes_little_again(tmp_path: Path, step: str):
+    kill_campaign(tmp_path, step, 3, megabytes=12, group_bytes=1 << 20, within_s=0.3)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("step", STEPS)
+def test_a_step_killed_at_forty_moments_continues_and_writes_little_again(tmp_path: Path, step: str):
+    kill_campaign(tmp_path, step, 40, megabytes=40, group_bytes=1 << 20, within_s=0.6)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("step", STEPS)
+def test_a_kill_costs_less_than_64_megabytes(tmp_path: Path, step: str):
+    kill_campaign(tmp_path, step, 4, megabytes=300, group_bytes=unpack.GROUP_BYTES, within_s=2.0)
+
+
+# --- memory
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("layout", ["files", "index"])
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzipped"])
+def test_memory_does_not_grow_with_the_archive(tmp_path: Path, layout: str, packed: bool):
+    big = tmp_path / SUBSET / ("a.tar.gz" if packed else "a.tar")
+    big.parent.mkdir(parents=True)
+    zeros = bytes(64 << 20)
+    with gzip.open(big, "wb", compresslevel=1) if packed else open(big, "wb") as file:
+        file.write(header(b"big", size=b"%011o\0" % (4 << 30)))
+        for _ in range(64):
+            file.write(zeros) if packed else file.seek(len(zeros), os.SEEK_CUR)
+        file.write(END)
+    code = (
+        "import sys; from pathlib import Path; from aurora_cli.config.settings import *; "
+        "from aurora_cli.pipeline.extract import command as extract; "
+        "extract.run(Settings(workspace=Path(sys.argv[1]), extract=ExtractSettings(layout=sys.argv[2])))"
+    )
+    peak = peak_of(code, str(tmp_path), layout)
+    print(f"{peak:,} kB")
+    assert peak < 250_000

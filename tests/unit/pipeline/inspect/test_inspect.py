@@ -1,0 +1,256 @@
+"""`aurora inspect`: every kind of thing, and nothing else."""
+
+import io
+import json
+import shutil
+import tarfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from aurora_cli.config.settings import ExtractSettings, InspectSettings, ModelSettings, Settings
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.pipeline.extract.command import run as extract
+from aurora_cli.pipeline.inspect.annotations import AnnotationsReport, inspect_annotations
+from aurora_cli.pipeline.inspect.command import StoresReport, run
+from aurora_cli.pipeline.inspect.data import DataReport
+from aurora_cli.pipeline.inspect.run import RunReport
+from aurora_cli.pipeline.inspect.store import StoreReport
+from aurora_cli.pipeline.merge_shards import run as merge
+from aurora_cli.pipeline.tokenize.command import run as tokenize
+from tests.archiving import info, tar_of
+from tests.chat_templates import CHAT_TEMPLATES
+from tests.tokenizing import TINY, merge_settings, record, settings, write_records
+
+
+def inspected(workspace, path=None, **inspect):
+    given = settings(workspace).model_copy(update={"inspect": InspectSettings(path=path, **inspect)})
+    result = run(given)
+    assert result.lines()
+    return result
+
+
+def test_a_data_folder_shows_which_media_are_missing(tmp_path):
+    folder = tmp_path / "data/vision/mine"
+    write_records(folder / "mine.jsonl", 4)
+    (folder / "1.jpg").touch()
+    report = inspected(tmp_path)
+    assert isinstance(report, DataReport)
+    (subset,) = report.subsets
+    assert (subset.subset, subset.records, subset.media, subset.found, subset.missing) == ("vision/mine", 4, 4, 1, 3)
+    assert report.exit_code == 3
+    assert [path.rsplit("/", 1)[1] for path in report.missing] == ["0.jpg", "2.jpg", "3.jpg"]
+    for index in range(4):
+        (folder / f"{index}.jpg").touch()
+    assert inspected(tmp_path, "data/vision").exit_code == 0
+    assert inspected(tmp_path, "data/vision/mine").subsets[0].found == 4
+
+
+def test_decoding_finds_media_that_are_there_and_cannot_be_read(tmp_path):
+    folder = tmp_path / "data/vision/mine"
+    write_records(folder / "mine.jsonl", 4)
+    with open(folder / "mine.jsonl", "a", encoding="utf-8") as file:
+        file.write(json.dumps(record(0) | {"id": "the same again"}) + "\n")
+        file.write(json.dumps(record(1, image=["frames"])) + "\nno json\n")
+    (folder / "frames").mkdir()
+    for name in ("0.jpg", "1.jpg", "frames/0.jpg"):
+        Image.new("RGB", (64, 64)).save(folder / name)
+    whole = (folder / "0.jpg").read_bytes()
+    (folder / "1.jpg").write_bytes(whole[: len(whole) // 2])
+    (folder / "2.jpg").write_bytes(b"no picture")
+    quick, report = inspected(tmp_path), inspected(tmp_path, decode=True)
+    assert isinstance(report, DataReport)
+    (subset,) = report.subsets
+    assert (subset.records, subset.duplicates, subset.unusable) == (7, 1, {"bad_json": 1})
+    assert (subset.media, subset.found, subset.missing, subset.unreadable) == (5, 4, 1, 2)
+    assert [path.rsplit("/", 1)[1] for path, _ in report.unreadable] == ["1.jpg", "2.jpg"]
+    assert "not a readable picture" in report.unreadable[0][1]
+    assert (report.exit_code, quick.exit_code, quick.subsets[0].unreadable) == (3, 3, None)
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (folder / name).write_bytes(whole)
+    assert inspected(tmp_path, decode=True).exit_code == 0
+    (folder / "frames/1.jpg").write_bytes(b"no picture")
+    assert inspected(tmp_path, decode=True).exit_code == 3
+
+
+def test_media_inside_an_index_are_found_and_decoded(tmp_path):
+    folder = tmp_path / "data/vision/mine"
+    write_records(folder / "mine.jsonl", 3)
+    picture = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(picture, "JPEG")
+    members = [info(f"{n}.jpg", picture.getvalue() if n < 2 else b"no picture") for n in range(3)]
+    (folder / "a.tar").write_bytes(tar_of(*members))
+    extract(Settings(workspace=tmp_path, extract=ExtractSettings(layout="index")))
+    assert inspected(tmp_path).subsets[0].found == 3
+    assert [path.rsplit("/", 1)[1] for path, _ in inspected(tmp_path, decode=True).unreadable] == ["2.jpg"]
+
+
+def test_a_file_is_explained_as_tokenize_would_take_it(tmp_path):
+    lines = [record(0), record(1, image=None), record(2, image=None), {"id": "x"}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    report = inspected(tmp_path, "a.jsonl")
+    assert isinstance(report, AnnotationsReport)
+    assert (report.read, report.kept, report.media, report.missing) == (4, 1, 1, 1)
+    assert {entry.reason: entry.count for entry in report.rejected} == {"picture_count": 2, "no_conversation": 1}
+    assert report.rejected[0].first.startswith("line 2:")
+    assert report.sample == "USER: <image>\nDescribe. ASSISTANT:>>>A red circle, number 0.<<<"
+
+
+def test_a_file_of_several_schemas_says_how_each_was_recognised(tmp_path):
+    messages = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+    clip = {"video_path": "a.mp4", "captions": [{"idx": "-1", "content": "A clip."}]}
+    lines = [clip, {"messages": messages}, {"messages": messages}, record(0), {"text": "?"}]
+    (tmp_path / "a.json").write_text(json.dumps(lines))
+    report = inspected(tmp_path, "a.json")
+    assert isinstance(report, AnnotationsReport)
+    assert report.schemas == {"sharegpt4video": 1, "openai-messages": 2, "llava": 1}
+    assert "`captions` is a field of sharegpt4video" in report.recognised_by
+    assert report.kinds["video"] == 1
+    assert report.sample.endswith("Describe the video in detail. ASSISTANT:>>>A clip.<<<")
+    assert any("schema: sharegpt4video 1, openai-messages 2, llava 1" in line for line in report.lines())
+
+
+def test_a_file_in_the_current_folder_needs_no_path(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_records(Path("a.jsonl"), 1)
+    Path("0.jpg").touch()
+    assert inspected(Path(), "a.jsonl").missing == 0
+
+
+def test_a_file_is_shown_in_the_tokenizers_own_template(tmp_path):
+    shutil.copytree(TINY, tmp_path / "own")
+    (tmp_path / "own/chat_template.jinja").write_text(CHAT_TEMPLATES["brackets"].source)
+    write_records(tmp_path / "a.jsonl", 1)
+    given = settings(tmp_path, template="tokenizer").model_copy(update={"model": ModelSettings(tokenizer="own")})
+    report = inspect_annotations(tmp_path / "a.jsonl", given)
+    assert report.sample == "<s>[INST] <image>\nDescribe. [/INST] >>>A red circle, number 0. </s><<<"
+    assert report.turns == 1
+
+
+@pytest.fixture
+def tokenized(tmp_path):
+    file = write_records(tmp_path / "data/vision/mine/mine.jsonl", 5)
+    file.write_text(file.read_text() + "oops\n")
+    (file.parent / "0.jpg").touch()
+    tokenize(settings(tmp_path, batch_size=3))
+    merge(merge_settings(tmp_path))
+    return "tokenized/vision/mine"
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "rows", "rejected"),
+    [
+        ("", "tokenized", 5, {"bad_json": 1}),
+        ("/merged", "merged", 5, {"bad_json": 1}),
+        ("/shards/part-00000", "shard", 3, {}),
+    ],
+)
+def test_a_store_shows_its_counts_and_a_sample(tmp_path, tokenized, path, kind, rows, rejected):
+    report = inspected(tmp_path, tokenized + path)
+    assert isinstance(report, StoreReport)
+    assert (report.kind, report.rows, report.rejected, report.complete) == (kind, rows, rejected, True)
+    assert report.media == report.frames == sum(report.histogram.values()) == rows
+    assert 0 < report.taught_share < 1
+    (shown,) = report.samples
+    assert shown.sample.text.endswith(">>>A red circle, number 0.</s><<<\n")
+    assert shown.media == {"0.jpg": "folder"}
+
+
+def test_rows_are_spread_over_all_shards_and_say_where_their_pictures_are(tmp_path, tokenized):
+    with tarfile.open(tmp_path / "data/vision/mine/more.tar", "w") as tar:
+        (tmp_path / "4.jpg").touch()
+        tar.add(tmp_path / "4.jpg", "4.jpg")
+    extract(Settings(workspace=tmp_path, extract=ExtractSettings(layout="index")))
+    for path in ("", "/merged"):
+        report = inspected(tmp_path, tokenized + path, samples=9)
+        assert [shown.number for shown in report.samples] == [0, 1, 2, 3, 4]
+        assert [shown.sample.id for shown in report.samples] == [f"r{index}" for index in range(5)]
+        states = [
+            *report.samples[0].media.values(),
+            *report.samples[3].media.values(),
+            *report.samples[4].media.values(),
+        ]
+        assert states == ["folder", "missing", "index"]
+        assert "  4.jpg: found in an indexed archive" in report.samples[4].lines()
+    assert [shown.number for shown in inspected(tmp_path, tokenized, samples=2).samples] == [0, 2]
+    assert inspected(tmp_path, tokenized, samples=0).samples == ()
+
+
+def test_a_folder_of_tokenized_folders_lists_them(tmp_path, tokenized):
+    report = inspected(tmp_path, "tokenized")
+    assert isinstance(report, StoresReport)
+    assert [(store.rows, store.path) for store in report.stores] == [(5, str(tmp_path / tokenized))]
+    assert "5 rows of 6 records" in report.lines()[1]
+    assert inspected(tmp_path, "tokenized/vision") == replace(report, path=str(tmp_path / "tokenized/vision"))
+
+
+def test_a_store_without_rows_or_tokenizer_is_still_counted(tmp_path):
+    file = write_records(tmp_path / "data/vision/mine/mine.jsonl", 0)
+    file.write_text("oops\nno\n")
+    tokenize(settings(tmp_path))
+    report = inspected(tmp_path, "tokenized/vision/mine")
+    assert (report.rows, report.read, report.lengths, report.samples) == (0, 2, {}, ())
+    write_records(file, 2)
+    tokenize(settings(tmp_path, force=True))
+    (tmp_path / "tokenized/vision/mine/tokenizer.json").unlink()
+    report = inspected(tmp_path, "tokenized/vision/mine")
+    assert (report.rows, report.samples) == (2, ())
+    (tmp_path / "tokenized/vision/mine/tokenizer.json").write_text("{")
+    with pytest.raises(DataError, match="is no tokenizer"):
+        inspected(tmp_path, "tokenized/vision/mine")
+
+
+def test_an_unfinished_folder_says_so(tmp_path, tokenized):
+    (tmp_path / tokenized / "tokenize.json").unlink()
+    assert not inspected(tmp_path, tokenized).complete
+
+
+def test_a_run_shows_how_far_it_is(tmp_path):
+    folder = tmp_path / "runs/vision"
+    (folder / "checkpoints/step-00000002").mkdir(parents=True)
+    (folder / "checkpoints/latest").write_text("step-00000002")
+    (folder / "config.yaml").write_text("train: {stage: vision}\n")
+    lines = [{"step": step, "loss": 4.0 / step, "samples": 8, "tokens": 100} for step in (1, 2)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3, "lo')
+    report = inspected(tmp_path, "runs/vision")
+    assert isinstance(report, RunReport)
+    assert (report.stage, report.steps, report.samples, report.finished) == ("vision", 2, 16, False)
+    assert (report.first_loss, (report.last or {})["loss"]) == (4.0, 2.0)
+    assert (report.checkpoints, report.latest) == (("step-00000002",), "step-00000002")
+
+
+def test_what_cannot_be_inspected_says_so(tmp_path):
+    with pytest.raises(DataError) as caught:
+        inspected(tmp_path)
+    assert caught.value.hint == "aurora download"
+    (tmp_path / "picture.jpg").touch()
+    with pytest.raises(UsageError, match="is no annotation file"):
+        inspected(tmp_path, "picture.jpg")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="holds no annotations, no shards and no run"):
+        inspected(tmp_path, "empty")
+
+
+def test_what_is_nearly_right_is_taken_or_led_to_the_right_thing(tmp_path, tokenized):
+    assert inspected(tmp_path, f"{tokenized}/shards").path == str(tmp_path / tokenized)
+    for inside in ("rejected.jsonl", "merged/manifest.json", "shards/part-00000/data-00000-of-00001.arrow"):
+        path = tmp_path / tokenized / inside
+        with pytest.raises(UsageError, match="is a part of a token store") as caught:
+            inspected(tmp_path, path)
+        assert caught.value.hint == f"aurora inspect {path.parent}"
+    with pytest.raises(DataError) as caught:
+        inspected(tmp_path, ".")
+    assert caught.value.hint == f"aurora inspect {tmp_path / 'data'}\naurora inspect {tmp_path / 'tokenized'}"
+    with pytest.raises(DataError, match="there is nothing") as caught:
+        inspected(tmp_path, "tokenised")
+    assert "without a name it is data/" in (caught.value.hint or "")
+
+
+def test_a_tokenized_folder_without_a_whole_shard_is_listed_too(tmp_path, tokenized):
+    (tmp_path / "tokenized/vision/other/shards").mkdir(parents=True)
+    report = inspected(tmp_path, "tokenized")
+    assert (len(report.stores), report.begun) == (1, (str(tmp_path / "tokenized/vision/other"),))
+    with pytest.raises(DataError, match="holds no whole shard"):
+        inspected(tmp_path, "tokenized/vision/other")

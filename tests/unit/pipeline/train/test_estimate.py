@@ -1,0 +1,98 @@
+"""`aurora train --plan`: its numbers against those of the run that it plans."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.pipeline.train import command as train
+from aurora_cli.pipeline.train.estimate import TrainPlan, plan_run
+from tests.distributed.tiny_workspace import make, settings
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    workspace = tmp_path_factory.mktemp("plan")
+    make(workspace)
+    return workspace
+
+
+def asked(root: Path, **changes: Any) -> Settings:
+    """One and a half epochs of everything, from random weights."""
+    return settings(root, "language", **{"after": None, "max_steps": None, "epochs": 1.5, "plan": True, **changes})
+
+
+def test_tokens_and_steps_are_those_of_the_run_that_follows(root: Path) -> None:
+    plan = train.run(asked(root, epochs=1.0))
+    assert isinstance(plan, TrainPlan)
+    assert not (root / "runs").exists()
+    train.run(asked(root, epochs=1.0, plan=False))
+    lines = [json.loads(line) for line in (root / "runs/language/metrics.jsonl").read_text().splitlines()]
+    data = plan.data
+    assert data is not None
+    assert data.steps == len(lines)
+    assert data.samples == sum(line["samples"] for line in lines) == 40
+    assert data.visual_tokens == sum(line["visual_tokens"] for line in lines)
+    assert data.text_tokens + data.visual_tokens == sum(line["tokens"] for line in lines)
+
+
+def test_parameters_of_each_part_are_counted_and_those_that_learn(root: Path) -> None:
+    plan = plan_run(asked(root, vision_tower=None), 1)
+    parts = {part.name: part for part in plan.parts}
+    # two layers between 16, 33 and 33: 16 x 33 + 33 and 33 x 33 + 33
+    assert parts["projector"].parameters == parts["projector"].learning == 16 * 33 + 33 + 33 * 33 + 33
+    assert parts["vision_tower"].learning == 0 < parts["vision_tower"].parameters
+    adapted = plan_run(asked(root, lora={"language_model": {"rank": 2, "targets": ["q_proj"]}}), 1)
+    # two layers, 33 -> 3 heads of 8: 2 x 33 and 24 x 2
+    assert next(part.learning for part in adapted.parts if part.name == "language_model") == 2 * (2 * 33 + 24 * 2)
+
+
+def test_a_longer_run_takes_more_of_everything_in_proportion(root: Path) -> None:
+    once, twice = plan_run(asked(root, epochs=1.0), 1), plan_run(asked(root, epochs=2.0), 1)
+    assert once.flops is not None
+    assert twice.flops == pytest.approx(2 * once.flops)
+    assert twice.hours == pytest.approx(2 * (once.hours or 0))
+    assert twice.checkpoint_bytes == once.checkpoint_bytes == 12 * sum(part.learning for part in once.parts)
+
+
+def test_without_data_the_network_is_reckoned_all_the_same(tmp_path: Path) -> None:
+    plan = plan_run(asked(tmp_path), 2)
+    assert plan.data is None
+    assert plan.problem is not None
+    assert "no merged shards" in plan.problem
+    assert plan.memory["zero3"].states < plan.memory["zero1"].states
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_while_loading_each_process_takes_the_whole_network_and_under_zero3_its_share(root: Path) -> None:
+    whole = plan_run(asked(root, deepspeed="zero2"), 2)
+    assert whole.loading_memory == 4 * sum(part.parameters for part in whole.parts)
+    shared = plan_run(asked(root, deepspeed="zero3"), 2)
+    assert shared.loading_memory == whole.loading_memory // 2
+    assert plan_run(asked(root, deepspeed="zero3"), 1).loading_memory == whole.loading_memory
+    assert any(line.startswith("main memory while weights are loaded: 0.0 GB a process") for line in shared.lines())
+
+
+@pytest.mark.parametrize("engine", ["none", "zero2"])
+def test_its_memory_is_within_a_fifth_of_the_runs(engine: str, root: Path) -> None:
+    tree = asked(root, plan=False).model_dump(mode="json", include={"model", "merging", "train", "data"})
+    tree["train"] |= {"epochs": 1.0, "deepspeed": engine, "run_dir": f"runs/{engine}"}
+    (root / "aurora.yaml").write_text(yaml.safe_dump(tree))
+    command = [sys.executable, "-m", "aurora_cli", "train", "--stage", "language", "--workspace", str(root), "--json"]
+    told = [
+        subprocess.run(
+            [*command, *more], capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+        ).stdout
+        for more in (["--plan"], [])
+    ]
+    planned = json.loads(told[0])["memory_mb"]
+    lines = (root / f"runs/{engine}/metrics.jsonl").read_text().splitlines()
+    assert planned == pytest.approx(json.loads(lines[-1])["max_mem_mb"], rel=0.2)

@@ -1,0 +1,365 @@
+"""`aurora train` on a tiny workspace, in this process: stages, resuming, what is refused and what it says."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from aurora_cli.checkpoints.loading import load_model
+from aurora_cli.config.settings import Settings
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.pipeline.train import command as train
+from tests.distributed import tiny_workspace
+from tests.distributed.tiny_workspace import make, settings
+
+pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+METRICS = [
+    "step", "epoch", "loss", "lr", "grad_norm", "samples", "tokens", "taught_tokens", "visual_tokens", "fill", "step_s",
+    "tokens_per_s", "max_mem_mb",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with the data of all stages, never trained in."""
+    root = tmp_path_factory.mktemp("tokenized")
+    for stage in tiny_workspace.STAGES:
+        make(root, stage, pictures=12, clips=4, texts=4)
+    return root
+
+
+@pytest.fixture
+def root(tokenized: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tokenized, tmp_path / "workspace"))
+
+
+def alone(root: Path, **changes: Any) -> Settings:
+    """A stage that starts from random weights and trains everything."""
+    return settings(root, "language", **{"after": None, **changes})
+
+
+def lines(root: Path, stage: str = "language") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (root / "runs" / stage / "metrics.jsonl").read_text().splitlines()]
+
+
+def lasting(root: Path) -> list[dict[str, Any]]:
+    """The metrics that do not depend on the machine."""
+    passing = ("step_s", "tokens_per_s", "max_mem_mb")
+    return [{key: value for key, value in line.items() if key not in passing} for line in lines(root)]
+
+
+def snapshot(root: Path) -> dict[str, tuple[int, bytes]]:
+    return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(root.rglob("*")) if p.is_file()}
+
+
+def tensors(path: Path) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in load_model(path).state_dict().items()}
+
+
+def test_each_stage_changes_exactly_what_it_trains_and_chains_from_the_one_before(root: Path) -> None:
+    trained = {
+        "projection": ("model.multi_modal_projector.",),
+        "vision": ("model.multi_modal_projector.", "model.vision_tower."),
+        "language": ("",),
+    }
+    before: dict[str, torch.Tensor] | None = None
+    for stage, prefixes in trained.items():
+        result = train.run(settings(root, stage, max_steps=2))
+        assert (result.did, result.step, result.steps) == ("trained", 2, 2)
+        start = tensors(root / "runs" / "projection" / "initial") if before is None else before
+        after = tensors(root / "runs" / stage)
+        changed = {name for name in after if not torch.equal(after[name], start[name])}
+        # the last layer of the tower and its closing norm never run; a key bias has gradient zero by mathematics
+        idle = ("model.vision_tower.encoder.layers.2.", "model.vision_tower.post_layernorm.")
+        expected = {n for n in after if n.startswith(prefixes) and not n.startswith(idle)}
+        key_biases = {name for name in expected if name.endswith("k_proj.bias")}
+        embeddings = {"model.language_model.embed_tokens.weight"}
+        assert changed - key_biases == expected - key_biases, stage
+        assert stage != "language" or embeddings <= changed
+        before = after
+
+
+def test_the_lines_of_metrics_have_exactly_the_promised_keys(root: Path) -> None:
+    train.run(alone(root, max_steps=3))
+    assert [list(line) for line in lines(root)] == [METRICS] * 3
+    assert [line["step"] for line in lines(root)] == [1, 2, 3]
+    assert all(0 < line["fill"] <= 1 and line["samples"] > 0 and line["visual_tokens"] > 0 for line in lines(root))
+
+
+def test_a_second_run_does_nothing_and_says_so(root: Path) -> None:
+    train.run(alone(root, max_steps=2))
+    before = snapshot(root)
+    result = train.run(alone(root, max_steps=2))
+    assert (result.did, result.exit_code) == ("nothing", 0)
+    assert "nothing to do" in result.lines()[0]
+    assert snapshot(root) == before
+
+
+def test_the_same_seed_gives_the_same_run_and_another_one_another(root: Path) -> None:
+    runs = []
+    for seed in (1, 1, 2):
+        train.run(alone(root, seed=seed, resume="never", max_steps=3))
+        runs.append([line["loss"] for line in lines(root)])
+    assert runs[0] == runs[1]
+    assert runs[0] != runs[2]
+
+
+def test_a_longer_run_goes_on_from_the_shorter_ones_end(root: Path) -> None:
+    train.run(alone(root, max_steps=2))
+    result = train.run(alone(root, max_steps=4))
+    assert (result.resumed_from, result.step) == (2, 4)
+    assert [line["step"] for line in lines(root)] == [1, 2, 3, 4]
+
+
+def test_resumed_from_an_earlier_checkpoint_the_run_is_the_same(root: Path) -> None:
+    train.run(alone(root, max_steps=4))
+    whole, weights = lasting(root), tensors(root / "runs" / "language")
+    train.run(alone(root, max_steps=4, resume="runs/language/checkpoints/step-00000002"))
+    assert lasting(root) == whole
+    again = tensors(root / "runs" / "language")
+    assert all(torch.equal(weights[name], again[name]) for name in weights)
+
+
+def test_resume_never_begins_again(root: Path) -> None:
+    train.run(alone(root, max_steps=2))
+    first = lasting(root)
+    result = train.run(alone(root, max_steps=2, resume="never"))
+    assert (result.did, result.resumed_from) == ("trained", None)
+    assert lasting(root) == first
+
+
+def test_other_settings_than_the_run_began_with_are_refused_and_named(root: Path) -> None:
+    train.run(alone(root, max_steps=2))
+    with pytest.raises(UsageError) as caught:
+        train.run(alone(root, max_steps=4, seed=7, pack_tokens=128))
+    assert "train.pack_tokens was 96, is now 128; train.seed was 0, is now 7" in str(caught.value)
+    assert "--resume never" in str(caught.value)
+
+
+def test_deepspeed_on_one_process_gives_the_same_losses_and_goes_on_without(root: Path) -> None:
+    train.run(alone(root, max_steps=4, run_dir="runs/plain"))
+    train.run(alone(root, max_steps=2, deepspeed="zero2", epochs=9))
+    train.run(alone(root, max_steps=4, deepspeed="none", epochs=9))
+    plain = [json.loads(line) for line in (root / "runs/plain/metrics.jsonl").read_text().splitlines()]
+    # the shorter run's rate falls earlier: only its first step is the same
+    assert lines(root)[0]["loss"] == pytest.approx(plain[0]["loss"], abs=1e-5)
+    assert len(lines(root)) == 4
+
+
+def test_an_unreadable_picture_is_left_out_and_listed(root: Path) -> None:
+    (root / "data/language/pictures/3.png").write_bytes(b"not a picture")
+    chosen = alone(root, max_steps=3)
+    chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"max_bad_share": 0.5})})
+    result = train.run(chosen)
+    rejected = [json.loads(line) for line in (root / "runs/language/rejected.jsonl").read_text().splitlines()]
+    assert result.rejected == len(rejected) >= 1
+    assert {line["id"] for line in rejected} == {"picture-3"}
+    assert all(line["step"] >= 1 and line["reason"] for line in rejected)
+
+
+def test_too_many_unreadable_pictures_are_exit_3(root: Path) -> None:
+    for picture in (root / "data/language/pictures").glob("*.png"):
+        picture.write_bytes(b"not a picture")
+    with pytest.raises(DataError, match="cannot be read"):
+        train.run(alone(root, max_steps=3))
+
+
+def adapted(root: Path, **changes: Any) -> Settings:
+    """Adapters on both parts, and the projector whole."""
+    lora = {"language_model": {"rank": 2, "targets": ["q_proj"]}, "vision_tower": {"rank": 3, "alpha": 3.0}}
+    return alone(root, **{"lora": lora, **changes})
+
+
+def test_with_adapters_they_and_the_projector_are_all_that_a_checkpoint_holds(root: Path) -> None:
+    train.run(adapted(root, max_steps=2))
+    folder = root / "runs/language/checkpoints/step-00000002"
+    held = load_file(folder / "model.safetensors")
+    others = {name for name in held if ".lora_" not in name}
+    assert others == {f"model.multi_modal_projector.linear_{n}.{kind}" for n in (1, 2) for kind in ("weight", "bias")}
+    first = "model.language_model.layers.0.self_attn.q_proj"
+    assert held[f"{first}.lora_A.default.weight"].shape == (2, 33)
+    assert held[f"{first}.lora_B.default.weight"].abs().sum() > 0
+    assert not any(".layers.2." in name for name in held if "vision_tower" in name), "a layer that never runs"
+    said = json.loads((folder / "checkpoint.json").read_text())
+    assert said["lora"]["language_model"] == {"rank": 2, "alpha": 32.0, "dropout": 0.0, "targets": ["q_proj"]}
+    assert said["lora"]["vision_tower"]["targets"] == ["fc1", "fc2", "k_proj", "out_proj", "q_proj", "v_proj"]
+    assert said["base"] == "runs/language/initial"
+
+
+def test_the_next_stage_starts_from_the_weights_with_the_adapters_merged(root: Path) -> None:
+    lora = {"language_model": {"rank": 2, "targets": ["q_proj"]}}
+    train.run(alone(root, lora=lora, vision_tower=None, projector=None, max_steps=2))
+    merged, start = tensors(root / "runs/language"), tensors(root / "runs/language/initial")
+    changed = {name for name in merged if not torch.equal(merged[name], start[name])}
+    assert changed == {f"model.language_model.layers.{layer}.self_attn.q_proj.weight" for layer in (0, 1)}
+    train.run(alone(root, init_from="runs/language", run_dir="runs/next", language_model=None, max_steps=1))
+    after = tensors(root / "runs/next")
+    assert all(torch.equal(after[name], merged[name]) for name in changed)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.3])
+def test_resumed_with_adapters_the_run_is_the_same(dropout: float, root: Path) -> None:
+    lora = {"language_model": {"rank": 2, "dropout": dropout}}
+    train.run(adapted(root, max_steps=4, lora=lora))
+    whole = lasting(root)
+    train.run(adapted(root, max_steps=4, lora=lora, resume="runs/language/checkpoints/step-00000002"))
+    assert lasting(root) == whole
+
+
+def test_held_out_samples_are_measured_at_every_checkpoint_and_never_trained_on(root: Path) -> None:
+    chosen = alone(root, max_steps=4)
+    chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"validation_share": 0.2})})
+    train.run(chosen)
+    measured = [line for line in lines(root) if "validation_loss" in line]
+    assert [line["step"] for line in measured] == [2, 4]
+    assert [line["validation_samples"] for line in measured] == [4, 4]
+    assert all(0 < line["validation_loss"] < 10 and line["validation_taught_tokens"] > 0 for line in measured)
+    assert measured[0]["validation_loss"] != measured[1]["validation_loss"]
+
+
+def test_captions_of_the_same_pictures_are_written_every_so_many_steps_and_at_the_end(root: Path) -> None:
+    train.run(alone(root, max_steps=5, samples_every=2, samples=3))
+    folder = root / "runs/language/samples"
+    assert sorted(path.name for path in folder.glob("*.jsonl")) == [f"step-0000000{step}.jsonl" for step in (2, 4, 5)]
+    asked = [[json.loads(line) for line in path.read_text().splitlines()] for path in sorted(folder.glob("*.jsonl"))]
+    assert [[line["id"] for line in lines] for lines in asked] == [["clip-0", "picture-3", "picture-11"]] * 3
+    assert asked[0][1]["reference"] == "A yellow picture."
+    assert asked[0][1]["prompt"].endswith("Describe the image. ASSISTANT:")
+    assert all((folder / f"{line['sample']}.jpg").is_file() for line in asked[0])
+
+
+def test_tensorboards_files_hold_the_lines_of_metrics(root: Path) -> None:
+    train.run(alone(root, max_steps=3))
+    (events,) = (root / "runs/language/tensorboard").glob("events*")
+    content = events.read_bytes()
+    assert content.count(b"grad_norm") == content.count(b"tokens_per_s") == 3
+
+
+@pytest.mark.parametrize(
+    ("tracker", "said"), [("paper", "'paper' is no tracker"), ("aim", "train.trackers: aim is not installed")]
+)
+def test_a_tracker_that_is_not_there_is_told_before_the_run(tracker: str, said: str, root: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        train.run(alone(root, trackers=[tracker]))
+    assert not (root / "runs").exists()
+
+
+def test_checkpoints_are_copied_to_another_folder_whole_and_pruned_there(root: Path, tmp_path: Path) -> None:
+    chosen = alone(root, max_steps=6)
+    elsewhere = chosen.checkpoint.model_copy(update={"copy_to": tmp_path / "safe"})
+    train.run(chosen.model_copy(update={"checkpoint": elsewhere}))
+    copies = {path.name: path for path in (tmp_path / "safe/language").iterdir()}
+    assert sorted(copies) == ["step-00000004", "step-00000006"]
+    for name, copy in copies.items():
+        original = root / "runs/language/checkpoints" / name
+        files = sorted(path.relative_to(copy) for path in copy.rglob("*") if path.is_file())
+        assert files == sorted(path.relative_to(original) for path in original.rglob("*") if path.is_file())
+        assert all((copy / file).read_bytes() == (original / file).read_bytes() for file in files)
+
+
+@pytest.mark.parametrize(("lr", "said"), [(1.0, "the loss jumped to .* from about"), (1e20, "is nan|is inf")])
+def test_a_loss_that_jumps_or_is_no_number_stops_the_run_and_names_samples_and_checkpoint(
+    lr: float, said: str, root: Path
+) -> None:
+    with pytest.raises(DataError, match=rf"step 2: .*({said}).* its samples: \[\d+, ") as caught:
+        train.run(alone(root, max_steps=4, max_loss_jump=0.01, language_model={"lr": lr}))
+    assert "Nothing has been saved yet" in str(caught.value)
+    assert caught.value.exit_code == 3
+    assert [line["step"] for line in lines(root)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("removed", "hint"),
+    [
+        (["tokenized/language/*/merged"], "aurora merge-shards"),
+        (["tokenized"], "aurora tokenize --split language"),
+        (["tokenized", "data"], "aurora download --split language"),
+    ],
+)
+def test_missing_data_names_the_command_that_makes_it(removed: list[str], hint: str, root: Path) -> None:
+    for pattern in removed:
+        for path in list(root.glob(pattern)):
+            shutil.rmtree(path)
+    with pytest.raises(DataError) as caught:
+        train.run(alone(root))
+    assert hint in str(caught.value)
+    assert not (root / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "said"),
+    [
+        ({"data": ["tokenized/nowhere"]}, DataError, "no such folder of merged shards"),
+        ({"data": ["data/language/pictures"]}, DataError, "no token store"),
+        ({"after": "vision"}, DataError, "aurora train --stage vision"),
+        ({"init_from": "runs/nowhere"}, DataError, "there is no such folder"),
+        ({"resume": "runs/nowhere"}, DataError, "is not a checkpoint"),
+        ({"global_batch_packs": 6, "micro_batch_packs": 4}, UsageError, "train.micro_batch_packs"),
+        ({"deepspeed": "zero9"}, UsageError, "zero2_offload"),
+        ({"projector": None, "vision_tower": None, "language_model": None}, UsageError, "trains nothing"),
+        ({"lora": {"vision_tower": {}}, "vision_tower": None}, UsageError, "train.vision_tower.lr=1e-4"),
+    ],
+)
+def test_wrong_requests_are_refused_before_anything_is_touched(
+    changes: dict[str, Any], error: type[Exception], said: str, root: Path
+) -> None:
+    with pytest.raises(error) as caught:
+        train.run(alone(root, **changes))
+    assert said in str(caught.value)
+    assert not (root / "runs").exists()
+
+
+def test_adapters_for_a_layer_that_is_not_there_are_refused_with_the_names_that_are(root: Path) -> None:
+    with pytest.raises(UsageError, match="'c_attn' is no linear layer of it") as caught:
+        train.run(alone(root, lora={"language_model": {"targets": ["c_attn"]}}))
+    assert "down_proj, gate_proj, k_proj, o_proj, q_proj, up_proj, v_proj" in str(caught.value)
+
+
+def test_ids_beyond_the_models_vocabulary_are_refused_by_name(root: Path) -> None:
+    given = alone(root)
+    small = given.model.model_copy(update={"text_config": {**given.model.text_config, "vocab_size": 512}})
+    with pytest.raises(DataError, match="its tokenizer has 671 ids, the language model 512 embeddings"):
+        train.run(given.model_copy(update={"model": small}))
+
+
+def test_a_dry_run_shows_settings_and_launch_and_touches_nothing(root: Path) -> None:
+    before = snapshot(root)
+    result = train.run(alone(root, num_processes=2), dry_run=True)
+    text = "\n".join(result.lines())
+    assert result.did == "dry run"
+    assert "RANK=1 LOCAL_RANK=1 WORLD_SIZE=2" in text
+    assert f"-m aurora_cli.pipeline.train {root / 'runs/language/config.yaml'}" in text
+    assert "global_batch_packs: 4" in text
+    assert snapshot(root) == before
+
+
+def test_a_dry_run_in_an_empty_workspace_says_what_is_missing(tmp_path: Path) -> None:
+    result = train.run(alone(tmp_path), dry_run=True)
+    assert result.problem is not None
+    assert result.lines()[-1].startswith(
+        f"But: {tmp_path / 'tokenized' / 'language'}: has no merged shards to train on"
+    )
+    assert "Begin with: aurora download" in result.lines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_folder_that_is_a_file_is_a_usage_error(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").touch()
+    with pytest.raises(UsageError, match=r"train\.run_dir: .* is a file, where a run's folder was expected"):
+        train.run(alone(root, run_dir=tmp_path / "run"))
+
+
+def test_the_checkpoint_says_what_it_is_and_where_the_rest_comes_from(root: Path) -> None:
+    train.run(settings(root, "projection", max_steps=2))
+    folder = root / "runs/projection/checkpoints/step-00000002"
+    said = json.loads((folder / "checkpoint.json").read_text())
+    assert said["base"] == "runs/projection/initial"
+    assert said["trained"] == ["projector"]
+    assert (said["schema"], said["stage"], said["step"], said["steps"]) == (1, "projection", 2, 2)
+    assert said["merging"]["kept_ratio"] == 0.5
+    assert (root / "runs/projection/checkpoints/latest").read_text().strip() == folder.name
+    assert json.loads((root / "runs/projection/finished.json").read_text())["order_hash"] == said["order_hash"]

@@ -1,0 +1,97 @@
+"""A run's page, made from its files: what is in it, and that a browser takes it as it is."""
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.errors import UsageError
+from aurora_cli.pipeline.inspect import command as inspect
+from aurora_cli.reports.run import POINTS, run_page, write_report
+from tests.browser import dom, needs_browser, screenshot
+
+STEPS = 1000
+HOSTILE = '<script>alert(1)</script> & "quotes"'
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A workspace with one run of a thousand steps."""
+    run = tmp_path / "runs/vision"
+    step = run / f"checkpoints/step-{STEPS:08d}"
+    (step / "resume").mkdir(parents=True)
+    (run / "samples").mkdir()
+    merged = tmp_path / "tokenized/vision/cats/merged"
+    merged.mkdir(parents=True)
+    inputs = [{"path": "data/vision/cats/cats.jsonl", "sha256": "ab" * 32}]
+    (merged / "manifest.json").write_text(json.dumps({"inputs": inputs}))
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line(number)) + "\n" for number in range(1, STEPS + 1)))
+    said = {"stage": "vision", "steps": STEPS, "step": STEPS, "base": "runs/projection", "trained": ["projector"]}
+    (step / "checkpoint.json").write_text(json.dumps({**said, "merging": {"kept_ratio": 0.1}}))
+    recipe = {"data folders": [["tokenized/vision/cats/merged", 2.0, 4000]]}
+    (step / "resume/state.json").write_text(json.dumps({"recipe": recipe, "samples_rejected": 3, "order_hash": "f00"}))
+    (run / "config.yaml").write_text("train: {stage: vision, seed: 7}\n")
+    for number in (500, STEPS):
+        asked = {"sample": 8, "id": HOSTILE, "caption": f"a cat at {number}", "reference": "a cat", "prompt": "?"}
+        (run / f"samples/step-{number:08d}.jsonl").write_text(json.dumps(asked) + "\n")
+    Image.new("RGB", (60, 30), "orange").save(run / "samples/8.jpg")
+    reject = {"step": 4, "sample": 5, "id": "cat-5", "media": "5.png", "reason": "5.png: not a readable picture"}
+    (run / "rejected.jsonl").write_text((json.dumps(reject) + "\n") * 3)
+    return tmp_path
+
+
+def line(step: int) -> dict[str, float]:
+    loss = 1.0 + 3.0 * math.exp(-step / 200) + 0.1 * math.sin(step)
+    held_out = {"validation_loss": loss + 0.1} if step % 100 == 0 else {}
+    return {
+        "step": step, "epoch": step / 800, "loss": loss, "lr": 1e-4, "grad_norm": 2.0 / step, "samples": 8,
+        "tokens": 2000, "taught_tokens": 500, "visual_tokens": 800, "fill": 0.98, "step_s": 0.5, "tokens_per_s": 4000.0,
+        "max_mem_mb": 512.0, **held_out,
+    }  # fmt: skip
+
+
+def test_the_page_tells_of_curves_data_rejects_samples_and_settings(root: Path) -> None:
+    page = run_page(root / "runs/vision", root)
+    for said in (
+        "step 1,000 of 1,000", "held out", "Gradient norm", "data/vision/cats/cats.jsonl (sha256 abababababab",
+        "a cat at 1000", "a cat at 500", "not a readable picture", "data:image/jpeg;base64,", "runs/projection",
+        "seed: 7",
+    ):  # fmt: skip
+        assert said in page, said
+    assert "<script" not in page
+    assert "http" not in page.replace("http-equiv", "")
+
+
+def test_a_curve_has_at_most_so_many_points_however_long_the_run(root: Path) -> None:
+    page = run_page(root / "runs/vision", root)
+    paths = page.split('class="curve"')[1:]
+    assert max(path.split(">")[0].count("L") for path in paths) < POINTS
+
+
+def test_of_a_run_that_has_just_begun_there_is_a_page_too(tmp_path: Path) -> None:
+    (tmp_path / "runs/vision").mkdir(parents=True)
+    assert "No step has been done yet" in run_page(tmp_path / "runs/vision", tmp_path)
+
+
+def test_inspect_writes_the_page_of_a_run_where_it_is_told(root: Path) -> None:
+    asked = Settings.model_validate({"workspace": root, "inspect": {"path": "runs/vision", "html": "page.html"}})
+    assert "would write" in "\n".join(inspect.run(asked, dry_run=True).lines())
+    assert not (root / "page.html").exists()
+    assert f"wrote {root / 'page.html'}" in "\n".join(inspect.run(asked).lines())
+    assert (root / "page.html").is_file()
+    folder = Settings.model_validate({"workspace": root, "inspect": {"path": "runs/vision", "html": "runs"}})
+    with pytest.raises(UsageError, match="is a folder"):
+        inspect.run(folder)
+
+
+@needs_browser
+def test_a_browser_shows_the_page_and_complains_of_nothing(root: Path, tmp_path: Path) -> None:
+    target = root / "runs/vision/report.html"
+    write_report(root / "runs/vision", root, target)
+    seen = dom(target, tmp_path / "profile")
+    assert seen.count("<svg") == 6
+    assert "&lt;script&gt;alert(1)" in seen
+    assert screenshot(target, "run.png", tmp_path / "profile").stat().st_size > 20_000

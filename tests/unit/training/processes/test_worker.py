@@ -1,0 +1,29 @@
+"""A worker's last words reach the process that started it."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from aurora_cli.console import SILENT
+from aurora_cli.errors import HostError
+from aurora_cli.training.processes import launcher
+
+FULL = Path("/dev/full")
+PROGRAM = """
+from aurora_cli.errors import HostError
+from aurora_cli.training.processes.worker import serve
+
+def work(reporter):
+    raise HostError("the disk is full", hint="Make space.")  # its traceback goes into the log
+
+serve(work)
+"""
+
+
+@pytest.mark.skipif(not FULL.is_char_device(), reason="there is no /dev/full here")
+def test_an_error_is_told_where_not_even_the_workers_log_can_be_written(tmp_path: Path) -> None:
+    (tmp_path / "rank-0.log").symlink_to(FULL)
+    with pytest.raises(HostError, match="the disk is full") as caught:
+        launcher.run_workers([sys.executable, "-c", PROGRAM], 1, logs=tmp_path, reporter=SILENT)
+    assert caught.value.hint == "Make space."

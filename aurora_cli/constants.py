@@ -17,3 +17,9 @@ REJECTS_FILE = "rejected.jsonl"
 
 SETTINGS_FILE = "aurora.yaml"
 """The workspace's own settings."""
+
+IMAGE = "<image>"
+"""Stands in the text of a record where an image goes."""
+
+VIDEO = "<video>"
+"""Stands in the text of a record where a video goes."""

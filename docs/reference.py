@@ -3,9 +3,9 @@
 import sys
 from pathlib import Path
 
-from aurora_cli.cli.app import COMMANDS
 from aurora_cli.cli.commands import SPECS
 from aurora_cli.cli.spec import Flag, shown_default
+from aurora_cli.cli.table import COMMANDS
 from aurora_cli.config import fields
 
 FOLDER = Path(__file__).parent / "reference"

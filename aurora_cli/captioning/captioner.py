@@ -243,7 +243,7 @@ def _seed(seed: int, names: Sequence[str]) -> int:
 
 def made_by(checkpoint: "Checkpoint", asked: Asked) -> str:
     """A short name of the model's files and everything asked."""
-    from aurora_cli.export.receipts import stamps
+    from aurora_cli.checkpoints.fingerprint import stamps
 
     facts = [sorted(stamps(checkpoint.files).items()), asked.as_json()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

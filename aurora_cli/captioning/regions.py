@@ -3,18 +3,18 @@
 Shapes: S side of the picture in pixels, R rows and C columns of patches.
 """
 
-from collections.abc import Sequence
-from typing import IO, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+from aurora_cli.config.merging import TokenMerging
+
+if TYPE_CHECKING:
+    from aurora_cli.models.config import AuroraCapConfig
+
 
 PANEL = 378
 """Pixels that a view is wide, about: patches stay whole pixels."""
-
-MARGIN = 14
-TEXT = 17
-"""Height of the letters."""
 
 _INK, _FAINT, _PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 
@@ -53,27 +53,20 @@ def paint(picture_SS3: np.ndarray, patch_size: int, region_RC: np.ndarray, cell:
     return np.where(border[..., None], lines, painted).round().astype(np.uint8)
 
 
-def draw(picture_SS3: np.ndarray, patch_size: int, views: Sequence[View], file: IO[bytes], facts: str) -> None:
-    """Write the PNG: the picture as the tower gets it, then the views; `facts` travels inside as text."""
-    rows, columns = views[0].region_RC.shape
-    cell = max(1, round(PANEL / max(rows, columns)))
-    width, height = columns * cell, rows * cell
-    font = ImageFont.load_default(TEXT)
-    seen = Image.fromarray(picture_SS3[: rows * patch_size, : columns * patch_size])
-    panels = [seen.resize((width, height), Image.Resampling.LANCZOS)]
-    labels = [("the picture", f"{rows} x {columns} = {rows * columns:,} patches")]
-    for view in views:
-        panels.append(Image.fromarray(paint(picture_SS3, patch_size, view.region_RC, cell)))
-        share = view.tokens / view.region_RC.size
-        labels.append((f"kept ratio {view.kept_ratio}", f"{view.tokens:,} tokens, {share:.1%}"))
-    step = width + MARGIN
-    sheet = Image.new("RGB", (MARGIN + step * len(panels), 2 * MARGIN + height + 3 * TEXT), _PAPER)
-    pen = ImageDraw.Draw(sheet)
-    for number, (panel, (name, count)) in enumerate(zip(panels, labels, strict=True)):
-        left = MARGIN + number * step
-        sheet.paste(panel, (left, MARGIN))
-        pen.text((left, MARGIN + height + TEXT // 2), name, fill=_INK, font=font)
-        pen.text((left, MARGIN + height + TEXT // 2 + round(1.3 * TEXT)), count, fill=_FAINT, font=font)
-    about = PngImagePlugin.PngInfo()
-    about.add_text("aurora", facts)
-    sheet.save(file, format="PNG", optimize=True, pnginfo=about)
+def views_of(tower: Any, config: "AuroraCapConfig", pixels: Any, merging: TokenMerging) -> list[View]:
+    """A view of every frame of `pixels` (F, 3, S, S)."""
+    import torch
+
+    from aurora_cli.models.merge_plan import grid
+    from aurora_cli.models.token_merging import trace_tokens
+    from aurora_cli.models.vision_encoder import encode, has_class_token
+
+    height, width = pixels.shape[-2:]
+    rows, columns = grid(height, width, tower.config.patch_size)
+    class_tokens = int(has_class_token(tower.config))
+    with torch.no_grad():
+        encoded = encode(tower, pixels, config.removals(height, width, merging), merging.proportional_attention)
+    slots_FN = trace_tokens(encoded.matchings, rows * columns + class_tokens)[:, class_tokens:].cpu() - class_tokens
+    tokens = encoded.hidden.shape[1] - class_tokens
+    places = slots_FN.expand(len(pixels), -1).reshape(-1, rows, columns).numpy()
+    return [View(merging.kept_ratio, tokens, region_RC) for region_RC in places]

@@ -20,11 +20,11 @@ from pydantic import ValidationError
 from transformers import LlavaConfig
 
 from aurora_cli.checkpoints import blueprint, names
+from aurora_cli.checkpoints.fingerprint import FACTS_FILE
 from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
-from aurora_cli.export.receipts import FACTS_FILE
 
 Kind = Literal["run", "checkpoint", "huggingface", "xtuner", "official", "state_dict", "zero", "adapter", "parts"]
 

@@ -15,27 +15,8 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 import aurora_cli
+from aurora_cli.cli.table import COMMANDS
 from aurora_cli.errors import EXIT_BUG, EXIT_OK, EXIT_USAGE, AuroraError, HostError, UsageError
-
-PIPELINE = "The pipeline"
-BESIDE = "Beside it"
-
-COMMANDS: dict[str, tuple[str, str]] = {
-    "download": (PIPELINE, "Fetch the training set, or a part of it, from the hub or a local mirror."),
-    "merge-tars": (PIPELINE, "Join archives that were published in parts."),
-    "extract": (PIPELINE, "Unpack archives, merged or not, safely; or index them in place."),
-    "tokenize": (PIPELINE, "Turn annotations into shards of token ids and labels."),
-    "merge-shards": (PIPELINE, "Join the shards of a subset into what train reads, by linking."),
-    "train": (PIPELINE, "Train one stage: projection, vision or language."),
-    "convert": (PIPELINE, "Export a run for transformers, xtuner or LLaVA, and prove that it computes the same."),
-    "caption": (BESIDE, "Caption pictures and clips."),
-    "merge-view": (BESIDE, "Show which patches of a picture become one visual token."),
-    "demo": (BESIDE, "Watch the whole pipeline train a tiny captioner on this machine."),
-    "inspect": (BESIDE, "Look into data, annotations, shards or a run."),
-    "presets": (BESIDE, "Show the presets and what their stages set."),
-    "doctor": (BESIDE, "Say what is installed, what is missing, and the line to type."),
-}
-"""Name -> (panel, what it does). Here, so that `aurora --help` imports no command."""
 
 
 class LazyGroup(TyperGroup):

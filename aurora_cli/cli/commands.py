@@ -8,9 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from aurora_cli.cli.app import COMMANDS
 from aurora_cli.cli.console import ConsoleReporter, QuietReporter, emit
 from aurora_cli.cli.spec import CommandSpec, Flag, Step
+from aurora_cli.cli.table import COMMANDS
 from aurora_cli.config.resolve import Resolved, resolve
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import Interrupted

@@ -1,33 +1,16 @@
 """What an export remembers of how it was made, beside its weights, so that a second convert is a no-op."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from aurora_cli.checkpoints.fingerprint import FACTS_FILE, stamps
 from aurora_cli.io.atomic import read_json, write_json
-
-FACTS_FILE = "aurora.json"
-"""In every export: merging settings, history, and what the export was made of."""
 
 CARD_FILE = "README.md"
 """Written once; what a user makes of it does not make the export another one."""
 
 SCHEMA = 1
-
-Stamp = list[int]
-"""Size and time of the last change, in ns."""
-
-
-def stamps(files: Iterable[Path]) -> dict[str, Stamp]:
-    """Every file by its absolute path; a folder stands for the files in it."""
-    found: dict[str, Stamp] = {}
-    for path in files:
-        inside = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in inside:
-            if file.is_file():
-                status = file.stat()
-                found[str(file.resolve())] = [status.st_size, status.st_mtime_ns]
-    return found
 
 
 def sizes(folder: Path) -> dict[str, int]:

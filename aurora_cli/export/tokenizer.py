@@ -9,7 +9,8 @@ from typing import Any
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.processors import TemplateProcessing
 
-from aurora_cli.data.tokenization.templates import IMAGE, OWN_TEMPLATE, TEMPLATES, Template
+from aurora_cli.constants import IMAGE
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, TEMPLATES, Template
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer, read_object, special_token
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import write_json, write_text

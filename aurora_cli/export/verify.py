@@ -152,8 +152,8 @@ def _check_processor(folder: str, source: Checkpoint) -> None:
     from PIL import Image
     from transformers import AutoProcessor
 
+    from aurora_cli.constants import IMAGE
     from aurora_cli.data.media.transforms import normalise, padding_colour, square_picture
-    from aurora_cli.data.tokenization.templates import IMAGE
 
     model = source.model
     levels = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)

@@ -5,10 +5,17 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from aurora_cli.data.download.fetch import TransientError
 from aurora_cli.errors import HostError
 
 _ASKED_WAIT_LIMIT_S = 600.0
+
+
+class TransientError(Exception):
+    """The source failed in a way that passes; `retry_after_s` is what it asked to wait."""
+
+    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 def translated_status(error: Any, what: str) -> HostError | TransientError:

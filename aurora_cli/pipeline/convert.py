@@ -6,10 +6,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, assert_never
 
+from aurora_cli.checkpoints.fingerprint import stamps
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
-from aurora_cli.constants import STAGES
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError, HostError, UsageError
 from aurora_cli.export import receipts
 from aurora_cli.io.atomic import disk_errors, exclusive_output, existing_parent, whole_folder, write_json
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from aurora_cli.checkpoints.checkpoint import Checkpoint, Origin
     from aurora_cli.export.layouts.common import Job
 
-FINISHED_FILE = "finished.json"
+from aurora_cli.runs.find import newest_finished_run
 
 
 @dataclass(frozen=True)
@@ -129,32 +129,6 @@ def _convert(settings: Settings, reporter: Reporter, name: str, output: Path, as
     return facts
 
 
-def newest_finished_run(workspace: Workspace) -> Path:
-    """The run of the workspace that came to its end last.
-
-    Raises:
-        DataError: there is none; the hint is the command that makes one.
-    """
-    runs = workspace.root / "runs"
-    finished = sorted(runs.glob(f"*/{FINISHED_FILE}"), key=lambda file: (file.stat().st_mtime_ns, _stage(file)))
-    if finished:
-        return finished[-1].parent.relative_to(workspace.root)
-    begun = sorted((folder for folder in runs.glob("*/checkpoints")), key=_stage)
-    if begun:
-        run = begun[-1].parent
-        raise DataError(
-            f"no run in {runs} has finished",
-            hint=f"`aurora train --stage {run.name}` goes on; `aurora convert runs/{run.name}` takes it as it is.",
-        )
-    raise DataError(f"{runs}: there is no run to convert", hint=f"aurora train --stage {STAGES[0]}")
-
-
-def _stage(path: Path) -> int:
-    """The place of a run's stage in their order; other stages come last."""
-    name = path.parent.name
-    return STAGES.index(name) if name in STAGES else len(STAGES)
-
-
 def _asked(settings: Settings, name: str) -> dict[str, Any]:
     """What decides how an export looks; kept in its receipt."""
     convert = settings.convert.model_dump(
@@ -203,7 +177,7 @@ def _write(
             "verified": None,
             "receipt": {
                 "asked": asked,
-                "sources": receipts.stamps([*checkpoint.files, *([tokenizer] if tokenizer else [])]),
+                "sources": stamps([*checkpoint.files, *([tokenizer] if tokenizer else [])]),
                 "files": receipts.sizes(partial),
             },
         }

@@ -32,8 +32,14 @@ from aurora_cli.data.token_store.folder import (
     shard_manifests,
     tokenized_below,
 )
-from aurora_cli.data.token_store.schema import DATA_FILE, write_dataset_files
-from aurora_cli.data.token_store.store import MADE_AGAIN, MANIFEST, MERGED_SUMMARY_FILE, SUMMARY_FILE, open_store
+from aurora_cli.data.token_store.schema import (
+    DATA_FILE,
+    MANIFEST,
+    MERGED_SUMMARY_FILE,
+    SUMMARY_FILE,
+    write_dataset_files,
+)
+from aurora_cli.data.token_store.store import MADE_AGAIN, open_store
 from aurora_cli.data.tokenization.preview import Sample, sample_of
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import exclusive, read_json, whole_folder, write_json

@@ -16,8 +16,10 @@ from typing import Any
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Advance, Reporter
-from aurora_cli.data.archives.parts import Archive, PartStream, find_archives, find_part_sets
-from aurora_cli.data.download.manifest import DownloadManifest, delete_spent
+from aurora_cli.data.archives.part_stream import PartStream
+from aurora_cli.data.archives.parts import Archive, find_archives, find_part_sets
+from aurora_cli.data.archives.spent import delete_spent
+from aurora_cli.data.download.manifest import DownloadManifest
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import PARTIAL_SUFFIX, disk_errors, exclusive, fsync_folder
 from aurora_cli.io.durability import start_writing
@@ -98,11 +100,10 @@ def _checked(folders: list[Path]) -> list[Archive]:
     for folder in folders:
         if not folder.exists():
             raise DataError(f"{folder}: there is no such file or folder", hint="Get the data first: aurora download")
-    sets = find_part_sets(folders)
+    sets = find_part_sets(folders, DownloadManifest.complaint)
     problems = [parts.problem for parts in sets if parts.problem is not None]
-    problems += [
-        archive.problem for archive in find_archives(folders) if not archive.is_split and archive.problem is not None
-    ]
+    whole = [one for one in find_archives(folders, DownloadManifest.complaint) if not one.is_split]
+    problems += [archive.problem for archive in whole if archive.problem is not None]
     problems += [line for folder in folders for line in DownloadManifest.missing_archives(folder)]
     if problems:
         raise DataError(

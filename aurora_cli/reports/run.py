@@ -5,25 +5,20 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.token_store.store import MANIFEST
+from aurora_cli.data.token_store.schema import MANIFEST
 from aurora_cli.io.atomic import read_json, write_text
-from aurora_cli.pipeline.train.sample_captions import SAMPLES
 from aurora_cli.reports import page as html
 from aurora_cli.reports.charts import Point, line_chart
 from aurora_cli.reports.page import Fact, Html
-from aurora_cli.runs.checkpoints import CHECKPOINTS, DESCRIPTION_FILE, RESUME_FOLDER, STATE_FILE, newest
-from aurora_cli.runs.lines import METRICS_FILE, read_lines
-from aurora_cli.training.callbacks.callback import Watcher
+from aurora_cli.runs.checkpoints import newest
+from aurora_cli.runs.layout import CHECKPOINTS, DESCRIPTION_FILE, METRICS_FILE, RESUME_FOLDER, SAMPLES, STATE_FILE
+from aurora_cli.runs.lines import read_lines
 
-if TYPE_CHECKING:
-    from aurora_cli.training.engine.engine import Engine
-
-REPORT_FILE = "report.html"
 POINTS = 400
 """Of a curve at most; more steps are averaged."""
 
@@ -33,17 +28,6 @@ NEWEST = 3
 REJECTS_SHOWN = 12
 REASON_CHARACTERS = 160
 FOOT = "aurora train. This file is complete in itself and fetches nothing."
-
-
-class Report(Watcher):
-    """Writes the page after every checkpoint."""
-
-    def __init__(self, run_dir: Path, root: Path) -> None:
-        self._run_dir = run_dir
-        self._root = root
-
-    def saved(self, engine: "Engine", checkpoint: Path) -> None:
-        write_report(self._run_dir, self._root, self._run_dir / REPORT_FILE)
 
 
 def write_report(run_dir: Path, root: Path, target: Path) -> None:

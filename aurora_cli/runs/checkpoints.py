@@ -4,15 +4,7 @@ import contextlib
 from pathlib import Path
 
 from aurora_cli.io.atomic import remove
-
-CHECKPOINTS = "checkpoints"
-"""The folder's name in a run."""
-
-LATEST = "latest"
-MODEL_FILE = "model.safetensors"
-DESCRIPTION_FILE = "checkpoint.json"
-RESUME_FOLDER = "resume"
-STATE_FILE = "state.json"
+from aurora_cli.runs.layout import DESCRIPTION_FILE, LATEST
 
 
 def checkpoint_name(step: int) -> str:

@@ -7,8 +7,6 @@ from typing import Any
 
 from aurora_cli.io.atomic import disk_errors, whole_file
 
-METRICS_FILE = "metrics.jsonl"
-
 
 def append_lines(path: Path, lines: list[Mapping[str, Any]]) -> None:
     """Add lines to the end; no fsync: a tiny model's step is shorter than one."""

@@ -24,15 +24,8 @@ from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import read_json, whole_folder, write_json, write_text
 from aurora_cli.io.safetensors_header import tensor_header
 from aurora_cli.models.assign import Place, place_whole, values_of
-from aurora_cli.runs.checkpoints import (
-    DESCRIPTION_FILE,
-    LATEST,
-    MODEL_FILE,
-    RESUME_FOLDER,
-    STATE_FILE,
-    checkpoint_name,
-    prune,
-)
+from aurora_cli.runs.checkpoints import checkpoint_name, prune
+from aurora_cli.runs.layout import DESCRIPTION_FILE, LATEST, MODEL_FILE, RESUME_FOLDER, STATE_FILE
 from aurora_cli.training.engine.zero_state import MOMENTS, ParameterState
 
 SCHEMA = 1

@@ -14,16 +14,17 @@ import torch
 from aurora_cli.console import Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import Interrupted
-from aurora_cli.runs.checkpoints import CHECKPOINTS, newest
-from aurora_cli.runs.lines import METRICS_FILE, append_lines
+from aurora_cli.runs.checkpoints import newest
+from aurora_cli.runs.layout import CHECKPOINTS, METRICS_FILE
+from aurora_cli.runs.lines import append_lines
 from aurora_cli.training import checkpoint
 from aurora_cli.training.callbacks.callback import Line, Watcher, watched_to_its_end
 from aurora_cli.training.checkpoint import Description, Position
 from aurora_cli.training.engine.engine import Engine
 from aurora_cli.training.guards import MediaLimit, loss_error, loss_problem, usual_loss
-from aurora_cli.training.optim import lr_factor
 from aurora_cli.training.processes.collectives import raised_by_main
 from aurora_cli.training.processes.watchdog import Watchdog
+from aurora_cli.training.schedule import lr_factor
 from aurora_cli.training.step import HeldOut, MicroBatch, Stepped, look_at_held_out, optimizer_step
 
 

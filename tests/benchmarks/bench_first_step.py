@@ -19,17 +19,16 @@ import psutil
 from PIL import Image
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
-from aurora_cli.data.token_store.schema import DATA_FILE, write_dataset_files
-from aurora_cli.data.token_store.store import (
+from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.token_store.schema import (
+    DATA_FILE,
     MANIFEST,
     MERGED_SUMMARY_FILE,
     SCHEMA_VERSION,
     SUMMARY_FILE,
-    ShardWriter,
-    row_batch,
-    summary_batch,
+    write_dataset_files,
 )
-from aurora_cli.data.tokenization.rows import EncodedRecords
+from aurora_cli.data.token_store.writer import ShardWriter, row_batch, summary_batch
 from aurora_cli.io.atomic import write_json
 
 SHARD_ROWS = 20_000

@@ -19,8 +19,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from aurora_cli.data.token_store.store import MANIFEST, SUMMARY_FILE, ShardWriter, open_store, row_batch, summary_batch
-from aurora_cli.data.tokenization.rows import EncodedRecords
+from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.token_store.schema import MANIFEST, SUMMARY_FILE
+from aurora_cli.data.token_store.store import open_store
+from aurora_cli.data.token_store.writer import ShardWriter, row_batch, summary_batch
 from aurora_cli.io.atomic import write_json
 
 ROWS = int(float(sys.argv[1])) if len(sys.argv) > 1 else 10_000_000

@@ -13,7 +13,7 @@ import re
 from typing import Any, Literal, assert_never
 from urllib.parse import unquote, urlsplit
 
-from aurora_cli.constants import CLIP_QUESTION
+from aurora_cli.constants import CLIP_QUESTION, IMAGE, VIDEO
 from aurora_cli.data.annotations.records import (
     Message,
     Record,
@@ -27,7 +27,6 @@ from aurora_cli.data.annotations.records import (
     text_of,
     video_path,
 )
-from aurora_cli.data.tokenization.templates import IMAGE, VIDEO
 
 Schema = Literal["llava", "sharegpt4video", "openai-messages"]
 

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 from isal import igzip_lib
 
-from aurora_cli.data.archives.parts import GZIP_MAGIC, Archive, PartStream
+from aurora_cli.data.archives.part_stream import GZIP_MAGIC, PartStream
+from aurora_cli.data.archives.parts import Archive
 from aurora_cli.io.prefetch import taken_ahead
 
 _READ_BYTES = 256 << 10

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.archives.parts import GZIP_MAGIC, Archive, PartStream
+from aurora_cli.data.archives.part_stream import GZIP_MAGIC, PartStream
+from aurora_cli.data.archives.parts import Archive
 from aurora_cli.data.archives.policy import STATE_FOLDER
 from aurora_cli.io.atomic import PARTIAL_SUFFIX, exclusive, fsync_folder, read_json, write_json
 from aurora_cli.io.durability import sync_filesystem

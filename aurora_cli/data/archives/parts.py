@@ -3,17 +3,14 @@
 Parts are put in the order of their numbers, never of their names.
 """
 
-import io
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from aurora_cli.data.archives.names import is_whole_name, part_name, without_ending
-from aurora_cli.data.download.manifest import DownloadManifest
-
-GZIP_MAGIC = b"\x1f\x8b"
+from aurora_cli.data.archives.part_stream import GZIP_MAGIC
 
 
 @dataclass(frozen=True)
@@ -44,7 +41,15 @@ class Archive:
         return [] if self.is_split else next(parts for path, parts, _ in _listings([self.path]) if path == self.path)
 
 
-def find_archives(roots: Iterable[Path]) -> list[Archive]:
+Complaint = Callable[[Path, Sequence[Path]], str | None]
+"""(archive, the files of it that are there) -> what is wrong with them, by a list that the caller has."""
+
+
+def _no_complaint(archive: Path, present: Sequence[Path]) -> None:
+    return None
+
+
+def find_archives(roots: Iterable[Path], complaint: Complaint = _no_complaint) -> list[Archive]:
     """Every archive under `roots` (folders, archives, single parts), once each, sorted by path.
 
     An archive that lies there merged and in parts comes merged.
@@ -52,16 +57,16 @@ def find_archives(roots: Iterable[Path]) -> list[Archive]:
     found: dict[Path, Archive] = {}
     for path, parts, whole in _listings(roots):
         if whole:
-            problem = _differs_from_parts(path, parts) if parts else DownloadManifest.complaint(path, (path,))
+            problem = _differs_from_parts(path, parts, complaint) if parts else complaint(path, (path,))
             found[path] = Archive(path, (path,), problem)
         else:
-            found[path] = _joined(path, parts)
+            found[path] = _joined(path, parts, complaint)
     return [found[path] for path in sorted(found)]
 
 
-def find_part_sets(roots: Iterable[Path]) -> list[Archive]:
+def find_part_sets(roots: Iterable[Path], complaint: Complaint = _no_complaint) -> list[Archive]:
     """Every split archive under `roots`, sorted by path, whether or not it has been merged."""
-    found = {path: _joined(path, parts) for path, parts, _ in _listings(roots) if parts}
+    found = {path: _joined(path, parts, complaint) for path, parts, _ in _listings(roots) if parts}
     return [found[path] for path in sorted(found)]
 
 
@@ -104,7 +109,7 @@ def _grouped(folder: Path, names: list[str]) -> Iterator[tuple[Path, list[Path],
         yield folder / archive, parts[archive] if archive in believed else [], archive in whole
 
 
-def _joined(path: Path, parts: list[Path]) -> Archive:
+def _joined(path: Path, parts: list[Path], complaint: Complaint) -> Archive:
     """Put parts into their order, or say what keeps them from being joined."""
     suffixes = {part: _suffix(part) for part in parts}
     for part in parts:
@@ -127,7 +132,7 @@ def _joined(path: Path, parts: list[Path]) -> Archive:
     assert first is not None
     numbered, problem = first
     files = tuple(part for _, part in numbered)
-    return Archive(path, files, problem or DownloadManifest.complaint(path, files))
+    return Archive(path, files, problem or complaint(path, files))
 
 
 def _suffix(part: Path) -> str:
@@ -193,80 +198,11 @@ def _starts_archive(part: Path) -> bool:
     return head.startswith(GZIP_MAGIC) or head[257:262] == b"ustar"
 
 
-def _differs_from_parts(path: Path, parts: list[Path]) -> str | None:
-    joined = _joined(path, parts)
+def _differs_from_parts(path: Path, parts: list[Path], complaint: Complaint) -> str | None:
+    joined = _joined(path, parts, complaint)
     if joined.problem is None and joined.size != path.stat().st_size:
         return (
             f"{path}: has {path.stat().st_size:,} bytes, its {len(parts)} parts beside it have {joined.size:,}; "
             "remove whichever is wrong"
         )
     return None
-
-
-class PartStream(io.RawIOBase):
-    """The bytes of several files, one behind the other, as one file to read."""
-
-    def __init__(self, files: Iterable[Path]) -> None:
-        super().__init__()
-        self._files = list(files)
-        self._sizes = [file.stat().st_size for file in self._files]
-        self._index = 0
-        self._current: io.FileIO | None = None
-        self._position = 0
-
-    @property
-    def size(self) -> int:
-        return sum(self._sizes)
-
-    def readable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._position
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self.size}[whence]
-        self._position = max(base + offset, 0)
-        self._close_current()
-        rest = self._position
-        self._index = 0
-        while self._index < len(self._files) and rest >= self._sizes[self._index]:
-            rest -= self._sizes[self._index]
-            self._index += 1
-        if self._index < len(self._files):
-            self._current = io.FileIO(self._files[self._index])
-            self._current.seek(rest)
-        return self._position
-
-    def read(self, size: int = -1) -> bytes:
-        """As of any raw file, but without the copy that the base class makes."""
-        if size < 0:
-            return self.readall()
-        while self._index < len(self._files):
-            if self._current is None:
-                self._current = io.FileIO(self._files[self._index])
-            if content := self._current.read(size):
-                self._position += len(content)
-                return content
-            self._close_current()
-            self._index += 1
-        return b""
-
-    def read_whole(self, size: int) -> bytes:
-        """The next `size` bytes, over the ends of parts; fewer only at the end of all."""
-        content = b""
-        while len(content) < size and (piece := self.read(size - len(content))):
-            content += piece
-        return content
-
-    def _close_current(self) -> None:
-        if self._current is not None:
-            self._current.close()
-            self._current = None
-
-    def close(self) -> None:
-        self._close_current()
-        super().close()

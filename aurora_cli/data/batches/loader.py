@@ -16,8 +16,9 @@ import numpy as np
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.data.batches.collator import Batch, FrameTokens, collate
-from aurora_cli.data.batches.corpus import Corpus, SampleReader, Source
+from aurora_cli.data.batches.corpus import Corpus, Source
 from aurora_cli.data.batches.packing import Packs, plan_packs
+from aurora_cli.data.batches.reader import SampleReader
 from aurora_cli.data.batches.sampler import PackRow, accumulation, requests
 from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.media.clip_decoder import Sampling

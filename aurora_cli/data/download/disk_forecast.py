@@ -11,7 +11,8 @@ from typing import NamedTuple
 from aurora_cli.data.archives.journal import ExtractionState
 from aurora_cli.data.archives.names import archive_of
 from aurora_cli.data.archives.parts import Archive
-from aurora_cli.data.download.manifest import RemoteFile, spent_files
+from aurora_cli.data.archives.spent import spent_files
+from aurora_cli.data.download.manifest import RemoteFile
 from aurora_cli.data.download.selection import ANNOTATIONS
 
 MEMBERS_PER_ARCHIVE_BYTE = 1.05

@@ -2,67 +2,21 @@
 
 import threading
 from pathlib import Path
-from typing import Protocol
 
 from aurora_cli.console import Advance
 from aurora_cli.data.download.commit import SMALL_BYTES, Settler
 from aurora_cli.data.download.hashing import RunningHashes
 from aurora_cli.data.download.manifest import RemoteFile
-from aurora_cli.data.download.origins import Origin
 from aurora_cli.data.download.partial_file import PartialFile
+from aurora_cli.data.download.source import Source, WrongBytes
 from aurora_cli.errors import HostError, Interrupted
+from aurora_cli.hub.errors import TransientError
 from aurora_cli.io.atomic import disk_errors
 
 LONGEST_WAIT_S = 60.0
 _READ_BYTES = 1 << 20
 _WRONG_TIMES = 2
 """A file whose bytes are wrong so often, each time from its start, is wrong at the source."""
-
-
-class TransientError(Exception):
-    """The source failed in a way that passes; `retry_after_s` is what it asked to wait."""
-
-    def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
-
-
-class WrongBytes(HostError):
-    """The source keeps sending other bytes than it lists."""
-
-
-class Source(Protocol):
-    """Where a data set comes from."""
-
-    name: str
-    """As the user wrote it."""
-    commit: str
-    """The exact state that is fetched; empty if the source has none."""
-
-    def files(self) -> list[RemoteFile]:
-        """Every file of the data set."""
-        ...
-
-    def origins(self, subset: str) -> tuple[Origin, ...]:
-        """The data sets that `<split>/<subset>` was taken from, with their licences; none: nothing is known."""
-        ...
-
-    def equality(self, file: RemoteFile) -> str | None:
-        """A key that files of equal content share; none: compare nothing with this one."""
-        ...
-
-    def sha256(self, file: RemoteFile) -> str | None:
-        """The hash of the file at the source, if it can be had without fetching it."""
-        ...
-
-    def read(self, file: RemoteFile, into: PartialFile, advance: Advance) -> None:
-        """Append what is missing, or part of it.
-
-        Raises:
-            TransientError: worth another try
-            HostError: not worth one
-        """
-        ...
 
 
 class Fetcher:

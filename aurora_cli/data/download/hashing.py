@@ -5,7 +5,6 @@ interpreter, so they run in threads; small files, for which a thread costs more 
 """
 
 import hashlib
-import os
 import queue
 import threading
 from collections.abc import Sequence
@@ -16,8 +15,6 @@ _ALONE_BYTES = 4 << 20
 _BATCH_BYTES = 1 << 20
 _BATCHES_WAITING = 8
 """Batches of one file that may wait for being hashed: 8 MiB of memory at most."""
-_SYNC_BYTES = 32 << 20
-"""Written between two calls that bring it to the disk."""
 
 
 class Hash(Protocol):
@@ -83,65 +80,3 @@ class RunningHashes:
             self._sha256.update(content)
             if self._git_sha1 is not None:
                 self._git_sha1.update(content)
-
-
-class DiskWriter:
-    """Brings what is written to `descriptor` to the disk while more comes, so that the last sync finds little to do."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-        self._unsynced = 0
-        self._wake = threading.Event()
-        self._is_over = False
-        self._thread: threading.Thread | None = None
-        self._failure: OSError | None = None
-
-    def wrote(self, size: int) -> None:
-        """Note that `size` more bytes are written.
-
-        Raises:
-            OSError: what was written earlier could not be brought to the disk
-        """
-        self._unsynced += size
-        if self._unsynced < _SYNC_BYTES:
-            return
-        self._unsynced = 0
-        self._check()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name="syncing", daemon=True)
-            self._thread.start()
-        self._wake.set()
-
-    def finish(self) -> None:
-        """Return when everything is on the disk.
-
-        Raises:
-            OSError: it could not be brought there
-        """
-        self.close()
-        self._check()
-        os.fsync(self._descriptor)
-
-    def close(self) -> None:
-        """End the thread, which must not outlive the descriptor."""
-        if self._thread is not None:
-            self._is_over = True
-            self._wake.set()
-            self._thread.join()
-            self._thread, self._is_over = None, False
-
-    def _check(self) -> None:
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
-
-    def _work(self) -> None:
-        while True:
-            self._wake.wait()
-            self._wake.clear()
-            if self._is_over:
-                return
-            try:
-                os.fdatasync(self._descriptor)
-            except OSError as error:
-                self._failure = error

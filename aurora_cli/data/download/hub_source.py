@@ -13,12 +13,11 @@ from typing import Any, TypeVar
 
 from aurora_cli.console import Advance
 from aurora_cli.data.archives.names import archive_of
-from aurora_cli.data.download.fetch import TransientError
 from aurora_cli.data.download.manifest import RemoteFile
 from aurora_cli.data.download.origins import PUBLISHED_SET, Origin, origins_of
 from aurora_cli.data.download.partial_file import PartialFile
 from aurora_cli.errors import HostError, UsageError
-from aurora_cli.hub.errors import translated_status
+from aurora_cli.hub.errors import TransientError, translated_status
 
 REPO_TYPE = "dataset"
 _CHUNK_BYTES = 1 << 20

@@ -5,8 +5,6 @@ is whole, so what is listed and not there has still to come - unless a later ste
 step notes in `.spent.jsonl` beside the file.
 """
 
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
@@ -14,11 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from aurora_cli.data.archives.names import archive_of
+from aurora_cli.data.archives.spent import spent_files
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import disk_errors, fsync_folder, read_json, write_json
+from aurora_cli.io.atomic import read_json, write_json
 
 MANIFEST_FILE = "download.json"
-SPENT_FILE = ".spent.jsonl"
 SCHEMA = 1
 _LEVELS = 4
 """Folder, subset, split, data: how far above an archive its manifest may lie."""
@@ -148,43 +146,3 @@ def _files_of(folder: Path, _version: int) -> dict[str, list[tuple[str, int]]]:
         parent, _, name = file.path.rpartition("/")
         grouped.setdefault(parent or ".", []).append((name, file.size))
     return grouped
-
-
-def delete_spent(files: Sequence[Path], into: Path) -> int:
-    """Delete files whose content lives on in `into`, noting it first, so that no download brings them back.
-
-    Returns:
-        bytes freed
-    """
-    freed = 0
-    for file in files:
-        size = file.stat().st_size
-        note = {"name": file.name, "size": size, "into": os.path.relpath(into, file.parent)}
-        with disk_errors(file), open(file.parent / SPENT_FILE, "a", encoding="utf-8") as notes:
-            notes.write(json.dumps(note) + "\n")
-            notes.flush()
-            os.fsync(notes.fileno())
-        file.unlink()
-        freed += size
-    for folder in {file.parent for file in files}:
-        fsync_folder(folder)
-    return freed
-
-
-def spent_files(folder: Path) -> dict[str, int]:
-    """Name -> size of the files of `folder` that were used and deleted, as long as what they went into is there."""
-    notes = folder / SPENT_FILE
-    if not notes.is_file():
-        return {}
-    into: dict[str, tuple[int, str]] = {}
-    for line in notes.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:  # the line that a crash cut; its file was not deleted
-            continue
-        into[entry["name"]] = entry["size"], entry["into"]
-
-    def lives_on(product: str) -> bool:
-        return (folder / product).exists() or (product in into and lives_on(into[product][1]))
-
-    return {name: size for name, (size, product) in into.items() if lives_on(product)}

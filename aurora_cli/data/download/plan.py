@@ -9,10 +9,12 @@ from typing import NamedTuple
 from aurora_cli.config.settings import DownloadSettings
 from aurora_cli.console import Reporter
 from aurora_cli.data.archives.names import archive_of
-from aurora_cli.data.download.fetch import Source, is_like
-from aurora_cli.data.download.manifest import DownloadManifest, RemoteFile, spent_files
+from aurora_cli.data.archives.spent import spent_files
+from aurora_cli.data.download.fetch import is_like
+from aurora_cli.data.download.manifest import DownloadManifest, RemoteFile
 from aurora_cli.data.download.origins import to_record
 from aurora_cli.data.download.partial_file import partial_bytes
+from aurora_cli.data.download.source import Source
 
 
 class Plan(NamedTuple):

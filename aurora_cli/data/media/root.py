@@ -7,8 +7,8 @@ import posixpath
 from collections.abc import Iterator
 from pathlib import Path
 
-from aurora_cli.data.archives.build_index import INDEX_SUFFIX, IndexedTar, index_of
 from aurora_cli.data.archives.index_table import Extent
+from aurora_cli.data.archives.indexed_tar import INDEX_SUFFIX, IndexedTar, index_of
 from aurora_cli.errors import DataError
 
 _NO_SUCH_FILE = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)

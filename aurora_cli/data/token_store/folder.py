@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.token_store.store import MANIFEST, ShardWriter
-from aurora_cli.data.tokenization.pool import EncodedChunk
+from aurora_cli.data.token_store.columns import EncodedChunk
+from aurora_cli.data.token_store.schema import MANIFEST
+from aurora_cli.data.token_store.writer import ShardWriter
 from aurora_cli.errors import UsageError
 from aurora_cli.io.atomic import read_json, remove, whole_file, whole_folder, write_json
 

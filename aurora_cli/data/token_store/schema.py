@@ -16,6 +16,12 @@ DATA_FILE = "data-{index:05d}-of-{count:05d}.arrow"
 STATE_FILE = "state.json"
 INFO_FILE = "dataset_info.json"
 
+SCHEMA_VERSION = 1
+MANIFEST = "manifest.json"
+SUMMARY_FILE = "summary.arrow"
+MERGED_SUMMARY_FILE = "summary-{index:05d}-of-{count:05d}.arrow"
+SUMMARY_SCHEMA = pa.schema({name: pa.int32() for name in ("length", "frames", "media", "clips", "taught")})
+
 VALUE_TYPES = {
     "id": pa.string(),
     "image": pa.list_(pa.string()),

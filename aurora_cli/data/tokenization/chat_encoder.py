@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from tokenizers import Encoding
 
+from aurora_cli.constants import IMAGE
 from aurora_cli.data.annotations.records import Record
 from aurora_cli.data.tokenization.chat_template import ChatTemplate, Said
 from aurora_cli.data.tokenization.rows import SENTINEL, TOKEN_BYTES, EncodedConversation, Span, packed
-from aurora_cli.data.tokenization.templates import IMAGE, OWN_TEMPLATE, dialogue
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, dialogue
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 from aurora_cli.errors import UsageError
 

@@ -9,7 +9,8 @@ from aurora_cli.data.annotations.records import Record, Rejection, decode_json, 
 from aurora_cli.data.annotations.schemas import Schema, parse_record
 from aurora_cli.data.media.check import is_there
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.data.tokenization.rows import EncodedConversation, EncodedRecords, Rows
+from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.tokenization.rows import EncodedConversation, Rows
 from aurora_cli.data.tokenization.template_encoder import TurnEncoder
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer

@@ -15,12 +15,11 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection, wait
 from types import TracebackType
-from typing import IO, Any, NamedTuple, cast
-
-import pyarrow as pa
+from typing import IO, NamedTuple, cast
 
 from aurora_cli.data.annotations.files import RawRecord
-from aurora_cli.data.token_store.store import row_batch, summary_batch
+from aurora_cli.data.token_store.columns import EncodedChunk
+from aurora_cli.data.token_store.writer import row_batch, summary_batch
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.errors import DataError, HostError
 
@@ -41,20 +40,6 @@ class Chunk(NamedTuple):
     records: list[RawRecord]
     ends_shard: bool
     """Whether it is the last of its shard."""
-
-
-class EncodedChunk(NamedTuple):
-    """What became of a chunk."""
-
-    shard: int
-    source: int
-    ends_shard: bool
-    read: int
-    first_line: int
-    last_line: int
-    rows: pa.RecordBatch
-    summary: pa.RecordBatch
-    rejected: list[dict[str, Any]]
 
 
 def in_chunks(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from aurora_cli.constants import IMAGE_SENTINEL
-from aurora_cli.data.tokenization.templates import IMAGE, OWN_TEMPLATE, get_template, pictures_first
+from aurora_cli.constants import IMAGE, IMAGE_SENTINEL
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, pictures_first
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 
 

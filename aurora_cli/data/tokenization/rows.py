@@ -9,6 +9,7 @@ import numpy as np
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
 from aurora_cli.data.annotations.records import Record
+from aurora_cli.data.token_store.columns import EncodedRecords
 
 TOKEN_BYTES = 4
 
@@ -29,24 +30,6 @@ class EncodedConversation(NamedTuple):
     """Of int32."""
     spans: list[Span]
     """What is taught."""
-
-
-class EncodedRecords(NamedTuple):
-    """Rows in input order, as columns; the tokens of all rows one after the other."""
-
-    id: list[str]
-    image: list[list[str] | None]
-    video: list[str | None]
-    media_lengths: list[list[int]]
-    length: list[int]
-    """Tokens of each row."""
-    taught: list[int]
-    """Tokens of each row that are taught."""
-    input_ids: np.ndarray
-    labels: np.ndarray
-    """int32, both."""
-    rejected: list[dict[str, Any]]
-    """file, line, id, reason, detail of each record that gave no row."""
 
 
 class Rows:

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from aurora_cli.constants import IMAGE, VIDEO
 from aurora_cli.data.annotations.records import Message, Record, Rejection
 from aurora_cli.errors import UsageError
-
-IMAGE = "<image>"
-VIDEO = "<video>"
 
 OWN_TEMPLATE = "tokenizer"
 """Names the tokenizer's own chat template (`chat_template.py`) in the place of one of `TEMPLATES`."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from aurora_cli.checkpoints import blueprint
-from aurora_cli.data.tokenization.templates import IMAGE
+from aurora_cli.constants import IMAGE
 from aurora_cli.export.layouts.common import (
     Job,
     clip_processor,

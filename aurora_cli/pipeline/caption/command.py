@@ -16,8 +16,8 @@ from aurora_cli.data.media.remote import fetch
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError, UsageError
 from aurora_cli.io.atomic import write_json
 from aurora_cli.pipeline.caption.output import CaptionLines, check_output
-from aurora_cli.pipeline.convert import newest_finished_run
 from aurora_cli.pipeline.result import Result
+from aurora_cli.runs.find import find_model
 
 
 @dataclass(frozen=True)
@@ -164,30 +164,3 @@ def _here(media: Sequence[Medium], folder: Path, max_bytes: int) -> tuple[list[M
         except DataError as error:
             bad.append(_without_name({"media": medium.name, "reason": error.message}, medium.path))
     return local, bad
-
-
-def find_model(workspace: Workspace, reporter: Reporter = SILENT) -> Path:
-    """The workspace's export in the huggingface layout, else its newest run.
-
-    Raises:
-        DataError: there is neither; the hint is the command that makes one.
-    """
-    export = workspace.export("huggingface")
-    try:
-        newest = newest_finished_run(workspace)
-    except DataError as error:
-        newest = None
-        if not export.is_dir():
-            raise DataError(
-                f"there is no model here: no {export} and no run that has finished", hint=error.hint
-            ) from error
-    if not export.is_dir():
-        assert newest is not None
-        return newest
-    if newest is not None:
-        finished = workspace.root / newest / "finished.json"
-        if finished.stat().st_mtime > (export / "config.json").stat().st_mtime:
-            reporter.warning(
-                f"{newest} is newer than {export}: `aurora convert --format huggingface` brings it up to date"
-            )
-    return export.relative_to(workspace.root)

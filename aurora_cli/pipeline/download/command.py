@@ -18,13 +18,14 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Advance, Reporter
 from aurora_cli.data.download.commit import Settler
 from aurora_cli.data.download.disk_forecast import Need, later_needs
-from aurora_cli.data.download.fetch import Fetcher, Source, WrongBytes
+from aurora_cli.data.download.fetch import Fetcher
 from aurora_cli.data.download.hub_source import HubSource
 from aurora_cli.data.download.manifest import DownloadManifest, RemoteFile
 from aurora_cli.data.download.mirror_source import MirrorSource
 from aurora_cli.data.download.partial_file import remove_stale
 from aurora_cli.data.download.plan import Plan, make_manifest, make_plan
 from aurora_cli.data.download.selection import select
+from aurora_cli.data.download.source import Source, WrongBytes
 from aurora_cli.errors import HostError
 from aurora_cli.io.atomic import disk_errors, exclusive, existing_parent, fsync_folder
 from aurora_cli.pipeline.download.result import DownloadResult, Report

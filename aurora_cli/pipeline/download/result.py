@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aurora_cli.data.download.disk_forecast import Need
-from aurora_cli.data.download.fetch import Source
 from aurora_cli.data.download.origins import to_record
 from aurora_cli.data.download.plan import Plan
+from aurora_cli.data.download.source import Source
 from aurora_cli.pipeline.result import Result
 
 

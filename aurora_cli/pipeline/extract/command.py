@@ -14,13 +14,15 @@ from aurora_cli.config.settings import ExtractSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.archives.build_index import build_index, is_indexed_in_place, source_of
+from aurora_cli.data.archives.build_index import build_index, is_indexed_in_place
+from aurora_cli.data.archives.indexed_tar import source_of
 from aurora_cli.data.archives.journal import ExtractionState, Receipt, identity_of
 from aurora_cli.data.archives.parts import Archive, find_archives
 from aurora_cli.data.archives.policy import STATE_FOLDER
+from aurora_cli.data.archives.spent import delete_spent
 from aurora_cli.data.archives.tar_reader import Advance
 from aurora_cli.data.archives.unpack import unpack
-from aurora_cli.data.download.manifest import DownloadManifest, delete_spent
+from aurora_cli.data.download.manifest import DownloadManifest
 from aurora_cli.errors import DataError, HostError, Interrupted
 from aurora_cli.io.atomic import disk_errors, read_json, whole_file
 from aurora_cli.io.durability import sync_filesystem
@@ -89,7 +91,7 @@ def _plan(inputs: list[Path], output: Path | None, options: ExtractSettings) -> 
     for root in inputs:
         if not root.exists():
             raise DataError(f"{root}: there is no such file or folder", hint="Get the data first: aurora download")
-        archives = find_archives([root])
+        archives = find_archives([root], DownloadManifest.complaint)
         if root.is_file() and not archives:
             raise DataError(f"{root}: is no archive (.tar, .tar.gz, .tgz) and no part of one")
         below = _BelowRoot(root) if root.is_dir() else None

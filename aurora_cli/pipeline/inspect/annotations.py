@@ -7,16 +7,17 @@ from pathlib import Path
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
+from aurora_cli.constants import IMAGE
 from aurora_cli.data.annotations.files import raw_records
 from aurora_cli.data.annotations.records import REASONS, Record, Rejection, decode_json, media_of
 from aurora_cli.data.annotations.schemas import SIGNS, recognised, record_of
+from aurora_cli.data.annotations.sources import Source, sources
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.tokenization.preview import TAUGHT
-from aurora_cli.data.tokenization.templates import IMAGE, OWN_TEMPLATE, get_template, written_out
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, written_out
 from aurora_cli.data.tokenization.tokenizer_source import find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.pipeline.result import Result
-from aurora_cli.pipeline.tokenize.jobs import Source, sources
 
 KINDS = ("text", "picture", "pictures", "clip", "video")
 

@@ -8,8 +8,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.annotations.files import SUFFIXES, is_annotation_file
 from aurora_cli.data.token_store.folder import COMPLETE, SHARDS, shard_manifests, tokenized_below
-from aurora_cli.data.token_store.schema import STATE_FILE
-from aurora_cli.data.token_store.store import MANIFEST
+from aurora_cli.data.token_store.schema import MANIFEST, STATE_FILE
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import existing_parent, write_text
 from aurora_cli.pipeline.inspect.annotations import inspect_annotations

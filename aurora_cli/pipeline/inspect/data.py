@@ -14,13 +14,13 @@ from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.files import is_annotation_file, raw_records
 from aurora_cli.data.annotations.records import Record, Rejection, media_of
 from aurora_cli.data.annotations.schemas import parse_record
+from aurora_cli.data.annotations.sources import LINE_SUFFIXES
 from aurora_cli.data.media.check import complaint, is_there
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
 from aurora_cli.pipeline.inspect.seen import Seen
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.text_table import aligned
-from aurora_cli.pipeline.tokenize.jobs import LINE_SUFFIXES
 
 LISTED = 1_000
 """Missing and unreadable media that are named one by one; the rest is counted."""

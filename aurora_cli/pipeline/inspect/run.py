@@ -8,7 +8,8 @@ import yaml
 
 from aurora_cli.errors import DataError
 from aurora_cli.pipeline.result import Result
-from aurora_cli.runs.lines import METRICS_FILE, read_lines
+from aurora_cli.runs.layout import METRICS_FILE
+from aurora_cli.runs.lines import read_lines
 
 RUN_FILES = ("config.yaml", METRICS_FILE, "checkpoints")
 FINISHED = "finished.json"

@@ -22,6 +22,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.annotations.files import RawRecord, raw_records
+from aurora_cli.data.token_store.columns import EncodedChunk
 from aurora_cli.data.token_store.folder import (
     COMPLETE,
     TOKENIZER,
@@ -31,9 +32,9 @@ from aurora_cli.data.token_store.folder import (
     shard_manifests,
     write_shard,
 )
-from aurora_cli.data.token_store.store import SCHEMA_VERSION
+from aurora_cli.data.token_store.schema import SCHEMA_VERSION
 from aurora_cli.data.tokenization.encoder import Encoder
-from aurora_cli.data.tokenization.pool import Chunk, EncodedChunk, EncodingPool, in_chunks
+from aurora_cli.data.tokenization.pool import Chunk, EncodingPool, in_chunks
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 from aurora_cli.data.tokenization.tokenizer_source import find_tokenizer

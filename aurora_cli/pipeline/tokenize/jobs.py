@@ -7,18 +7,8 @@ from pathlib import Path
 from aurora_cli.config.settings import TokenizeSettings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.annotations.files import SUFFIXES, is_annotation_file
+from aurora_cli.data.annotations.sources import LINE_SUFFIXES, Source, sources
 from aurora_cli.errors import DataError, UsageError
-
-LINE_SUFFIXES = (".jsonl", ".jsonl.gz")
-"""What is looked for in folders; a `.json` there may be anything, so it has to be named."""
-
-
-@dataclass(frozen=True)
-class Source:
-    """An annotation file, and whether its lists of pictures are clips."""
-
-    path: Path
-    clip: bool
 
 
 @dataclass(frozen=True)
@@ -103,9 +93,3 @@ def subsets_of(settings: TokenizeSettings, workspace: Workspace) -> dict[Path, l
         there = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in found)
         raise DataError(f"no subset is called so; in {workspace.data} there are: {there}", hint="aurora download")
     return wanted
-
-
-def sources(files: Sequence[Path], settings: TokenizeSettings) -> tuple[Source, ...]:
-    return tuple(
-        Source(file, settings.frame_lists == "clip" or file.parent.name in settings.clip_subsets) for file in files
-    )

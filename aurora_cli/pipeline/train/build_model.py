@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.training import ModuleTraining
 from aurora_cli.io.atomic import whole_folder
-from aurora_cli.pipeline.train.plan import INITIAL, StagePlan
+from aurora_cli.pipeline.train.plan import StagePlan
+from aurora_cli.runs.layout import INITIAL
 
 if TYPE_CHECKING:
     from aurora_cli.models.assign import Place

@@ -20,18 +20,10 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import AuroraError
 from aurora_cli.io.atomic import exclusive, remove, write_json, write_text
-from aurora_cli.pipeline.train.plan import (
-    CONFIG_FILE,
-    FINISHED_FILE,
-    INITIAL,
-    StagePlan,
-    extent_of,
-    plan_stage,
-)
+from aurora_cli.pipeline.train.plan import StagePlan, extent_of, plan_stage
 from aurora_cli.pipeline.train.result import TrainResult
-from aurora_cli.pipeline.train.sample_captions import SAMPLES
-from aurora_cli.reports.run import REPORT_FILE
 from aurora_cli.runs.checkpoints import checkpoint_name
+from aurora_cli.runs.layout import CONFIG_FILE, FINISHED_FILE, INITIAL, REPORT_FILE, SAMPLES
 
 if TYPE_CHECKING:
     from aurora_cli.pipeline.train.estimate import TrainPlan

@@ -1,7 +1,5 @@
 """What `aurora train` would do, decided before anything is touched: data, start, what an earlier run left."""
 
-import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -10,42 +8,12 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import read_json
-from aurora_cli.runs.checkpoints import CHECKPOINTS, DESCRIPTION_FILE, RESUME_FOLDER, STATE_FILE, newest
+from aurora_cli.runs.checkpoints import newest
+from aurora_cli.runs.layout import CHECKPOINTS, DESCRIPTION_FILE, FINISHED_FILE, INITIAL
+from aurora_cli.runs.recipe import FREE_TO_CHANGE, RECIPE_SECTIONS, check_recipe, flat
 
-FINISHED_FILE = "finished.json"
-CONFIG_FILE = "config.yaml"
-INITIAL = "initial"
 WORKSPACE_FOLDERS = ("runs/", "export/", ".", "/", "~")
 """A name that begins so is a folder's, and no hub id."""
-
-FREE_TO_CHANGE = (
-    "train.max_steps",
-    "train.epochs",
-    "train.num_processes",
-    "train.deepspeed",
-    "train.micro_batch_packs",
-    "train.precision",
-    "train.gradient_checkpointing",
-    "train.resume",
-    "train.run_dir",
-    "train.media_root",
-    "train.watchdog_s",
-    "train.max_loss_jump",
-    "train.trackers",
-    "train.plan",
-    "train.flops_per_s",
-    "train.samples_every",
-    "train.samples",
-    "train.data",
-    "train.init_from",
-    "train.after",
-    "model.tokenizer",
-    "data.workers",
-    "data.max_bad_share",
-)
-"""Settings that a run may be continued with other values of. (Data and start are compared by what they come to.)"""
-
-RECIPE_SECTIONS = {"model", "merging", "train", "data"}
 
 Base = str | dict[str, str]
 
@@ -225,45 +193,10 @@ def recipe_of(settings: Settings, start: Start, data: tuple[DataFolder, ...], wo
     """All that a run's numbers depend on, by dotted path."""
     tree = settings.model_dump(mode="json", include=RECIPE_SECTIONS)
     return {
-        **{path: value for path, value in _flat(tree) if path not in FREE_TO_CHANGE},
+        **{path: value for path, value in flat(tree) if path not in FREE_TO_CHANGE},
         "start": start.base,
         "data folders": [[_relative(one.folder, workspace), one.weight, one.rows] for one in data],
     }
-
-
-def _flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def check_recipe(checkpoint: Path, recipe: dict[str, Any], stage: str) -> None:
-    """Raise UsageError if a run would go on with other settings than it began with."""
-    try:
-        began = read_json(checkpoint / RESUME_FOLDER / STATE_FILE)["recipe"]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise DataError(
-            f"{checkpoint}: is damaged: {error}", hint="Remove it: the run goes on from the one before."
-        ) from None
-    now = json.loads(json.dumps(recipe))
-    # A setting that the run's version did not have yet was, so to speak, at its default.
-    defaults = json.loads(json.dumps(dict(_flat(Settings().model_dump(mode="json", include=RECIPE_SECTIONS)))))
-    began = {path: defaults[path] for path in now.keys() & defaults.keys()} | began
-    differing = sorted(path for path in began.keys() | now.keys() if began.get(path) != now.get(path))
-    if differing:
-        said = "; ".join(f"{path} was {_shown(began.get(path))}, is now {_shown(now.get(path))}" for path in differing)
-        raise UsageError(
-            f"{checkpoint}: stage {stage!r} was begun with other settings: {said}",
-            hint="Set them back; or begin again with --resume never (which removes that run),"
-            f" or elsewhere with --run-dir runs/{stage}-2.",
-        )
-
-
-def _shown(value: Any) -> str:
-    text = "unset" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def extent_of(settings: Settings) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from aurora_cli.errors import HostError
 from aurora_cli.io.atomic import remove
 from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.build_model import build_network
+from aurora_cli.pipeline.train.callbacks import Report
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.sample_captions import Captions
-from aurora_cli.reports.run import Report
 
 if TYPE_CHECKING:
     from aurora_cli.data.batches.loader import TrainingData
@@ -126,7 +126,8 @@ def watchers_of(
     plan: StagePlan, running: "Engine", data: "TrainingData", step: int, reporter: Reporter
 ) -> "list[Watcher]":
     """Those who watch the run, which goes on after `step`."""
-    from aurora_cli.training.callbacks.trackers import CheckpointCopies, Trackers
+    from aurora_cli.training.callbacks.checkpoint_copies import CheckpointCopies
+    from aurora_cli.training.callbacks.trackers import Trackers
 
     train, checkpoint = plan.settings.train, plan.settings.checkpoint
     watchers: list[Watcher] = []
@@ -144,7 +145,8 @@ def watchers_of(
 
 def _prepare_records(plan: StagePlan, data: "TrainingData", step: int) -> None:
     """Cut the lines back to the checkpoint; a new run begins its rejects with what no pack holds."""
-    from aurora_cli.runs.lines import METRICS_FILE, append_lines, cut_back
+    from aurora_cli.runs.layout import METRICS_FILE
+    from aurora_cli.runs.lines import append_lines, cut_back
 
     for name in (METRICS_FILE, REJECTS_FILE):
         cut_back(plan.run_dir / name, step if plan.resume is not None else -1)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from aurora_cli.data.batches.loader import TrainingData
     from aurora_cli.training.engine.engine import Engine
 
-SAMPLES = "samples"
+from aurora_cli.runs.layout import SAMPLES
+
 MOST_NEW_TOKENS = 128
 NEIGHBOURS = 4
 SHOWN_FRAMES = 3

@@ -3,7 +3,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from aurora_cli.captioning.regions import View, draw, paint, region_colours
+from aurora_cli.captioning.regions import View, paint, region_colours
+from aurora_cli.pipeline.merge_view import draw
 
 
 def test_a_region_has_the_mean_colour_of_its_patches_wherever_they_lie():

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from aurora_cli.cli.app import COMMANDS, run
+from aurora_cli.cli.app import run
 from aurora_cli.cli.commands import SPECS
+from aurora_cli.cli.table import COMMANDS
 from aurora_cli.config import fields
 
 

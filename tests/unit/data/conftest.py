@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from aurora_cli.data.token_store.store import MANIFEST, SCHEMA_VERSION, Row, ShardWriter, row_batch, summary_batch
-from aurora_cli.data.tokenization.rows import EncodedRecords
+from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.token_store.schema import MANIFEST, SCHEMA_VERSION
+from aurora_cli.data.token_store.store import Row
+from aurora_cli.data.token_store.writer import ShardWriter, row_batch, summary_batch
 from aurora_cli.io.atomic import write_json
 
 WriteClip = Callable[[Path, Sequence[Image.Image]], None]

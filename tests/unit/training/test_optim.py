@@ -9,7 +9,8 @@ from torch import nn
 
 from aurora_cli.config.training import ModuleTraining, TrainSettings
 from aurora_cli.errors import UsageError
-from aurora_cli.training.optim import freeze_all_but, learning_parameters, lr_factor, parameter_groups, trained_modules
+from aurora_cli.training.optim import freeze_all_but, learning_parameters, parameter_groups, trained_modules
+from aurora_cli.training.schedule import lr_factor
 
 
 class Network(nn.Module):

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from aurora_cli.console import Reporter
+from aurora_cli.data.archives.spent import delete_spent
 from aurora_cli.data.download.disk_forecast import MEMBERS_PER_ARCHIVE_BYTE, SHARDS_PER_ANNOTATION_BYTE, later_needs
-from aurora_cli.data.download.manifest import RemoteFile, delete_spent
+from aurora_cli.data.download.manifest import RemoteFile
 from aurora_cli.pipeline.download import command as download
 from aurora_cli.pipeline.extract import command as extract
 from tests.downloading import settings

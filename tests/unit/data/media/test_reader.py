@@ -8,7 +8,9 @@ import torch
 from PIL import Image
 
 from aurora_cli.data.media.clip_decoder import evenly_spaced
-from aurora_cli.data.media.reader import MediaReader, UnreadableMedia, as_rgb, clip_pixels, load_frames, picture_pixels
+from aurora_cli.data.media.clips import clip_pixels
+from aurora_cli.data.media.pictures import UnreadableMedia, as_rgb, picture_pixels
+from aurora_cli.data.media.reader import MediaReader, load_frames
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

@@ -10,10 +10,11 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from aurora_cli.data.token_store import store as store_module
+from aurora_cli.data.token_store import writer as writer_module
+from aurora_cli.data.token_store.columns import EncodedRecords
 from aurora_cli.data.token_store.schema import FEATURES, ROW_SCHEMA
-from aurora_cli.data.token_store.store import ShardWriter, open_store, row_batch, summary_batch
-from aurora_cli.data.tokenization.rows import EncodedRecords
+from aurora_cli.data.token_store.store import open_store
+from aurora_cli.data.token_store.writer import ShardWriter, row_batch, summary_batch
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import read_json, write_json
 
@@ -46,7 +47,7 @@ def encoded(start: int, count: int) -> EncodedRecords:
 
 @pytest.fixture
 def store(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "BATCH_ROWS", 40)
+    monkeypatch.setattr(writer_module, "BATCH_ROWS", 40)
     with ShardWriter(tmp_path) as writer:
         for start in range(0, 150, 30):
             batch = encoded(start, 30)

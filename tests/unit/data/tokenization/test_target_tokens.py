@@ -10,9 +10,9 @@ from tokenizers import AddedToken, Tokenizer
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
 from aurora_cli.data.annotations.files import RawRecord
+from aurora_cli.data.token_store.columns import EncodedRecords
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.prompt import Prompter
-from aurora_cli.data.tokenization.rows import EncodedRecords
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer, decode, load_tokenizer
 from tests.chat_templates import CHAT_TEMPLATES
 from tests.tokenizing import ROOT, TINY

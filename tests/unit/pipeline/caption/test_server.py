@@ -16,7 +16,8 @@ from aurora_cli.console import SILENT
 from aurora_cli.demo.dataset import encode_clip
 from aurora_cli.errors import HostError
 from aurora_cli.pipeline.caption import command as caption
-from aurora_cli.pipeline.caption.server import Page, serve, start
+from aurora_cli.pipeline.caption.page import Page
+from aurora_cli.pipeline.caption.server import serve, start
 from tests.browser import OUTPUT, needs_browser
 from tests.captioners import GOLDEN, caption_settings, make_runs
 from tests.devtools import open_page

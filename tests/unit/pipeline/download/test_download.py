@@ -146,7 +146,7 @@ def test_later_steps_see_that_a_download_is_not_complete(hub: Hub, tmp_path: Pat
 
 
 def test_what_a_later_step_used_and_deleted_is_not_fetched_again(hub: Hub, tmp_path: Path):
-    from aurora_cli.data.download.manifest import delete_spent
+    from aurora_cli.data.archives.spent import delete_spent
 
     download.run(settings(tmp_path))
     folder = tmp_path / "data/projection/densefusion"

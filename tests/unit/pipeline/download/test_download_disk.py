@@ -118,19 +118,19 @@ def test_what_cannot_be_brought_to_the_disk_has_no_name(hub: Hub, tmp_path: Path
     def broken(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("aurora_cli.data.download.hashing.os.fsync", broken)
+    monkeypatch.setattr("aurora_cli.data.download.partial_file.os.fsync", broken)
     with pytest.raises(HostError, match="the disk is full"):
         download.run(settings(tmp_path, include=["*dense.tar*"]))
     assert all(path.endswith(".partial") for path in data_files(tmp_path))
 
 
 def test_a_failure_of_the_disk_while_more_comes_ends_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from aurora_cli.data.download.hashing import DiskWriter
+    from aurora_cli.data.download.partial_file import DiskWriter
 
     def broken(descriptor: int) -> None:
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("aurora_cli.data.download.hashing.os.fdatasync", broken)
+    monkeypatch.setattr("aurora_cli.data.download.partial_file.os.fdatasync", broken)
     with open(tmp_path / "file", "wb") as file:
         writer = DiskWriter(file.fileno())
         writer.wrote(64 << 20)
@@ -147,8 +147,8 @@ def test_without_sync_nothing_waits_for_the_disk(hub: Hub, tmp_path: Path, monke
 
     monkeypatch.setattr("aurora_cli.data.download.commit.sync_filesystem", forbidden)
     monkeypatch.setattr("aurora_cli.data.download.commit.fsync_folder", forbidden)
-    monkeypatch.setattr("aurora_cli.data.download.hashing.DiskWriter.wrote", forbidden)
-    monkeypatch.setattr("aurora_cli.data.download.hashing.DiskWriter.finish", forbidden)
+    monkeypatch.setattr("aurora_cli.data.download.partial_file.DiskWriter.wrote", forbidden)
+    monkeypatch.setattr("aurora_cli.data.download.partial_file.DiskWriter.finish", forbidden)
     download.run(settings(tmp_path, sync=False))
     assert data_files(tmp_path) == SHOWN
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.data.archives import unpack
+from aurora_cli.data.archives import safe_folder, unpack
 from aurora_cli.data.archives.journal import ExtractionState, Progress
 from aurora_cli.data.archives.parts import find_archives
 from aurora_cli.data.media.root import MediaRoot
@@ -29,16 +29,16 @@ from tests.archiving import END, FILES, PICTURES, SUBSET, header, info, peak_of,
 def test_a_full_disk_ends_the_run_and_space_lets_it_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(unpack, "GROUP_BYTES", 20_000)
     place(tmp_path, tar_of(*PICTURES))
-    real: Callable = unpack.FolderWriter.write_file
+    real: Callable = safe_folder.FolderWriter.write_file
     written: list[str] = []
 
-    def full(self: unpack.FolderWriter, steps: list[str], *rest: object, **options: object) -> None:
+    def full(self: safe_folder.FolderWriter, steps: list[str], *rest: object, **options: object) -> None:
         written.append(steps[-1])
         if len(written) == 30:
             raise OSError(28, "No space left on device")
         real(self, steps, *rest, **options)
 
-    monkeypatch.setattr(unpack.FolderWriter, "write_file", full)
+    monkeypatch.setattr(safe_folder.FolderWriter, "write_file", full)
     with pytest.raises(HostError, match="the disk is full"):
         extract.run(settings(tmp_path))
     first = len(written)
@@ -109,8 +109,7 @@ STEPS = {
 CODE = """
 import sys; from pathlib import Path
 from aurora_cli.config.settings import *
-from aurora_cli.data.archives import unpack
-from aurora_cli.data.archives import build_index
+from aurora_cli.data.archives import build_index, unpack
 from aurora_cli.pipeline import merge_tars
 from aurora_cli.pipeline.extract import command as extract
 workspace = Path(sys.argv[1])

@@ -1,0 +1,86 @@
+"""Writes one shard: rows as an Arrow stream that datasets reads, and a summary of them."""
+
+from pathlib import Path
+from types import TracebackType
+
+import numpy as np
+import pyarrow as pa
+
+from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.token_store.schema import DATA_FILE, ROW_SCHEMA, SUMMARY_FILE, SUMMARY_SCHEMA, write_dataset_files
+from aurora_cli.io.atomic import sha256_of
+
+BATCH_ROWS = 10_000
+"""Rows of a record batch: a store of 10 M rows opens in 0.03 s and 220 MB; with 1,000 it takes 0.13 s and 806 MB."""
+
+BATCH_BYTES = 32 << 20
+
+
+def row_batch(encoded: EncodedRecords) -> pa.RecordBatch:
+    offsets = pa.array(np.concatenate([[0], np.cumsum(encoded.length, dtype=np.int64)]).astype(np.int32))
+    columns = [
+        pa.array(encoded.id, pa.string()),
+        pa.array(encoded.image, pa.list_(pa.string())),
+        pa.array(encoded.video, pa.string()),
+        pa.array(encoded.media_lengths, pa.list_(pa.int32())),
+        pa.ListArray.from_arrays(offsets, pa.array(encoded.input_ids)),
+        pa.ListArray.from_arrays(offsets, pa.array(encoded.labels)),
+        pa.array(encoded.length, pa.int32()),
+    ]
+    return pa.RecordBatch.from_arrays(columns, schema=ROW_SCHEMA)
+
+
+def summary_batch(encoded: EncodedRecords) -> pa.RecordBatch:
+    media = encoded.media_lengths
+    columns = [
+        encoded.length,
+        [sum(lengths) for lengths in media],
+        [len(lengths) for lengths in media],
+        [sum(length > 1 for length in lengths) for lengths in media],
+        encoded.taught,
+    ]
+    return pa.RecordBatch.from_arrays([pa.array(column, pa.int32()) for column in columns], schema=SUMMARY_SCHEMA)
+
+
+class ShardWriter:
+    """Writes a shard's rows into a folder. After the block the folder is a data set; the manifest is the caller's."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.data_name = DATA_FILE.format(index=0, count=1)
+        self.files = [pa.OSFile(str(folder / name), "wb") for name in (self.data_name, SUMMARY_FILE)]
+        schemas = (ROW_SCHEMA, SUMMARY_SCHEMA)
+        self.streams = [pa.ipc.new_stream(file, schema) for file, schema in zip(self.files, schemas, strict=True)]
+        self.waiting: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
+        self.rows = 0
+        self.data_sha256 = ""
+        """Of the file of rows, when it is complete."""
+
+    def append(self, rows: pa.RecordBatch, summary: pa.RecordBatch) -> None:
+        self.rows += rows.num_rows
+        for waiting, batch in zip(self.waiting, (rows, summary), strict=True):
+            waiting.append(batch)
+        held = self.waiting[0]
+        if sum(batch.num_rows for batch in held) >= BATCH_ROWS or sum(batch.nbytes for batch in held) >= BATCH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        for stream, waiting in zip(self.streams, self.waiting, strict=True):
+            if waiting:
+                stream.write_table(pa.Table.from_batches(waiting).combine_chunks())
+                waiting.clear()
+
+    def __enter__(self) -> "ShardWriter":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is None:
+            self.flush()
+        for stream, file in zip(self.streams, self.files, strict=True):
+            stream.close()
+            file.close()
+        if error is None:
+            self.data_sha256 = sha256_of(self.folder / self.data_name)
+            write_dataset_files(self.folder, [self.data_name], self.data_sha256)

@@ -1,0 +1,22 @@
+"""What a training run calls beside the loop's own callbacks."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from aurora_cli.training.callbacks.callback import Watcher
+
+if TYPE_CHECKING:
+    from aurora_cli.training.engine.engine import Engine
+from aurora_cli.reports.run import write_report
+from aurora_cli.runs.layout import REPORT_FILE
+
+
+class Report(Watcher):
+    """Writes the page after every checkpoint."""
+
+    def __init__(self, run_dir: Path, root: Path) -> None:
+        self._run_dir = run_dir
+        self._root = root
+
+    def saved(self, engine: "Engine", checkpoint: Path) -> None:
+        write_report(self._run_dir, self._root, self._run_dir / REPORT_FILE)

@@ -1,0 +1,43 @@
+"""Copies of checkpoints in another folder."""
+
+import shutil
+import threading
+from pathlib import Path
+
+from aurora_cli.console import Reporter
+from aurora_cli.io.atomic import whole_folder
+from aurora_cli.runs.checkpoints import prune
+from aurora_cli.training.callbacks.callback import Watcher
+from aurora_cli.training.engine.engine import Engine
+
+
+class CheckpointCopies(Watcher):
+    """Copies every checkpoint into another folder, in a thread, while the run goes on; one at a time."""
+
+    def __init__(self, folder: Path, keep: int, reporter: Reporter) -> None:
+        self._folder = folder
+        self._keep = keep
+        self._reporter = reporter
+        self._thread: threading.Thread | None = None
+
+    def saving(self, engine: Engine) -> None:
+        self._wait()  # or the checkpoint being copied could be removed meanwhile
+
+    def saved(self, engine: Engine, checkpoint: Path) -> None:
+        self._thread = threading.Thread(target=self._copy, args=(checkpoint,), name="checkpoint copy")
+        self._thread.start()
+
+    def ended(self, engine: Engine) -> None:
+        self._wait()
+
+    def _copy(self, checkpoint: Path) -> None:
+        try:
+            with whole_folder(self._folder / checkpoint.name) as partial:
+                shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
+            prune(self._folder, self._keep)
+        except Exception as error:  # the run's own checkpoint is safe
+            self._reporter.warning(f"{checkpoint.name} was not copied to {self._folder}: {error}")
+
+    def _wait(self) -> None:
+        if self._thread is not None:
+            self._thread.join()

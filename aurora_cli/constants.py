@@ -1,6 +1,6 @@
 """The few numbers and words that every storey shares."""
 
-IMAGE_SENTINEL = -200
+IMAGE_PLACEHOLDER = -200
 """Stands in stored `input_ids` where one picture, or one frame of a clip, goes."""
 
 IGNORE_INDEX = -100

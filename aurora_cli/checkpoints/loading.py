@@ -12,7 +12,7 @@ from aurora_cli.checkpoints.checkpoint import Checkpoint
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import HostError, UsageError
-from aurora_cli.models.assign import Place, place_whole, values_of
+from aurora_cli.models.assign import Assign, assign_whole, values_of
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.vision_encoder import install_merging
 
@@ -46,11 +46,11 @@ def build_model(
     dtype: str | torch.dtype = "float32",
     device: str | torch.device = "cpu",
     fresh: frozenset[names.Part] = frozenset(),
-    place: Place = place_whole,
+    assign: Assign = assign_whole,
 ) -> AuroraCap:
     """The captioner of an opened checkpoint. A part in `fresh` that the checkpoint lacks is made at random.
 
-    `place` is given each weight, which holds nothing yet, and its values: a process may take its share of them.
+    `assign` is given each weight, which holds nothing yet, and its values: a process may take its share of them.
 
     Raises:
         DataError: as `load_model`.
@@ -61,9 +61,9 @@ def build_model(
     with no_init_weights(), torch.device(resolve_device(device)):
         model = AuroraCap._from_config(config, dtype=resolve_dtype(dtype))
     model.tie_weights()
-    _fill(model, checkpoint, place=place)
+    _fill(model, checkpoint, assign=assign)
     for part in lacking:
-        _make_at_random(model, part, place)
+        _make_at_random(model, part, assign)
     model.generation_config = _generation_config(checkpoint, config)
     return model.eval()
 
@@ -138,23 +138,23 @@ def spread(model: AuroraCap, device_map: str) -> AuroraCap:
 
 
 @torch.no_grad()
-def _fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "", place: Place = place_whole) -> None:
+def _fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "", assign: Assign = assign_whole) -> None:
     """One tensor after the other, so that no more than one is there twice."""
     for own_name, weight in module.state_dict(keep_vars=True).items():
         name = names.canonical(prefix + own_name)
         if name in checkpoint.tensors:
-            place(weight, checkpoint.tensors[name].between)
+            assign(weight, checkpoint.tensors[name].between)
 
 
 @torch.no_grad()
-def _make_at_random(model: AuroraCap, part: names.Part, place: Place) -> None:
+def _make_at_random(model: AuroraCap, part: names.Part, assign: Assign) -> None:
     """Linear layers as PyTorch makes them, which is what the original's new projector is."""
     for own_name, module in model.named_modules():
         name = names.canonical(f"{own_name}.weight")
         if isinstance(module, nn.Linear) and name is not None and names.part_of(name) == part:
             made = nn.Linear(module.in_features, module.out_features, bias=module.bias is not None)
             for key, parameter in module.named_parameters():
-                place(parameter, values_of(made.get_parameter(key)))
+                assign(parameter, values_of(made.get_parameter(key)))
 
 
 def _generation_config(checkpoint: Checkpoint, config: AuroraCapConfig) -> GenerationConfig:

@@ -117,7 +117,7 @@ def clip_scene(rng: random.Random) -> Scene:
 
 
 def draw(scene: Scene, frames: int = FRAMES) -> list[Image.Image]:
-    """The picture (one image), or the frames of the clip: the middles of equal stretches of its time."""
+    """The picture (one image), or the frames of the clip: the middles of equal segments of its time."""
     if scene.motion is None:
         return [_frame(scene, scene.centre)]
     right, down = MOTIONS[scene.motion]

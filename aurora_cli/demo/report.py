@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from aurora_cli.data.media.reader import load_frames
 from aurora_cli.demo.drawing import CLIP_ATTRIBUTES, COLOURS, FRAMES, MOTIONS, PICTURE_ATTRIBUTES, PLACES, SHAPES, SIDE
-from aurora_cli.io.atomic import read_json, whole_file
+from aurora_cli.io.atomic import atomic_write, read_json
 
 WORDS: Mapping[str, Sequence[str]] = {
     "shape": SHAPES,
@@ -114,7 +114,7 @@ def contact_sheet(path: Path, folder: Path, truth: Sequence[Mapping[str, str]], 
         caption = captions.get(entry["media"], "(none)")
         wrong = any(said(caption, attribute) != entry[attribute] for attribute in _attributes(entry))
         canvas.text((left, top + cell + 8), caption, fill="firebrick" if wrong else "black", font_size=15)
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         sheet.save(file, "PNG")
 
 
@@ -133,7 +133,7 @@ def loss_plot(path: Path, runs: Mapping[str, Path]) -> None:
         start += len(losses)
     axes.set(xlabel="optimizer step", ylabel="loss (nats a taught token)", yscale="log", title="aurora demo")
     axes.legend()
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         figure.savefig(file, format="png", dpi=120)
     pyplot.close(figure)
 

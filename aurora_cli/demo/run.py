@@ -23,7 +23,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import SETTINGS_FILE, STAGES
 from aurora_cli.demo.drawing import CLIP_ATTRIBUTES, PICTURE_ATTRIBUTES
 from aurora_cli.errors import EXIT_INTERRUPTED, AuroraError, Interrupted, UsageError
-from aurora_cli.io.atomic import disk_errors, read_json, remove, whole_file, whole_folder, write_json, write_text
+from aurora_cli.io.atomic import atomic_directory, atomic_write, disk_errors, read_json, remove, write_json, write_text
 from aurora_cli.pipeline.result import Result
 
 PRESET = "tiny"
@@ -131,11 +131,11 @@ def prepare(settings: Settings, reporter: Reporter) -> None:
     reporter.info(f"drawing {demo.pictures:,} pictures and {demo.clips:,} clips into {workspace.root}")
     with disk_errors(workspace.root):
         if not (workspace.root / MIRROR).exists():
-            with whole_folder(workspace.root / MIRROR) as folder:
+            with atomic_directory(workspace.root / MIRROR) as folder:
                 write_mirror(folder, pictures=demo.pictures, clips=demo.clips)
-        with whole_folder(workspace.root / HELD_OUT) as folder:
+        with atomic_directory(workspace.root / HELD_OUT) as folder:
             write_held_out(folder, demo.held_out)
-        with whole_file(workspace.root / EXAMPLE_CLIP) as file:
+        with atomic_write(workspace.root / EXAMPLE_CLIP) as file:
             file.write((workspace.root / HELD_OUT / "clips" / "0000.mp4").read_bytes())
         write_text(workspace.root / SETTINGS_FILE, _settings_text())
         write_json(prepared, numbers)

@@ -21,7 +21,7 @@ from aurora_cli.checkpoints.loading import build_model
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.constants import IMAGE_SENTINEL
+from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.errors import DataError
 
 BOUNDS = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
@@ -136,8 +136,10 @@ def _plain(folder: str, source: Checkpoint) -> Forward:
         raise DataError(f"{folder}: image_seq_length is {tokens}")
 
     def forward(inputs: Inputs, _: TokenMerging) -> torch.Tensor:
-        repeats = torch.where(inputs["input_ids"][0] == IMAGE_SENTINEL, tokens, 1)
-        ids = inputs["input_ids"][0].masked_fill(inputs["input_ids"][0] == IMAGE_SENTINEL, model.config.image_token_id)
+        repeats = torch.where(inputs["input_ids"][0] == IMAGE_PLACEHOLDER, tokens, 1)
+        ids = inputs["input_ids"][0].masked_fill(
+            inputs["input_ids"][0] == IMAGE_PLACEHOLDER, model.config.image_token_id
+        )
         expanded = ids.repeat_interleave(repeats)[None]
         return model(input_ids=expanded, pixel_values=inputs["pixel_values"]).logits[0, -_TEXT_TOKENS:]
 
@@ -175,10 +177,10 @@ def _inputs(checkpoint: Checkpoint, frames: int) -> Inputs:
     generator = torch.Generator().manual_seed(frames)
     text: Any = checkpoint.config.text_config
     ids = torch.randint(0, text.vocab_size, (1, 1 + _TEXT_TOKENS), generator=generator)
-    sentinels = torch.full((1, frames), IMAGE_SENTINEL)
+    placeholders = torch.full((1, frames), IMAGE_PLACEHOLDER)
     side = checkpoint.model.image_size
     return {
-        "input_ids": torch.cat([ids[:, :1], sentinels, ids[:, 1:]], dim=1),
+        "input_ids": torch.cat([ids[:, :1], placeholders, ids[:, 1:]], dim=1),
         "pixel_values": torch.randn(frames, 3, side, side, generator=generator),
     }
 

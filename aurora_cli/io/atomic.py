@@ -20,7 +20,7 @@ PARTIAL_SUFFIX = ".partial"
 
 
 @contextlib.contextmanager
-def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
+def atomic_write(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """Open a file that appears at `path` only when the block ends without an error."""
     partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
     opened = _opened(partial, mode, path)
@@ -37,7 +37,7 @@ def whole_file(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_directory(path: Path) -> Iterator[Path]:
     """Fill a folder that appears at `path` only when the block ends without an error; an older `path` is replaced.
 
     A file with another name besides is a link to one that is whole and was synced as such.
@@ -104,7 +104,7 @@ def _making(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exclusive(folder: Path, purpose: str) -> Iterator[None]:
+def file_lock(folder: Path, purpose: str) -> Iterator[None]:
     """Hold `folder` alone. The lock dies with the process.
 
     Raises:
@@ -116,8 +116,8 @@ def exclusive(folder: Path, purpose: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def exclusive_output(path: Path, purpose: str) -> Iterator[None]:
-    """Hold the name `path` alone, for a folder that `whole_folder` replaces. The lock lies beside it, and goes again.
+def lock_output(path: Path, purpose: str) -> Iterator[None]:
+    """Hold the name `path` alone, for a folder that `atomic_directory` replaces. The lock lies beside it, and goes.
 
     Raises:
         UsageError: another process holds it; the message says which.
@@ -165,7 +165,7 @@ def open_to_append(path: Path) -> IO[str]:
 
 
 def write_text(path: Path, text: str) -> None:
-    with whole_file(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.write(text)
 
 

@@ -10,11 +10,11 @@ from torch import Tensor
 Values = Callable[[int, int], Tensor]
 """The values from the first index up to the second of a tensor laid out flat; only these need be read."""
 
-Place = Callable[[Tensor, Values], None]
+Assign = Callable[[Tensor, Values], None]
 """Puts values into a parameter or buffer: all of them, or those that this process is to hold."""
 
 
-def place_whole(weight: Tensor, values: Values) -> None:
+def assign_whole(weight: Tensor, values: Values) -> None:
     weight.detach().copy_(values(0, weight.numel()).view_as(weight))
 
 

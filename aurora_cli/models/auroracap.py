@@ -21,12 +21,12 @@ from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models import packed_attention
 from aurora_cli.models.config import AuroraCapConfig
-from aurora_cli.models.lm_head import TaughtHead, taught
+from aurora_cli.models.lm_head import LMHead, taught
 from aurora_cli.models.merge_plan import WHOLE, frame_tokens
 from aurora_cli.models.multimodal_inputs import (
     Expanded,
-    count_sentinels,
-    expand_sentinels,
+    count_placeholders,
+    expand_placeholders,
     in_reading_order,
     media_of_rows,
     splice,
@@ -56,7 +56,7 @@ class AuroraCap(LlavaForConditionalGeneration):
     """A captioner of pictures and clips.
 
     `input_ids` hold -200 once a frame, `pixel_values` (F, 3, H, W) all frames of the batch in reading order, and
-    `media_lengths` (M,) the frames of each picture (1) or clip (n); left out, every row with sentinels has one medium.
+    `media_lengths` (M,) the frames of each picture (1) or clip (n); left out, a row with placeholders has one medium.
     `merging` is how this one call merges; left out, what the config says. No call changes what another does.
     """
 
@@ -74,7 +74,7 @@ class AuroraCap(LlavaForConditionalGeneration):
         self.model = LlavaModel(config)
         install_merging(self.model.vision_tower)
         text: Any = config.get_text_config()
-        self.lm_head = TaughtHead(text.hidden_size, text.vocab_size, bias=False)
+        self.lm_head = LMHead(text.hidden_size, text.vocab_size, bias=False)
         self.post_init()
         # A new projector starts as PyTorch's linear layers do, like the original's. LLaVA's deviation of 0.02 makes the
         # features of a small tower faint: the demo's loss stood at 0.34 after 230 steps, and at 0.21 from here.
@@ -138,13 +138,13 @@ class AuroraCap(LlavaForConditionalGeneration):
         """(B, T, C) what the language model reads, and the ids, mask, positions and labels that belong to it."""
         merging = merging or self.config.token_merging
         frames = 0 if pixel_values is None else len(pixel_values)
-        lengths = media_of_rows(count_sentinels(input_ids, attention_mask), frames, _as_list(media_lengths))
+        lengths = media_of_rows(count_placeholders(input_ids, attention_mask), frames, _as_list(media_lengths))
         tokens_F: list[int] = []
         if pixel_values is not None:
             height, width = pixel_values.shape[-2:]
             merged, whole = self.config.frame_tokens(height, width, merging)
             tokens_F = frame_tokens(lengths, merged=merged, whole=whole, slowfast=merging.slowfast)
-        expanded = expand_sentinels(input_ids, attention_mask, labels, tokens_of_frames=tokens_F, pad_side=pad_side)
+        expanded = expand_placeholders(input_ids, attention_mask, labels, tokens_of_frames=tokens_F, pad_side=pad_side)
         embeds_BTC = self.get_input_embeddings()(expanded.input_ids)
         if frames:
             embeds_BTC = splice(embeds_BTC, expanded.is_visual, self.embed_frames(pixel_values, lengths, merging))
@@ -180,8 +180,8 @@ class AuroraCap(LlavaForConditionalGeneration):
             lengths = _as_list(media_lengths) or []
             embeds_PTC = self._embed_expanded(input_ids, pixel_values, lengths, merging, always_encode)
             hidden_PTC = self._read_packed(embeds_PTC, position_ids, segment_ids)
-            is_taught_PT, targets_N = taught(labels)
-            loss = self.lm_head(hidden_PTC[is_taught_PT], targets_N)
+            is_target_PT, targets_N = taught(labels)
+            loss = self.lm_head(hidden_PTC[is_target_PT], targets_N)
             return LlavaCausalLMOutputWithPast(loss=_mean(loss, targets_N, num_items_in_batch))
 
         # transformers 5.24 renamed the cache (`past_key_values` before): it goes through under the name it came with.
@@ -204,8 +204,8 @@ class AuroraCap(LlavaForConditionalGeneration):
         logits_BTV = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
         loss = None
         if labels is not None:
-            is_taught_BT, targets_N = taught(labels)
-            sum_loss = nn.functional.cross_entropy(logits_BTV[is_taught_BT].float(), targets_N, reduction="sum")
+            is_target_BT, targets_N = taught(labels)
+            sum_loss = nn.functional.cross_entropy(logits_BTV[is_target_BT].float(), targets_N, reduction="sum")
             loss = _mean(sum_loss, targets_N, num_items_in_batch)
         rest = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
         return LlavaCausalLMOutputWithPast(loss=loss, logits=logits_BTV, **rest)

@@ -17,7 +17,7 @@ CHUNK = 2048
 """Taught tokens whose logits exist at a time; those of more are computed again in the backward pass."""
 
 
-class TaughtHead(nn.Linear):
+class LMHead(nn.Linear):
     """A linear layer to the vocabulary; given `targets`, it returns the sum of their cross-entropies instead.
 
     The loop is inside the module: where weights are sharded (ZeRO-3), every rank then calls it once, however many
@@ -41,5 +41,5 @@ class TaughtHead(nn.Linear):
 def taught(labels_BT: Tensor) -> tuple[Tensor, Tensor]:
     """(B, T) bool: the places whose next token is taught; and those tokens (N,), in reading order."""
     following_BT = F.pad(labels_BT[:, 1:], (0, 1), value=IGNORE_INDEX)
-    is_taught_BT = following_BT != IGNORE_INDEX
-    return is_taught_BT, following_BT[is_taught_BT]
+    is_target_BT = following_BT != IGNORE_INDEX
+    return is_target_BT, following_BT[is_target_BT]

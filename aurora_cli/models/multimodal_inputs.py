@@ -1,4 +1,4 @@
-"""From token ids with a sentinel a frame to what the language model reads.
+"""From token ids with a placeholder a frame to what the language model reads.
 
 Shapes: B rows, T tokens of a row, F frames, M media (a picture, or a clip of several frames), N visual tokens,
 C channels of the language model.
@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.errors import DataError
 from aurora_cli.models.merge_plan import FrameTokens
 
@@ -34,41 +34,41 @@ class Expanded(NamedTuple):
     """(B, T) int64; -100 at visual tokens and in the padding."""
 
 
-def media_of_rows(sentinels: Sequence[int], frames: int, media_lengths: Sequence[int] | None) -> list[int]:
-    """Check the frames against the rows' sentinels; the lengths of all media, one a row where they are not given.
+def media_of_rows(placeholders: Sequence[int], frames: int, media_lengths: Sequence[int] | None) -> list[int]:
+    """Check the frames against the rows' placeholders; the lengths of all media, one a row where they are not given.
 
     >>> media_of_rows([1, 0, 8], frames=9, media_lengths=None)
     [1, 8]
     """
     if media_lengths is None:
-        media_lengths = [count for count in sentinels if count > 0]
+        media_lengths = [count for count in placeholders if count > 0]
     if any(length < 1 for length in media_lengths):
         raise DataError(f"media_lengths is {list(media_lengths)}; every medium has at least one frame")
     row_of_medium = 0
-    for row, count in enumerate(sentinels):
+    for row, count in enumerate(placeholders):
         first, here = row_of_medium, 0
         while here < count and row_of_medium < len(media_lengths):
             here += media_lengths[row_of_medium]
             row_of_medium += 1
         if here != count:
             raise DataError(
-                f"sample {row} has {count} sentinels ({IMAGE_SENTINEL}), but its media have "
-                f"{list(media_lengths[first:row_of_medium])} frames: one sentinel a frame is expected"
+                f"sample {row} has {count} placeholders ({IMAGE_PLACEHOLDER}), but its media have "
+                f"{list(media_lengths[first:row_of_medium])} frames: one placeholder a frame is expected"
             )
     if row_of_medium < len(media_lengths):
         raise DataError(
             f"media_lengths has {len(media_lengths)} media, of which the last {len(media_lengths) - row_of_medium} "
-            f"have no sentinel ({IMAGE_SENTINEL}): sample {len(sentinels) - 1} is the last and ends before them"
+            f"have no placeholder ({IMAGE_PLACEHOLDER}): sample {len(placeholders) - 1} ends before them"
         )
     if sum(media_lengths) != frames:
         raise DataError(
-            f"pixel_values has {frames} frames; the {len(sentinels)} samples have {list(sentinels)} sentinels "
-            f"({IMAGE_SENTINEL}), which is {sum(media_lengths)}{_first_without(sentinels, frames)}"
+            f"pixel_values has {frames} frames; the {len(placeholders)} samples have {list(placeholders)} placeholders "
+            f"({IMAGE_PLACEHOLDER}), which is {sum(media_lengths)}{_first_without(placeholders, frames)}"
         )
     return list(media_lengths)
 
 
-def expand_sentinels(
+def expand_placeholders(
     input_ids_BT: Tensor,
     attention_mask_BT: Tensor | None,
     labels_BT: Tensor | None,
@@ -85,7 +85,7 @@ def expand_sentinels(
     used = 0
     for row, real in enumerate(rows):
         row_ids = input_ids_BT[row, real].cpu()
-        is_frame = row_ids == IMAGE_SENTINEL
+        is_frame = row_ids == IMAGE_PLACEHOLDER
         frames = int(is_frame.sum())
         repeats = torch.ones_like(row_ids)
         repeats[is_frame] = tokens_F[used : used + frames]
@@ -112,9 +112,9 @@ def expand_sentinels(
     )
 
 
-def count_sentinels(input_ids_BT: Tensor, attention_mask_BT: Tensor | None) -> list[int]:
+def count_placeholders(input_ids_BT: Tensor, attention_mask_BT: Tensor | None) -> list[int]:
     """Frames that each row asks for."""
-    is_frame_BT = input_ids_BT == IMAGE_SENTINEL
+    is_frame_BT = input_ids_BT == IMAGE_PLACEHOLDER
     if attention_mask_BT is not None:
         is_frame_BT = is_frame_BT & attention_mask_BT.bool()
     return is_frame_BT.sum(dim=1).tolist()
@@ -160,11 +160,11 @@ def _padded(rows: list[Tensor], real_BT: Tensor, fill: int | bool) -> Tensor:
     return padded_BT
 
 
-def _first_without(sentinels: Sequence[int], frames: int) -> str:
-    """Names the sample whose sentinels run out of frames."""
+def _first_without(placeholders: Sequence[int], frames: int) -> str:
+    """Names the sample whose placeholders run out of frames."""
     seen = 0
-    for row, count in enumerate(sentinels):
+    for row, count in enumerate(placeholders):
         seen += count
         if seen > frames:
             return f": sample {row} is the first without enough"
-    return f": {frames - seen} frames are left behind sample {len(sentinels) - 1}"
+    return f": {frames - seen} frames are left behind sample {len(placeholders) - 1}"

@@ -12,7 +12,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError, HostError, UsageError
 from aurora_cli.export import receipts
-from aurora_cli.io.atomic import disk_errors, exclusive_output, existing_parent, whole_folder, write_json
+from aurora_cli.io.atomic import atomic_directory, disk_errors, existing_parent, lock_output, write_json
 from aurora_cli.pipeline.result import Result
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     elif dry_run:
         return ConvertResult(name, str(output), convert.format, done=False, dry_run=True, pushed=convert.push_to_hub)
     else:
-        with disk_errors(output), exclusive_output(output, "aurora convert"):
+        with disk_errors(output), lock_output(output, "aurora convert"):
             facts = _convert(settings, reporter, name, output, asked)
         result = _result(name, output, facts, done=True)
     if convert.push_to_hub is None or dry_run or result.verified is False:
@@ -161,7 +161,7 @@ def _write(
     free = shutil.disk_usage(existing_parent(output)).free
     if free < size:
         raise HostError(f"{output}: the export has {size:,} bytes, and the disk {free:,} free")
-    with reporter.progress(f"writing {output}", size, "bytes") as advance, whole_folder(output) as partial:
+    with reporter.progress(f"writing {output}", size, "bytes") as advance, atomic_directory(output) as partial:
         job = _job(settings, checkpoint, tokenizer, advance)
         notes = [*checkpoint.notes, *_write_layout(job, convert.format, partial)]
         write_card(job, convert.format, partial, output.name)

@@ -42,7 +42,7 @@ from aurora_cli.data.token_store.schema import (
 from aurora_cli.data.token_store.store import MADE_AGAIN, open_store
 from aurora_cli.data.tokenization.preview import Sample, sample_of
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.atomic import exclusive, read_json, whole_folder, write_json
+from aurora_cli.io.atomic import atomic_directory, file_lock, read_json, write_json
 from aurora_cli.pipeline.result import Result
 
 
@@ -94,7 +94,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         if dry_run:
             planned.append(plan(folder, output))
             continue
-        with exclusive(folder, "aurora merge-shards"):
+        with file_lock(folder, "aurora merge-shards"):
             merged.append(merge(folder, output, copy_files=step.copy_files))
         if merged[-1].made:
             reporter.info(f"{output}: merged")
@@ -179,7 +179,7 @@ def merge(folder: Path, output: Path, *, copy_files: bool) -> MergedFolder:
             check_rows(folder / SHARDS / part_name(index))
         if not (folder / TOKENIZER).is_file():
             raise DataError(f"{folder}: {TOKENIZER} is missing", hint="aurora tokenize --force")
-        with whole_folder(output) as partial:
+        with atomic_directory(output) as partial:
             place_files(folder, partial, len(manifests), copy_files=copy_files)
             write_dataset_files(partial, data_names(len(manifests)), manifest["data_sha256"])
             write_json(partial / MANIFEST, manifest)

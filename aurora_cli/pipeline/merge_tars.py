@@ -21,7 +21,7 @@ from aurora_cli.data.archives.parts import Archive, find_archives, find_part_set
 from aurora_cli.data.archives.spent import delete_spent
 from aurora_cli.data.download.manifest import DownloadManifest
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import PARTIAL_SUFFIX, disk_errors, exclusive, fsync_folder
+from aurora_cli.io.atomic import PARTIAL_SUFFIX, disk_errors, file_lock, fsync_folder
 from aurora_cli.io.durability import start_writing
 from aurora_cli.pipeline.result import Result
 
@@ -121,7 +121,7 @@ def _has_anything(folder: Path) -> bool:
 def merge(parts: Archive, advance: Advance, *, sync: bool = True) -> None:
     """Write the archive that `parts` are cut from; it appears when it is whole, with `sync` on the disk itself."""
     partial = parts.path.with_name(f".{parts.path.name}{PARTIAL_SUFFIX}")
-    with disk_errors(parts.path), exclusive(parts.path.parent, "aurora merge-tars"):
+    with disk_errors(parts.path), file_lock(parts.path.parent, "aurora merge-tars"):
         with open(partial, "r+b" if partial.exists() else "w+b", buffering=0) as out:
             position = _right_so_far(parts, out.fileno(), advance)
             if (

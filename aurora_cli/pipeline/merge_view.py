@@ -12,7 +12,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import DataError, SettingsError, UsageError
-from aurora_cli.io.atomic import whole_file
+from aurora_cli.io.atomic import atomic_write
 from aurora_cli.pipeline.result import Result
 from aurora_cli.runs.find import find_model
 
@@ -102,7 +102,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     views = _views(checkpoint, frames_FSSC, mergings, view.device)
     facts = {"model": name, "image": image.name, "merging": merging.model_dump(mode="json"), "kept_ratios": ratios}
     vision: Any = checkpoint.config.vision_config
-    with whole_file(output) as file:
+    with atomic_write(output) as file:
         draw(frames_FSSC[0], vision.patch_size, views, file, facts=json.dumps(facts))
     return MergeViewResult(
         model=name,

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aurora_cli.io.atomic import disk_errors, whole_file
+from aurora_cli.io.atomic import atomic_write, disk_errors
 
 
 def append_lines(path: Path, lines: list[Mapping[str, Any]]) -> None:
@@ -30,7 +30,7 @@ def cut_back(path: Path, step: int) -> None:
     """Remove the lines of all steps after `step`."""
     if not path.is_file():
         return
-    with whole_file(path, "w") as file:
+    with atomic_write(path, "w") as file:
         for line in read_lines(path):
             if line["step"] <= step:
                 file.write(json.dumps(line, ensure_ascii=False) + "\n")

@@ -21,9 +21,9 @@ import torch
 from safetensors import safe_open
 
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import read_json, whole_folder, write_json, write_text
+from aurora_cli.io.atomic import atomic_directory, read_json, write_json, write_text
 from aurora_cli.io.safetensors_header import tensor_header
-from aurora_cli.models.assign import Place, place_whole, values_of
+from aurora_cli.models.assign import Assign, assign_whole, values_of
 from aurora_cli.runs.checkpoints import checkpoint_name, prune
 from aurora_cli.runs.layout import DESCRIPTION_FILE, LATEST, MODEL_FILE, RESUME_FOLDER, STATE_FILE
 from aurora_cli.training.engine.zero_state import MOMENTS, ParameterState
@@ -32,7 +32,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Position:
+class TrainState:
     """How far a run is, and what it must stay true to."""
 
     step: int = 0
@@ -42,7 +42,7 @@ class Position:
     """Pictures, frames and clips that the samples so far are made of."""
     media_unreadable: int = 0
     """Of the rejected, those whose media were the reason."""
-    usual_loss: float | None = None
+    loss_ema: float | None = None
     """Running mean, to know a jump by."""
     order_hash: str = ""
     """Over the samples of every step so far."""
@@ -51,7 +51,7 @@ class Position:
 
 
 @dataclass(frozen=True)
-class Description:
+class CheckpointMetadata:
     """What a checkpoint says of itself to those who read weights."""
 
     stage: str
@@ -77,7 +77,7 @@ class HasState(Protocol):
     def barrier(self) -> None: ...
 
 
-def save(folder: Path, engine: HasState, description: Description, position: Position, keep: int) -> Path:
+def save(folder: Path, engine: HasState, description: CheckpointMetadata, position: TrainState, keep: int) -> Path:
     """Write a checkpoint into `folder`, name it the latest, and remove all but the `keep` newest. All ranks call it.
 
     Every parameter is put together, written and forgotten before the next: no process ever holds the whole model twice.
@@ -88,7 +88,7 @@ def save(folder: Path, engine: HasState, description: Description, position: Pos
             pass
         engine.barrier()
         return path
-    with whole_folder(path) as partial, contextlib.ExitStack() as files:
+    with atomic_directory(path) as partial, contextlib.ExitStack() as files:
         resume = partial / RESUME_FOLDER
         resume.mkdir()
         shapes = engine.shapes()
@@ -114,19 +114,19 @@ class Checkpoint:
         self.path = path
         try:
             self.description: dict[str, Any] = read_json(path / DESCRIPTION_FILE)
-            self.position = Position(**read_json(path / RESUME_FOLDER / STATE_FILE))
+            self.position = TrainState(**read_json(path / RESUME_FOLDER / STATE_FILE))
         except (OSError, json.JSONDecodeError, TypeError) as error:
             raise DataError(
                 f"{path}: is not a checkpoint to resume from: {error}",
                 hint="Name a folder like runs/<stage>/checkpoints/step-00000100, or use --resume never.",
             ) from None
 
-    def write_into(self, parameters: Mapping[str, torch.nn.Parameter], place: Place = place_whole) -> None:
+    def write_into(self, parameters: Mapping[str, torch.nn.Parameter], assign: Assign = assign_whole) -> None:
         """Give a network's parameters the weights that are saved; the others keep theirs."""
         with safe_open(self.path / MODEL_FILE, framework="pt") as file, torch.no_grad():
             for name in file.keys():  # noqa: SIM118
                 if name in parameters:
-                    place(parameters[name], values_of(file.get_tensor(name)))
+                    assign(parameters[name], values_of(file.get_tensor(name)))
 
     def state(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[ParameterState]:
         """The state of exactly the parameters in `shapes`.

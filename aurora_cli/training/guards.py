@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aurora_cli.errors import DataError
 
-USUAL_STEPS = 50
+EMA_STEPS = 50
 """Steps over which the loss is averaged that a jump is measured from."""
 
 
@@ -46,13 +46,13 @@ class MediaLimit:
         )
 
 
-def usual_loss(before: float | None, loss: float) -> float:
+def loss_ema(before: float | None, loss: float) -> float:
     """The running mean of the loss, to be kept until the next step.
 
-    >>> round(usual_loss(usual_loss(None, 3.0), 2.0), 3)
+    >>> round(loss_ema(loss_ema(None, 3.0), 2.0), 3)
     2.98
     """
-    return loss if before is None else before + (loss - before) / USUAL_STEPS
+    return loss if before is None else before + (loss - before) / EMA_STEPS
 
 
 def loss_problem(loss: float, gradient_norm: float, usual: float | None, max_jump: float | None) -> str | None:

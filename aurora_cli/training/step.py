@@ -64,7 +64,7 @@ class Totals(NamedTuple):
         return self.text + self.visual
 
 
-class Stepped(NamedTuple):
+class StepResult(NamedTuple):
     """What an optimizer step came to, over all ranks."""
 
     totals: Totals
@@ -75,7 +75,7 @@ class Stepped(NamedTuple):
     """Some rank was asked to stop."""
 
 
-class HeldOut(NamedTuple):
+class ValidationResult(NamedTuple):
     """What the held-out samples came to, over all ranks."""
 
     loss: float
@@ -85,7 +85,7 @@ class HeldOut(NamedTuple):
 
 def optimizer_step(
     engine: Engine, batches: Sequence[MicroBatch], always_encode: bool, stop_asked: Callable[[], bool]
-) -> Stepped:
+) -> StepResult:
     """Learn from this rank's micro-batches of a step."""
     counts = engine.sum_over_ranks(_counts(batches).to(engine.device))
     denominator = counts[0].clamp(min=1.0) / engine.loss_scale
@@ -105,13 +105,13 @@ def optimizer_step(
     stop = torch.tensor(float(stop_asked()), dtype=torch.float64, device=engine.device)
     ends = engine.sum_over_ranks(torch.stack([loss, stop]))
     *totals, whole_loss, any_stop, norm_value = torch.cat([counts, ends, norm[None]]).tolist()
-    return Stepped(Totals(*map(int, totals)), whole_loss, norm_value, any_stop > 0)
+    return StepResult(Totals(*map(int, totals)), whole_loss, norm_value, any_stop > 0)
 
 
 @torch.no_grad()
-def look_at_held_out(
+def evaluate(
     engine: Engine, steps: Iterator[Sequence[MicroBatch]], always_encode: bool, alive: Callable[[], None]
-) -> HeldOut:
+) -> ValidationResult:
     """The loss of samples that are not learned from; `alive` is called before each micro-batch."""
     counts = torch.zeros(len(Totals._fields), dtype=torch.float64)
     loss = torch.zeros((), dtype=torch.float64, device=engine.device)
@@ -133,7 +133,7 @@ def look_at_held_out(
     whole = Totals(*map(int, totals))
     if whole.rejected:
         rejected = engine.gather_lists(rejected)
-    return HeldOut(whole_loss / max(1, whole.taught), whole, rejected)
+    return ValidationResult(whole_loss / max(1, whole.taught), whole, rejected)
 
 
 def inputs(batch: MicroBatch, device: torch.device) -> dict[str, torch.Tensor | None]:

@@ -18,17 +18,17 @@ from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.layout import CHECKPOINTS, METRICS_FILE
 from aurora_cli.runs.lines import append_lines
 from aurora_cli.training import checkpoint
-from aurora_cli.training.callbacks.callback import Line, Watcher, watched_to_its_end
-from aurora_cli.training.checkpoint import Description, Position
+from aurora_cli.training.callbacks.callback import Callback, Line, ending_with
+from aurora_cli.training.checkpoint import CheckpointMetadata, TrainState
 from aurora_cli.training.engine.engine import Engine
-from aurora_cli.training.guards import MediaLimit, loss_error, loss_problem, usual_loss
-from aurora_cli.training.processes.collectives import raised_by_main
+from aurora_cli.training.guards import MediaLimit, loss_ema, loss_error, loss_problem
+from aurora_cli.training.processes.collectives import raise_on_rank0
 from aurora_cli.training.processes.watchdog import Watchdog
 from aurora_cli.training.schedule import lr_factor
-from aurora_cli.training.step import HeldOut, MicroBatch, Stepped, look_at_held_out, optimizer_step
+from aurora_cli.training.step import MicroBatch, StepResult, ValidationResult, evaluate, optimizer_step
 
 
-class Course(Protocol):
+class StepSchedule(Protocol):
     """The plan of a run's steps. `data.loader.TrainingData` is one."""
 
     @property
@@ -39,11 +39,11 @@ class Course(Protocol):
 
 
 @dataclass(frozen=True)
-class Loop:
+class LoopConfig:
     """What a run needs besides engine and data."""
 
     run_dir: Path
-    description: Description
+    description: CheckpointMetadata
     every: int
     keep: int
     warmup_ratio: float
@@ -54,17 +54,17 @@ class Loop:
     max_loss_jump: float | None = None
     held_out: Callable[[], Iterator[Sequence[MicroBatch]]] | None = None
     """This rank's share of the samples whose loss is measured at every checkpoint; none: there are none."""
-    watchers: Sequence[Watcher] = ()
+    callbacks: Sequence[Callback] = ()
 
     @property
     def checkpoints(self) -> Path:
         return self.run_dir / CHECKPOINTS
 
 
-class Outcome(NamedTuple):
+class LoopResult(NamedTuple):
     """Where a run came to."""
 
-    position: Position
+    position: TrainState
     loss: float | None
     """Of the last step; None if there was none to do."""
 
@@ -72,14 +72,14 @@ class Outcome(NamedTuple):
 def train(
     engine: Engine,
     steps: Iterator[Sequence[MicroBatch]],
-    course: Course,
-    loop: Loop,
-    position: Position,
+    course: StepSchedule,
+    loop: LoopConfig,
+    position: TrainState,
     *,
     reporter: Reporter,
-    dog: Watchdog,
+    watchdog: Watchdog,
     stop_asked: Callable[[], bool],
-) -> Outcome:
+) -> LoopResult:
     """Do the steps after `position` until the course's last, and save on the way and at the end.
 
     `steps` yields this rank's micro-batches of each step, beginning with `position.step + 1`.
@@ -91,14 +91,14 @@ def train(
     total = course.total_steps
     loss: float | None = None
     progress = reporter.progress(f"train {loop.description.stage}", total, "steps")
-    with watched_to_its_end(loop.watchers, engine), progress as advance:
+    with ending_with(loop.callbacks, engine), progress as advance:
         advance(position.step)
         while position.step < total:
             step = position.step + 1
-            dog.step(step)
+            watchdog.step(step)
             began = time.perf_counter()
             batches = next(steps)
-            dog.step(step, [sample for batch in batches for sample in batch.sample_ids])
+            watchdog.step(step, [sample for batch in batches for sample in batch.sample_ids])
             factor = lr_factor(step, total, loop.warmup_ratio)
             torch.manual_seed(_seed(loop.seed, step, engine.accelerator.process_index))
             engine.set_lr(factor)
@@ -110,15 +110,15 @@ def train(
             line = _metrics(course.epoch_after(step), step, engine.peak_lr * factor, stepped, began)
             due = step % loop.every == 0 or step == total
             if due and loop.held_out is not None:
-                line |= _validated(engine, loop, step, min(loop.every, total), dog)
+                line |= _validated(engine, loop, step, min(loop.every, total), watchdog)
             if engine.is_main:
                 append_lines(loop.run_dir / METRICS_FILE, [line])
             advance(1, note_of(line))
-            for watcher in loop.watchers:
-                dog.step(step)
-                watcher.stepped(engine, line)
+            for callback in loop.callbacks:
+                watchdog.step(step)
+                callback.on_step_end(engine, line)
             if due or stepped.stop:
-                dog.step(step)
+                watchdog.step(step)
                 _save(engine, loop, position)
                 reporter.info(f"step {step:,} of {total:,} is saved: {note_of(line)}")
             if stepped.stop and step < total:
@@ -126,20 +126,20 @@ def train(
                     f"stopped after step {step:,} of {total:,}; it is saved",
                     hint="The same command continues from there.",
                 )
-    return Outcome(position, loss)
+    return LoopResult(position, loss)
 
 
 def _judged(
-    engine: Engine, loop: Loop, before: Position, step: int, stepped: Stepped, batches: Sequence[MicroBatch]
-) -> Position:
+    engine: Engine, loop: LoopConfig, before: TrainState, step: int, stepped: StepResult, batches: Sequence[MicroBatch]
+) -> TrainState:
     """The position after a step; if the run must not go on, every rank ends here, and rank 0 says why."""
     totals = stepped.totals
-    usual = before.usual_loss
+    usual = before.loss_ema
     if (
-        problem := loss_problem(stepped.loss, engine.told_norm(stepped.gradient_norm), usual, loop.max_loss_jump)
+        problem := loss_problem(stepped.loss, engine.guard_grad_norm(stepped.gradient_norm), usual, loop.max_loss_jump)
     ) is not None:
         samples = engine.gather_lists([sample for batch in batches for sample in batch.sample_ids])
-        raised_by_main(loss_error(problem, step, samples, newest(loop.checkpoints)), is_main=engine.is_main)
+        raise_on_rank0(loss_error(problem, step, samples, newest(loop.checkpoints)), is_main=engine.is_main)
     position = replace(
         before,
         step=step,
@@ -147,20 +147,20 @@ def _judged(
         samples_rejected=before.samples_rejected + totals.rejected,
         media_files=before.media_files + totals.media_files,
         media_unreadable=before.media_unreadable + totals.bad_media,
-        usual_loss=usual_loss(usual, stepped.loss),
+        loss_ema=loss_ema(usual, stepped.loss),
         order_hash=next_order_hash(before.order_hash, totals.order),
     )
     if totals.bad_media and (
         error := loop.media_limit.problem(position.samples_seen, position.media_files, position.media_unreadable)
     ):
-        raised_by_main(error, is_main=engine.is_main)
+        raise_on_rank0(error, is_main=engine.is_main)
     return position
 
 
-def _validated(engine: Engine, loop: Loop, step: int, first_step: int, dog: Watchdog) -> dict[str, Any]:
+def _validated(engine: Engine, loop: LoopConfig, step: int, first_step: int, watchdog: Watchdog) -> dict[str, Any]:
     """What a line of metrics says of the held-out samples."""
     assert loop.held_out is not None
-    seen: HeldOut = look_at_held_out(engine, loop.held_out(), loop.always_encode, lambda: dog.step(step))
+    seen: ValidationResult = evaluate(engine, loop.held_out(), loop.always_encode, lambda: watchdog.step(step))
     if seen.rejected and step == first_step:  # they are the same every time: listed once
         _append_rejects(engine, loop.run_dir, step, [{**item, "held_out": True} for item in seen.rejected])
     return {
@@ -181,7 +181,7 @@ def next_order_hash(before: str, step_digest: int) -> str:
     return hashlib.sha256(f"{before}:{step_digest}".encode()).hexdigest()
 
 
-def _metrics(epoch: float, step: int, lr: float, stepped: Stepped, began: float) -> dict[str, Any]:
+def _metrics(epoch: float, step: int, lr: float, stepped: StepResult, began: float) -> dict[str, Any]:
     totals = stepped.totals
     step_s = time.perf_counter() - began
     return {
@@ -227,10 +227,10 @@ def _append_rejects(engine: Engine, run_dir: Path, step: int, rejected: list[dic
         append_lines(run_dir / REJECTS_FILE, [{"step": step, **item} for item in rejected])
 
 
-def _save(engine: Engine, loop: Loop, position: Position) -> None:
-    for watcher in loop.watchers:
-        watcher.saving(engine)
+def _save(engine: Engine, loop: LoopConfig, position: TrainState) -> None:
+    for callback in loop.callbacks:
+        callback.on_checkpoint_begin(engine)
     description = replace(loop.description, step=position.step, order_hash=position.order_hash)
     path = checkpoint.save(loop.checkpoints, engine, description, position, loop.keep)
-    for watcher in loop.watchers:
-        watcher.saved(engine, path)
+    for callback in loop.callbacks:
+        callback.on_checkpoint(engine, path)

@@ -26,7 +26,7 @@ from aurora_cli.config.presets import load_preset
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 
 FRAMES, WORDS, NEW_TOKENS, BATCH = 8, 24, 32, 8
-SENTINEL = -200
+PLACEHOLDER = -200
 MERGED, WHOLE = TokenMerging(kept_ratio=0.1), TokenMerging(kept_ratio=1.0)
 
 SMOL = {
@@ -82,7 +82,7 @@ def flops(model: AuroraCap, merging: TokenMerging) -> Flops:
 def generate(model: AuroraCap, merging: TokenMerging, clips: int, new_tokens: int) -> None:
     side = model.config.vision_config.image_size  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
     ids = torch.randint(10, 500, (clips, FRAMES + WORDS), generator=torch.Generator().manual_seed(1))
-    ids[:, :FRAMES] = SENTINEL
+    ids[:, :FRAMES] = PLACEHOLDER
     pixels = torch.randn(clips * FRAMES, 3, side, side, generator=torch.Generator().manual_seed(2))
     out = model.generate(
         input_ids=ids,

@@ -95,13 +95,13 @@ def convert(folder: Path, shard_mb: int, way: dict[str, Any]) -> dict[str, float
         while not done.wait(0.002):
             most = max(most, anonymous())
 
-    watcher = threading.Thread(target=watch)
-    watcher.start()
+    callback = threading.Thread(target=watch)
+    callback.start()
     began = time.monotonic()
     result = run(settings)
     seconds = time.monotonic() - began
     done.set()
-    watcher.join()
+    callback.join()
     return {"seconds": seconds, "memory": most - base, "bytes": result.bytes}
 
 

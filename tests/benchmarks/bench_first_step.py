@@ -18,7 +18,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.token_store.columns import EncodedRecords
 from aurora_cli.data.token_store.schema import (
     DATA_FILE,
@@ -47,9 +47,10 @@ def write_shard(folder: Path, pictures: int) -> None:
     text = np.exp(rng.uniform(np.log(30), np.log(2000), SHARD_ROWS)).astype(int).tolist()
     frames = rng.choice([0, 1, 8], SHARD_ROWS).tolist()
     ids = [
-        np.concatenate([np.full(f, IMAGE_SENTINEL), rng.integers(5, 600, t)]) for t, f in zip(text, frames, strict=True)
+        np.concatenate([np.full(f, IMAGE_PLACEHOLDER), rng.integers(5, 600, t)])
+        for t, f in zip(text, frames, strict=True)
     ]
-    labels = [np.where((one == IMAGE_SENTINEL) | (np.arange(len(one)) < 20), IGNORE_INDEX, one) for one in ids]
+    labels = [np.where((one == IMAGE_PLACEHOLDER) | (np.arange(len(one)) < 20), IGNORE_INDEX, one) for one in ids]
     names = [f"{number}.jpg" for number in rng.integers(0, pictures, 8 * SHARD_ROWS).tolist()]
     encoded = EncodedRecords(
         id=[str(number) for number in range(SHARD_ROWS)],

@@ -21,7 +21,7 @@ import torch
 from aurora_cli.checkpoints.blueprint import llava_config
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
@@ -85,7 +85,7 @@ def batch(model: AuroraCap, packed: bool, seed: int) -> Batch:
         if not packed and number == 4:
             break
         text = generator.integers(4, 600, length, dtype=np.int32)
-        ids = np.concatenate([np.array([IMAGE_SENTINEL], np.int32), text])
+        ids = np.concatenate([np.array([IMAGE_PLACEHOLDER], np.int32), text])
         labels = np.where(np.arange(length + 1) < length // 3, IGNORE_INDEX, ids)
         pixels = generator.integers(0, 256, (1, size, size, 3), dtype=np.uint8)
         one = Sample(number, str(number), ids, labels, [1], pixels)

@@ -30,7 +30,7 @@ from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.data.batches.packing import Batching, plan_packs
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.training import checkpoint
-from aurora_cli.training.checkpoint import Description, Position
+from aurora_cli.training.checkpoint import CheckpointMetadata, TrainState
 from aurora_cli.training.engine.zero_state import ParameterState
 from aurora_cli.training.step import inputs
 
@@ -122,8 +122,8 @@ def save(model: AuroraCap, folder: Path) -> float:
         barrier=lambda: None,
     )
     began = time.perf_counter()
-    description = Description("bench", 1, 1, "none", ("language_model",), {}, {}, "")
-    checkpoint.save(folder, engine, description, Position(step=1), keep=1)
+    description = CheckpointMetadata("bench", 1, 1, "none", ("language_model",), {}, {}, "")
+    checkpoint.save(folder, engine, description, TrainState(step=1), keep=1)
     return time.perf_counter() - began
 
 

@@ -16,18 +16,18 @@ from aurora_cli.checkpoints.blueprint import llava_config
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.training import ModelSettings, ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.merge_plan import frame_tokens
 from aurora_cli.training import optim, trainer
-from aurora_cli.training.checkpoint import Description, Position
+from aurora_cli.training.checkpoint import CheckpointMetadata, TrainState
 from aurora_cli.training.engine import deepspeed_config, engine
 from aurora_cli.training.guards import MediaLimit
 from aurora_cli.training.processes import collectives, launcher
 from aurora_cli.training.processes.ranks import Rank, rank_from_environment
-from aurora_cli.training.processes.watchdog import watchdog
+from aurora_cli.training.processes.watchdog import watching
 from aurora_cli.training.processes.worker import serve
 from tests.distributed import toy
 from tests.distributed.tiny_workspace import MODEL
@@ -47,7 +47,7 @@ KINDS: tuple[tuple[list[int], bool], ...] = (
 def sample(number: int, media: list[int], taught: bool) -> Sample:
     generator = np.random.default_rng(number)
     text = generator.integers(4, 600, 9, dtype=np.int32)
-    input_ids = np.concatenate([np.full(sum(media), IMAGE_SENTINEL, np.int32), text])
+    input_ids = np.concatenate([np.full(sum(media), IMAGE_PLACEHOLDER, np.int32), text])
     labels = np.where(np.arange(len(input_ids)) < sum(media) + 3, IGNORE_INDEX, input_ids)
     frames = generator.integers(0, 256, (sum(media), 28, 28, 3), dtype=np.uint8) if media else None
     return Sample(number, str(number), input_ids, labels, media, frames, None, None if taught else "untaught")
@@ -93,17 +93,19 @@ def work(folder: Path, steps: int, slowfast: bool, place: Rank, reporter: Report
         accumulation=1,
         config=deepspeed_config.read_config("zero3", Path()),
     )
-    description = Description("mixed", 0, steps, "none", tuple(trained), {}, {}, "")
-    loop = trainer.Loop(folder, description, steps, 1, 0.0, 0, always_encode=True, media_limit=MediaLimit(1.0, steps))
-    with watchdog(60, place.rank, lambda error: reporter.warning(str(error))) as dog:
+    description = CheckpointMetadata("mixed", 0, steps, "none", tuple(trained), {}, {}, "")
+    loop = trainer.LoopConfig(
+        folder, description, steps, 1, 0.0, 0, always_encode=True, media_limit=MediaLimit(1.0, steps)
+    )
+    with watching(60, place.rank, lambda error: reporter.warning(str(error))) as watchdog:
         outcome = trainer.train(
             running,
             batches(place, steps, model, slowfast),
             toy.ToyCourse(steps),
             loop,
-            Position(),
+            TrainState(),
             reporter=reporter,
-            dog=dog,
+            watchdog=watchdog,
             stop_asked=lambda: False,
         )
     return {"step": outcome.position.step, "loss": outcome.loss}

@@ -19,7 +19,7 @@ import torch
 from aurora_cli.config.resolve import load_resolved
 from aurora_cli.config.settings import Settings, TrainSettings
 from aurora_cli.console import Reporter
-from aurora_cli.models.assign import Place, place_whole
+from aurora_cli.models.assign import Assign, assign_whole
 from aurora_cli.pipeline.train.build_model import build_network
 from aurora_cli.pipeline.train.plan import StagePlan, plan_stage
 from aurora_cli.training.engine import engine, zero_loading
@@ -30,7 +30,7 @@ from aurora_cli.training.processes.ranks import Rank, rank_from_environment
 from aurora_cli.training.processes.worker import serve
 from tests.distributed import campaign
 
-PLACE_FOR = zero_loading.place_for
+ASSIGN_FOR = zero_loading.assign_for
 
 
 def run(how: str, runs: Sequence[Settings], folder: Path, processes: int = 2) -> dict[str, Any]:
@@ -38,15 +38,15 @@ def run(how: str, runs: Sequence[Settings], folder: Path, processes: int = 2) ->
     return campaign.run_script([__file__, how], runs, processes, folder)
 
 
-def shared_place(plan: StagePlan, rank: Rank) -> Any:
+def shared_assign(plan: StagePlan, rank: Rank) -> Any:
     train = plan.settings.train
     config = read_config(train.deepspeed or "none", plan.settings.workspace)
-    return zero_loading.place_for(train, rank, accumulation=accumulation(plan, rank), config=config)
+    return zero_loading.assign_for(train, rank, accumulation=accumulation(plan, rank), config=config)
 
 
-def place_by_name(train: TrainSettings, rank: Rank, **more: Any) -> Place:
+def assign_by_name(train: TrainSettings, rank: Rank, **more: Any) -> Assign:
     assert train.run_dir is not None
-    return place_whole if train.run_dir.name.startswith("whole-") else PLACE_FOR(train, rank, **more)
+    return assign_whole if train.run_dir.name.startswith("whole-") else ASSIGN_FOR(train, rank, **more)
 
 
 def accumulation(plan: StagePlan, rank: Rank) -> int:
@@ -58,7 +58,7 @@ def compare(plan: StagePlan, rank: Rank) -> dict[str, Any]:
     import deepspeed
 
     gathered = deepspeed.zero.GatheredParameters
-    network, whole = build_network(plan, shared_place(plan, rank)), build_network(plan, place_whole)
+    network, whole = build_network(plan, shared_assign(plan, rank)), build_network(plan, assign_whole)
     assert network.model.state_dict().keys() == whole.model.state_dict().keys()
     pairs = list(zip(network.model.named_parameters(), whole.model.named_parameters(), strict=True))
     for (name, mine), (_, theirs) in pairs:
@@ -98,7 +98,7 @@ def anonymous() -> int:
 
 def measure(plan: StagePlan, rank: Rank) -> dict[str, Any]:
     """The most anonymous memory of a rank above what was there before, in bytes, while it builds the network."""
-    place = shared_place(plan, rank)
+    assign = shared_assign(plan, rank)
     held, peak, done = anonymous(), [0], threading.Event()
 
     def watch() -> None:
@@ -108,7 +108,7 @@ def measure(plan: StagePlan, rank: Rank) -> dict[str, Any]:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    network = build_network(plan, place)
+    network = build_network(plan, assign)
     done.set()
     watcher.join()
     mine = torch.tensor([max(peak[0], anonymous()) - held])
@@ -119,12 +119,12 @@ def measure(plan: StagePlan, rank: Rank) -> dict[str, Any]:
 
 def work(how: str, configs: Sequence[str], place: Rank, reporter: Reporter) -> dict[str, Any]:
     if how == "train":
-        zero_loading.place_for = place_by_name
+        zero_loading.assign_for = assign_by_name
         return campaign.work(configs, place, reporter)
     collectives.join_process_group(place)
     said: dict[str, Any] = {}
     for config in configs:
-        plan = collectives.decided_by_main(lambda config=config: plan_stage(load_resolved(Path(config))))
+        plan = collectives.broadcast_from_rank0(lambda config=config: plan_stage(load_resolved(Path(config))))
         said[Path(config).stem] = (compare if how == "compare" else measure)(plan, replace(place, launcher="aurora"))
         engine.forget()
     return said

@@ -6,7 +6,7 @@ from datetime import timedelta
 import pytest
 
 from aurora_cli.errors import HostError
-from aurora_cli.training.processes.collectives import meet
+from aurora_cli.training.processes.collectives import rendezvous
 from aurora_cli.training.processes.ranks import Rank, free_port
 
 SHORT = timedelta(seconds=1)
@@ -14,12 +14,12 @@ SHORT = timedelta(seconds=1)
 
 def test_rank_0_says_which_ranks_did_not_come() -> None:
     with pytest.raises(HostError, match=r"rank 0 of 3 .* has waited 1 s at 127.0.0.1:\d+ for ranks 1, 2"):
-        meet(Rank(0, 0, 3, master_port=free_port()), SHORT)
+        rendezvous(Rank(0, 0, 3, master_port=free_port()), SHORT)
 
 
 def test_another_rank_says_where_it_waited_for_rank_0() -> None:
     with pytest.raises(HostError, match=r"rank 2 of 3 .* has waited 1 s for rank 0 at 127.0.0.1:\d+") as caught:
-        meet(Rank(2, 2, 3, master_port=free_port()), SHORT)
+        rendezvous(Rank(2, 2, 3, master_port=free_port()), SHORT)
     assert "MASTER_ADDR" in str(caught.value)
 
 
@@ -28,7 +28,7 @@ def test_all_go_on_when_all_are_there() -> None:
     here: list[int] = []
 
     def come(number: int) -> None:
-        meet(Rank(number, number, 3, master_port=port), timedelta(seconds=20))
+        rendezvous(Rank(number, number, 3, master_port=port), timedelta(seconds=20))
         here.append(number)
 
     threads = [threading.Thread(target=come, args=(number,)) for number in range(3)]

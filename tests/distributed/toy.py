@@ -24,12 +24,12 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import HostError
 from aurora_cli.runs import checkpoints, lines
 from aurora_cli.training import checkpoint, optim, trainer
-from aurora_cli.training.checkpoint import Checkpoint, Description, Position
+from aurora_cli.training.checkpoint import Checkpoint, CheckpointMetadata, TrainState
 from aurora_cli.training.engine import deepspeed_config, engine
 from aurora_cli.training.guards import MediaLimit
 from aurora_cli.training.processes import collectives, launcher, signals, worker
 from aurora_cli.training.processes.ranks import Rank, rank_from_environment
-from aurora_cli.training.processes.watchdog import watchdog
+from aurora_cli.training.processes.watchdog import watching
 
 VOCABULARY = 23
 WIDTH = 14  # the projector's bias of 14 and 7 classes do not divide by two ranks: padding is tried
@@ -202,7 +202,7 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
     trained = optim.trained_modules(settings)
     learning = optim.learning_parameters(model, trained)
     optim.freeze_all_but(model, learning)
-    position = Position()
+    position = TrainState()
     start = checkpoints.newest(run_dir / "checkpoints") if options.resume else None
     saved = None if start is None else Checkpoint(start)
     if saved is not None:
@@ -226,13 +226,13 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
     running.barrier()
     course = ToyCourse(options.steps)
     request = signals.StopRequest()
-    loop = trainer.Loop(
+    loop = trainer.LoopConfig(
         run_dir,
-        Description("toy", 0, options.steps, "runs/toy/initial", options.trained, {}, {}, ""),
+        CheckpointMetadata("toy", 0, options.steps, "runs/toy/initial", options.trained, {}, {}, ""),
         options.every, options.keep, 0.2, 0, always_encode=True, media_limit=MediaLimit(1.0, 1),
     )  # fmt: skip
 
-    def bark(error: HostError) -> None:
+    def on_timeout(error: HostError) -> None:
         if isinstance(reporter, worker.PipeReporter):
             reporter.fail(error)
         os._exit(error.exit_code)
@@ -241,10 +241,10 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
         step = sum(1 for _ in lines.read_lines(run_dir / "metrics.jsonl")) + 1
         return request.asked or (place.is_main and step == options.stop_after)
 
-    with signals.on_stop_signals(request), watchdog(options.watchdog_s, place.rank, bark) as dog:
+    with signals.on_stop_signals(request), watching(options.watchdog_s, place.rank, on_timeout) as watchdog:
         outcome = trainer.train(
             running, steps_of(options, course, place, position.step + 1), course, loop, position,
-            reporter=reporter, dog=dog, stop_asked=asked,
+            reporter=reporter, watchdog=watchdog, stop_asked=asked,
         )  # fmt: skip
     return {"step": outcome.position.step, "loss": outcome.loss, "order_hash": outcome.position.order_hash}
 

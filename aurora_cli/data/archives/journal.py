@@ -17,7 +17,7 @@ from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.archives.part_stream import GZIP_MAGIC, PartStream
 from aurora_cli.data.archives.parts import Archive
 from aurora_cli.data.archives.policy import STATE_FOLDER
-from aurora_cli.io.atomic import PARTIAL_SUFFIX, exclusive, fsync_folder, read_json, write_json
+from aurora_cli.io.atomic import PARTIAL_SUFFIX, file_lock, fsync_folder, read_json, write_json
 from aurora_cli.io.durability import sync_filesystem
 
 GROUP_BYTES = 48 << 20
@@ -97,7 +97,7 @@ class ExtractionState:
         self._journal = self.folder / "journal.jsonl"
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
-        return exclusive(self.folder, "aurora extract")
+        return file_lock(self.folder, "aurora extract")
 
     def finished(self, identity: str, layout: str) -> Receipt | None:
         """The receipt, if the archive is still what was extracted, and its output is still there."""

@@ -1,4 +1,4 @@
-"""From samples to tensors: sentinels expanded to their exact number of tokens, packs padded to one length.
+"""From samples to tensors: placeholders expanded to their exact number of tokens, packs padded to one length.
 
 Shapes: P packs (rows), T positions, F frames, M media, S side of a frame.
 """
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 
 FrameTokens = Callable[[Sequence[int]], list[int]]
 """Lengths of media in frames -> language-model tokens of every frame, in order (`models.merge_plan.frame_tokens`)."""
@@ -25,7 +25,7 @@ class Sample(NamedTuple):
     """Of the sample in the run's data, all folders counted through."""
     id: str
     input_ids: np.ndarray
-    """int32, IMAGE_SENTINEL for every frame."""
+    """int32, IMAGE_PLACEHOLDER for every frame."""
     labels: np.ndarray
     media_lengths: list[int]
     frames: np.ndarray | None
@@ -115,7 +115,7 @@ def _row(pack: Sequence[Sample], image_token_id: int, frame_tokens: FrameTokens)
     untaught[starts] = True
     labels[untaught] = IGNORE_INDEX
 
-    is_frame = input_ids == IMAGE_SENTINEL
+    is_frame = input_ids == IMAGE_PLACEHOLDER
     copies = np.ones(len(input_ids), np.int64)
     copies[is_frame] = [tokens for sample in pack for tokens in frame_tokens(sample.media_lengths)]
     labels[is_frame] = IGNORE_INDEX

@@ -221,7 +221,7 @@ def _read_by_workers(
         num_workers=workers,
         prefetch_factor=PREFETCH if workers else None,
         collate_fn=_unchanged,
-        worker_init_fn=_deaf_to_signals,
+        worker_init_fn=_ignore_signals,
     )
     try:
         for batch in loader:
@@ -254,7 +254,7 @@ def _unchanged(value: Any) -> Any:
     return value
 
 
-def _deaf_to_signals(_worker: int) -> None:
+def _ignore_signals(_worker: int) -> None:
     """Ctrl-C and SIGTERM reach the whole process group; the training process answers them, at a step's end."""
     import signal
 

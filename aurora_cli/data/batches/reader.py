@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import FrameTokens, Sample
 from aurora_cli.data.batches.corpus import Source
 from aurora_cli.data.media.clip_decoder import EVENLY_IN_TIME, Sampling
@@ -80,7 +80,7 @@ class SampleReader:
 
 def _can_be_cut(row: Row, kept: int) -> bool:
     """Whether the first `kept` tokens hold every medium and something that is taught."""
-    return bool((row.labels[1:kept] != IGNORE_INDEX).any()) and not (row.input_ids[kept:] == IMAGE_SENTINEL).any()
+    return bool((row.labels[1:kept] != IGNORE_INDEX).any()) and not (row.input_ids[kept:] == IMAGE_PLACEHOLDER).any()
 
 
 def _frames(row: Row, media: MediaReader) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from aurora_cli.data.batches.packing import Packs
 from aurora_cli.errors import HostError
-from aurora_cli.io.atomic import whole_folder
+from aurora_cli.io.atomic import atomic_directory
 
 LOOK_EVERY_S = 0.05
 
@@ -35,7 +35,7 @@ class PlanShare:
         place = self.folder / name
         if self.rank == 0:
             packs = make()
-            with whole_folder(place) as partial:
+            with atomic_directory(place) as partial:
                 for field, values in zip(Packs._fields, packs, strict=True):
                     _write_array(partial / f"{field}.npy", values)
             return packs

@@ -15,7 +15,7 @@ _GROUP_FILES = 500
 _GROUP_BYTES = 64 << 20
 
 
-class Settler:
+class GroupCommit:
     """Thread-safe. With `sync=False` files get their names at once, and durable when the system likes."""
 
     def __init__(self, *, sync: bool = True) -> None:

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 from aurora_cli.console import Advance
-from aurora_cli.data.download.commit import SMALL_BYTES, Settler
+from aurora_cli.data.download.commit import SMALL_BYTES, GroupCommit
 from aurora_cli.data.download.hashing import RunningHashes
 from aurora_cli.data.download.manifest import RemoteFile
 from aurora_cli.data.download.partial_file import PartialFile
@@ -23,13 +23,13 @@ class Fetcher:
     """Fetches files of one source with the same patience; `stop` ends it at the next chunk."""
 
     def __init__(
-        self, source: Source, settler: Settler, *, retries: int, retry_wait_s: float, stop: threading.Event
+        self, source: Source, group_commit: GroupCommit, *, retries: int, retry_wait_s: float, stop: threading.Event
     ) -> None:
-        self.source, self.settler = source, settler
+        self.source, self.group_commit = source, group_commit
         self.retries, self.retry_wait_s, self.stop = retries, retry_wait_s, stop
 
     def fetch(self, file: RemoteFile, place: Path, advance: Advance, *, at_once: bool = False) -> str:
-        """Bring `file` to `place`; a small one may get its name only when the settler is flushed, unless `at_once`.
+        """Bring `file` to `place`; a small one may get its name only when its group is flushed, unless `at_once`.
 
         Returns:
             sha256 of what is there now
@@ -38,15 +38,15 @@ class Fetcher:
             HostError: it did not come, or not as the source says it is
         """
         is_small = file.size < SMALL_BYTES and not at_once
-        with disk_errors(place), PartialFile(place, file, sync=self.settler.sync and not is_small) as partial:
+        with disk_errors(place), PartialFile(place, file, sync=self.group_commit.sync and not is_small) as partial:
             partial.take_up(lambda amount: self._went_on(amount, advance))
             self._fill(file, partial, advance)
             if is_small:
-                self.settler.soon(partial.path, place, file.size)
+                self.group_commit.soon(partial.path, place, file.size)
             else:
-                if self.settler.sync:
+                if self.group_commit.sync:
                     partial.make_durable()
-                self.settler.now(partial.path, place)
+                self.group_commit.now(partial.path, place)
             return partial.sha256()
 
     def _fill(self, file: RemoteFile, partial: PartialFile, advance: Advance) -> None:

@@ -112,7 +112,7 @@ def chosen_frames(starts: np.ndarray, frames: int, sampling: Sampling) -> np.nda
 
 
 def spread_in_time(starts: np.ndarray, frames: int) -> np.ndarray:
-    """Frame numbers shown at the middles of `frames` equal stretches of time.
+    """Frame numbers shown at the middles of `frames` equal segments of time.
 
     With a steady rate these are the frames that `evenly_spaced` names.
     """
@@ -125,7 +125,7 @@ def spread_in_time(starts: np.ndarray, frames: int) -> np.ndarray:
 
 
 def evenly_spaced(count: int, frames: int) -> np.ndarray:
-    """The middles of `frames` equal stretches of `count` frames; 1 takes the middle, more than there are repeat.
+    """The middles of `frames` equal segments of `count` frames; 1 takes the middle, more than there are repeat.
 
     >>> evenly_spaced(10, 1), evenly_spaced(10, 2), evenly_spaced(2, 4)
     (array([5]), array([2, 7]), array([0, 0, 1, 1]))

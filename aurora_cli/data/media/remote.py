@@ -9,7 +9,7 @@ from typing import IO, Literal
 
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import whole_file
+from aurora_cli.io.atomic import atomic_write
 
 TIMEOUT_S = 30.0
 _CHUNK = 1 << 20
@@ -44,7 +44,7 @@ def fetch(medium: Medium, folder: Path, max_bytes: int) -> Medium:
             declared = response.headers.get("Content-Length", "")
             if declared.isdigit() and int(declared) > max_bytes:
                 raise _too_large(url, f"{int(declared):,} bytes", max_bytes)
-            with whole_file(path) as file:
+            with atomic_write(path) as file:
                 _copy(url, response, file, max_bytes)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DataError(f"{url}: cannot be fetched: {error or type(error).__name__}") from error

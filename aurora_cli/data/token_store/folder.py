@@ -12,7 +12,7 @@ from aurora_cli.data.token_store.columns import EncodedChunk
 from aurora_cli.data.token_store.schema import MANIFEST
 from aurora_cli.data.token_store.writer import ShardWriter
 from aurora_cli.errors import UsageError
-from aurora_cli.io.atomic import read_json, remove, whole_file, whole_folder, write_json
+from aurora_cli.io.atomic import atomic_directory, atomic_write, read_json, remove, write_json
 
 SHARDS = "shards"
 COMPLETE = "tokenize.json"
@@ -129,7 +129,7 @@ def write_shard(folder: Path, index: int, chunks: Iterable[EncodedChunk], base: 
     counts = Counter(read=0, tokens=0, taught=0)
     rejected: Counter[str] = Counter()
     source: dict[str, Any] = {}
-    with whole_folder(folder / SHARDS / part_name(index)) as partial:
+    with atomic_directory(folder / SHARDS / part_name(index)) as partial:
         with ShardWriter(partial) as writer, open(partial / REJECTS_FILE, "w", encoding="utf-8") as rejects:
             for chunk in chunks:
                 writer.append(chunk.rows, chunk.summary)
@@ -160,7 +160,7 @@ def finish(folder: Path, manifests: dict[int, dict[str, Any]], base: dict[str, A
 
 
 def collect_rejects(target: Path, shards: Iterable[Path]) -> None:
-    with whole_file(target) as rejects:
+    with atomic_write(target) as rejects:
         for shard in shards:
             with open(shard / REJECTS_FILE, "rb") as part:
                 shutil.copyfileobj(part, rejects)

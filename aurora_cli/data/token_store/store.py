@@ -23,9 +23,9 @@ class Summary(NamedTuple):
     """A few numbers of every row, in order: int32 arrays of one length."""
 
     length: np.ndarray
-    """Tokens, a sentinel counting one."""
+    """Tokens, a placeholder counting one."""
     frames: np.ndarray
-    """Sentinels."""
+    """Placeholders."""
     media: np.ndarray
     """Pictures and clips."""
     clips: np.ndarray

@@ -16,7 +16,7 @@ from tokenizers import Encoding
 from aurora_cli.constants import IMAGE
 from aurora_cli.data.annotations.records import Record
 from aurora_cli.data.tokenization.chat_template import ChatTemplate, Said
-from aurora_cli.data.tokenization.rows import SENTINEL, TOKEN_BYTES, EncodedConversation, Span, packed
+from aurora_cli.data.tokenization.rows import PLACEHOLDER, TOKEN_BYTES, EncodedConversation, Span, packed
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, dialogue
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 from aurora_cli.errors import UsageError
@@ -24,7 +24,7 @@ from aurora_cli.errors import UsageError
 PICTURE = re.compile(re.escape(IMAGE))
 
 
-class Stretch(NamedTuple):
+class TextSegment(NamedTuple):
     """Text between pictures, and which of its characters are taught."""
 
     text: str
@@ -32,7 +32,7 @@ class Stretch(NamedTuple):
 
 
 class ChatText(NamedTuple):
-    stretches: list[Stretch]
+    text_segments: list[TextSegment]
     media_lengths: list[int]
 
 
@@ -43,12 +43,12 @@ class ChatEncoder:
         self.backend = tokenizer.backend
         self.template = own_template(tokenizer)
 
-    def written_out(self, record: Record, *, frames: int, images_are_clip: bool) -> ChatText:
+    def render(self, record: Record, *, frames: int, images_are_clip: bool) -> ChatText:
         system, exchanges, lengths = dialogue(record, frames=frames, images_are_clip=images_are_clip)
         messages = [] if system is None else [Said("system", system)]
         for exchange in exchanges:
             messages += [Said("user", exchange.question), Said("assistant", exchange.answer)]
-        text, placed = self.template.written_out(messages)
+        text, placed = self.template.locate(messages)
         first = len(messages) - 2 * len(exchanges)
         pictures = [
             found.span() for start, stop, _ in placed[first::2] for found in PICTURE.finditer(text, start, stop)
@@ -58,26 +58,26 @@ class ChatEncoder:
             for (start, _, end), exchange in zip(placed[first + 1 :: 2], exchanges, strict=True)
             if exchange.taught
         ]
-        return ChatText(stretches(text, pictures, answers), lengths)
+        return ChatText(text_segments(text, pictures, answers), lengths)
 
     def encode(self, conversations: Sequence[ChatText]) -> Iterator[EncodedConversation]:
         """Each conversation's tokens, in order."""
-        texts = [stretch.text for conversation in conversations for stretch in conversation.stretches]
+        texts = [stretch.text for conversation in conversations for stretch in conversation.text_segments]
         encodings = iter(self.backend.encode_batch(texts, add_special_tokens=False))
         for conversation in conversations:
             tokens = bytearray()
             spans = []
-            for index, (stretch, encoding) in enumerate(zip(conversation.stretches, encodings, strict=False)):
-                tokens += SENTINEL if index else b""
+            for index, (stretch, encoding) in enumerate(zip(conversation.text_segments, encodings, strict=False)):
+                tokens += PLACEHOLDER if index else b""
                 offset = len(tokens) // TOKEN_BYTES
-                ids, found = encoding.ids, taught_spans(stretch, encoding)
+                ids, found = encoding.ids, target_spans(stretch, encoding)
                 if found is None:
                     ids, found = self.in_pieces(stretch)
                 tokens += packed(ids)
                 spans += [(start + offset, stop + offset) for start, stop in found]
             yield EncodedConversation(tokens, spans)
 
-    def in_pieces(self, stretch: Stretch) -> tuple[list[int], list[Span]]:
+    def in_pieces(self, stretch: TextSegment) -> tuple[list[int], list[Span]]:
         """The stretch with each taught piece encoded alone."""
         ids: list[int] = []
         spans = []
@@ -111,7 +111,7 @@ def own_template(tokenizer: TextTokenizer) -> ChatTemplate:
     return ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens, added)
 
 
-def stretches(text: str, pictures: Sequence[Span], answers: Sequence[Span]) -> list[Stretch]:
+def text_segments(text: str, pictures: Sequence[Span], answers: Sequence[Span]) -> list[TextSegment]:
     """The text cut at its pictures. Both kinds of spans are in order, and no picture stands in an answer."""
     cut = []
     waiting = deque(answers)
@@ -121,12 +121,12 @@ def stretches(text: str, pictures: Sequence[Span], answers: Sequence[Span]) -> l
         while waiting and waiting[0][0] < stop:
             start, end = waiting.popleft()
             taught.append((start - begin, end - begin))
-        cut.append(Stretch(text[begin:stop], taught))
+        cut.append(TextSegment(text[begin:stop], taught))
         begin = after
     return cut
 
 
-def taught_spans(stretch: Stretch, encoding: Encoding) -> list[Span] | None:
+def target_spans(stretch: TextSegment, encoding: Encoding) -> list[Span] | None:
     """The taught tokens of a stretch; None if one of them holds words that are not taught."""
     if not stretch.taught:
         return []

@@ -123,7 +123,7 @@ class ChatTemplate:
             self.layouts[roles] = pieces[::2]
         return self.layouts[roles]
 
-    def written_out(self, messages: Sequence[Said]) -> tuple[str, list[Placed]]:
+    def locate(self, messages: Sequence[Said]) -> tuple[str, list[Placed]]:
         """The conversation's text, and the place of each message in it.
 
         Raises:

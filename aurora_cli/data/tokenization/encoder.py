@@ -26,7 +26,7 @@ class WrittenOut(Protocol):
 class ConversationEncoder(Protocol):
     """A template at work: a record becomes text, many texts become tokens."""
 
-    def written_out(self, record: Record, *, frames: int, images_are_clip: bool) -> WrittenOut: ...
+    def render(self, record: Record, *, frames: int, images_are_clip: bool) -> WrittenOut: ...
 
     def encode(self, conversations: Sequence[Any]) -> Iterator[EncodedConversation]: ...
 
@@ -75,7 +75,7 @@ class Encoder:
                 record = parse_record(raw, f"{name}:{line}", self.schema)
                 if media is not None:
                     check_media(media, record)
-                written = self.conversations.written_out(record, frames=self.frames, images_are_clip=images_are_clip)
+                written = self.conversations.render(record, frames=self.frames, images_are_clip=images_are_clip)
                 usable.append((line, record, written))
             except Rejection as rejection:
                 rejected.append(rejected_line(file, line, record_name(raw, f"{name}:{line}"), rejection))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from aurora_cli.constants import IMAGE, IMAGE_SENTINEL
+from aurora_cli.constants import IMAGE, IMAGE_PLACEHOLDER
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, pictures_first
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 
@@ -39,10 +39,10 @@ class Prompter:
         return self.tokenizer.backend.get_vocab(with_added_tokens=True)[token]
 
     def ids(self, question: str, pictures: int) -> list[int]:
-        """The prompt's tokens, a sentinel for each picture or frame."""
+        """The prompt's tokens, a placeholder for each picture or frame."""
         text = pictures_first(IMAGE * pictures + question, frames=None, pictures_only=self.pictures_only)
         ids = [*self.begin]
         for number, chunk in enumerate(self.write(text).split(IMAGE)):
-            ids += [IMAGE_SENTINEL] if number else []
+            ids += [IMAGE_PLACEHOLDER] if number else []
             ids += self.tokenizer.encode(chunk)
         return ids

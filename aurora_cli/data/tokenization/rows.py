@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.annotations.records import Record
 from aurora_cli.data.token_store.columns import EncodedRecords
 
@@ -22,7 +22,7 @@ def packed(ids: list[int]) -> bytes:
     return np.array(ids, dtype=np.int32).tobytes()
 
 
-SENTINEL = packed([IMAGE_SENTINEL])
+PLACEHOLDER = packed([IMAGE_PLACEHOLDER])
 
 
 class EncodedConversation(NamedTuple):
@@ -49,7 +49,7 @@ class Rows:
             length = self.max_length
             del tokens[length * TOKEN_BYTES :]
             spans = [(start, min(stop, length)) for start, stop in spans if start < length]
-            places = int((np.frombuffer(tokens, np.int32) == IMAGE_SENTINEL).sum())
+            places = int((np.frombuffer(tokens, np.int32) == IMAGE_PLACEHOLDER).sum())
             record, media_lengths = cut_media(record, media_lengths, places)
         if not spans:
             return False

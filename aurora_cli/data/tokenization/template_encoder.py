@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from aurora_cli.data.annotations.records import Record
-from aurora_cli.data.tokenization.rows import SENTINEL, TOKEN_BYTES, EncodedConversation, packed
-from aurora_cli.data.tokenization.templates import Conversation, get_template, written_out
+from aurora_cli.data.tokenization.rows import PLACEHOLDER, TOKEN_BYTES, EncodedConversation, packed
+from aurora_cli.data.tokenization.templates import Conversation, get_template, render
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 from aurora_cli.data.tokenization.word_cache import WordCache, word_cache
 from aurora_cli.errors import UsageError
@@ -33,8 +33,8 @@ class TurnEncoder:
         """Made by the process that encodes."""
         return word_cache(self.backend)
 
-    def written_out(self, record: Record, *, frames: int, images_are_clip: bool) -> Conversation:
-        return written_out(record, self.template, frames=frames, images_are_clip=images_are_clip)
+    def render(self, record: Record, *, frames: int, images_are_clip: bool) -> Conversation:
+        return render(record, self.template, frames=frames, images_are_clip=images_are_clip)
 
     def encode(self, conversations: Sequence[Conversation]) -> Iterator[EncodedConversation]:
         """Each conversation's tokens, in order."""
@@ -61,7 +61,7 @@ class TurnEncoder:
         for index, (prompt, _, taught) in enumerate(conversation.turns):
             if index == 0 or self.template.begin_every_turn:
                 tokens += self.begin
-            tokens += SENTINEL.join([self.cache[chunk] for chunk in prompt])
+            tokens += PLACEHOLDER.join([self.cache[chunk] for chunk in prompt])
             start = len(tokens) // TOKEN_BYTES
             tokens += next(answers)
             tokens += self.end

@@ -87,7 +87,7 @@ class Dialogue(NamedTuple):
     system: str | None
     exchanges: list[Exchange]
     media_lengths: list[int]
-    """Frames of each medium in reading order: 1 a picture, n a clip. Their sum is the number of sentinels."""
+    """Frames of each medium in reading order: 1 a picture, n a clip. Their sum is the number of placeholders."""
 
 
 class Turn(NamedTuple):
@@ -103,7 +103,7 @@ class Conversation(NamedTuple):
     """As a dialogue's."""
 
 
-def written_out(record: Record, template: Template, *, frames: int, images_are_clip: bool) -> Conversation:
+def render(record: Record, template: Template, *, frames: int, images_are_clip: bool) -> Conversation:
     """The record's turns in the template's words. Parameters and exceptions are those of `dialogue`."""
     system, exchanges, lengths = dialogue(
         record, frames=frames, images_are_clip=images_are_clip, pictures_only=template.pictures_only

@@ -9,7 +9,7 @@ from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from aurora_cli.constants import IMAGE_SENTINEL
+from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.data.tokenization.sentencepiece import build_backend
 from aurora_cli.errors import DataError
 
@@ -53,10 +53,10 @@ class TextTokenizer:
 
 
 def decode(backend: Tokenizer, ids: Iterable[int]) -> str:
-    """The text with its special tokens; `<image>` for every sentinel."""
+    """The text with its special tokens; `<image>` for every placeholder."""
     texts, run = [], []
-    for token in [*ids, IMAGE_SENTINEL]:
-        if token != IMAGE_SENTINEL:
+    for token in [*ids, IMAGE_PLACEHOLDER]:
+        if token != IMAGE_PLACEHOLDER:
             run.append(int(token))
             continue
         texts.append(backend.decode(run, skip_special_tokens=False))

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping, register_checkpoint_conversion_mapping
 
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.constants import IMAGE_SENTINEL
+from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.models.auroracap import AuroraCap
 
 
@@ -30,8 +30,8 @@ class AuroraCapForImageTextToText(AuroraCap):
         return self.config.token_merging.model_copy(update={"kept_ratio": token_kept_ratio})
 
     def prepare_inputs(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> Any:
-        sentinels = input_ids.masked_fill(input_ids == self.config.image_token_id, IMAGE_SENTINEL)
-        return super().prepare_inputs(sentinels, *args, **kwargs)
+        placeholders = input_ids.masked_fill(input_ids == self.config.image_token_id, IMAGE_PLACEHOLDER)
+        return super().prepare_inputs(placeholders, *args, **kwargs)
 
     def forward(self, *args: Any, token_kept_ratio: float | None = None, **kwargs: Any) -> Any:
         if token_kept_ratio is not None:
@@ -43,7 +43,7 @@ class AuroraCapForImageTextToText(AuroraCap):
             kwargs["merging"] = self.merging_with(token_kept_ratio)
         found = super().generate(input_ids, *args, **kwargs)
         new = found if isinstance(found, Tensor) else found.sequences
-        prompts = input_ids.masked_fill(input_ids == IMAGE_SENTINEL, self.config.image_token_id)
+        prompts = input_ids.masked_fill(input_ids == IMAGE_PLACEHOLDER, self.config.image_token_id)
         prompts = prompts.repeat_interleave(len(new) // len(prompts), dim=0).to(new.device)
         whole = torch.cat([prompts, new], dim=1)
         if isinstance(found, Tensor):

@@ -8,7 +8,7 @@ from typing import Any
 
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import UsageError
-from aurora_cli.io.atomic import disk_errors, open_to_append, whole_file
+from aurora_cli.io.atomic import atomic_write, disk_errors, open_to_append
 
 _BEGIN = b'{"media": '
 
@@ -82,7 +82,7 @@ def _is_torn(path: Path) -> bool:
 
 
 def _rewrite(path: Path, lines: Iterable[dict[str, Any]]) -> None:
-    with whole_file(path, "w") as file:
+    with atomic_write(path, "w") as file:
         file.writelines(map(_text, lines))
 
 

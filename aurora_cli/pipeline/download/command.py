@@ -16,7 +16,7 @@ from typing import NamedTuple
 from aurora_cli.config.settings import DownloadSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Advance, Reporter
-from aurora_cli.data.download.commit import Settler
+from aurora_cli.data.download.commit import GroupCommit
 from aurora_cli.data.download.disk_forecast import Need, later_needs
 from aurora_cli.data.download.fetch import Fetcher
 from aurora_cli.data.download.hub_source import HubSource
@@ -27,7 +27,7 @@ from aurora_cli.data.download.plan import Plan, make_manifest, make_plan
 from aurora_cli.data.download.selection import select
 from aurora_cli.data.download.source import Source, WrongBytes
 from aurora_cli.errors import HostError
-from aurora_cli.io.atomic import disk_errors, exclusive, existing_parent, fsync_folder
+from aurora_cli.io.atomic import disk_errors, existing_parent, file_lock, fsync_folder
 from aurora_cli.pipeline.download.result import DownloadResult, Report
 
 
@@ -58,7 +58,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         )
     if plan.groups:
         _warn_of_later_steps(needs, free - to_fetch, data, reporter)
-    with disk_errors(data), exclusive(data, "aurora download"):
+    with disk_errors(data), file_lock(data, "aurora download"):
         manifest = make_manifest(source, chosen, before, data, options)
         for group in plan.groups:  # what is in the place of these is something else: the list must not seem true of it
             for file in group:
@@ -99,8 +99,8 @@ def _fetch(
     A file that is wrong at its source does not keep the others from coming; it is named when they are here.
     """
     stop = threading.Event()
-    settler = Settler(sync=options.sync)
-    fetcher = Fetcher(source, settler, retries=options.retries, retry_wait_s=options.retry_wait_s, stop=stop)
+    group_commit = GroupCommit(sync=options.sync)
+    fetcher = Fetcher(source, group_commit, retries=options.retries, retry_wait_s=options.retry_wait_s, stop=stop)
     fetched: list[RemoteFile] = []
     linked, hashes = 0, {}
     failures: list[WrongBytes] = []
@@ -122,7 +122,7 @@ def _fetch(
         finally:
             stop.set()
             pool.shutdown(wait=True, cancel_futures=True)
-            settler.flush()
+            group_commit.flush()
     if failures:
         raise WrongBytes(
             "\n".join(error.message for error in failures[:10])

@@ -24,7 +24,7 @@ from aurora_cli.data.archives.tar_reader import Advance
 from aurora_cli.data.archives.unpack import unpack
 from aurora_cli.data.download.manifest import DownloadManifest
 from aurora_cli.errors import DataError, HostError, Interrupted
-from aurora_cli.io.atomic import disk_errors, read_json, whole_file
+from aurora_cli.io.atomic import atomic_write, disk_errors, read_json
 from aurora_cli.io.durability import sync_filesystem
 from aurora_cli.pipeline.extract.result import SHOWN_REFUSALS, ExtractResult
 
@@ -224,7 +224,7 @@ def _list_rejects(target: Path) -> Path | None:
     if not lists and not broken:
         path.unlink(missing_ok=True)
         return None
-    with whole_file(path) as file:
+    with atomic_write(path) as file:
         for entry in broken:
             file.write(json.dumps({"archive": entry["archive"], "reason": entry["broken"]}).encode() + b"\n")
         for part in lists:

@@ -14,7 +14,7 @@ from aurora_cli.data.annotations.schemas import SIGNS, recognised, record_of
 from aurora_cli.data.annotations.sources import Source, sources
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.tokenization.preview import TAUGHT
-from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, written_out
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, render
 from aurora_cli.data.tokenization.tokenizer_source import find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.pipeline.result import Result
@@ -144,14 +144,16 @@ def shower(settings: Settings, source: Source) -> Callable[[Record], tuple[int, 
         own = ChatEncoder(find_tokenizer(name, Workspace(settings.workspace)))
 
         def show_own(record: Record) -> tuple[int, str]:
-            stretches, _ = own.written_out(record, frames=step.frames, images_are_clip=source.clip)
-            return sum(len(taught) for _, taught in stretches), IMAGE.join(map(marked, *zip(*stretches, strict=True)))
+            text_segments, _ = own.render(record, frames=step.frames, images_are_clip=source.clip)
+            return sum(len(taught) for _, taught in text_segments), IMAGE.join(
+                map(marked, *zip(*text_segments, strict=True))
+            )
 
         return show_own
     template = get_template(step.template)
 
     def show(record: Record) -> tuple[int, str]:
-        conversation = written_out(record, template, frames=step.frames, images_are_clip=source.clip)
+        conversation = render(record, template, frames=step.frames, images_are_clip=source.clip)
         turns = [
             IMAGE.join(turn.prompt) + (TAUGHT.format(text=turn.answer) if turn.taught else turn.answer)
             for turn in conversation.turns
@@ -162,7 +164,7 @@ def shower(settings: Settings, source: Source) -> Callable[[Record], tuple[int, 
 
 
 def marked(text: str, taught: list[tuple[int, int]]) -> str:
-    """The text with its taught stretches between marks."""
+    """The text with its target text between marks."""
     parts, at = [], 0
     for start, stop in taught:
         parts += [text[at:start], TAUGHT.format(text=text[start:stop])]

@@ -41,7 +41,7 @@ class StoresReport(Result):
             state = "" if store.complete else ", not complete"
             lines.append(
                 f"  {store.path}: {store.rows:,} rows of {store.read:,} records, {store.tokens:,} tokens, "
-                f"{store.taught_share:.1%} taught, {store.media:,} pictures and clips, {rejected:,} rejected{state}"
+                f"{store.target_share:.1%} taught, {store.media:,} pictures and clips, {rejected:,} rejected{state}"
             )
         lines += [f"  {folder}: no whole shard yet" for folder in self.begun]
         lines += [f"aurora inspect {store.path} shows more of it." for store in self.stores[:1]]

@@ -58,7 +58,7 @@ class StoreReport(Result):
     rows: int
     tokens: int
     """A picture or frame counts one."""
-    taught_share: float
+    target_share: float
     """Of the tokens."""
     lengths: dict[str, float]
     """min, median, mean, p95, max of tokens a row."""
@@ -90,7 +90,7 @@ class StoreReport(Result):
         if not self.complete:
             lines.append("  not complete: aurora tokenize goes on with it")
         lines.append("  " + ", ".join(f"{name} {value}" for name, value in self.settings.items()))
-        lines.append(f"  {self.tokens:,} tokens, {self.taught_share:.1%} taught")
+        lines.append(f"  {self.tokens:,} tokens, {self.target_share:.1%} taught")
         if self.lengths:
             lines.append("  tokens a row: " + ", ".join(f"{name} {value:,g}" for name, value in self.lengths.items()))
             lines += bars(self.histogram)
@@ -180,7 +180,7 @@ def report_on(chosen: Stores, numbers: StoreNumbers, workspace: Workspace, sampl
         kind=chosen.kind,
         rows=numbers.rows,
         tokens=numbers.tokens,
-        taught_share=numbers.taught / max(1, numbers.tokens),
+        target_share=numbers.taught / max(1, numbers.tokens),
         lengths=numbers.lengths(),
         histogram={entry.name: entry.rows for entry in numbers.doubling_lengths()},
         media=numbers.media,

@@ -51,7 +51,7 @@ def overview(report: StoreReport, numbers: StoreNumbers) -> Html:
     entries = [
         Fact("rows", f"{report.rows:,}", f"of {report.read:,} records"),
         Fact("tokens", short(report.tokens), f"{report.lengths.get('mean', 0):,g} a row in the mean"),
-        Fact("taught", f"{report.taught_share:.1%}", f"{numbers.taught:,} tokens"),
+        Fact("taught", f"{report.target_share:.1%}", f"{numbers.taught:,} tokens"),
         Fact("pictures", f"{report.media - report.clips:,}", f"{report.without_media:,} rows of text alone"),
         Fact("clips", f"{report.clips:,}", f"{report.frames:,} frames with the pictures"),
         Fact("rejected", f"{rejected:,}", f"{rejected / max(1, report.read):.2%} of the records"),
@@ -89,7 +89,7 @@ def distributions(report: StoreReport, numbers: StoreNumbers) -> Html:
         html.chart(
             "Taught share of a row",
             histogram(share_bars, name="Rows by taught share", axis="share of a row's tokens that is taught"),
-            f"{report.taught_share:.1%} of all tokens",
+            f"{report.target_share:.1%} of all tokens",
         ),
         html.chart(
             "Pictures and clips a row",

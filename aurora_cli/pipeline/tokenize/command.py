@@ -39,7 +39,7 @@ from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 from aurora_cli.data.tokenization.tokenizer_source import find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
-from aurora_cli.io.atomic import exclusive, sha256_of, write_text
+from aurora_cli.io.atomic import file_lock, sha256_of, write_text
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.tokenize.jobs import Job, plan_jobs
 
@@ -110,7 +110,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         # Before all else: a template that the tokenizer cannot write must not cost the shards that are there.
         pool.use(encoder_of(settings, tokenizer))
         for job in jobs:
-            with exclusive(job.output, "aurora tokenize"):
+            with file_lock(job.output, "aurora tokenize"):
                 base = manifest_base(job, tokenizer, settings)
                 folders.append(tokenize_job(job, tokenizer, base, settings, pool, reporter))
     return TokenizeResult(tuple(folders), round(time.perf_counter() - start, 3))

@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.training import ModuleTraining
-from aurora_cli.io.atomic import whole_folder
+from aurora_cli.io.atomic import atomic_directory
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.runs.layout import INITIAL
 
 if TYPE_CHECKING:
-    from aurora_cli.models.assign import Place
+    from aurora_cli.models.assign import Assign
     from aurora_cli.models.auroracap import AuroraCap
     from aurora_cli.training.optim import Learning
 
@@ -27,22 +27,22 @@ class Network(NamedTuple):
     """What a checkpoint says of LoRA; empty without."""
 
 
-def build_network(plan: StagePlan, place: "Place") -> Network:
-    """The network with the weights that the run's next step starts from, in fp32 unless `place` says otherwise."""
+def build_network(plan: StagePlan, assign: "Assign") -> Network:
+    """The network with the weights that the run's next step starts from, in fp32 unless `assign` says otherwise."""
     from aurora_cli.models.assign import values_of
     from aurora_cli.training import lora, optim
     from aurora_cli.training.checkpoint import Checkpoint
 
     train = plan.settings.train
     trained, adapted = optim.trained_modules(train), lora.adapted_parts(train)
-    model = build_model(plan, place, adapted=bool(adapted))
+    model = build_model(plan, assign, adapted=bool(adapted))
     _seed(plan.settings)  # every rank makes the same adapters
     adapters = lora.add_adapters(model, adapted)
     for name, parameter in model.named_parameters():
         if lora.MARK in name:
-            place(parameter, values_of(parameter))
+            assign(parameter, values_of(parameter))
     if adapted and plan.resume is not None:
-        Checkpoint(plan.resume).write_into(dict(model.named_parameters()), place)
+        Checkpoint(plan.resume).write_into(dict(model.named_parameters()), assign)
     learning = optim.learning_parameters(model, trained, adapted)
     optim.freeze_all_but(model, learning)
     if train.gradient_checkpointing:
@@ -50,7 +50,7 @@ def build_network(plan: StagePlan, place: "Place") -> Network:
     return Network(model, trained, learning, adapters)
 
 
-def build_model(plan: StagePlan, place: "Place", *, adapted: bool = False) -> "AuroraCap":
+def build_model(plan: StagePlan, assign: "Assign", *, adapted: bool = False) -> "AuroraCap":
     """The network; `adapted`: without what a checkpoint to go on from has learned, which is for adapters."""
     from aurora_cli.checkpoints.checkpoint import Origin
     from aurora_cli.checkpoints.loading import build_model as build
@@ -61,17 +61,17 @@ def build_model(plan: StagePlan, place: "Place", *, adapted: bool = False) -> "A
     settings = plan.settings
     root = settings.workspace
     if plan.resume is not None and not adapted:
-        return build(open_checkpoint(plan.resume, Origin(root=root)), settings.merging, place=place)
+        return build(open_checkpoint(plan.resume, Origin(root=root)), settings.merging, assign=assign)
     if plan.start.kind == "models":
         model = settings.model
         parts = open_parts(model.vision_tower, model.language_model, model, root)
         _seed(settings)  # every rank makes the same new projector
-        return build(parts, settings.merging, fresh=frozenset({"projector"}), place=place)
+        return build(parts, settings.merging, fresh=frozenset({"projector"}), assign=assign)
     if plan.start.kind == "random":
-        collectives.decided_by_main(lambda: write_initial(plan.run_dir / INITIAL, settings))
-        return build(open_checkpoint(plan.run_dir / INITIAL, Origin(root=root)), settings.merging, place=place)
+        collectives.broadcast_from_rank0(lambda: write_initial(plan.run_dir / INITIAL, settings))
+        return build(open_checkpoint(plan.run_dir / INITIAL, Origin(root=root)), settings.merging, assign=assign)
     assert isinstance(plan.start.base, str)
-    return build(open_checkpoint(plan.start.base, Origin(root=root)), settings.merging, place=place)
+    return build(open_checkpoint(plan.start.base, Origin(root=root)), settings.merging, assign=assign)
 
 
 def write_initial(folder: Path, settings: Settings) -> None:
@@ -100,7 +100,7 @@ def write_initial(folder: Path, settings: Settings) -> None:
         name = names.canonical(own_name)
         if name is not None:
             tensors[name] = LazyTensor(folder, name, tuple(tensor.shape), tensor.dtype, lambda tensor=tensor: tensor)
-    with whole_folder(folder) as partial:
+    with atomic_directory(folder) as partial:
         write_weights(partial, tensors, safe=True, max_shard_bytes=INITIAL_SHARD_BYTES)
         network.config.save_pretrained(partial)
 

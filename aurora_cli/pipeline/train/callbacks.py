@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aurora_cli.training.callbacks.callback import Watcher
+from aurora_cli.training.callbacks.callback import Callback
 
 if TYPE_CHECKING:
     from aurora_cli.training.engine.engine import Engine
@@ -11,12 +11,12 @@ from aurora_cli.reports.run import write_report
 from aurora_cli.runs.layout import REPORT_FILE
 
 
-class Report(Watcher):
+class Report(Callback):
     """Writes the page after every checkpoint."""
 
     def __init__(self, run_dir: Path, root: Path) -> None:
         self._run_dir = run_dir
         self._root = root
 
-    def saved(self, engine: "Engine", checkpoint: Path) -> None:
+    def on_checkpoint(self, engine: "Engine", checkpoint: Path) -> None:
         write_report(self._run_dir, self._root, self._run_dir / REPORT_FILE)

@@ -19,7 +19,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import AuroraError
-from aurora_cli.io.atomic import exclusive, remove, write_json, write_text
+from aurora_cli.io.atomic import file_lock, remove, write_json, write_text
 from aurora_cli.pipeline.train.plan import StagePlan, extent_of, plan_stage
 from aurora_cli.pipeline.train.result import TrainResult
 from aurora_cli.runs.checkpoints import checkpoint_name
@@ -27,15 +27,15 @@ from aurora_cli.runs.layout import CONFIG_FILE, FINISHED_FILE, INITIAL, REPORT_F
 
 if TYPE_CHECKING:
     from aurora_cli.pipeline.train.estimate import TrainPlan
-    from aurora_cli.training.checkpoint import Position
+    from aurora_cli.training.checkpoint import TrainState
     from aurora_cli.training.processes.ranks import Rank
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> "TrainResult | TrainPlan":
     """Train `settings.train.stage`, or say that it is trained."""
-    from aurora_cli.training.processes.ranks import let_waiting_threads_sleep, rank_from_environment
+    from aurora_cli.training.processes.ranks import rank_from_environment, use_passive_openmp
 
-    let_waiting_threads_sleep()
+    use_passive_openmp()
     rank = rank_from_environment()
     if settings.train.plan:
         from aurora_cli.pipeline.train.estimate import plan_run
@@ -52,7 +52,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     plan = plan_stage(settings)
     if plan.finished is not None:
         return _nothing_to_do(plan, processes)
-    with exclusive(plan.run_dir, f"aurora train --stage {plan.stage}"):
+    with file_lock(plan.run_dir, f"aurora train --stage {plan.stage}"):
         write_text(plan.run_dir / CONFIG_FILE, dump_yaml(settings))
         if processes == 1:
             from aurora_cli.training.processes.ranks import Rank, free_port
@@ -78,10 +78,10 @@ def _run_as_worker(settings: Settings, rank: "Rank", reporter: Reporter) -> Trai
         result = _train(settings, rank, reporter)
     except Interrupted as error:
         if not rank.is_main:
-            worker.leave(error.exit_code)
+            worker.exit_now(error.exit_code)
         raise
     if not rank.is_main:
-        worker.leave(result.exit_code)
+        worker.exit_now(result.exit_code)
     return result
 
 
@@ -116,7 +116,7 @@ def _train(settings: Settings, rank: "Rank", reporter: Reporter) -> TrainResult:
         warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.distributed.*")
         collectives.join_process_group(rank)
         try:
-            plan = collectives.decided_by_main(lambda: plan_stage(settings))
+            plan = collectives.broadcast_from_rank0(lambda: plan_stage(settings))
             if plan.finished is not None:
                 engine.forget()
                 return _nothing_to_do(plan, rank.world_size)
@@ -144,7 +144,7 @@ def _train(settings: Settings, rank: "Rank", reporter: Reporter) -> TrainResult:
     )
 
 
-def _write_finished(plan: StagePlan, position: "Position", steps: int) -> None:
+def _write_finished(plan: StagePlan, position: "TrainState", steps: int) -> None:
     write_json(
         plan.run_dir / FINISHED_FILE,
         {
@@ -165,7 +165,7 @@ def _alone_in_run(plan: StagePlan, rank: "Rank") -> Iterator[None]:
     if rank.launcher == "aurora" or not rank.is_main:
         yield
         return
-    with exclusive(plan.run_dir, f"aurora train --stage {plan.stage}"):
+    with file_lock(plan.run_dir, f"aurora train --stage {plan.stage}"):
         write_text(plan.run_dir / CONFIG_FILE, dump_yaml(plan.settings))
         yield
 

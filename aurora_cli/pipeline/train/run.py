@@ -19,16 +19,16 @@ from aurora_cli.pipeline.train.sample_captions import Captions
 if TYPE_CHECKING:
     from aurora_cli.data.batches.loader import TrainingData
     from aurora_cli.data.batches.shared_plan import PlanShare
-    from aurora_cli.training.callbacks.callback import Watcher
+    from aurora_cli.training.callbacks.callback import Callback
     from aurora_cli.training.engine.engine import Engine
     from aurora_cli.training.processes.ranks import Rank
-    from aurora_cli.training.trainer import Outcome
+    from aurora_cli.training.trainer import LoopResult
 
 PLANS = ".plans"
 """Folder in a run through which its processes share the packs of an epoch."""
 
 
-def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Reporter) -> "tuple[Outcome, int]":
+def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Reporter) -> "tuple[LoopResult, int]":
     """Train to the last step. Returns where it came to, and how many steps there were to be.
 
     Raises:
@@ -36,13 +36,13 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
     """
     from aurora_cli.data.batches.sampler import accumulation
     from aurora_cli.training import optim, trainer
-    from aurora_cli.training.checkpoint import Checkpoint, Description, Position
+    from aurora_cli.training.checkpoint import Checkpoint, CheckpointMetadata, TrainState
     from aurora_cli.training.engine import engine
     from aurora_cli.training.engine.deepspeed_config import read_config
-    from aurora_cli.training.engine.zero_loading import place_for
+    from aurora_cli.training.engine.zero_loading import assign_for
     from aurora_cli.training.guards import MediaLimit
     from aurora_cli.training.processes import signals
-    from aurora_cli.training.processes.watchdog import watchdog
+    from aurora_cli.training.processes.watchdog import watching
 
     settings = plan.settings
     train = settings.train
@@ -52,7 +52,7 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             reporter.info(f"weights from {plan.resume or plan.start.said()}")
         accumulated = accumulation(train.global_batch_packs, rank.world_size, train.micro_batch_packs)
         config = read_config(engine_name, settings.workspace)
-        network = build_network(plan, place_for(train, rank, accumulation=accumulated, config=config))
+        network = build_network(plan, assign_for(train, rank, accumulation=accumulated, config=config))
         data = plan_data(plan, network.model.config, share_of(plan, rank))
         running = engine.prepare(
             network.model,
@@ -62,7 +62,7 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             accumulation=accumulated,
             config=config,
         )
-        position = Position(recipe=plan.recipe)
+        position = TrainState(recipe=plan.recipe)
         if plan.resume is not None:
             saved = Checkpoint(plan.resume)
             running.restore(saved.state(running.shapes()), saved.position.step)
@@ -76,9 +76,9 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             for note in data.corpus.notes():
                 reporter.info(note)
         running.barrier()
-        loop = trainer.Loop(
+        loop = trainer.LoopConfig(
             run_dir=plan.run_dir,
-            description=Description(
+            description=CheckpointMetadata(
                 stage=plan.stage,
                 step=position.step,
                 steps=data.total_steps,
@@ -97,15 +97,22 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
             always_encode=running.zero_stage == 3 or bool({"vision_tower", "projector"} & network.trained.keys()),
             media_limit=MediaLimit(settings.data.max_bad_share, data.samples_in_run, data.part_of_epoch),
             max_loss_jump=train.max_loss_jump,
-            watchers=watchers_of(plan, running, data, position.step, reporter),
+            callbacks=callbacks_of(plan, running, data, position.step, reporter),
             held_out=(lambda: data.validation_batches(rank.rank, rank.world_size))
             if len(data.corpus.validation)
             else None,
         )
         steps = data.batches(rank.rank, rank.world_size, start_step=position.step)
-        with watchdog(train.watchdog_s, rank.rank, functools.partial(_bark, reporter)) as dog:
+        with watching(train.watchdog_s, rank.rank, functools.partial(_on_timeout, reporter)) as watchdog:
             outcome = trainer.train(
-                running, steps, data, loop, position, reporter=reporter, dog=dog, stop_asked=lambda: stop.asked
+                running,
+                steps,
+                data,
+                loop,
+                position,
+                reporter=reporter,
+                watchdog=watchdog,
+                stop_asked=lambda: stop.asked,
             )
         if rank.is_main:
             remove(plan.run_dir / PLANS)
@@ -118,29 +125,29 @@ def share_of(plan: StagePlan, rank: "Rank") -> "PlanShare | None":
     from aurora_cli.training.processes import collectives
 
     folder = plan.run_dir / PLANS
-    collectives.decided_by_main(lambda: remove(folder))
+    collectives.broadcast_from_rank0(lambda: remove(folder))
     return None if rank.world_size == 1 else PlanShare(folder, rank.rank, plan.settings.train.watchdog_s)
 
 
-def watchers_of(
+def callbacks_of(
     plan: StagePlan, running: "Engine", data: "TrainingData", step: int, reporter: Reporter
-) -> "list[Watcher]":
+) -> "list[Callback]":
     """Those who watch the run, which goes on after `step`."""
     from aurora_cli.training.callbacks.checkpoint_copies import CheckpointCopies
     from aurora_cli.training.callbacks.trackers import Trackers
 
     train, checkpoint = plan.settings.train, plan.settings.checkpoint
-    watchers: list[Watcher] = []
+    callbacks: list[Callback] = []
     if train.samples_every:
-        watchers.append(Captions(data, plan.run_dir, train.samples_every, train.samples))
+        callbacks.append(Captions(data, plan.run_dir, train.samples_every, train.samples))
     if running.is_main and train.trackers:
-        watchers.append(Trackers(train.trackers, plan.run_dir, step, plan.recipe, reporter))
+        callbacks.append(Trackers(train.trackers, plan.run_dir, step, plan.recipe, reporter))
     if running.is_main:
-        watchers.append(Report(plan.run_dir, plan.settings.workspace))
+        callbacks.append(Report(plan.run_dir, plan.settings.workspace))
     if running.is_main and checkpoint.copy_to is not None:
         folder = plan.settings.workspace / checkpoint.copy_to.expanduser() / plan.stage
-        watchers.append(CheckpointCopies(folder, checkpoint.keep, reporter))
-    return watchers
+        callbacks.append(CheckpointCopies(folder, checkpoint.keep, reporter))
+    return callbacks
 
 
 def _prepare_records(plan: StagePlan, data: "TrainingData", step: int) -> None:
@@ -155,12 +162,12 @@ def _prepare_records(plan: StagePlan, data: "TrainingData", step: int) -> None:
         append_lines(plan.run_dir / REJECTS_FILE, list(lines))
 
 
-def _bark(reporter: Reporter, error: HostError) -> None:
+def _on_timeout(reporter: Reporter, error: HostError) -> None:
     """Called in the watchdog's thread: the process cannot be ended politely."""
-    from aurora_cli.training.processes.worker import PipeReporter, leave
+    from aurora_cli.training.processes.worker import PipeReporter, exit_now
 
     if isinstance(reporter, PipeReporter):
         reporter.fail(error)
     else:
         os.write(2, f"error: {error}\n".encode())
-    leave(error.exit_code)
+    exit_now(error.exit_code)

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.token_store.folder import TOKENIZER
-from aurora_cli.io.atomic import whole_file
-from aurora_cli.training.callbacks.callback import Line, Watcher
+from aurora_cli.io.atomic import atomic_write
+from aurora_cli.training.callbacks.callback import Callback, Line
 
 if TYPE_CHECKING:
     import torch
@@ -35,7 +35,7 @@ class Asked:
 
     sample: "Sample"
     prompt: np.ndarray
-    """int32, IMAGE_SENTINEL for every frame."""
+    """int32, IMAGE_PLACEHOLDER for every frame."""
     answer: np.ndarray
     tokenizer: "Tokenizer"
 
@@ -52,7 +52,7 @@ class Asked:
         }
 
 
-class Captions(Watcher):
+class Captions(Callback):
     """Greedy captions, in one batch. Under ZeRO-3 every rank takes part; otherwise rank 0 alone."""
 
     def __init__(self, data: "TrainingData", run_dir: Path, every: int, wanted: int) -> None:
@@ -62,7 +62,7 @@ class Captions(Watcher):
         self._wanted = wanted
         self._asked: list[Asked] | None = None
 
-    def stepped(self, engine: "Engine", line: Line) -> None:
+    def on_step_end(self, engine: "Engine", line: Line) -> None:
         step = line["step"]
         if (step % self._every and step != self._data.total_steps) or not (engine.is_main or engine.zero_stage == 3):
             return
@@ -73,7 +73,7 @@ class Captions(Watcher):
         captions = self._captions(engine, self._asked)
         if engine.is_main:
             _keep_pictures(self._folder, self._asked)
-            with whole_file(self._folder / f"step-{step:08d}.jsonl", "w") as file:
+            with atomic_write(self._folder / f"step-{step:08d}.jsonl", "w") as file:
                 for asked, caption in zip(self._asked, captions, strict=True):
                     file.write(json.dumps(asked.told(caption), ensure_ascii=False) + "\n")
 
@@ -133,7 +133,7 @@ def _asked(sample: "Sample", tokenizer: "Tokenizer") -> Asked | None:
     taught = sample.labels != IGNORE_INDEX
     begin = int(np.argmax(taught))
     length = int(np.argmin(np.append(taught[begin:], False)))
-    if not taught.any() or (sample.input_ids[begin:] == IMAGE_SENTINEL).any():
+    if not taught.any() or (sample.input_ids[begin:] == IMAGE_PLACEHOLDER).any():
         return None
     return Asked(sample, sample.input_ids[:begin], sample.input_ids[begin : begin + length], tokenizer)
 
@@ -162,5 +162,5 @@ def _keep_pictures(folder: Path, asked: list[Asked]) -> None:
         shown = frames[np.unique(np.linspace(0, len(frames) - 1, SHOWN_FRAMES).astype(int))]
         strip = Image.fromarray(np.concatenate(list(shown), axis=1))
         scale = min(1.0, SIDE / strip.height)
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             strip.resize((round(strip.width * scale), round(strip.height * scale))).save(file, "jpeg", quality=85)

@@ -12,27 +12,27 @@ Line = Mapping[str, Any]
 """What metrics.jsonl says of a step."""
 
 
-class Watcher:
+class Callback:
     """Told of a run's steps, on every rank alike; by default does nothing."""
 
-    def stepped(self, engine: "Engine", line: Line) -> None:
+    def on_step_end(self, engine: "Engine", line: Line) -> None:
         """A step is done; `line` is what metrics.jsonl says of it."""
 
-    def saving(self, engine: "Engine") -> None:
+    def on_checkpoint_begin(self, engine: "Engine") -> None:
         """A checkpoint will be written, and an old one removed."""
 
-    def saved(self, engine: "Engine", checkpoint: Path) -> None:
+    def on_checkpoint(self, engine: "Engine", checkpoint: Path) -> None:
         """A checkpoint is whole."""
 
-    def ended(self, engine: "Engine") -> None:
+    def on_train_end(self, engine: "Engine") -> None:
         """The run has come to its end, or was stopped and saved."""
 
 
 @contextlib.contextmanager
-def watched_to_its_end(watchers: Sequence[Watcher], engine: "Engine") -> Iterator[None]:
-    """Tell the watchers when the block ends, however it does."""
+def ending_with(callbacks: Sequence[Callback], engine: "Engine") -> Iterator[None]:
+    """Tell the callbacks when the block ends, however it does."""
     try:
         yield
     finally:
-        for one in watchers:
-            one.ended(engine)
+        for one in callbacks:
+            one.on_train_end(engine)

@@ -5,13 +5,13 @@ import threading
 from pathlib import Path
 
 from aurora_cli.console import Reporter
-from aurora_cli.io.atomic import whole_folder
+from aurora_cli.io.atomic import atomic_directory
 from aurora_cli.runs.checkpoints import prune
-from aurora_cli.training.callbacks.callback import Watcher
+from aurora_cli.training.callbacks.callback import Callback
 from aurora_cli.training.engine.engine import Engine
 
 
-class CheckpointCopies(Watcher):
+class CheckpointCopies(Callback):
     """Copies every checkpoint into another folder, in a thread, while the run goes on; one at a time."""
 
     def __init__(self, folder: Path, keep: int, reporter: Reporter) -> None:
@@ -20,19 +20,19 @@ class CheckpointCopies(Watcher):
         self._reporter = reporter
         self._thread: threading.Thread | None = None
 
-    def saving(self, engine: Engine) -> None:
+    def on_checkpoint_begin(self, engine: Engine) -> None:
         self._wait()  # or the checkpoint being copied could be removed meanwhile
 
-    def saved(self, engine: Engine, checkpoint: Path) -> None:
+    def on_checkpoint(self, engine: Engine, checkpoint: Path) -> None:
         self._thread = threading.Thread(target=self._copy, args=(checkpoint,), name="checkpoint copy")
         self._thread.start()
 
-    def ended(self, engine: Engine) -> None:
+    def on_train_end(self, engine: Engine) -> None:
         self._wait()
 
     def _copy(self, checkpoint: Path) -> None:
         try:
-            with whole_folder(self._folder / checkpoint.name) as partial:
+            with atomic_directory(self._folder / checkpoint.name) as partial:
                 shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
             prune(self._folder, self._keep)
         except Exception as error:  # the run's own checkpoint is safe

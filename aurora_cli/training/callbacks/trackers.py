@@ -6,7 +6,7 @@ from typing import Any
 
 from aurora_cli.console import Reporter
 from aurora_cli.errors import UsageError
-from aurora_cli.training.callbacks.callback import Line, Watcher
+from aurora_cli.training.callbacks.callback import Callback, Line
 from aurora_cli.training.engine.engine import Engine
 
 PROJECT = "aurora"
@@ -29,7 +29,7 @@ def check_trackers(names: Sequence[str]) -> None:
             raise UsageError(f"train.trackers: {name} is not installed", hint=f"pip install {name}")
 
 
-class Trackers(Watcher):
+class Trackers(Callback):
     """Sends every line of metrics to accelerate's trackers, from rank 0."""
 
     def __init__(self, names: Sequence[str], run_dir: Path, step: int, config: Line, reporter: Reporter) -> None:
@@ -50,7 +50,7 @@ class Trackers(Watcher):
                 one.store_init_configuration(dict(config))
             self._trackers.append(one)
 
-    def stepped(self, engine: Engine, line: Line) -> None:
+    def on_step_end(self, engine: Engine, line: Line) -> None:
         values = {name: value for name, value in line.items() if name != "step" and isinstance(value, int | float)}
         for one in list(self._trackers):
             try:
@@ -59,6 +59,6 @@ class Trackers(Watcher):
                 self._trackers.remove(one)
                 self._reporter.warning(f"{one.name} has failed and is told no more: {error}")
 
-    def ended(self, engine: Engine) -> None:
+    def on_train_end(self, engine: Engine) -> None:
         for one in self._trackers:
             one.finish()

@@ -62,7 +62,7 @@ class Engine:
         """The largest of the groups' rates at the top of the schedule."""
         return max(group.lr for group in self.groups)
 
-    def told_norm(self, norm: float) -> float:
+    def guard_grad_norm(self, norm: float) -> float:
         """The gradient's norm as something to judge by: loss scaling (fp16) skips a step that overflows, by design."""
         return 0.0 if self.accelerator.mixed_precision == "fp16" else norm
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from aurora_cli.config.training import TrainSettings
-from aurora_cli.models.assign import Place, Values, place_whole
+from aurora_cli.models.assign import Assign, Values, assign_whole
 from aurora_cli.training.engine.deepspeed_config import shares_while_loading
 from aurora_cli.training.engine.engine import prepare_deepspeed
 from aurora_cli.training.processes.ranks import Rank
 
 
-def place_for(train: TrainSettings, rank: Rank, *, accumulation: int, config: dict[str, Any] | None) -> Place:
+def assign_for(train: TrainSettings, rank: Rank, *, accumulation: int, config: dict[str, Any] | None) -> Assign:
     """How this rank places weights: its own range of each under ZeRO-3, else whole. All ranks call it together."""
     if config is None or not shares_while_loading(config, rank.world_size):
-        return place_whole
+        return assign_whole
     filled = prepare_deepspeed(config, train, rank, accumulation)
     import deepspeed
 
@@ -41,7 +41,7 @@ class _Shares:
     @torch.no_grad()
     def __call__(self, weight: Tensor, values: Values) -> None:
         if not isinstance(weight, nn.Parameter):  # buffers are every rank's own
-            place_whole(weight, values)
+            assign_whole(weight, values)
             return
         parameter: Any = weight
         if not is_shared(parameter):

@@ -11,12 +11,12 @@ from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[re
 
 from aurora_cli.errors import AuroraError, HostError
 from aurora_cli.training.processes.ranks import Rank
-from aurora_cli.training.processes.worker import leave
+from aurora_cli.training.processes.worker import exit_now
 
-PATIENCE = timedelta(days=1)
+COLLECTIVE_TIMEOUT = timedelta(days=1)
 """Of collective calls: one rank may fetch weights for hours while others wait. Steps have the watchdog."""
 
-MEETING = timedelta(minutes=10)
+RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
 """How long processes wait for one another at the start: nodes of a cluster do not start at once."""
 
 Decision = TypeVar("Decision")
@@ -33,10 +33,14 @@ def join_process_group(rank: Rank) -> None:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(rank.local_rank)
-    store = None if "TORCHELASTIC_RUN_ID" in os.environ else meet(rank)  # torchrun's agent has a store of its own
+    store = None if "TORCHELASTIC_RUN_ID" in os.environ else rendezvous(rank)  # torchrun's agent has a store of its own
     try:
         torch.distributed.init_process_group(
-            "nccl" if cuda else "gloo", store=store, rank=rank.rank, world_size=rank.world_size, timeout=PATIENCE
+            "nccl" if cuda else "gloo",
+            store=store,
+            rank=rank.rank,
+            world_size=rank.world_size,
+            timeout=COLLECTIVE_TIMEOUT,
         )
     except (RuntimeError, ValueError) as error:
         raise HostError(
@@ -46,7 +50,7 @@ def join_process_group(rank: Rank) -> None:
         ) from error
 
 
-def meet(rank: Rank, patience: timedelta = MEETING) -> Store:
+def rendezvous(rank: Rank, patience: timedelta = RENDEZVOUS_TIMEOUT) -> Store:
     """Every process says that it is there, where rank 0 listens; all go on when all have.
 
     Raises:
@@ -79,7 +83,7 @@ def meet(rank: Rank, patience: timedelta = MEETING) -> Store:
     return PrefixStore("run", store)
 
 
-def decided_by_main(decide: Callable[[], Decision]) -> Decision:
+def broadcast_from_rank0(decide: Callable[[], Decision]) -> Decision:
     """What rank 0 decides, on every rank. If it raises an expected error, it alone raises it: the others end here."""
     if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
         return decide()
@@ -95,12 +99,12 @@ def decided_by_main(decide: Callable[[], Decision]) -> Decision:
     if isinstance(decision, AuroraError):
         if is_main:
             raise decision
-        leave(decision.exit_code)
+        exit_now(decision.exit_code)
     return decision
 
 
-def raised_by_main(error: AuroraError, *, is_main: bool) -> NoReturn:
+def raise_on_rank0(error: AuroraError, *, is_main: bool) -> NoReturn:
     """End a run for a reason that all ranks came to together: rank 0 raises it, the others leave in silence."""
     if is_main:
         raise error
-    leave(error.exit_code)
+    exit_now(error.exit_code)

@@ -136,7 +136,7 @@ def placed(rank: Rank, *, alone: bool) -> Iterator[None]:
         os.environ.update(before)
 
 
-def let_waiting_threads_sleep() -> None:
+def use_passive_openmp() -> None:
     """Make OpenMP's threads give their core away when they wait for one another. Only before torch is imported.
 
     By default they spin. Where a loader's process wants the core, that costs more than the work: on two busy cores a

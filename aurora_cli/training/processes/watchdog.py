@@ -13,10 +13,10 @@ from aurora_cli.errors import HostError
 class Watchdog:
     """Told of every step's beginning."""
 
-    def __init__(self, limit_s: float, rank: int, bark: Callable[[HostError], None]) -> None:
+    def __init__(self, limit_s: float, rank: int, on_timeout: Callable[[HostError], None]) -> None:
         self._limit_s = limit_s
         self._rank = rank
-        self._bark = bark
+        self._on_timeout = on_timeout
         self._closed = threading.Event()
         self._began = time.monotonic()
         self._where = "before the first step"
@@ -33,7 +33,7 @@ class Watchdog:
                 sys.stderr.write(f"rank {self._rank}: {self._where}, for {self._limit_s:g} s; every thread:\n")
                 sys.stderr.flush()
                 faulthandler.dump_traceback(all_threads=True)
-                self._bark(
+                self._on_timeout(
                     HostError(
                         f"rank {self._rank} is {self._where}, for more than train.watchdog_s = {self._limit_s:g} s",
                         hint="Every rank's stack is in its output. The same command goes on from the last checkpoint.",
@@ -46,13 +46,13 @@ class Watchdog:
 
 
 @contextlib.contextmanager
-def watchdog(limit_s: float, rank: int, bark: Callable[[HostError], None]) -> Iterator[Watchdog]:
-    """Watch the block's steps; after `limit_s` seconds in one, print all stacks and call `bark` in another thread."""
-    dog = Watchdog(limit_s, rank, bark)
-    thread = threading.Thread(target=dog.run, name="watchdog", daemon=True)
+def watching(limit_s: float, rank: int, on_timeout: Callable[[HostError], None]) -> Iterator[Watchdog]:
+    """Watch the block's steps; after `limit_s` seconds in one, print all stacks and call `on_timeout`, in a thread."""
+    watchdog = Watchdog(limit_s, rank, on_timeout)
+    thread = threading.Thread(target=watchdog.run, name="watchdog", daemon=True)
     thread.start()
     try:
-        yield dog
+        yield watchdog
     finally:
-        dog.close()
+        watchdog.close()
         thread.join()

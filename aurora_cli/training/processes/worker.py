@@ -87,10 +87,10 @@ def serve(work: Callable[[Reporter], dict[str, Any]]) -> NoReturn:
         code = reporter.fail(error)
         with contextlib.suppress(OSError):  # the log lies in the run's folder, whose disk may be full
             traceback.print_exception(error)
-    leave(code)
+    exit_now(code)
 
 
-def leave(code: int) -> NoReturn:
+def exit_now(code: int) -> NoReturn:
     """End this process now, its output flushed where there is room for it."""
     for output in (sys.stdout, sys.stderr):
         with contextlib.suppress(OSError):

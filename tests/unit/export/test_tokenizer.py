@@ -6,7 +6,7 @@ import pytest
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.annotations.files import RawRecord
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.templates import TEMPLATES
@@ -43,7 +43,7 @@ def test_the_first_question_has_the_ids_of_training(tmp_path, folder):
     content = [{"type": "image"}, {"type": "text", "text": "\n What  is in the picture?"}]
     text = loaded.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
     ids = loaded(text, add_special_tokens=False)["input_ids"]
-    assert [IMAGE_SENTINEL if token == tokenizer.image_id else token for token in ids] == prompt
+    assert [IMAGE_PLACEHOLDER if token == tokenizer.image_id else token for token in ids] == prompt
     assert loaded.pad_token_id == tokenizer.pad_id != loaded.eos_token_id
     assert loaded("a", add_special_tokens=True)["input_ids"][0] == loaded.bos_token_id
 

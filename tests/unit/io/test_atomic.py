@@ -12,11 +12,11 @@ from aurora_cli.io import atomic
 
 def test_a_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.txt"
-    with pytest.raises(ZeroDivisionError), atomic.whole_file(path, "w") as file:
+    with pytest.raises(ZeroDivisionError), atomic.atomic_write(path, "w") as file:
         file.write("half")
         _ = 1 / 0
     assert not path.exists()
-    with atomic.whole_file(path, "w") as file:
+    with atomic.atomic_write(path, "w") as file:
         file.write("whole")
         assert not path.exists()
     assert path.read_text() == "whole"
@@ -25,13 +25,13 @@ def test_a_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
 
 def test_a_folder_replaces_the_old_one_only_when_the_block_ends_well(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with atomic.whole_folder(path) as folder:
+    with atomic.atomic_directory(path) as folder:
         (folder / "a").write_text("1")
-    with pytest.raises(ZeroDivisionError), atomic.whole_folder(path) as folder:
+    with pytest.raises(ZeroDivisionError), atomic.atomic_directory(path) as folder:
         (folder / "a").write_text("2")
         _ = 1 / 0
     assert (path / "a").read_text() == "1"
-    with atomic.whole_folder(path) as folder:
+    with atomic.atomic_directory(path) as folder:
         (folder / "b").write_text("3")
     assert sorted(entry.name for entry in path.iterdir()) == ["b"]
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
@@ -40,7 +40,7 @@ def test_a_folder_replaces_the_old_one_only_when_the_block_ends_well(tmp_path: P
 def test_what_a_killed_process_left_beside_is_replaced(tmp_path: Path) -> None:
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial" / "stale").write_text("")
-    with atomic.whole_folder(tmp_path / "out") as folder:
+    with atomic.atomic_directory(tmp_path / "out") as folder:
         (folder / "fresh").write_text("")
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["fresh"]
 
@@ -53,13 +53,13 @@ def test_a_disk_that_refuses_is_exit_4_and_names_the_path(tmp_path: Path, code: 
 
 
 def _hold(folder: Path, ready: multiprocessing.Event, done: multiprocessing.Event) -> None:  # pyright: ignore
-    with atomic.exclusive(folder, "aurora tokenize"):
+    with atomic.file_lock(folder, "aurora tokenize"):
         ready.set()
         done.wait(30)
 
 
 @pytest.mark.parametrize(
-    "write", [atomic.whole_file, atomic.whole_folder, lambda path: atomic.exclusive(path, "a test")]
+    "write", [atomic.atomic_write, atomic.atomic_directory, lambda path: atomic.file_lock(path, "a test")]
 )
 def test_a_place_where_nothing_can_be_made_is_exit_4_and_says_why(tmp_path: Path, write) -> None:
     (tmp_path / "file").touch()
@@ -80,9 +80,9 @@ def test_a_folder_is_held_by_one_process_and_the_other_learns_by_whom(tmp_path: 
     holder = context.Process(target=_hold, args=(tmp_path, ready, done))
     holder.start()
     assert ready.wait(30)
-    with pytest.raises(UsageError, match=rf"aurora tokenize \(process {holder.pid}\)"), atomic.exclusive(tmp_path, "x"):
+    with pytest.raises(UsageError, match=rf"aurora tokenize \(process {holder.pid}\)"), atomic.file_lock(tmp_path, "x"):
         pass
     holder.kill()
     holder.join()
-    with atomic.exclusive(tmp_path, "aurora tokenize"):
+    with atomic.file_lock(tmp_path, "aurora tokenize"):
         pass

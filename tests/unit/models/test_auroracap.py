@@ -243,7 +243,7 @@ def test_generating_is_the_greedy_choice_of_forward(tiny):
 
 def test_sentinels_without_frames_name_the_sample(tiny):
     model, inputs = tiny(), batch()
-    with pytest.raises(DataError, match="sample 2 has 5 sentinels"):
+    with pytest.raises(DataError, match="sample 2 has 5 placeholders"):
         model(**(inputs | {"media_lengths": [1, 1, 3]}))
     with pytest.raises(DataError, match="pixel_values has 5 frames"):
         model(**(inputs | {"pixel_values": inputs["pixel_values"][:5]}))

@@ -2,17 +2,17 @@ import torch
 from torch.nn import functional as F
 
 from aurora_cli.models import lm_head
-from aurora_cli.models.lm_head import TaughtHead, taught
+from aurora_cli.models.lm_head import LMHead, taught
 
 
 def test_a_place_is_taught_when_its_next_token_is():
-    is_taught, targets = taught(torch.tensor([[7, -100, 3, 4], [-100, -100, -100, 9]]))
-    assert is_taught.int().tolist() == [[0, 1, 1, 0], [0, 0, 1, 0]]
+    is_target, targets = taught(torch.tensor([[7, -100, 3, 4], [-100, -100, -100, 9]]))
+    assert is_target.int().tolist() == [[0, 1, 1, 0], [0, 0, 1, 0]]
     assert targets.tolist() == [3, 4, 9]
 
 
 def test_the_loss_in_chunks_is_the_loss_at_once(monkeypatch):
-    head = TaughtHead(8, 50, bias=False)
+    head = LMHead(8, 50, bias=False)
     hidden = torch.randn(23, 8, requires_grad=True)
     targets = torch.randint(0, 50, (23,))
     at_once = F.cross_entropy(F.linear(hidden, head.weight), targets, reduction="sum")
@@ -25,7 +25,7 @@ def test_the_loss_in_chunks_is_the_loss_at_once(monkeypatch):
 
 
 def test_nothing_taught_is_a_loss_of_zero_with_a_gradient_of_zero():
-    head = TaughtHead(8, 50, bias=False)
+    head = LMHead(8, 50, bias=False)
     hidden = torch.randn(0, 8, requires_grad=True)
     loss = head(hidden, torch.zeros(0, dtype=torch.long))
     loss.backward()
@@ -35,6 +35,6 @@ def test_nothing_taught_is_a_loss_of_zero_with_a_gradient_of_zero():
 
 
 def test_without_targets_it_is_a_linear_layer():
-    head = TaughtHead(8, 50, bias=False)
+    head = LMHead(8, 50, bias=False)
     hidden = torch.randn(2, 3, 8)
     assert torch.equal(head(hidden), F.linear(hidden, head.weight))

@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from aurora_cli.errors import DataError
 from aurora_cli.models.merge_plan import FrameTokens
 from aurora_cli.models.multimodal_inputs import (
-    count_sentinels,
-    expand_sentinels,
+    count_placeholders,
+    expand_placeholders,
     in_reading_order,
     media_of_rows,
     splice,
@@ -19,7 +19,7 @@ def test_a_sentinel_becomes_as_many_places_as_its_frame_has_tokens():
     ids = torch.tensor([[5, -200, 6, 0], [9, 8, -200, -200]])
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
     labels = torch.tensor([[-100, -100, 6, -100], [-100, 8, -100, -100]])
-    rows = expand_sentinels(ids, mask, labels, tokens_of_frames=[2, 3, 1], pad_side="right")
+    rows = expand_placeholders(ids, mask, labels, tokens_of_frames=[2, 3, 1], pad_side="right")
     assert rows.input_ids.tolist() == [[5, 0, 0, 6, 0, 0], [9, 8, 0, 0, 0, 0]]
     assert rows.is_visual.int().tolist() == [[0, 1, 1, 0, 0, 0], [0, 0, 1, 1, 1, 1]]
     assert rows.attention_mask.int().tolist() == [[1, 1, 1, 1, 0, 0], [1, 1, 1, 1, 1, 1]]
@@ -31,15 +31,15 @@ def test_a_sentinel_becomes_as_many_places_as_its_frame_has_tokens():
 def test_padding_moves_to_the_side_that_is_asked_for():
     ids = torch.tensor([[0, 0, 7], [1, 2, 3]])
     mask = torch.tensor([[0, 0, 1], [1, 1, 1]])
-    left = expand_sentinels(ids, mask, None, tokens_of_frames=[], pad_side="left")
-    right = expand_sentinels(ids, mask, None, tokens_of_frames=[], pad_side="right")
+    left = expand_placeholders(ids, mask, None, tokens_of_frames=[], pad_side="left")
+    right = expand_placeholders(ids, mask, None, tokens_of_frames=[], pad_side="right")
     assert left.attention_mask.int().tolist() == [[0, 0, 1], [1, 1, 1]]
     assert left.position_ids.tolist() == [[0, 0, 0], [0, 1, 2]]
     assert right.input_ids.tolist() == [[7, 0, 0], [1, 2, 3]]
 
 
 def test_a_sentinel_in_the_padding_is_no_frame():
-    assert count_sentinels(torch.tensor([[-200, 5, -200]]), torch.tensor([[1, 1, 0]])) == [1]
+    assert count_placeholders(torch.tensor([[-200, 5, -200]]), torch.tensor([[1, 1, 0]])) == [1]
 
 
 def test_media_are_one_a_row_unless_their_lengths_are_given():
@@ -48,19 +48,19 @@ def test_media_are_one_a_row_unless_their_lengths_are_given():
 
 
 @pytest.mark.parametrize(
-    ("sentinels", "frames", "lengths", "message"),
+    ("placeholders", "frames", "lengths", "message"),
     [
-        ([1, 2], 3, [1, 1], r"sample 1 has 2 sentinels .* its media have \[1\] frames"),
-        ([1, 2], 4, [1, 3], r"sample 1 has 2 sentinels .* its media have \[3\] frames"),
-        ([1, 2], 4, [1, 2, 1], "the last 1 have no sentinel .* sample 1 is the last"),
+        ([1, 2], 3, [1, 1], r"sample 1 has 2 placeholders .* its media have \[1\] frames"),
+        ([1, 2], 4, [1, 3], r"sample 1 has 2 placeholders .* its media have \[3\] frames"),
+        ([1, 2], 4, [1, 2, 1], "the last 1 have no placeholder .* sample 1 ends before"),
         ([1, 2, 1], 2, None, r"pixel_values has 2 frames; .* which is 4: sample 1 is the first without enough"),
         ([1, 0], 3, None, "2 frames are left behind sample 1"),
         ([1], 1, [1, 0], "every medium has at least one frame"),
     ],
 )
-def test_sentinels_and_frames_that_do_not_agree_are_an_error_naming_the_sample(sentinels, frames, lengths, message):
+def test_sentinels_and_frames_that_do_not_agree_are_an_error_naming_the_sample(placeholders, frames, lengths, message):
     with pytest.raises(DataError, match=message):
-        media_of_rows(sentinels, frames, lengths)
+        media_of_rows(placeholders, frames, lengths)
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 9), st.integers(1, 9))

@@ -297,8 +297,8 @@ def test_a_pth_with_a_payload_ends_with_exit_3_and_does_not_run_it(tmp_path, cap
 def test_a_second_convert_into_the_same_output_is_refused_and_says_who_holds_it(tmp_path, capfd):
     make_runs(tmp_path)
     script = (
-        "import pathlib, sys, time; from aurora_cli.io.atomic import exclusive_output\n"
-        f"with exclusive_output(pathlib.Path({str(tmp_path / 'export/xtuner')!r}), 'aurora convert'):\n"
+        "import pathlib, sys, time; from aurora_cli.io.atomic import lock_output\n"
+        f"with lock_output(pathlib.Path({str(tmp_path / 'export/xtuner')!r}), 'aurora convert'):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )
     with subprocess.Popen(

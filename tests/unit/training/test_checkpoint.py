@@ -12,11 +12,11 @@ from safetensors.torch import load_file
 from aurora_cli.errors import DataError, HostError
 from aurora_cli.io.atomic import disk_errors
 from aurora_cli.runs.checkpoints import all_checkpoints, checkpoint_name, newest, prune
-from aurora_cli.training.checkpoint import Checkpoint, Description, Position, save, tensor_file
+from aurora_cli.training.checkpoint import Checkpoint, CheckpointMetadata, TrainState, save, tensor_file
 from aurora_cli.training.engine.zero_state import ParameterState
 
 SHAPES = {"a.weight": (3, 5), "a.bias": (3,), "scalar": ()}
-DESCRIPTION = Description("toy", 0, 9, "runs/toy/initial", ("projector",), {}, {}, "")
+DESCRIPTION = CheckpointMetadata("toy", 0, 9, "runs/toy/initial", ("projector",), {}, {}, "")
 
 
 @dataclass
@@ -45,7 +45,7 @@ class Engine:
 
 
 def test_what_is_saved_is_read_back_to_the_bit(tmp_path: Path) -> None:
-    position = Position(7, 70, 2, "hash", {"train.seed": 1})
+    position = TrainState(7, 70, 2, "hash", {"train.seed": 1})
     path = save(tmp_path, Engine(3), DESCRIPTION, position, keep=2)
     read = Checkpoint(path)
     assert read.position == position
@@ -59,15 +59,15 @@ def test_what_is_saved_is_read_back_to_the_bit(tmp_path: Path) -> None:
 
 def test_latest_names_the_newest_and_only_the_kept_stay(tmp_path: Path) -> None:
     for step in (2, 4, 6):
-        save(tmp_path, Engine(), DESCRIPTION, Position(step), keep=2)
+        save(tmp_path, Engine(), DESCRIPTION, TrainState(step), keep=2)
     assert (tmp_path / "latest").read_text() == "step-00000006\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000004", "step-00000006"]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(tmp_path: Path) -> None:
-    save(tmp_path, Engine(), DESCRIPTION, Position(2), keep=2)
+    save(tmp_path, Engine(), DESCRIPTION, TrainState(2), keep=2)
     with pytest.raises(HostError, match="disk is full"):
-        save(tmp_path, Engine(fail_at="scalar"), DESCRIPTION, Position(4), keep=2)
+        save(tmp_path, Engine(fail_at="scalar"), DESCRIPTION, TrainState(4), keep=2)
     assert [path.name for path in all_checkpoints(tmp_path)] == ["step-00000002"]
     assert newest(tmp_path) == tmp_path / checkpoint_name(2)
     assert not (tmp_path / checkpoint_name(4)).exists()
@@ -75,13 +75,13 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(tmp_path: Path) ->
 
 def test_a_rank_that_writes_nothing_takes_part_in_every_gathering(tmp_path: Path) -> None:
     engine = Engine(is_main=False)
-    save(tmp_path, engine, DESCRIPTION, Position(2), keep=1)
+    save(tmp_path, engine, DESCRIPTION, TrainState(2), keep=1)
     assert engine.gathered == list(SHAPES)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_half_written_and_half_removed_checkpoints_do_not_count(tmp_path: Path) -> None:
-    save(tmp_path, Engine(), DESCRIPTION, Position(2), keep=9)
+    save(tmp_path, Engine(), DESCRIPTION, TrainState(2), keep=9)
     (tmp_path / ".step-00000004.partial").mkdir()
     (tmp_path / "step-00000006").mkdir()
     (tmp_path / ".step-00000001.old").mkdir()
@@ -94,7 +94,7 @@ def test_half_written_and_half_removed_checkpoints_do_not_count(tmp_path: Path) 
 
 @pytest.mark.parametrize("shapes", [{**SHAPES, "b": (1,)}, {"a.weight": (3, 5)}, {**SHAPES, "a.bias": (4,)}])
 def test_a_checkpoint_of_other_parts_is_refused(shapes: dict[str, tuple[int, ...]], tmp_path: Path) -> None:
-    path = save(tmp_path, Engine(), DESCRIPTION, Position(2), keep=1)
+    path = save(tmp_path, Engine(), DESCRIPTION, TrainState(2), keep=1)
     with pytest.raises(DataError, match="does not fit"):
         list(Checkpoint(path).state(shapes))
 

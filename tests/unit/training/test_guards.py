@@ -2,7 +2,7 @@
 
 import pytest
 
-from aurora_cli.training.guards import MediaLimit, loss_error, loss_problem, usual_loss
+from aurora_cli.training.guards import MediaLimit, loss_ema, loss_error, loss_problem
 
 
 def test_a_patient_limit_waits_while_the_share_is_as_allowed() -> None:
@@ -43,7 +43,7 @@ def test_a_run_over_a_part_of_its_data_is_not_ended_by_chance() -> None:
 def test_a_loss_jump_is_measured_from_the_running_mean() -> None:
     usual = None
     for loss in (8.0, 6.0, 4.0):
-        usual = usual_loss(usual, loss)
+        usual = loss_ema(usual, loss)
     assert usual == pytest.approx(7.8808)
     assert loss_problem(usual + 9.9, 1.0, usual, 10.0) is None
     assert "jumped" in (loss_problem(usual + 10.1, 1.0, usual, 10.0) or "")

@@ -3,14 +3,14 @@ import functools
 import numpy as np
 import torch
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.models.merge_plan import frame_tokens
 
 IMAGE = 99
 TOKENS = functools.partial(frame_tokens, merged=2, whole=4, slowfast=True)
 I = IGNORE_INDEX  # noqa: E741
-S = IMAGE_SENTINEL
+S = IMAGE_PLACEHOLDER
 
 
 def sample(number: int, input_ids: list[int], labels: list[int], media_lengths: list[int], **more: object) -> Sample:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aurora_cli.config.settings import Settings, TrainSettings
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch
 from aurora_cli.data.batches.corpus import Corpus, Source, split_weight
 from aurora_cli.data.batches.loader import MicroBatches, TrainingData
@@ -36,17 +36,17 @@ WriteStore = Callable[..., None]
 
 
 def row(number: int, text: int, **media: Any) -> Row:
-    """A record of `text` tokens, all taught but the first, behind its sentinels."""
+    """A record of `text` tokens, all taught but the first, behind its placeholders."""
     media_lengths = media.get("media_lengths", [])
-    sentinels = [IMAGE_SENTINEL] * sum(media_lengths)
+    placeholders = [IMAGE_PLACEHOLDER] * sum(media_lengths)
     tokens = [number % 900 + 1] * text
-    labels = [IGNORE_INDEX] * (len(sentinels) + 1) + tokens[1:]
+    labels = [IGNORE_INDEX] * (len(placeholders) + 1) + tokens[1:]
     return Row(
         f"r{number}",
         media.get("image"),
         media.get("video"),
         media_lengths,
-        np.array(sentinels + tokens, np.int32),
+        np.array(placeholders + tokens, np.int32),
         np.array(labels, np.int32),
     )
 

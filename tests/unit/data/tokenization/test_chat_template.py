@@ -28,7 +28,7 @@ def simple(answer: str) -> str:
 @pytest.mark.parametrize("name", CHAT_TEMPLATES)
 def test_every_text_is_found_where_it_stands(name):
     chat = template(CHAT_TEMPLATES[name].source)
-    text, placed = chat.written_out(CHAT)
+    text, placed = chat.locate(CHAT)
     for message, (start, stop, end_of_turn) in zip(CHAT, placed, strict=True):
         assert text[start:stop] in (message.text, message.text.strip())
         if message.role == "assistant":
@@ -71,11 +71,11 @@ def test_a_template_that_cannot_be_used_is_a_usage_error(source, message):
 )  # fmt: skip
 def test_a_conversation_that_a_template_changes_is_rejected(source, messages, detail):
     with pytest.raises(Rejection, match=detail) as caught:
-        template(source).written_out(messages)
+        template(source).locate(messages)
     assert caught.value.reason == "chat_template"
 
 
 def test_an_end_that_only_some_answers_have_is_taught_only_there():
     source = simple("{{ m.content }}{% if loop.last %}</s>{% else %};{% endif %}")
-    text, placed = template(source).written_out(CHAT)
+    text, placed = template(source).locate(CHAT)
     assert [text[start:end] for start, _, end in placed[1::2]] == [" A. ", "B.</s>"]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.annotations.files import RawRecord
 from aurora_cli.data.token_store.columns import EncodedRecords
 from aurora_cli.data.tokenization.encoder import Encoder
@@ -78,7 +78,7 @@ def rows(columns: EncodedRecords) -> list[tuple[np.ndarray, np.ndarray]]:
     ]
 
 
-def taught_runs(tokenizer: TextTokenizer, labels: np.ndarray) -> list[str]:
+def target_runs(tokenizer: TextTokenizer, labels: np.ndarray) -> list[str]:
     """The text of every unbroken run of taught tokens."""
     taught = labels != IGNORE_INDEX
     borders = np.flatnonzero(np.diff(np.concatenate([[False], taught, [False]]).astype(int)))
@@ -99,7 +99,7 @@ def test_labels_are_the_answers_and_their_ends(folder, template):
     for record, (ids, labels) in zip(records, rows(columns), strict=True):
         assert (ids[labels != IGNORE_INDEX] == labels[labels != IGNORE_INDEX]).all()
         expected = "".join(answer + ENDS[template] for answer in answers(record))
-        decoded = "".join(taught_runs(tokenizer, labels))
+        decoded = "".join(target_runs(tokenizer, labels))
         assert decoded == expected if folder == TINY else same_letters(decoded, expected)
 
 
@@ -117,9 +117,9 @@ def test_a_tokenizers_own_template_teaches_the_answers_and_their_ends(folder, na
     columns = encode(tokenizer, "tokenizer", records)
     assert columns.rejected == []
     for record, (ids, labels) in zip(records, rows(columns), strict=True):
-        assert (ids == IMAGE_SENTINEL).sum() == len(record["image"])
+        assert (ids == IMAGE_PLACEHOLDER).sum() == len(record["image"])
         expected = "".join(answer + chat.end for answer in answers(record))
-        assert same_letters("".join(taught_runs(tokenizer, labels)), expected)
+        assert same_letters("".join(target_runs(tokenizer, labels)), expected)
 
 
 @pytest.mark.parametrize("folder", [TINY, MISTRAL], ids=["bytes", "sentencepiece"])
@@ -155,7 +155,7 @@ def test_an_answer_of_weight_0_is_read_and_not_taught(template):
     columns = encode(tokenizer, template, [{"messages": messages}, {"messages": messages[:2]}])
     ((ids, labels),) = rows(columns)
     assert "Wrong." in decode(tokenizer.backend, ids)
-    assert taught_runs(tokenizer, labels) == ["Right." + ("</s>" if template == "vicuna" else "<|im_end|>")]
+    assert target_runs(tokenizer, labels) == ["Right." + ("</s>" if template == "vicuna" else "<|im_end|>")]
     assert [entry["reason"] for entry in columns.rejected] == ["no_answer"]
 
 
@@ -181,7 +181,7 @@ def original(record: dict, tokenizer: TextTokenizer, max_length: int) -> tuple[l
         labels.append(IGNORE_INDEX)
         for number, chunk in enumerate(f"USER: {question} ASSISTANT:".split("<image>")):
             if number:
-                ids.append(IMAGE_SENTINEL)
+                ids.append(IMAGE_PLACEHOLDER)
                 labels.append(IGNORE_INDEX)
             encoded = tokenizer.backend.encode(chunk, add_special_tokens=False).ids
             ids += encoded

@@ -3,7 +3,7 @@
 import pytest
 
 from aurora_cli.data.annotations.records import Message, Record, Rejection
-from aurora_cli.data.tokenization.templates import TEMPLATES, Turn, written_out
+from aurora_cli.data.tokenization.templates import TEMPLATES, Turn, render
 
 VICUNA = TEMPLATES["vicuna"]
 
@@ -13,7 +13,7 @@ def record(*texts: tuple[str, str], images=None, video=None) -> Record:
 
 
 def turns(given: Record, template=VICUNA, **options):
-    return written_out(given, template, **{"frames": 3, "images_are_clip": False, **options})
+    return render(given, template, **{"frames": 3, "images_are_clip": False, **options})
 
 
 def test_pictures_move_to_the_front_of_their_message():

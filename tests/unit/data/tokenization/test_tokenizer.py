@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, trainers
 from tokenizers.normalizers import NFC
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_SENTINEL
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.annotations.files import RawRecord
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.rows import packed
@@ -66,7 +66,7 @@ def test_labels_are_the_answers_and_their_ends(tiny, template):
     assert decode(tiny.backend, taught) == "A red circle.</s>At the top.</s>"
     assert (ids[labels != IGNORE_INDEX] == taught).all()
     assert columns.taught == [len(taught)]
-    assert (ids == IMAGE_SENTINEL).sum() == 1
+    assert (ids == IMAGE_PLACEHOLDER).sum() == 1
 
 
 def test_chat_templates_end_answers_with_their_own_token():
@@ -92,7 +92,7 @@ def test_a_cut_drops_the_media_behind_it(tiny):
     turns = conversation("<image>", "A.", "<image>", "B.", "<image>", "C.")
     record = raw(image=["1", "2", "3"], conversations=turns)
     whole = encoded(tiny, record)
-    second = np.flatnonzero(whole.input_ids == IMAGE_SENTINEL)[1]
+    second = np.flatnonzero(whole.input_ids == IMAGE_PLACEHOLDER)[1]
     cut = encoded(tiny, record, max_length=int(second) + 1)
     assert (cut.input_ids == whole.input_ids[: second + 1]).all()
     assert cut.image == [["1", "2"]]
@@ -103,7 +103,7 @@ def test_a_cut_clip_keeps_its_first_frames(tiny):
     record = raw(image=["1", "2", "3"], conversations=conversation("Q", "A.", "<image><image><image>", "B."))
     whole = encoded(tiny, record, clip=True)
     assert whole.media_lengths == [[3]]
-    second = np.flatnonzero(whole.input_ids == IMAGE_SENTINEL)[1]
+    second = np.flatnonzero(whole.input_ids == IMAGE_PLACEHOLDER)[1]
     cut = encoded(tiny, record, clip=True, max_length=int(second) + 1)
     assert (cut.image, cut.media_lengths) == ([["1", "2"]], [[2]])
 
@@ -127,7 +127,7 @@ def test_video_rows_have_a_sentinel_a_frame(tiny):
     assert columns.video == ["c.mp4"]
     assert columns.image == [None]
     assert columns.media_lengths == [[4]]
-    assert (columns.input_ids == IMAGE_SENTINEL).sum() == 4
+    assert (columns.input_ids == IMAGE_PLACEHOLDER).sum() == 4
 
 
 def test_a_folder_without_a_tokenizer_is_a_data_error(tmp_path):

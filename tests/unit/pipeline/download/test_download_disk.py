@@ -174,10 +174,10 @@ def small_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count: int) -> 
 def test_small_files_that_waited_for_their_group_when_the_run_died_are_not_fetched_again(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from aurora_cli.data.download.commit import Settler
+    from aurora_cli.data.download.commit import GroupCommit
 
     with monkeypatch.context() as patch:
-        patch.setattr(Settler, "flush", lambda self: None)
+        patch.setattr(GroupCommit, "flush", lambda self: None)
         download.run(settings(tmp_path, annotations_only=True))
     assert all(path.endswith(".partial") for path in data_files(tmp_path))
     hub.sent.clear()

@@ -152,7 +152,7 @@ def test_a_store_shows_its_counts_and_a_sample(tmp_path, tokenized, path, kind, 
     assert isinstance(report, StoreReport)
     assert (report.kind, report.rows, report.rejected, report.complete) == (kind, rows, rejected, True)
     assert report.media == report.frames == sum(report.histogram.values()) == rows
-    assert 0 < report.taught_share < 1
+    assert 0 < report.target_share < 1
     (shown,) = report.samples
     assert shown.sample.text.endswith(">>>A red circle, number 0.</s><<<\n")
     assert shown.media == {"0.jpg": "folder"}

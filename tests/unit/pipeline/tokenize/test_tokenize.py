@@ -11,7 +11,7 @@ from aurora_cli.config.settings import ExtractSettings, ModelSettings, Settings
 from aurora_cli.console import SILENT
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.atomic import exclusive, read_json
+from aurora_cli.io.atomic import file_lock, read_json
 from aurora_cli.pipeline.extract.command import run as extract
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize.command import run
@@ -224,7 +224,7 @@ def test_lists_of_pictures_are_clips_where_the_settings_say_so(tmp_path):
 
 def test_two_runs_on_one_output_do_not_mix(tmp_path, output):
     write_records(tmp_path / "data/vision/mine/mine.jsonl", 2)
-    with exclusive(output, "aurora tokenize"), pytest.raises(UsageError, match="is being written by aurora tokenize"):
+    with file_lock(output, "aurora tokenize"), pytest.raises(UsageError, match="is being written by aurora tokenize"):
         run(settings(tmp_path))
 
 

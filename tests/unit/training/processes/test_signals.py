@@ -8,7 +8,7 @@ import pytest
 
 from aurora_cli.errors import HostError
 from aurora_cli.training.processes.signals import StopRequest, on_stop_signals
-from aurora_cli.training.processes.watchdog import watchdog
+from aurora_cli.training.processes.watchdog import watching
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -42,12 +42,12 @@ def test_a_step_that_does_not_end_is_reported_with_its_samples_and_stacks(capfd:
     barked = threading.Event()
     errors: list[HostError] = []
 
-    def bark(error: HostError) -> None:
+    def on_timeout(error: HostError) -> None:
         errors.append(error)
         barked.set()
 
-    with watchdog(0.2, 3, bark) as dog:
-        dog.step(17, [5, 8])
+    with watching(0.2, 3, on_timeout) as watchdog:
+        watchdog.step(17, [5, 8])
         assert barked.wait(10)
     assert errors[0].exit_code == 4
     assert "rank 3 is in step 17, samples [5, 8]" in errors[0].message
@@ -56,8 +56,8 @@ def test_a_step_that_does_not_end_is_reported_with_its_samples_and_stacks(capfd:
 
 def test_steps_that_end_are_not_reported() -> None:
     errors: list[HostError] = []
-    with watchdog(0.6, 0, errors.append) as dog:
+    with watching(0.6, 0, errors.append) as watchdog:
         for step in range(8):
-            dog.step(step)
+            watchdog.step(step)
             threading.Event().wait(0.1)
     assert errors == []

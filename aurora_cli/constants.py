@@ -1,13 +1,13 @@
 """The few numbers and words that every storey shares."""
 
 IMAGE_PLACEHOLDER = -200
-"""Stands in stored `input_ids` where one picture, or one frame of a clip, goes."""
+"""Stands in stored `input_ids` where one image, or one frame of a video, goes."""
 
 IGNORE_INDEX = -100
 """Stands in `labels` where a token is not taught."""
 
-CLIP_QUESTION = "Describe the video in detail."
-"""What is asked about a clip where nobody says otherwise: before a bare caption in training, and in captioning."""
+VIDEO_QUESTION = "Describe the video in detail."
+"""What is asked about a video where nobody says otherwise: before a bare caption in training, and in captioning."""
 
 STAGES = ("projection", "vision", "language")
 """The published splits, and the stages that train on them, in their order."""

@@ -1,4 +1,4 @@
-"""Make the figure of `how-it-works/merging.md`: `aurora merge-view` on a picture as the demo draws them.
+"""Make the figure of `how-it-works/merging.md`: `aurora merge-view` on an image as the demo draws them.
 
 The tower has the published model's grid (378 px, patches of 14) and random weights from a fixed seed: what it finds
 alike are patches of like colour.
@@ -38,10 +38,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         save_model(folder / "model")
-        picture = draw(SCENE)[0]
+        image = draw(SCENE)[0]
         small = draw(replace(SCENE, shape="circle", colour="red", centre=(0.8, 0.2), radius=0.12))[0]
-        picture.paste(small.crop((34, 0, 56, 22)), (34, 0))
-        picture.save(folder / "drawn.png")
+        image.paste(small.crop((34, 0, 56, 22)), (34, 0))
+        image.save(folder / "drawn.png")
         view = MergeViewSettings(image=folder / "drawn.png", model=str(folder / "model"), output=FIGURE, device="cpu")
         print("\n".join(merge_view.run(Settings(workspace=folder, merge_view=view)).lines()))
 

@@ -63,8 +63,8 @@ def rejects(workspace: Path) -> list[dict]:
     return [json.loads(line) for line in lines]
 
 
-PICTURES = [info(f"images/{n}.jpg", random.Random(n).randbytes(3000 + n)) for n in range(40)]
-FILES = {member.name: content for member, content in PICTURES} | {"images": None}
+IMAGES = [info(f"images/{n}.jpg", random.Random(n).randbytes(3000 + n)) for n in range(40)]
+FILES = {member.name: content for member, content in IMAGES} | {"images": None}
 
 
 def header(name: bytes, *, size: bytes = b"00000000000\0", kind: bytes = b"0", link: bytes = b"") -> bytes:

@@ -1,4 +1,4 @@
-"""A small batch of text, a picture and a clip for tests of the model: padded, sample by sample, and packed."""
+"""A small batch of text, an image and a video for tests of the model: padded, sample by sample, and packed."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from aurora_cli.models.merge_plan import frame_tokens
 
 
 def batch() -> dict[str, torch.Tensor]:
-    """Text alone, a picture, a clip of three frames between two pictures; padded on the right."""
+    """Text alone, an image, a video of three frames between two images; padded on the right."""
     ids = torch.tensor(
         [
             [1, 5, 6, 7, 8, 9, 0, 0],

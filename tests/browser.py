@@ -31,7 +31,7 @@ def dom(page: Path, profile: Path) -> str:
 
 
 def screenshot(page: Path, name: str, profile: Path, *, size: str = "1280,2600", dark: bool = False) -> Path:
-    """A picture of the page, kept in `OUTPUT`."""
+    """An image of the page, kept in `OUTPUT`."""
     folder = Path(OUTPUT) if OUTPUT else profile.parent
     folder.mkdir(parents=True, exist_ok=True)
     target = folder.absolute() / name

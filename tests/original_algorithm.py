@@ -1,4 +1,4 @@
-"""The original's algorithm, slow and obvious: one picture, one patch, one pair at a time, in float64.
+"""The original's algorithm, slow and obvious: one image, one patch, one pair at a time, in float64.
 
 Written from its description (`tests/golden/README.md`, `docs/how-it-works/merging.md`), schedule `constant`, no
 proportional attention. Nothing of `aurora_cli` is used, and everything is differentiable.
@@ -23,9 +23,9 @@ class Seen(NamedTuple):
     """Of every layer that ran."""
 
 
-def tower_features(weights: Weights, config: Any, picture: Tensor, kept_ratio: float) -> Seen:
-    """What the projector receives of one picture (3, H, W)."""
-    height, width = picture.shape[1:]
+def tower_features(weights: Weights, config: Any, image: Tensor, kept_ratio: float) -> Seen:
+    """What the projector receives of one image (3, H, W)."""
+    height, width = image.shape[1:]
     patch, side = config.patch_size, config.image_size // config.patch_size
     rows, columns = height // patch, width // patch
     positions = weights["embeddings.position_embedding.weight"]
@@ -33,7 +33,7 @@ def tower_features(weights: Weights, config: Any, picture: Tensor, kept_ratio: f
     tokens = [weights["embeddings.class_embedding"] + positions[0]]
     for row in range(rows):
         for column in range(columns):
-            pixels = picture[:, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]
+            pixels = image[:, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]
             tokens.append(kernel @ pixels.flatten() + position_of(positions[1:], side, row, column, rows, columns))
     hidden = norm(torch.stack(tokens), weights, "pre_layrnorm", config)
     sizes: list[list[float]] = []
@@ -134,8 +134,8 @@ class Captioner:
     def part(self, prefix: str) -> Weights:
         return {name.removeprefix(prefix): tensor for name, tensor in self.weights.items() if name.startswith(prefix)}
 
-    def visual(self, picture: Tensor, kept_ratio: float) -> Tensor:
-        seen = tower_features(self.part("model.vision_tower."), self.config, picture.double(), kept_ratio)
+    def visual(self, image: Tensor, kept_ratio: float) -> Tensor:
+        seen = tower_features(self.part("model.vision_tower."), self.config, image.double(), kept_ratio)
         projector = self.part("model.multi_modal_projector.")
         return linear(F.gelu(linear(seen.features, projector, "linear_1")), projector, "linear_2")
 
@@ -149,13 +149,13 @@ class Captioner:
         slowfast: bool,
     ) -> tuple[Tensor, list[int]]:
         """(tokens, vocabulary) logits of one sample, and what each place is taught to be."""
-        first_of_clip = [length > 1 and frame == 0 for length in media for frame in range(length)]
+        first_of_video = [length > 1 and frame == 0 for length in media for frame in range(length)]
         pieces: list[Tensor] = []
         expected: list[int] = []
         frame = 0
         for token, label in zip(ids, labels, strict=True):
             if token == -200:
-                ratio = 1.0 if slowfast and first_of_clip[frame] else kept_ratio
+                ratio = 1.0 if slowfast and first_of_video[frame] else kept_ratio
                 pieces.append(self.visual(frames[frame], ratio))
                 expected += [-100] * len(pieces[-1])
                 frame += 1

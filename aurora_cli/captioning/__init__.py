@@ -1,1 +1,1 @@
-"""A model that is ready to caption, and what merging leaves of a picture."""
+"""A model that is ready to caption, and what merging leaves of an image."""

@@ -39,7 +39,7 @@ class Asked(NamedTuple):
     template: str
     frames: int
     sampling: tuple[Literal["timestamp", "uniform", "fps"], float]
-    """As `data.clip_decoding.Sampling`."""
+    """As `data.video_decoding.Sampling`."""
     prompt: str
     clip_prompt: str
     decoding: Decoding
@@ -95,14 +95,14 @@ def load_captioner(settings: Settings, checkpoint: "Checkpoint", asked: Asked) -
 
 
 class Captioner:
-    """Pictures and clips in, lines out."""
+    """Images and videos in, lines out."""
 
     def __init__(self, model: "AuroraCap", tokenizer: "TextTokenizer", checkpoint: "Checkpoint", asked: Asked) -> None:
         from aurora_cli.data.tokenization.prompt import Prompter
 
         self.model = model
         self.tokenizer = tokenizer
-        self.pictures = checkpoint.model
+        self.images = checkpoint.model
         self.asked = asked
         self.prompter = Prompter(tokenizer, asked.template)
 
@@ -127,7 +127,7 @@ class Captioner:
                 rejected.append({"media": medium.name, "reason": error.message})
         if not readable:
             return [], rejected
-        questions = {"clip": asked.clip_prompt, "picture": asked.prompt}
+        questions = {"video": asked.clip_prompt, "image": asked.prompt}
         prompts = [self.prompter.ids(questions[medium.kind], len(frames)) for medium, frames in readable]
         names = [medium.name for medium, _ in readable]
         new_ids = self._generate(names, prompts, [frames for _, frames in readable], asked, say)
@@ -149,7 +149,7 @@ class Captioner:
 
     def visual_tokens(self, frames: int, merging: TokenMerging) -> int:
         """Tokens that the language model reads for one medium of so many frames."""
-        side = self.pictures.image_size
+        side = self.images.image_size
         counts = self.model.config.frame_tokens(side, side, merging)
         whole = int(merging.slowfast and frames > 1)
         return whole * counts.whole + (frames - whole) * counts.merged
@@ -162,15 +162,15 @@ class Captioner:
         import torch
 
         frames = self._frames(medium, asked)
-        mean, std = (torch.tensor(each).view(3, 1, 1) for each in (self.pictures.image_mean, self.pictures.image_std))
+        mean, std = (torch.tensor(each).view(3, 1, 1) for each in (self.images.image_mean, self.images.image_std))
         bytes_F3SS = ((frames * std + mean) * 255).round().clamp(0, 255).byte()
         return frames, [frame.permute(1, 2, 0).contiguous().numpy() for frame in bytes_F3SS]
 
     def _frames(self, medium: Medium, asked: Asked) -> "torch.Tensor":
-        from aurora_cli.data.media.clip_decoder import Sampling
         from aurora_cli.data.media.reader import load_frames
+        from aurora_cli.data.media.video_decoder import Sampling
 
-        model = self.pictures
+        model = self.images
         how = Sampling(*asked.sampling)
         return load_frames(None, medium.path, asked.frames, model.image_size, model.image_mean, model.image_std, how)
 

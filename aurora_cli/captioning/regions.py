@@ -1,6 +1,6 @@
-"""The figure of `aurora merge-view`: the picture, and beside it what merging leaves of it, region by region.
+"""The figure of `aurora merge-view`: the image, and beside it what merging leaves of it, region by region.
 
-Shapes: S side of the picture in pixels, R rows and C columns of patches.
+Shapes: S side of the image in pixels, R rows and C columns of patches.
 """
 
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +20,7 @@ _INK, _FAINT, _PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 
 
 class View(NamedTuple):
-    """A picture at one kept ratio."""
+    """An image at one kept ratio."""
 
     kept_ratio: float
     tokens: int
@@ -37,10 +37,10 @@ def region_colours(patch_RC3: np.ndarray, region_RC: np.ndarray) -> np.ndarray:
     return np.stack(means, axis=-1)[place].reshape(patch_RC3.shape)
 
 
-def paint(picture_SS3: np.ndarray, patch_size: int, region_RC: np.ndarray, cell: int) -> np.ndarray:
+def paint(image_SS3: np.ndarray, patch_size: int, region_RC: np.ndarray, cell: int) -> np.ndarray:
     """The regions in their mean colours, with a line between any two: (R * cell, C * cell, 3) uint8."""
     rows, columns = region_RC.shape
-    whole = picture_SS3[: rows * patch_size, : columns * patch_size].astype(np.float64)
+    whole = image_SS3[: rows * patch_size, : columns * patch_size].astype(np.float64)
     patch_RC3 = whole.reshape(rows, patch_size, columns, patch_size, 3).mean(axis=(1, 3))
     painted = region_colours(patch_RC3, region_RC).repeat(cell, axis=0).repeat(cell, axis=1)
     regions = region_RC.repeat(cell, axis=0).repeat(cell, axis=1)

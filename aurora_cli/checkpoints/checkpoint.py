@@ -39,7 +39,7 @@ class Prompting(NamedTuple):
 
     template: str
     frames: int
-    """Taken from a clip."""
+    """Taken from a video."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def with_facts(
 
 
 def image_settings(path: Path, vision_config: Mapping[str, Any], feature_layer: int = -2) -> ModelSettings:
-    """Pictures' size and colours as an image processor's file says, wherever the layout keeps it."""
+    """Images' size and colours as an image processor's file says, wherever the layout keeps it."""
     values: dict[str, Any] = {
         "vision_tower": "",
         "language_model": "",

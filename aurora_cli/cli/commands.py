@@ -200,8 +200,8 @@ _SPECS = (
             Flag("merge_view.device", ("--device",)),
         ),
         (
-            "aurora merge-view picture.jpg",
-            "aurora merge-view picture.jpg --token-kept-ratio 0.3 --token-kept-ratio 0.1 --output merged.png",
+            "aurora merge-view image.jpg",
+            "aurora merge-view image.jpg --token-kept-ratio 0.3 --token-kept-ratio 0.1 --output merged.png",
         ),
         "Runs the vision tower alone, and paints every region of patches that became one token in its mean colour.",
     ),
@@ -210,8 +210,8 @@ _SPECS = (
         _step("demo.run"),
         (
             Flag("demo.prepare_only", ("--prepare-only",)),
-            Flag("demo.pictures", ("--pictures",)),
-            Flag("demo.clips", ("--clips",)),
+            Flag("demo.images", ("--images",)),
+            Flag("demo.videos", ("--videos",)),
             Flag("demo.held_out", ("--held-out",)),
         ),
         ("aurora demo", "aurora demo --prepare-only", "aurora demo --workspace /tmp/try"),

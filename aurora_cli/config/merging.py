@@ -26,4 +26,4 @@ class TokenMerging(BaseModel):
     """Add log(size) of each key to the attention logits, so that a merged token weighs what its parts did."""
 
     slowfast: bool = False
-    """Keep the first frame of a clip whole (SlowFast-LLaVA, arXiv 2407.15841); the others, and pictures, are merged."""
+    """Keep the first frame of a video whole (SlowFast-LLaVA, arXiv 2407.15841); the others, and images, are merged."""

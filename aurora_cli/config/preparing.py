@@ -117,22 +117,22 @@ class TokenizeSettings(Section):
     """How a conversation is written out; `tokenizer` is the tokenizer's own chat template."""
 
     max_length: int = Field(default=4096, ge=2)
-    """Tokens a record, a picture or frame counting one; the rest is cut off."""
+    """Tokens a record, an image or frame counting one; the rest is cut off."""
 
     frames: int = Field(default=8, ge=1)
     """Frames that a `<video>` stands for."""
 
     frame_lists: Literal["separate", "clip"] = "separate"
-    """What a list of pictures is: separate pictures, or the frames of one clip."""
+    """What a list of images is: separate images, or the frames of one video."""
 
     clip_subsets: Names = ()
-    """Subsets whose lists of pictures are clips, whatever `frame_lists` says."""
+    """Subsets whose lists of images are videos, whatever `frame_lists` says."""
 
     workers: int | None = Field(default=None, ge=1)
     """Processes; none: one a core, and one for a small file."""
 
     check_media: bool = False
-    """Reject records of which a picture or clip is not there, as a file or in an indexed archive."""
+    """Reject records of which an image or video is not there, as a file or in an indexed archive."""
 
     on_error: Literal["reject", "stop"] = "reject"
     """What to do with a bad record: list it in rejected.jsonl, or stop with exit 3."""

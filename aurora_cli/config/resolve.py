@@ -24,6 +24,9 @@ KEPT_RATIO = "merging.kept_ratio"
 KEPT_RATIO_NAMES = ("token_kept_ratio", "visual_token_merge_ratio")
 KEPT_RATIO_SECTIONS = ("", "merging", "model", "train")
 
+RENAMED = {"demo.pictures": "demo.images", "demo.clips": "demo.videos"}
+"""Settings of earlier versions, by dotted path: read under their old names, written under the new ones."""
+
 
 @dataclass(frozen=True)
 class Resolved:
@@ -85,7 +88,7 @@ def load_resolved(path: Path) -> Settings:
     """The settings of a finished or running step, from the `config.yaml` it left."""
     content = yaml.safe_load(path.read_text(encoding="utf-8"))
     try:
-        return Settings(**content)
+        return Settings(**_canonical(content))
     except ValidationError as error:
         raise SettingsError(f"{path}:\n" + "\n".join(_explain(error, {}))) from None
 
@@ -142,11 +145,11 @@ def _path_layer(path: str, value: Any, source: str) -> Layer:
 
 def _alias(path: str) -> str:
     section, _, name = path.rpartition(".")
-    return KEPT_RATIO if name in KEPT_RATIO_NAMES and section in KEPT_RATIO_SECTIONS else path
+    return KEPT_RATIO if name in KEPT_RATIO_NAMES and section in KEPT_RATIO_SECTIONS else RENAMED.get(path, path)
 
 
 def _canonical(tree: dict[str, Any]) -> dict[str, Any]:
-    """The tree with the other names of `merging.kept_ratio` moved to it."""
+    """The tree with other and earlier names of settings moved to the names that they have."""
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
     for section in KEPT_RATIO_SECTIONS:
         holder = tree.get(section) if section else tree
@@ -156,6 +159,10 @@ def _canonical(tree: dict[str, Any]) -> dict[str, Any]:
             if name in holder:
                 value = holder.pop(name)
                 tree["merging"] = {**(tree.get("merging") or {}), "kept_ratio": value}
+    for old, new in RENAMED.items():
+        (section, name), (new_section, new_name) = old.split("."), new.split(".")
+        if isinstance(tree.get(section), dict) and name in tree[section]:
+            tree[new_section] = {**(tree.get(new_section) or {}), new_name: tree[section].pop(name)}
     return tree
 
 

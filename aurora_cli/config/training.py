@@ -94,7 +94,7 @@ class TrainSettings(Section):
     """Merged folders, `:weight` behind one repeats it that often; none: every tokenized/<stage>/*/merged."""
 
     media_root: Path | None = None
-    """Folder that pictures and clips are named from; none: the annotation file's."""
+    """Folder that images and videos are named from; none: the annotation file's."""
 
     run_dir: Path | None = None
     """Where the run writes; none: runs/<stage>."""
@@ -168,10 +168,10 @@ class TrainSettings(Section):
     """Experiment trackers by accelerate's names (wandb, trackio, mlflow, ...); TensorBoard's files lie in the run."""
 
     samples_every: int = Field(default=500, ge=0)
-    """Optimizer steps between captions of fixed pictures and clips, into `samples/` of the run; 0: never."""
+    """Optimizer steps between captions of fixed images and videos, into `samples/` of the run; 0: never."""
 
     samples: int = Field(default=4, ge=1)
-    """Pictures and clips that these captions are of: held-out ones if there are any."""
+    """Images and videos that these captions are of: held-out ones if there are any."""
 
     watchdog_s: float = Field(default=1800.0, gt=0.0)
     """Seconds that a step may take before every process prints where it is and the run ends."""
@@ -187,14 +187,14 @@ class DataSettings(Section):
     """A sample above `train.pack_tokens`: its last answer is cut at the end, or it is left out."""
 
     frame_sampling: Literal["timestamp", "uniform", "fps"] = "timestamp"
-    """Which frames of a clip are taken, as many as were tokenized: `timestamp` spreads them evenly over its time,
+    """Which frames of a video are taken, as many as were tokenized: `timestamp` spreads them evenly over its time,
     `uniform` over its frames (the same unless the rate varies), `fps` takes `data.fps` a second."""
 
     fps: float = Field(default=1.0, gt=0.0)
-    """Frames a second for `frame_sampling: fps`; a clip too long for them is spread evenly, a short one repeats."""
+    """Frames a second for `frame_sampling: fps`; a video too long for them is spread evenly, a short one repeats."""
 
     max_bad_share: float = Field(default=0.01, ge=0.0, le=1.0)
-    """Share of a run's pictures, frame files and clips that cannot be read, above which it stops."""
+    """Share of a run's images, frame files and videos that cannot be read, above which it stops."""
 
     validation_share: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Share of samples held out, whose loss is measured at every checkpoint."""

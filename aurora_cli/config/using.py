@@ -9,7 +9,7 @@ from typing import Literal
 from pydantic import Field
 
 from aurora_cli.config.section import KeptRatios, Names, Section
-from aurora_cli.constants import CLIP_QUESTION
+from aurora_cli.constants import VIDEO_QUESTION
 
 
 class ConvertSettings(Section):
@@ -50,7 +50,7 @@ class CaptionSettings(Section):
     """`aurora caption`."""
 
     media: Names = ()
-    """Pictures, clips, folders of them, patterns, and with `--allow-remote` URLs."""
+    """Images, videos, folders of them, patterns, and with `--allow-remote` URLs."""
 
     model: str | None = None
     """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""
@@ -59,16 +59,16 @@ class CaptionSettings(Section):
     """Share of a frame's patches that reach the language model; none: what the model was trained with."""
 
     slowfast: bool | None = None
-    """First frame of a clip whole; none: what the model was trained with."""
+    """First frame of a video whole; none: what the model was trained with."""
 
     frames: int | None = Field(default=None, ge=1)
-    """Frames taken evenly from a clip, 1 its middle; none: what the model was trained with, else 8."""
+    """Frames taken evenly from a video, 1 its middle; none: what the model was trained with, else 8."""
 
     prompt: str = "Describe the image in detail."
-    """What the model is asked about each picture."""
+    """What the model is asked about each image."""
 
-    clip_prompt: str = CLIP_QUESTION
-    """What the model is asked about each clip."""
+    clip_prompt: str = VIDEO_QUESTION
+    """What the model is asked about each video."""
 
     max_new_tokens: int = Field(default=256, ge=1)
     """Tokens of a caption at most."""
@@ -86,7 +86,7 @@ class CaptionSettings(Section):
     """Of what is drawn."""
 
     batch_size: int = Field(default=8, ge=1)
-    """Pictures or clips at a time."""
+    """Images or videos at a time."""
 
     output: Path | None = None
     """JSONL file for the captions as well; what it holds already is not captioned again."""
@@ -104,7 +104,7 @@ class CaptionSettings(Section):
     """Spread a model over several devices, as accelerate does it; none: all of it on `device`."""
 
     serve: bool = False
-    """Open a page on this machine, to drop pictures and clips on."""
+    """Open a page on this machine, to drop images and videos on."""
 
     port: int = Field(default=7860, ge=0, le=65535)
     """Of the page; 0 takes a free one."""
@@ -117,7 +117,7 @@ class MergeViewSettings(Section):
     """`aurora merge-view`."""
 
     image: Path | None = None
-    """The picture, or a clip, of which the middle frame is taken."""
+    """The image, or a video, of which the middle frame is taken."""
 
     model: str | None = None
     """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""
@@ -138,14 +138,14 @@ class DemoSettings(Section):
     prepare_only: bool = False
     """Make the workspace (data set to download, aurora.yaml) and stop."""
 
-    pictures: int = Field(default=3000, ge=8)
-    """Drawn pictures to train on."""
+    images: int = Field(default=3000, ge=8)
+    """Drawn images to train on."""
 
-    clips: int = Field(default=4000, ge=8)
-    """Drawn clips to train on."""
+    videos: int = Field(default=4000, ge=8)
+    """Drawn videos to train on."""
 
     held_out: int = Field(default=100, ge=2)
-    """Pictures, and as many clips, to caption at the end; never trained on."""
+    """Images, and as many videos, to caption at the end; never trained on."""
 
 
 class InspectSettings(Section):
@@ -155,7 +155,7 @@ class InspectSettings(Section):
     """A data folder, an annotation file, a shard, a merged folder or a run; none: data/."""
 
     decode: bool = False
-    """Of a data folder: decode every picture and clip, to find those that cannot be read."""
+    """Of a data folder: decode every image and video, to find those that cannot be read."""
 
     samples: int | None = Field(default=None, ge=0)
     """Rows of a token store that are shown, evenly spread; none: 1, and 12 with `html`."""

@@ -1,7 +1,7 @@
 """The demo's data set, laid out like the published one: `<split>/<subset>/<subset>.jsonl` beside an archive in parts.
 
 As there, an archive may be named unlike its folder, lies in parts of odd sizes, and repeats in several subsets; records
-are captions, conversations of several turns, text alone, clips as lists of frames and clips as files.
+are captions, conversations of several turns, text alone, videos as lists of frames and videos as files.
 """
 
 import gzip
@@ -20,16 +20,16 @@ from PIL import Image
 from aurora_cli.config.settings import CaptionSettings
 from aurora_cli.data.download.manifest import DownloadManifest
 from aurora_cli.data.download.origins import Origin, to_record
-from aurora_cli.demo.drawing import FRAMES, Scene, blank, clip_scene, draw, picture_scene
+from aurora_cli.demo.drawing import FRAMES, Scene, blank, draw, image_scene, video_scene
 from aurora_cli.io.atomic import write_json, write_text
 
 SEED = 1
 HELD_OUT_SEED = 2
-CLIP_FILES_SHARE = 0.1
-"""Of the clips, those that are files; the others are lists of frames, which decode faster."""
+VIDEO_FILES_SHARE = 0.1
+"""Of the videos, those that are files; the others are lists of frames, which decode faster."""
 
-CLIP_FILE_FRAMES = 9
-CLIP_FILE_RATE = 8
+VIDEO_FILE_FRAMES = 9
+VIDEO_FILE_RATE = 8
 """Frames a second."""
 
 TALK_EVERY = 4
@@ -46,33 +46,33 @@ TEXTS = (
 
 DRAWN = Origin("shapes", "none needed", "", "drawn by `aurora demo`; nothing of the published subset of this name")
 
-PICTURE_PROMPT = CaptionSettings().prompt
-CLIP_PROMPT = CaptionSettings().clip_prompt
+IMAGE_PROMPT = CaptionSettings().prompt
+VIDEO_PROMPT = CaptionSettings().clip_prompt
 
 Turns = list[tuple[str, str]]
 
 
 class HeldOut(NamedTuple):
-    """A picture or clip that is captioned and never trained on."""
+    """An image or video that is captioned and never trained on."""
 
     media: str
     """Relative to the workspace."""
     scene: Scene
 
 
-def write_mirror(folder: Path, *, pictures: int, clips: int) -> None:
+def write_mirror(folder: Path, *, images: int, videos: int) -> None:
     """Draw everything that is trained on into `folder`."""
     rng = random.Random(SEED)
-    scenes = [picture_scene(rng) for _ in range(pictures)]
-    first, second = scenes[: pictures // 2], scenes[pictures // 2 :]
+    scenes = [image_scene(rng) for _ in range(images)]
+    first, second = scenes[: images // 2], scenes[images // 2 :]
     first_members, second_members = (
-        list(_picture_members("shapes_1", first)),
-        list(_picture_members("shapes_2", second)),
+        list(_image_members("shapes_1", first)),
+        list(_image_members("shapes_2", second)),
     )
     first_tar, second_tar, both_tar = _tar(first_members), _tar(second_members), _tar(first_members + second_members)
-    moving = [clip_scene(rng) for _ in range(clips)]
-    files = max(1, round(CLIP_FILES_SHARE * clips))
-    lists_tar, clips_tar = _tar(_frame_members(moving[files:])), _tar(_clip_members(moving[:files]))
+    moving = [video_scene(rng) for _ in range(videos)]
+    files = max(1, round(VIDEO_FILES_SHARE * videos))
+    lists_tar, videos_tar = _tar(_frame_members(moving[files:])), _tar(_video_members(moving[:files]))
     mixed = [
         *_captions("shapes_1", first, talk_every=TALK_EVERY),
         *_captions("shapes_2", second, talk_every=TALK_EVERY),
@@ -85,39 +85,39 @@ def write_mirror(folder: Path, *, pictures: int, clips: int) -> None:
     subset("vision", "laion", _captions("shapes_1", first), "laion", first_tar, [0.5, 0.3])
     subset("language", "llava_mix", mixed, "vg", both_tar, [0.2, 0.37])
     subset("language", "sharegpt4video_caption", _frame_lists(moving[files:]), "panda", lists_tar, [0.3, 0.3, 0.17])
-    subset("language", "miradata", _clip_files(moving[:files]), "miradata", clips_tar, [0.6])
+    subset("language", "miradata", _video_files(moving[:files]), "miradata", videos_tar, [0.6])
     subset("language", "evol", _texts(60))
     drawn = {place.relative_to(folder).as_posix(): to_record((DRAWN,)) for place in sorted(folder.glob("*/*"))}
     DownloadManifest(repo="aurora demo", revision="", commit="", files={}, settings={}, terms=drawn).write(folder)
 
 
 def write_held_out(folder: Path, count: int) -> None:
-    """`count` pictures, as many clips, the truth about each, and a picture and a clip that show nothing."""
+    """`count` images, as many videos, the truth about each, and an image and a video that show nothing."""
     rng = random.Random(HELD_OUT_SEED)
-    (folder / "pictures").mkdir(parents=True)
-    (folder / "clips").mkdir()
+    (folder / "images").mkdir(parents=True)
+    (folder / "videos").mkdir()
     (folder / "blank").mkdir()
     truth = []
     for number in range(count):
-        scene = picture_scene(rng)
-        (folder / "pictures" / f"{number:04d}.png").write_bytes(_png(draw(scene)[0]))
-        truth.append({"media": f"pictures/{number:04d}.png", "caption": scene.caption, **scene.attributes})
+        scene = image_scene(rng)
+        (folder / "images" / f"{number:04d}.png").write_bytes(_png(draw(scene)[0]))
+        truth.append({"media": f"images/{number:04d}.png", "caption": scene.caption, **scene.attributes})
     for number in range(count):
-        scene = clip_scene(rng)
-        (folder / "clips" / f"{number:04d}.mp4").write_bytes(encode_clip(draw(scene, CLIP_FILE_FRAMES)))
-        truth.append({"media": f"clips/{number:04d}.mp4", "caption": scene.caption, **scene.attributes})
-    (folder / "blank" / "picture.png").write_bytes(_png(blank(1)[0]))
-    (folder / "blank" / "clip.mp4").write_bytes(encode_clip(blank(CLIP_FILE_FRAMES)))
+        scene = video_scene(rng)
+        (folder / "videos" / f"{number:04d}.mp4").write_bytes(encode_video(draw(scene, VIDEO_FILE_FRAMES)))
+        truth.append({"media": f"videos/{number:04d}.mp4", "caption": scene.caption, **scene.attributes})
+    (folder / "blank" / "image.png").write_bytes(_png(blank(1)[0]))
+    (folder / "blank" / "clip.mp4").write_bytes(encode_video(blank(VIDEO_FILE_FRAMES)))
     write_json(folder / "truth.json", truth)
 
 
-def encode_clip(frames: Sequence[Image.Image]) -> bytes:
+def encode_video(frames: Sequence[Image.Image]) -> bytes:
     """An mp4 file of these frames."""
     import av
 
     buffer = io.BytesIO()
     with av.open(buffer, "w", format="mp4") as container:
-        stream = container.add_stream("mpeg4", rate=Fraction(CLIP_FILE_RATE))
+        stream = container.add_stream("mpeg4", rate=Fraction(VIDEO_FILE_RATE))
         stream.width, stream.height = frames[0].size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.qmin = 1
@@ -163,7 +163,7 @@ def _tar(members: Iterable[tuple[str, bytes]]) -> bytes:
     return buffer.getvalue()
 
 
-def _picture_members(prefix: str, scenes: Sequence[Scene]) -> Iterable[tuple[str, bytes]]:
+def _image_members(prefix: str, scenes: Sequence[Scene]) -> Iterable[tuple[str, bytes]]:
     for number, scene in enumerate(scenes):
         yield f"{prefix}/{number:05d}.png", _png(draw(scene)[0])
 
@@ -174,20 +174,20 @@ def _frame_members(scenes: Sequence[Scene]) -> Iterable[tuple[str, bytes]]:
             yield f"frames/{number:05d}/{frame}.png", _png(image)
 
 
-def _clip_members(scenes: Sequence[Scene]) -> Iterable[tuple[str, bytes]]:
+def _video_members(scenes: Sequence[Scene]) -> Iterable[tuple[str, bytes]]:
     for number, scene in enumerate(scenes):
-        yield f"clips/{number:05d}.mp4", encode_clip(draw(scene, CLIP_FILE_FRAMES))
+        yield f"videos/{number:05d}.mp4", encode_video(draw(scene, VIDEO_FILE_FRAMES))
 
 
 def _captions(prefix: str, scenes: Sequence[Scene], *, talk_every: int = 0) -> Iterable[dict[str, Any]]:
     for number, scene in enumerate(scenes):
-        turns = _turns("<image>\n" + PICTURE_PROMPT, scene, talk=_is_talk(number, talk_every))
+        turns = _turns("<image>\n" + IMAGE_PROMPT, scene, talk=_is_talk(number, talk_every))
         yield {"image": f"{prefix}/{number:05d}.png", **_conversation(turns)}
 
 
 def _frame_lists(scenes: Sequence[Scene]) -> Iterable[dict[str, Any]]:
     for number, scene in enumerate(scenes):
-        turns = _turns("<image>\n" * FRAMES + CLIP_PROMPT, scene, talk=_is_talk(number, TALK_EVERY))
+        turns = _turns("<image>\n" * FRAMES + VIDEO_PROMPT, scene, talk=_is_talk(number, TALK_EVERY))
         yield {"image": [f"frames/{number:05d}/{frame}.png" for frame in range(FRAMES)], **_conversation(turns)}
 
 
@@ -200,9 +200,9 @@ def _turns(prompt: str, scene: Scene, *, talk: bool) -> Turns:
     return [(prompt, scene.caption), *(scene.questions if talk else ())]
 
 
-def _clip_files(scenes: Sequence[Scene]) -> Iterable[dict[str, Any]]:
+def _video_files(scenes: Sequence[Scene]) -> Iterable[dict[str, Any]]:
     for number, scene in enumerate(scenes):
-        yield {"video": f"clips/{number:05d}.mp4", **_conversation([(f"<video>\n{CLIP_PROMPT}", scene.caption)])}
+        yield {"video": f"videos/{number:05d}.mp4", **_conversation([(f"<video>\n{VIDEO_PROMPT}", scene.caption)])}
 
 
 def _texts(count: int) -> Iterable[dict[str, Any]]:

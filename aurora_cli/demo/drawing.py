@@ -1,9 +1,9 @@
-"""What the demo's pictures and clips show, how they are drawn, and what is true of them.
+"""What the demo's images and videos show, how they are drawn, and what is true of them.
 
-A picture has one large shape of one colour at one of five places. In a clip the shape moves a short way to the right,
-to the left, up or down. The middle of its way does not depend on where it goes: of a clip's frames put in a bag, none
+An image has one large shape of one colour at one of five places. In a video the shape moves a short way to the right,
+to the left, up or down. The middle of its way does not depend on where it goes: of a video's frames put in a bag, none
 tells right from left or up from down, and of the first or the last frame the best guess of the direction is right in
-45 of 100 clips (the demo's tests compute it).
+45 of 100 videos (the demo's tests compute it).
 """
 
 import random
@@ -17,19 +17,19 @@ SIDE = 56
 OVERSAMPLING = 2
 FRAMES = 3
 CELLS = 8
-"""Shapes of clips stand, but for a little, on a lattice of so many cells a side: half of the tiny preset's patches."""
+"""Shapes of videos stand, but for a little, on a lattice of so many cells a side: half of the tiny preset's patches."""
 
 MIDDLES = range(2, CELLS - 1)
 """Lattice lines, both ways, on which the middle of a shape's way lies."""
 
 TRAVEL = FRAMES / CELLS
-"""Way in the whole clip, in sides of the picture: a cell from one of `FRAMES` frames to the next."""
+"""Way in the whole video, in sides of the image: a cell from one of `FRAMES` frames to the next."""
 
 JITTER = 0.02
-"""Sides of the picture that a shape stands off its place at most."""
+"""Sides of the image that a shape stands off its place at most."""
 
 RADIUS = 0.24
-"""Of a shape, about, in sides of the picture."""
+"""Of a shape, about, in sides of the image."""
 
 SHAPES = ("circle", "square", "triangle", "cross")
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 80, 230), "yellow": (240, 220, 50)}
@@ -42,22 +42,22 @@ PLACES = {
 }
 MOTIONS = {"right": (1, 0), "left": (-1, 0), "up": (0, -1), "down": (0, 1)}
 
-PICTURE_ATTRIBUTES = ("shape", "colour", "place")
-CLIP_ATTRIBUTES = ("shape", "colour", "motion")
+IMAGE_ATTRIBUTES = ("shape", "colour", "place")
+VIDEO_ATTRIBUTES = ("shape", "colour", "motion")
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that decides what is drawn; positions and the radius in sides of the picture."""
+    """Everything that decides what is drawn; positions and the radius in sides of the image."""
 
     shape: str
     colour: str
     place: str | None
-    """Of a picture; none for a clip."""
+    """Of an image; none for a video."""
     motion: str | None
-    """Of a clip; none for a picture."""
+    """Of a video; none for an image."""
     centre: tuple[float, float]
-    """Of the shape; in a clip, in the middle of its way."""
+    """Of the shape; in a video, in the middle of its way."""
     radius: float
     background: tuple[int, int, int]
 
@@ -70,7 +70,7 @@ class Scene:
     @property
     def caption(self) -> str:
         """
-        >>> picture_scene(random.Random(0)).caption
+        >>> image_scene(random.Random(0)).caption
         'A red cross at the bottom right.'
         """
         if self.motion is None:
@@ -88,7 +88,7 @@ class Scene:
         return [("Which shape is it?", f"A {self.shape}."), ("Which colour is it?", f"{self.colour.title()}."), where]
 
 
-def picture_scene(rng: random.Random) -> Scene:
+def image_scene(rng: random.Random) -> Scene:
     """A scene of one frame."""
     place = rng.choice(list(PLACES))
     x, y = PLACES[place]
@@ -103,7 +103,7 @@ def picture_scene(rng: random.Random) -> Scene:
     )
 
 
-def clip_scene(rng: random.Random) -> Scene:
+def video_scene(rng: random.Random) -> Scene:
     """A scene whose shape moves."""
     return Scene(
         shape=rng.choice(SHAPES),
@@ -117,7 +117,7 @@ def clip_scene(rng: random.Random) -> Scene:
 
 
 def draw(scene: Scene, frames: int = FRAMES) -> list[Image.Image]:
-    """The picture (one image), or the frames of the clip: the middles of equal segments of its time."""
+    """The frame of an image, or the frames of the video: the middles of equal segments of its time."""
     if scene.motion is None:
         return [_frame(scene, scene.centre)]
     right, down = MOTIONS[scene.motion]

@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image, ImageDraw
 
 from aurora_cli.data.media.reader import load_frames
-from aurora_cli.demo.drawing import CLIP_ATTRIBUTES, COLOURS, FRAMES, MOTIONS, PICTURE_ATTRIBUTES, PLACES, SHAPES, SIDE
+from aurora_cli.demo.drawing import COLOURS, FRAMES, IMAGE_ATTRIBUTES, MOTIONS, PLACES, SHAPES, SIDE, VIDEO_ATTRIBUTES
 from aurora_cli.io.atomic import atomic_write, read_json
 
 WORDS: Mapping[str, Sequence[str]] = {
@@ -75,15 +75,15 @@ def read_captions(path: Path) -> dict[str, str]:
 
 
 def split_truth(folder: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    """The truth about the held-out pictures, and about the clips."""
+    """The truth about the held-out images, and about the videos."""
     truth = read_json(folder / "truth.json")
     return [entry for entry in truth if "place" in entry], [entry for entry in truth if "motion" in entry]
 
 
-def table(pictures: Accuracy, clips: Accuracy) -> list[str]:
+def table(images: Accuracy, videos: Accuracy) -> list[str]:
     """The accuracies as lines, a row an attribute."""
     rows = [f"{'right attribute words':<24}{'captions':>10}{'blank':>10}"]
-    for kind, measured in (("pictures", pictures), ("clips", clips)):
+    for kind, measured in (("images", images), ("videos", videos)):
         for attribute, right in measured.right.items():
             rows.append(f"  {kind + ', ' + attribute:<22}{right:>10.0%}{measured.blank[attribute]:>10.0%}")
         rows.append(f"  {kind + ', all':<22}{measured.mean:>10.0%}{measured.blank_mean:>10.0%}")
@@ -99,7 +99,7 @@ def examples(truth: Sequence[Mapping[str, str]], captions: Mapping[str, str], co
 
 
 def contact_sheet(path: Path, folder: Path, truth: Sequence[Mapping[str, str]], captions: Mapping[str, str]) -> None:
-    """Held-out pictures and clips with what the captioner says of them; a wrong caption is red."""
+    """Held-out images and videos with what the captioner says of them; a wrong caption is red."""
     columns, cell, gap, text = 2, SIDE * ZOOM, 4, 34
     width = FRAMES * (cell + gap) + 16
     shown = [*truth[:SHEET_EACH], *[entry for entry in truth if "motion" in entry][:SHEET_EACH]]
@@ -139,7 +139,7 @@ def loss_plot(path: Path, runs: Mapping[str, Path]) -> None:
 
 
 def _attributes(entry: Mapping[str, str]) -> Sequence[str]:
-    return CLIP_ATTRIBUTES if "motion" in entry else PICTURE_ATTRIBUTES
+    return VIDEO_ATTRIBUTES if "motion" in entry else IMAGE_ATTRIBUTES
 
 
 def _metrics(run: Path) -> list[dict[str, Any]]:

@@ -21,14 +21,14 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import SETTINGS_FILE, STAGES
-from aurora_cli.demo.drawing import CLIP_ATTRIBUTES, PICTURE_ATTRIBUTES
+from aurora_cli.demo.drawing import IMAGE_ATTRIBUTES, VIDEO_ATTRIBUTES
 from aurora_cli.errors import EXIT_INTERRUPTED, AuroraError, Interrupted, UsageError
 from aurora_cli.io.atomic import atomic_directory, atomic_write, disk_errors, read_json, remove, write_json, write_text
 from aurora_cli.pipeline.result import Result
 
 PRESET = "tiny"
 MIRROR, HELD_OUT, REPORT = "mirror", "held-out", "demo"
-EXAMPLE_CLIP = "clip.mp4"
+EXAMPLE_VIDEO = "clip.mp4"
 PREPARED_FILE = "prepared.json"
 
 PIPELINE: tuple[tuple[str, ...], ...] = (
@@ -66,11 +66,11 @@ class Step:
 class DemoResult(Result):
     workspace: str
     steps: list[Step] = field(default_factory=list)
-    pictures: dict[str, float] = field(default_factory=dict)
+    images: dict[str, float] = field(default_factory=dict)
     """Attribute -> share of right words."""
-    clips: dict[str, float] = field(default_factory=dict)
-    blank_pictures: dict[str, float] = field(default_factory=dict)
-    blank_clips: dict[str, float] = field(default_factory=dict)
+    videos: dict[str, float] = field(default_factory=dict)
+    blank_images: dict[str, float] = field(default_factory=dict)
+    blank_videos: dict[str, float] = field(default_factory=dict)
     contact_sheet: str | None = None
     loss_plot: str | None = None
     shown: list[str] = field(default_factory=list)
@@ -90,7 +90,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     workspace = Workspace(settings.workspace)
     commands = [*PIPELINE, _caption_held_out(), _caption_blank()]
     if dry_run:
-        planned = [f"Would draw {settings.demo.pictures:,} pictures and {settings.demo.clips:,} clips into"]
+        planned = [f"Would draw {settings.demo.images:,} images and {settings.demo.videos:,} videos into"]
         planned += [f"{workspace.root}, then run there:", *(f"  aurora {' '.join(command)}" for command in commands)]
         return DemoResult(str(workspace.root), shown=planned)
     prepare(settings, reporter)
@@ -98,7 +98,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         return DemoResult(
             str(workspace.root),
             shown=[
-                f"{workspace.root} is prepared: a data set to download, {SETTINGS_FILE}, held-out pictures and clips.",
+                f"{workspace.root} is prepared: a data set to download, {SETTINGS_FILE}, held-out images and videos.",
                 f"Next: cd {workspace.root} && aurora download",
             ],
         )
@@ -114,7 +114,7 @@ def prepare(settings: Settings, reporter: Reporter) -> None:
 
     workspace, demo = Workspace(settings.workspace), settings.demo
     prepared = workspace.root / PREPARED_FILE
-    numbers = {"pictures": demo.pictures, "clips": demo.clips, "held_out": demo.held_out}
+    numbers = {"images": demo.images, "videos": demo.videos, "held_out": demo.held_out}
     if prepared.exists():
         if read_json(prepared) != numbers:
             raise UsageError(
@@ -128,15 +128,15 @@ def prepare(settings: Settings, reporter: Reporter) -> None:
             f"{workspace.root} is somebody's workspace: it has an {SETTINGS_FILE} that is not the demo's",
             hint="Name another --workspace.",
         )
-    reporter.info(f"drawing {demo.pictures:,} pictures and {demo.clips:,} clips into {workspace.root}")
+    reporter.info(f"drawing {demo.images:,} images and {demo.videos:,} videos into {workspace.root}")
     with disk_errors(workspace.root):
         if not (workspace.root / MIRROR).exists():
             with atomic_directory(workspace.root / MIRROR) as folder:
-                write_mirror(folder, pictures=demo.pictures, clips=demo.clips)
+                write_mirror(folder, images=demo.images, videos=demo.videos)
         with atomic_directory(workspace.root / HELD_OUT) as folder:
             write_held_out(folder, demo.held_out)
-        with atomic_write(workspace.root / EXAMPLE_CLIP) as file:
-            file.write((workspace.root / HELD_OUT / "clips" / "0000.mp4").read_bytes())
+        with atomic_write(workspace.root / EXAMPLE_VIDEO) as file:
+            file.write((workspace.root / HELD_OUT / "videos" / "0000.mp4").read_bytes())
         write_text(workspace.root / SETTINGS_FILE, _settings_text())
         write_json(prepared, numbers)
 
@@ -148,11 +148,11 @@ def _settings_text() -> str:
 
 
 def _caption_held_out() -> tuple[str, ...]:
-    return ("caption", f"{HELD_OUT}/pictures", f"{HELD_OUT}/clips", "--output", CAPTIONS)
+    return ("caption", f"{HELD_OUT}/images", f"{HELD_OUT}/videos", "--output", CAPTIONS)
 
 
 def _caption_blank() -> tuple[str, ...]:
-    return ("caption", f"{HELD_OUT}/blank/picture.png", f"{HELD_OUT}/blank/clip.mp4", "--output", BLANK)
+    return ("caption", f"{HELD_OUT}/blank/image.png", f"{HELD_OUT}/blank/clip.mp4", "--output", BLANK)
 
 
 def _call(folder: Path, command: Sequence[str], reporter: Reporter) -> Step:
@@ -206,36 +206,36 @@ def _report(workspace: Workspace, steps: list[Step]) -> DemoResult:
     from aurora_cli.demo import report
 
     folder = workspace.root / HELD_OUT
-    pictures, clips = report.split_truth(folder)
+    images, videos = report.split_truth(folder)
     captions = {
         str(Path(k).relative_to(HELD_OUT)): v for k, v in report.read_captions(workspace.root / CAPTIONS).items()
     }
     blank = report.read_captions(workspace.root / BLANK)
-    of_pictures = report.accuracy(pictures, captions, blank[f"{HELD_OUT}/blank/picture.png"], PICTURE_ATTRIBUTES)
-    of_clips = report.accuracy(clips, captions, blank[f"{HELD_OUT}/blank/clip.mp4"], CLIP_ATTRIBUTES)
+    of_images = report.accuracy(images, captions, blank[f"{HELD_OUT}/blank/image.png"], IMAGE_ATTRIBUTES)
+    of_videos = report.accuracy(videos, captions, blank[f"{HELD_OUT}/blank/clip.mp4"], VIDEO_ATTRIBUTES)
     sheet, plot = workspace.root / REPORT / "captions.png", workspace.root / REPORT / "loss.png"
-    report.contact_sheet(sheet, folder, [*pictures, *clips], captions)
+    report.contact_sheet(sheet, folder, [*images, *videos], captions)
     report.loss_plot(plot, {stage: workspace.run(stage) for stage in STAGES})
     seconds = sum(step.seconds for step in steps)
     go_there = "" if workspace.root.resolve() == Path.cwd() else f"cd {workspace.root} && "
     shown = [
         f"{'held out':<24} {'caption':<42} truth",
-        *report.examples(pictures, captions),
-        *report.examples(clips, captions),
+        *report.examples(images, captions),
+        *report.examples(videos, captions),
         "",
-        *report.table(of_pictures, of_clips),
+        *report.table(of_images, of_videos),
         "",
         f"captions  {sheet}",
         f"loss      {plot}",
-        f"{len(steps)} commands in {seconds:.0f} s. Now: {go_there}aurora caption {EXAMPLE_CLIP}",
+        f"{len(steps)} commands in {seconds:.0f} s. Now: {go_there}aurora caption {EXAMPLE_VIDEO}",
     ]
     return DemoResult(
         str(workspace.root),
         steps,
-        of_pictures.right,
-        of_clips.right,
-        of_pictures.blank,
-        of_clips.blank,
+        of_images.right,
+        of_videos.right,
+        of_images.blank,
+        of_videos.blank,
         str(sheet),
         str(plot),
         shown,

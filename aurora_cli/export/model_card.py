@@ -28,13 +28,13 @@ print(processor.batch_decode(model.generate(**inputs, max_new_tokens=64), skip_s
 `token_kept_ratio` may be given to `from_pretrained` and to `generate`. Without it the same lines give LLaVA's own
 class, which merges nothing.""",
     "xtuner": """```sh
-aurora caption picture.jpg --model {folder}
+aurora caption image.jpg --model {folder}
 ```
 
 The language model is at the root, `visual_encoder/` and `projector/` beside it, each a model of its own for
 `from_pretrained`.""",
     "official": """```sh
-aurora caption picture.jpg --model {folder}
+aurora caption image.jpg --model {folder}
 ```
 
 The names are those of haotian-liu's LLaVA, whose loader takes this folder.""",
@@ -88,10 +88,10 @@ def _what_it_is(job: Job) -> str:
     parameters = sum(math.prod(tensor.shape) for tensor in job.tensors.values())
     started = _bases(job)
     return (
-        "A captioner of pictures and clips: a vision tower whose layers merge similar tokens, a two-layer projector, "
+        "A captioner of images and videos: a vision tower whose layers merge similar tokens, a two-layer projector, "
         f"a language model ({vision['model_type']}, {vision['num_hidden_layers']} layers of {vision['hidden_size']}; "
         f"{text['model_type']}, {text['num_hidden_layers']} layers of {text['hidden_size']}). "
-        f"{parameters:,} parameters in {dtype_name(job.tensors)}; pictures are padded to a square and resized to "
+        f"{parameters:,} parameters in {dtype_name(job.tensors)}; images are padded to a square and resized to "
         f"{job.checkpoint.model.image_size} px."
         + (f" Training started from {' and '.join(f'`{name}`' for name in started)}." if started else "")
     )
@@ -115,7 +115,7 @@ def _merging(job: Job) -> str:
         ("tokens of a frame", f"{tokens:,} of {patches:,}"),
         ("schedule", merging.schedule),
         ("proportional attention", "yes" if merging.proportional_attention else "no"),
-        ("first frame of a clip whole (slow-fast)", "yes" if merging.slowfast else "no"),
+        ("first frame of a video whole (slow-fast)", "yes" if merging.slowfast else "no"),
     ]
     said = [note for note in checkpoint.notes if "does not say how" in note]
     return "\n\n".join([_table(("setting", "value"), rows), *said])
@@ -143,7 +143,7 @@ def _data(job: Job) -> str:
         return "What it was trained on is not recorded."
     return (
         _table(("stage", "annotations", "records", "from, and under which terms"), rows)
-        + "\n\nA licence of a data set covers its annotations; its pictures and clips stay their owners'. Licences are "
+        + "\n\nA licence of a data set covers its annotations; its images and videos stay their owners'. Licences are "
         "as the pages stated them when the data was fetched; it is the page that counts, also for these weights."
     )
 

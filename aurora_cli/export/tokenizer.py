@@ -1,4 +1,4 @@
-"""The tokenizer of an export: the one that the model was trained with, and a token each for pictures and padding."""
+"""The tokenizer of an export: the one that the model was trained with, and a token each for images and padding."""
 
 import json
 import shutil
@@ -72,7 +72,7 @@ def export_tokenizer(folder: Path) -> ExportTokenizer:
     config = {**read_object(folder / "special_tokens_map.json"), **read_object(folder / "tokenizer_config.json")}
     unk = special_token(backend, config, "unk_token", ("<unk>",))
     pad = special_token(backend, config, "pad_token", (PAD,)) or PAD
-    # The original's order: the picture first, then the padding.
+    # The original's order: the image first, then the padding.
     backend.add_special_tokens([AddedToken(IMAGE, special=True, normalized=False)])
     backend.add_special_tokens([AddedToken(pad, special=True, normalized=False)])
     if text.bos_token is not None and backend.post_processor is None:
@@ -114,18 +114,18 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
 
 
 READ_MESSAGE = (
-    "{%- set ns.text = '' -%}{%- set ns.pictures = [] -%}\n"
+    "{%- set ns.text = '' -%}{%- set ns.images = [] -%}\n"
     "{%- if message.content is string -%}\n"
-    f"{{%- set ns.pictures = ['{IMAGE}'] * message.content.count('{IMAGE}') -%}}\n"
-    f"{{%- set ns.text = message.content.replace('{IMAGE}', '') if ns.pictures else message.content -%}}\n"
+    f"{{%- set ns.images = ['{IMAGE}'] * message.content.count('{IMAGE}') -%}}\n"
+    f"{{%- set ns.text = message.content.replace('{IMAGE}', '') if ns.images else message.content -%}}\n"
     "{%- else -%}\n"
     "{%- for part in message.content -%}\n"
-    f"{{%- if part.type == 'image' -%}}{{%- set ns.pictures = ns.pictures + ['{IMAGE}'] -%}}\n"
+    f"{{%- if part.type == 'image' -%}}{{%- set ns.images = ns.images + ['{IMAGE}'] -%}}\n"
     "{%- elif part.type == 'text' -%}{%- set ns.text = ns.text + part.text -%}{%- endif -%}\n"
     "{%- endfor -%}\n"
     "{%- endif -%}\n"
 )
-"""Jinja: a message's words and pictures, whether it is a text or a list of parts, into `ns.text` and `ns.pictures`."""
+"""Jinja: a message's words and images, whether it is a text or a list of parts, into `ns.text` and `ns.images`."""
 
 
 def write_chat_template(name: str, tokenizer: ExportTokenizer, folder: Path) -> None:
@@ -141,12 +141,12 @@ def write_chat_template(name: str, tokenizer: ExportTokenizer, folder: Path) -> 
 
 
 def own_chat_template(own: str, *, in_parts: bool) -> str:
-    """The tokenizer's own template, behind lines that put a question's pictures in front of it, as training did."""
+    """The tokenizer's own template, behind lines that put a question's images in front of it, as training did."""
     content = "[{'type': 'text', 'text': ns.text}]" if in_parts else "ns.text"
     return (
         "{%- set ns = namespace(messages=[]) -%}\n"
-        "{%- for message in messages -%}\n" + READ_MESSAGE + "{%- if ns.pictures -%}\n"
-        "{%- set ns.text = ((ns.pictures | join(' ')) + '\\n' + ns.text.strip()).strip() -%}\n"
+        "{%- for message in messages -%}\n" + READ_MESSAGE + "{%- if ns.images -%}\n"
+        "{%- set ns.text = ((ns.images | join(' ')) + '\\n' + ns.text.strip()).strip() -%}\n"
         "{%- endif -%}\n"
         f"{{%- set ns.messages = ns.messages + [{{'role': message.role, 'content': {content}}}] -%}}\n"
         "{%- endfor -%}\n"
@@ -155,19 +155,19 @@ def own_chat_template(own: str, *, in_parts: bool) -> str:
 
 
 def chat_template(template: Template, bos_token: str, eos_token: str) -> str:
-    """The template of training as Jinja: pictures to the front of a question, one space apart, then a line break."""
+    """The template of training as Jinja: images to the front of a question, one space apart, then a line break."""
     begin = bos_token if template.begin is None else template.begin
     end = eos_token if template.end is None else template.end
     before, after = template.prompt.split("{text}")
     before_system, after_system = template.system.split("{text}")
-    text = "" if template.pictures_only else "ns.text"
-    question = f"(ns.pictures | join(' ')){_plus_break(text)}"
+    text = "" if template.images_only else "ns.text"
+    question = f"(ns.images | join(' ')){_plus_break(text)}"
     return (
         "{%- set ns = namespace(system='', turn=0) -%}\n"
         "{%- for message in messages -%}\n" + READ_MESSAGE + "{%- if message.role == 'system' -%}\n"
         f"{{%- set ns.system = {_quoted(before_system)} + ns.text + {_quoted(after_system)} -%}}\n"
         "{%- elif message.role == 'user' -%}\n"
-        "{%- set ns.text = ns.text.strip() if ns.pictures else ns.text -%}\n"
+        "{%- set ns.text = ns.text.strip() if ns.images else ns.text -%}\n"
         + (
             f"{{{{- {_quoted(begin)} -}}}}\n"
             if template.begin_every_turn
@@ -183,8 +183,8 @@ def chat_template(template: Template, bos_token: str, eos_token: str) -> str:
 
 
 def _plus_break(text: str) -> str:
-    """Behind the pictures: a line break if there are any, then the question's own words if they are wanted."""
-    line_break = " + ('\\n' if ns.pictures else '')"
+    """Behind the images: a line break if there are any, then the question's own words if they are wanted."""
+    line_break = " + ('\\n' if ns.images else '')"
     return f"{line_break} + {text}" if text else line_break
 
 

@@ -1,6 +1,6 @@
 """Does an export compute what its source computes? Run in a process of its own: `python -m aurora_cli.export.verify`.
 
-Two fixed inputs: a picture with nothing merged, through transformers' own LLaVA where the layout is its; and a clip
+Two fixed inputs: an image with nothing merged, through transformers' own LLaVA where the layout is its; and a video
 merged as in training, through our model loaded from the export. Everything in float32.
 """
 
@@ -28,7 +28,7 @@ BOUNDS = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference of two logits, as a share of the largest logit, by the type that weights were cast to."""
 
 _TEXT_TOKENS = 12
-_CLIP_FRAMES = 2
+_VIDEO_FRAMES = 2
 
 
 @dataclass(frozen=True)
@@ -87,21 +87,21 @@ def verify_in_child(request: Request) -> list[Comparison]:
 def compare(request: Request) -> list[Comparison]:
     """Both inputs through the source, then through the export; one model is in memory at a time."""
     source = open_checkpoint(request.source, request.origin)
-    picture, clip = _inputs(source, frames=1), _inputs(source, frames=_CLIP_FRAMES)
+    image, video = _inputs(source, frames=1), _inputs(source, frames=_VIDEO_FRAMES)
     whole = TokenMerging(kept_ratio=1.0)
-    expected = _through(lambda: _ours(source), (picture, whole), (clip, source.merging))
+    expected = _through(lambda: _ours(source), (image, whole), (video, source.merging))
     export = open_checkpoint(request.export)
     if export.merging != source.merging:
         raise DataError(f"{request.export}: says that it merges as {export.merging}, not as {source.merging}")
     plain = request.layout == "huggingface" and _is_native(source)
     found: list[torch.Tensor] = []
     if plain:
-        found += _through(lambda: _plain(request.export, source), (picture, whole))
+        found += _through(lambda: _plain(request.export, source), (image, whole))
         _check_processor(request.export, source)
-    ours = ((clip, export.merging),) if plain else ((picture, whole), (clip, export.merging))
+    ours = ((video, export.merging),) if plain else ((image, whole), (video, export.merging))
     found += _through(lambda: _ours(export), *ours)
     ratio = f"kept ratio {source.merging.kept_ratio:g}"
-    labels = ("a picture, nothing merged" + (", plain transformers" if plain else ""), f"a clip, {ratio}")
+    labels = ("an image, nothing merged" + (", plain transformers" if plain else ""), f"a video, {ratio}")
     return [_compared(*each, request.dtype) for each in zip(labels, expected, found, strict=True)]
 
 
@@ -147,7 +147,7 @@ def _plain(folder: str, source: Checkpoint) -> Forward:
 
 
 def _check_processor(folder: str, source: Checkpoint) -> None:
-    """`AutoProcessor` gives a picture the pixels of training, and as many places as it has tokens."""
+    """`AutoProcessor` gives an image the pixels of training, and as many places as it has tokens."""
     if not (Path(folder) / "processor_config.json").exists():
         return
     import numpy as np
@@ -155,22 +155,22 @@ def _check_processor(folder: str, source: Checkpoint) -> None:
     from transformers import AutoProcessor
 
     from aurora_cli.constants import IMAGE
-    from aurora_cli.data.media.transforms import normalise, padding_colour, square_picture
+    from aurora_cli.data.media.transforms import normalise, padding_colour, square_image
 
     model = source.model
     levels = np.random.default_rng(0).integers(0, 256, (48, 80, 3), dtype=np.uint8)
-    picture = Image.fromarray(levels)
-    square = square_picture(picture, model.image_size, padding_colour(model.image_mean))
+    image = Image.fromarray(levels)
+    square = square_image(image, model.image_size, padding_colour(model.image_mean))
     expected = normalise(torch.from_numpy(square.copy())[None], model.image_mean, model.image_std)
     processor = AutoProcessor.from_pretrained(folder)
-    got = processor(images=picture, text=f"{IMAGE}\n", return_tensors="pt")
+    got = processor(images=image, text=f"{IMAGE}\n", return_tensors="pt")
     difference = float((got["pixel_values"] - expected).abs().max())
     if difference > 1e-4:
         raise DataError(f"{folder}: its processor's pixels are {difference:.3g} off those of training")
     places = int((got["input_ids"] == processor.image_token_id).sum())
     wanted = (model.image_size // processor.patch_size) ** 2
     if places != wanted:
-        raise DataError(f"{folder}: its processor gives a picture {places} places; it has {wanted} tokens")
+        raise DataError(f"{folder}: its processor gives an image {places} places; it has {wanted} tokens")
 
 
 def _inputs(checkpoint: Checkpoint, frames: int) -> Inputs:
@@ -186,7 +186,7 @@ def _inputs(checkpoint: Checkpoint, frames: int) -> Inputs:
 
 
 def _is_native(checkpoint: Checkpoint) -> bool:
-    """Whether plain LLaVA, which resizes no position embeddings, can read pictures of training's size."""
+    """Whether plain LLaVA, which resizes no position embeddings, can read images of training's size."""
     vision: Any = checkpoint.config.vision_config
     return vision.image_size == checkpoint.model.image_size
 

@@ -53,10 +53,10 @@ def _register_names_on_disk(kind: type) -> None:
 
 
 class AuroraCap(LlavaForConditionalGeneration):
-    """A captioner of pictures and clips.
+    """A captioner of images and videos.
 
     `input_ids` hold -200 once a frame, `pixel_values` (F, 3, H, W) all frames of the batch in reading order, and
-    `media_lengths` (M,) the frames of each picture (1) or clip (n); left out, a row with placeholders has one medium.
+    `media_lengths` (M,) the frames of each image (1) or video (n); left out, a row with placeholders has one medium.
     `merging` is how this one call merges; left out, what the config says. No call changes what another does.
     """
 
@@ -221,7 +221,7 @@ class AuroraCap(LlavaForConditionalGeneration):
         merging: TokenMerging | None = None,
         **kwargs: Any,
     ) -> Any:
-        """transformers' `generate` for pictures and clips: returns the new tokens alone, without the prompt."""
+        """transformers' `generate` for images and videos: returns the new tokens alone, without the prompt."""
         embeds_BTC, rows = self.prepare_inputs(
             input_ids, attention_mask, pixel_values, media_lengths, merging=merging, pad_side="left"
         )

@@ -20,10 +20,10 @@ class FrameTokens(NamedTuple):
     """Visual tokens that the language model sees of one frame."""
 
     merged: int
-    """Of a picture, and of a frame of a clip."""
+    """Of an image, and of a frame of a video."""
 
     whole: int
-    """Of the first frame of a clip, when slow-fast keeps it whole."""
+    """Of the first frame of a video, when slow-fast keeps it whole."""
 
 
 def layers_before(feature_layer: int, num_layers: int) -> int:
@@ -113,7 +113,7 @@ def num_visual_tokens(
 
 
 def frame_tokens(media_lengths: Sequence[int], *, merged: int, whole: int, slowfast: bool) -> list[int]:
-    """Tokens of every frame, in reading order; `media_lengths` has 1 for a picture and n for a clip of n frames.
+    """Tokens of every frame, in reading order; `media_lengths` has 1 for an image and n for a video of n frames.
 
     >>> frame_tokens([1, 3], merged=73, whole=729, slowfast=True)
     [73, 729, 73, 73]

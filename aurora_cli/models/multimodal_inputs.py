@@ -1,6 +1,6 @@
 """From token ids with a placeholder a frame to what the language model reads.
 
-Shapes: B rows, T tokens of a row, F frames, M media (a picture, or a clip of several frames), N visual tokens,
+Shapes: B rows, T tokens of a row, F frames, M media (an image, or a video of several frames), N visual tokens,
 C channels of the language model.
 """
 

@@ -46,7 +46,7 @@ def match_tokens(metric_BND: Tensor, removed: int, class_token: bool = True) -> 
         best_BA = best_BA - half_square_BN[:, ::2]
     if class_token:
         best_BA[:, 0] = -torch.inf
-    # Stable, so that equal pairs (a blank picture is all alike) merge in the same order on every machine.
+    # Stable, so that equal pairs (a blank image is all alike) merge in the same order on every machine.
     order_BA = best_BA.argsort(dim=-1, descending=True, stable=True)
     merged = order_BA[:, :removed]
     return Matching(order_BA[:, removed:].sort(dim=-1).values, merged, target_BA.gather(1, merged))

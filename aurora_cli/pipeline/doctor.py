@@ -28,7 +28,7 @@ class DoctorResult(Result):
     packages: dict[str, str]
     device: str
     precision: str
-    clip_decoder: str
+    video_decoder: str
     compiler: str
     hub: str
     disk_free_gb: float
@@ -43,7 +43,7 @@ class DoctorResult(Result):
             "aurora": f"{self.aurora} on Python {self.python}",
             "packages": ", ".join(f"{name} {version}" for name, version in self.packages.items()),
             "device": f"{self.device}; trains in {self.precision}",
-            "clips": self.clip_decoder,
+            "videos": self.video_decoder,
             "compiler": self.compiler,
             "hub": self.hub,
             "machine": f"{self.cores} cores, {self.disk_free_gb:,.1f} GB of disk free",
@@ -67,11 +67,11 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         device, precision = _device()
     except (ImportError, OSError) as error:
         problems.append(f"torch does not import ({error}): pip install --force-reinstall torch")
-    clip_decoder = "decord"
+    video_decoder = "decord"
     try:
         import decord  # noqa: F401
     except (ImportError, OSError) as error:
-        clip_decoder = "none"
+        video_decoder = "none"
         problems.append(f"decord does not import ({error}): pip install --force-reinstall decord2")
     if _has("decord") and _has("decord2"):
         problems.append(
@@ -89,7 +89,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         packages={name: importlib.metadata.version(name) for name in SHOWN if _has(name)},
         device=device,
         precision=precision,
-        clip_decoder=clip_decoder,
+        video_decoder=video_decoder,
         compiler=compiler or "none",
         hub="offline (HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") in ("1", "true", "ON") else _endpoint(),
         disk_free_gb=shutil.disk_usage(existing_parent(root)).free / 1e9,

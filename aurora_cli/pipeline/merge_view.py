@@ -1,4 +1,4 @@
-"""`aurora merge-view`: a picture as the vision tower keeps it, at several kept ratios side by side."""
+"""`aurora merge-view`: an image as the vision tower keeps it, at several kept ratios side by side."""
 
 import json
 from collections.abc import Sequence
@@ -62,25 +62,25 @@ class MergeViewResult(Result):
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> MergeViewResult:
-    """Draw what becomes of a picture in the vision tower.
+    """Draw what becomes of an image in the vision tower.
 
     Raises:
-        UsageError: no picture is named, or a kept ratio that the tower's layers cannot reach.
-        DataError: there is no model, or it or the picture is damaged.
+        UsageError: no image is named, or a kept ratio that the tower's layers cannot reach.
+        DataError: there is no model, or it or the image is damaged.
     """
     view = settings.merge_view
     workspace = Workspace(settings.workspace)
     if view.image is None:
-        raise UsageError("no picture is named", hint="aurora merge-view picture.jpg")
+        raise UsageError("no image is named", hint="aurora merge-view image.jpg")
     image = workspace.path(view.image)
     output = workspace.path(view.output or Path(f"{image.stem}.merged.png"))
     if output.suffix.lower() != ".png":
         raise UsageError(f"--output {view.output}: a PNG is written; a name that ends in .png was expected")
     if not image.is_file():
-        what = "a folder; one picture" if image.is_dir() else "not there; a picture or a clip"
+        what = "a folder; one image" if image.is_dir() else "not there; an image or a video"
         raise DataError(f"{image}: is {what} was expected")
     if output.exists() and output.samefile(image):
-        raise UsageError(f"--output {view.output}: is the picture itself", hint="Name another file.")
+        raise UsageError(f"--output {view.output}: is the image itself", hint="Name another file.")
     name = view.model or str(find_model(workspace, reporter))
     if dry_run:
         return MergeViewResult(name, str(output), dry_run=True)
@@ -97,7 +97,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     merging = checkpoint.merging
     ratios, left_out = _reachable(config_of(checkpoint), size, merging, view.token_kept_ratios)
     reader = MediaReader(None, size, checkpoint.model.image_mean)
-    frames_FSSC = reader.clip(str(image), 1) if reader.is_clip(str(image)) else reader.pictures([str(image)])
+    frames_FSSC = reader.video(str(image), 1) if reader.is_video(str(image)) else reader.images([str(image)])
     mergings = [merging.model_copy(update={"kept_ratio": ratio}) for ratio in ratios]
     views = _views(checkpoint, frames_FSSC, mergings, view.device)
     facts = {"model": name, "image": image.name, "merging": merging.model_dump(mode="json"), "kept_ratios": ratios}
@@ -152,17 +152,17 @@ TEXT = 17
 """Height of the letters."""
 
 
-def draw(picture_SS3: np.ndarray, patch_size: int, views: Sequence[View], file: IO[bytes], facts: str) -> None:
-    """Write the PNG: the picture as the tower gets it, then the views; `facts` travels inside as text."""
+def draw(image_SS3: np.ndarray, patch_size: int, views: Sequence[View], file: IO[bytes], facts: str) -> None:
+    """Write the PNG: the image as the tower gets it, then the views; `facts` travels inside as text."""
     rows, columns = views[0].region_RC.shape
     cell = max(1, round(PANEL / max(rows, columns)))
     width, height = columns * cell, rows * cell
     font = ImageFont.load_default(TEXT)
-    seen = Image.fromarray(picture_SS3[: rows * patch_size, : columns * patch_size])
+    seen = Image.fromarray(image_SS3[: rows * patch_size, : columns * patch_size])
     panels = [seen.resize((width, height), Image.Resampling.LANCZOS)]
-    labels = [("the picture", f"{rows} x {columns} = {rows * columns:,} patches")]
+    labels = [("the image", f"{rows} x {columns} = {rows * columns:,} patches")]
     for view in views:
-        panels.append(Image.fromarray(paint(picture_SS3, patch_size, view.region_RC, cell)))
+        panels.append(Image.fromarray(paint(image_SS3, patch_size, view.region_RC, cell)))
         share = view.tokens / view.region_RC.size
         labels.append((f"kept ratio {view.kept_ratio}", f"{view.tokens:,} tokens, {share:.1%}"))
     step = width + MARGIN

@@ -59,11 +59,11 @@ mark { background: var(--taught); color: inherit; border-bottom: 2px solid var(-
   color: var(--muted); }
 .good { color: var(--good); }
 .bad { color: var(--bad); }
-.pictures { display: flex; flex-wrap: wrap; gap: .75rem; margin: 0 0 .75rem; }
-.pictures figure { margin: 0; width: 9rem; font-size: .8rem; line-height: 1.35; }
-.pictures img, .pictures .blank { display: block; width: 9rem; height: 9rem; border-radius: 5px; margin-bottom: .3rem;
+.images { display: flex; flex-wrap: wrap; gap: .75rem; margin: 0 0 .75rem; }
+.images figure { margin: 0; width: 9rem; font-size: .8rem; line-height: 1.35; }
+.images img, .images .blank { display: block; width: 9rem; height: 9rem; border-radius: 5px; margin-bottom: .3rem;
   border: 1px solid var(--line); }
-.pictures .blank { display: grid; place-items: center; color: var(--muted); border: 1px dashed var(--muted);
+.images .blank { display: grid; place-items: center; color: var(--muted); border: 1px dashed var(--muted);
   padding: .5rem; text-align: center; overflow: hidden; overflow-wrap: anywhere; }
 details { margin-top: .7rem; font-size: .87rem; color: var(--muted); }
 summary { cursor: pointer; }
@@ -194,7 +194,7 @@ def charts(drawn: Iterable[Html]) -> Html:
     return element("div", *drawn, kind="charts")
 
 
-def picture(jpeg: bytes | None, caption: Text, *, instead: Text = "") -> Html:
+def image(jpeg: bytes | None, caption: Text, *, instead: Text = "") -> Html:
     """A thumbnail that lies in the page itself; without one, a frame that says why there is none."""
     if jpeg is None:
         return element("figure", element("div", instead, kind="blank"), element("figcaption", caption))

@@ -23,7 +23,7 @@ POINTS = 400
 """Of a curve at most; more steps are averaged."""
 
 NEWEST = 3
-"""Captions of a picture that are seen at once."""
+"""Captions of an image that are seen at once."""
 
 REJECTS_SHOWN = 12
 REASON_CHARACTERS = 160
@@ -103,7 +103,7 @@ def _curve(lines: list[dict[str, Any]], key: str) -> list[Point]:
 
 
 def _captions(folder: Path) -> Html:
-    """What the model said of each fixed picture, the latest first."""
+    """What the model said of each fixed image, the latest first."""
     files = sorted(folder.glob("step-*.jsonl"), reverse=True)
     if not files:
         return html.section("Samples", html.element("p", "There are none.", kind="note"))
@@ -111,7 +111,7 @@ def _captions(folder: Path) -> Html:
     articles: list[Html] = []
     for asked in next(iter(by_step.values())):
         jpeg = folder / f"{asked['sample']}.jpg"
-        figure = html.picture(jpeg.read_bytes() if jpeg.is_file() else None, str(asked["id"]), instead="no picture")
+        figure = html.image(jpeg.read_bytes() if jpeg.is_file() else None, str(asked["id"]), instead="no image")
         rows = [
             (f"{step:,}", line["caption"])
             for step, lines in by_step.items()
@@ -123,9 +123,9 @@ def _captions(folder: Path) -> Html:
             [html.folded(f"{len(rows) - 3} earlier", html.table(("Step ", "Caption"), rows[3:]))] if rows[3:] else []
         )
         articles.append(
-            html.element("article", html.element("div", figure, kind="pictures"), answers, *older, kind="card")
+            html.element("article", html.element("div", figure, kind="images"), answers, *older, kind="card")
         )
-    return html.section("Samples", *articles, note="Greedy captions of the same pictures as training went on.")
+    return html.section("Samples", *articles, note="Greedy captions of the same images as training went on.")
 
 
 def _data(state: dict[str, Any], root: Path) -> Html:

@@ -39,7 +39,7 @@ class TrainState:
     samples_seen: int = 0
     samples_rejected: int = 0
     media_files: int = 0
-    """Pictures, frames and clips that the samples so far are made of."""
+    """Images, frames and videos that the samples so far are made of."""
     media_unreadable: int = 0
     """Of the rejected, those whose media were the reason."""
     loss_ema: float | None = None

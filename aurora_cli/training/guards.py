@@ -17,7 +17,7 @@ EMA_STEPS = 50
 
 @dataclass(frozen=True)
 class MediaLimit:
-    """How many of a run's pictures, frames and clips may be such that they cannot be read."""
+    """How many of a run's images, frames and videos may be such that they cannot be read."""
 
     max_bad_share: float
     samples_in_run: int
@@ -40,7 +40,7 @@ class MediaLimit:
         if not (bad > allowed_in_run or likely):
             return None
         return DataError(
-            f"{bad} of the {files} pictures, frames and clips of the first {samples} samples cannot be read;"
+            f"{bad} of the {files} images, frames and videos of the first {samples} samples cannot be read;"
             f" data.max_bad_share allows {self.max_bad_share:.2%}",
             hint="The run's rejected.jsonl lists them. Check --media-root, or extract again.",
         )

@@ -49,7 +49,7 @@ class LoopConfig:
     warmup_ratio: float
     seed: int
     always_encode: bool
-    """Run the tower and the projector in every micro-batch, pictures or not, so that all ranks do the same."""
+    """Run the tower and the projector in every micro-batch, images or not, so that all ranks do the same."""
     media_limit: MediaLimit
     max_loss_jump: float | None = None
     held_out: Callable[[], Iterator[Sequence[MicroBatch]]] | None = None

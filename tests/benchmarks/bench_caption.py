@@ -1,12 +1,12 @@
 """Captioning on a CPU: what merging spares before the first word, and what a batch spares behind it.
 
-A clip of 8 frames, random weights: the `tiny` preset's model, whose tower has 6 layers here, for its 3 cannot come down
-to a tenth of the tokens; and a language model shaped like SmolLM2-135M (30 layers of 576, 9 heads over 3, 49,152 words)
-behind a tower shaped like CLIP ViT-B/16.
+A video of 8 frames, random weights: the `tiny` preset's model, whose tower has 6 layers here, for its 3 cannot come
+down to a tenth of the tokens; and a language model shaped like SmolLM2-135M (30 layers of 576, 9 heads over 3,
+49,152 words) behind a tower shaped like CLIP ViT-B/16.
 
 Prefill is `generate` of one token: tower, projector, and the language model over the prompt. Its speed-up at kept ratio
 0.1 over 1.0 stands beside the ratio of FLOPs, counted from the plan of tokens (matrix products alone). Decoding is what
-32 tokens more take, for 8 clips in one batch and one by one; asked for is 3 times the tokens a second. Every time is
+32 tokens more take, for 8 videos in one batch and one by one; asked for is 3 times the tokens a second. Every time is
 the least of `runs` that take turns.
 
     python tests/benchmarks/bench_caption.py [runs, 3] [threads, 2]
@@ -34,14 +34,14 @@ SMOL = {
     "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3, "max_position_embeddings": 8192,
     "tie_word_embeddings": True,
 }  # fmt: skip
-CLIP_B = {
+VIDEO_B = {
     "model_type": "clip_vision_model", "image_size": 224, "patch_size": 16, "hidden_size": 768,
     "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12,
 }  # fmt: skip
 
 
 class Flops(NamedTuple):
-    """Of one clip's prefill."""
+    """Of one video's prefill."""
 
     tower: int
     projector: int
@@ -79,24 +79,24 @@ def flops(model: AuroraCap, merging: TokenMerging) -> Flops:
     return Flops(FRAMES * tower, FRAMES * projector, int(text.num_hidden_layers * layer) + head)
 
 
-def generate(model: AuroraCap, merging: TokenMerging, clips: int, new_tokens: int) -> None:
+def generate(model: AuroraCap, merging: TokenMerging, videos: int, new_tokens: int) -> None:
     side = model.config.vision_config.image_size  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
-    ids = torch.randint(10, 500, (clips, FRAMES + WORDS), generator=torch.Generator().manual_seed(1))
+    ids = torch.randint(10, 500, (videos, FRAMES + WORDS), generator=torch.Generator().manual_seed(1))
     ids[:, :FRAMES] = PLACEHOLDER
-    pixels = torch.randn(clips * FRAMES, 3, side, side, generator=torch.Generator().manual_seed(2))
+    pixels = torch.randn(videos * FRAMES, 3, side, side, generator=torch.Generator().manual_seed(2))
     out = model.generate(
         input_ids=ids,
         attention_mask=torch.ones_like(ids),
         pixel_values=pixels,
-        media_lengths=[FRAMES] * clips,
+        media_lengths=[FRAMES] * videos,
         merging=merging,
         min_new_tokens=new_tokens,
         max_new_tokens=new_tokens,
         do_sample=False,
         pad_token_id=0,
     )
-    if out.shape != (clips, new_tokens):
-        raise RuntimeError(f"{tuple(out.shape)} tokens came, {clips} x {new_tokens} were asked for")
+    if out.shape != (videos, new_tokens):
+        raise RuntimeError(f"{tuple(out.shape)} tokens came, {videos} x {new_tokens} were asked for")
 
 
 def one_by_one(model: AuroraCap, new_tokens: int) -> None:
@@ -120,7 +120,7 @@ def main() -> None:
     tiny = load_preset("tiny", Path()).common["model"]
     models = {
         "tiny": (tiny["vision_config"] | {"num_hidden_layers": 6}, tiny["text_config"]),
-        "SmolLM2-135M": (CLIP_B, SMOL),
+        "SmolLM2-135M": (VIDEO_B, SMOL),
     }
     for name, configs in models.items():
         model = build(*configs)

@@ -1,6 +1,6 @@
 """Seconds from typing `aurora train` to its first optimizer step, and the memory, on a store of 20 M tokenized rows.
 
-The rows are those of one shard (text of 30 to 2,000 tokens, pictures, clips of 8 frames), linked as often as it takes;
+The rows are those of one shard (text of 30 to 2,000 tokens, images, videos of 8 frames), linked as often as it takes;
 the model is the tiny preset's. Asked for: 45 s, planning included. Floor: the same command on the one shard.
 
     python tests/benchmarks/bench_first_step.py [rows, 20000000] [processes, 1]
@@ -42,7 +42,7 @@ COMMAND = [
 ]  # fmt: skip
 
 
-def write_shard(folder: Path, pictures: int) -> None:
+def write_shard(folder: Path, images: int) -> None:
     rng = np.random.default_rng(0)
     text = np.exp(rng.uniform(np.log(30), np.log(2000), SHARD_ROWS)).astype(int).tolist()
     frames = rng.choice([0, 1, 8], SHARD_ROWS).tolist()
@@ -51,7 +51,7 @@ def write_shard(folder: Path, pictures: int) -> None:
         for t, f in zip(text, frames, strict=True)
     ]
     labels = [np.where((one == IMAGE_PLACEHOLDER) | (np.arange(len(one)) < 20), IGNORE_INDEX, one) for one in ids]
-    names = [f"{number}.jpg" for number in rng.integers(0, pictures, 8 * SHARD_ROWS).tolist()]
+    names = [f"{number}.jpg" for number in rng.integers(0, images, 8 * SHARD_ROWS).tolist()]
     encoded = EncodedRecords(
         id=[str(number) for number in range(SHARD_ROWS)],
         image=[names[8 * n : 8 * n + f] if f else None for n, f in enumerate(frames)],
@@ -113,7 +113,7 @@ def main() -> None:
         (workspace / "media").mkdir()
         for number in range(50):
             Image.effect_noise((640, 480), 60).convert("RGB").save(workspace / "media" / f"{number}.jpg")
-        write_shard(workspace / "shard", pictures=50)
+        write_shard(workspace / "shard", images=50)
         write_store(workspace / "one", workspace / "shard", 1)
         write_store(workspace / "all", workspace / "shard", ROWS // SHARD_ROWS)
         first_step(workspace, "one")  # whatever is built or read for the first time

@@ -71,7 +71,7 @@ def network(text: dict[str, Any], vision: dict[str, Any], ratio: float, device: 
 
 
 def batch(model: AuroraCap, packed: bool, seed: int) -> Batch:
-    """One pack of 4,096 tokens, or four rows padded to the longest: pictures, each with 50 to 400 tokens of text."""
+    """One pack of 4,096 tokens, or four rows padded to the longest: images, each with 50 to 400 tokens of text."""
     size = model.config.image_size or 0
     counts = model.config.frame_tokens(size, size)
     tokens = partial(frame_tokens, merged=counts.merged, whole=counts.whole, slowfast=False)

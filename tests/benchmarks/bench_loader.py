@@ -1,6 +1,6 @@
-"""Pictures a second from JPEG to training tensor, and the plan of 20 M samples. Floors: decoding alone; a full pack.
+"""Images a second from JPEG to training tensor, and the plan of 20 M samples. Floors: decoding alone; a full pack.
 
-Asked for: 242 pictures a second and process (the original's 121, doubled); the plan in 10 s and 1.5 GB, 97 % full.
+Asked for: 242 images a second and process (the original's 121, doubled); the plan in 10 s and 1.5 GB, 97 % full.
 """
 
 import io
@@ -16,7 +16,7 @@ from PIL import Image
 
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.batches.packing import plan_packs
-from aurora_cli.data.media.pictures import picture_pixels
+from aurora_cli.data.media.images import image_pixels
 from aurora_cli.data.media.transforms import normalise, padding_colour
 
 RUNS = 60
@@ -51,7 +51,7 @@ def original(jpeg: bytes) -> torch.Tensor:
 
 
 def ours(jpeg: bytes) -> torch.Tensor:
-    pixels = picture_pixels(jpeg, "picture", MODEL.image_size, padding_colour(MODEL.image_mean))
+    pixels = image_pixels(jpeg, "image", MODEL.image_size, padding_colour(MODEL.image_mean))
     return normalise(torch.from_numpy(pixels[None]), MODEL.image_mean, MODEL.image_std)
 
 
@@ -64,12 +64,12 @@ def per_second(work: Callable[[bytes], object], jpeg: bytes) -> float:
     return 1 / statistics.median(times)
 
 
-def pictures() -> None:
+def images() -> None:
     jpeg = photograph()
     floor, before, now = (per_second(work, jpeg) for work in (decoded, original, ours))
-    print(f"decoding alone            {floor:6.0f} pictures/s   (floor)")
-    print(f"the original's steps      {before:6.0f} pictures/s")
-    print(f"ours                      {now:6.0f} pictures/s   ratio {now / before:.2f}, to the floor {now / floor:.2f}")
+    print(f"decoding alone            {floor:6.0f} images/s   (floor)")
+    print(f"the original's steps      {before:6.0f} images/s")
+    print(f"ours                      {now:6.0f} images/s   ratio {now / before:.2f}, to the floor {now / floor:.2f}")
 
 
 def packing() -> None:
@@ -101,5 +101,5 @@ if __name__ == "__main__":
         image_mean=MODEL.image_mean,
         image_std=MODEL.image_std,
     )
-    pictures()
+    images()
     packing()

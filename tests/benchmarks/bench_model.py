@@ -2,7 +2,7 @@
 
 ViT 12x384 at 378 px, batch 2. Asked for, as shares of plain CLIP's time: 0.95 at ratio 1.0 (the last layer is skipped),
 1.10 times the share of FLOPs at `exact` 0.1; matching and merging 6 % of forward at 0.5; memory at 0.1 0.65 of that at
-1.0; splicing 8 clips of 16 frames 5 times as fast as the loop over samples. On CUDA (fp32, TF32 off) the same runs
+1.0; splicing 8 videos of 16 frames 5 times as fast as the loop over samples. On CUDA (fp32, TF32 off) the same runs
 there, with the share of the card's peak.
 
 Every time is the least of `RUNS`, of runs that take turns; CPU seconds are counted too, which other programs on the
@@ -197,17 +197,17 @@ def bench_overhead(runs: int) -> None:
 
 
 def bench_splice(runs: int) -> None:
-    """8 clips of 16 frames of 73 tokens, 64 tokens of text around them, forward and backward."""
-    clips, frames, frame_tokens, text, channels = 8, 16, 73, 64, 1024
-    visual = torch.randn(clips * frames * frame_tokens, channels, device=DEVICE, requires_grad=True)
+    """8 videos of 16 frames of 73 tokens, 64 tokens of text around them, forward and backward."""
+    videos, frames, frame_tokens, text, channels = 8, 16, 73, 64, 1024
+    visual = torch.randn(videos * frames * frame_tokens, channels, device=DEVICE, requires_grad=True)
     width = text + frames * frame_tokens
-    embeds = torch.randn(clips, width, channels, device=DEVICE)
-    places = torch.zeros(clips, width, dtype=torch.bool, device=DEVICE)
+    embeds = torch.randn(videos, width, channels, device=DEVICE)
+    places = torch.zeros(videos, width, dtype=torch.bool, device=DEVICE)
     places[:, 4 : 4 + frames * frame_tokens] = True
 
     def loop() -> torch.Tensor:
         rows, used = [], 0
-        for row in range(clips):
+        for row in range(videos):
             parts = [embeds[row, :4]]
             for _ in range(frames):
                 parts.append(visual[used : used + frame_tokens])
@@ -216,7 +216,7 @@ def bench_splice(runs: int) -> None:
         return torch.stack(rows)
 
     def once(joined: Callable[[], torch.Tensor]) -> Callable[[], object]:
-        gradient = torch.ones(clips, width, channels, device=DEVICE)
+        gradient = torch.ones(videos, width, channels, device=DEVICE)
         return lambda: torch.autograd.grad(joined(), visual, gradient)
 
     costs = least({"loop": once(loop), "ours": once(lambda: splice(embeds, places, visual))}, 3 * runs)

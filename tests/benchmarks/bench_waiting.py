@@ -43,7 +43,7 @@ main()
 
 def prepared(folder: Path) -> None:
     for words in (
-        ["demo", "--prepare-only", "--pictures", "1500", "--clips", "1500"],
+        ["demo", "--prepare-only", "--images", "1500", "--videos", "1500"],
         ["download"],
         ["extract"],
         ["tokenize"],

@@ -37,7 +37,7 @@ KINDS: tuple[tuple[list[int], bool], ...] = (
     ([3], True),
     ([1, 1], True),
     ([3, 1], True),
-    ([1], False),  # a picture, and nothing taught
+    ([1], False),  # an image, and nothing taught
     ([3], False),
     ([], False),  # text, and nothing taught
 )

@@ -92,7 +92,7 @@ def test_only_the_trained_part_is_in_the_checkpoint_and_all_of_it_changes(
     assert_same_run(two_ranks["zero1"], one_rank["zero1"], 4)
 
 
-def test_a_rank_without_pictures_does_not_hang_the_others(two_ranks: dict[str, Path]) -> None:
+def test_a_rank_without_images_does_not_hang_the_others(two_ranks: dict[str, Path]) -> None:
     assert len(metrics(two_ranks["zero3, text on one rank"])) == 4
 
 

@@ -23,7 +23,7 @@ QUIET: dict[str, Any] = {"samples_every": 0, "trackers": []}
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = tmp_path_factory.mktemp("shared")
-    make(workspace, "language", pictures=40, clips=12, texts=12)
+    make(workspace, "language", images=40, videos=12, texts=12)
     return workspace
 
 

@@ -23,7 +23,7 @@ KINDS = (*STAGES, "lora")
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     workspace = tmp_path_factory.mktemp("stages")
-    make(workspace, "language", pictures=40, clips=12, texts=12)
+    make(workspace, "language", images=40, videos=12, texts=12)
     return workspace
 
 
@@ -101,8 +101,8 @@ def test_too_many_unreadable_media_end_both_processes_and_the_rejects_of_the_ste
 ) -> None:
     """All ranks count together: the run ends in the same step, with the same words."""
     workspace = Path(shutil.copytree(root, tmp_path / "workspace"))
-    for picture in (workspace / "data/language/pictures").glob("*.png"):
-        picture.write_bytes(b"not a picture")
+    for image in (workspace / "data/language/images").glob("*.png"):
+        image.write_bytes(b"not an image")
     said: list[str] = []
     for processes in (1, 2):
         chosen = stage(workspace, "projection", f"bad-{processes}", max_steps=20, micro_batch_packs=2 // processes)

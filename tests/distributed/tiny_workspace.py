@@ -1,4 +1,4 @@
-"""A workspace with a few tokenized pictures, clips and text-only records, and a model of 60,000 weights."""
+"""A workspace with a few tokenized images, videos and text-only records, and a model of 60,000 weights."""
 
 import json
 from pathlib import Path
@@ -68,21 +68,21 @@ def settings(root: Path, stage: str = "language", **train: Any) -> Settings:
             "model": MODEL,
             "merging": {"kept_ratio": 0.5},
             "train": how,
-            "tokenize": {"clip_subsets": ["clips"]},
+            "tokenize": {"clip_subsets": ["videos"]},
             "data": {"workers": 0},
             "checkpoint": {"every": 2, "keep": 2},
         }
     )
 
 
-def make(root: Path, stage: str = "language", pictures: int = 24, clips: int = 8, texts: int = 8) -> None:
+def make(root: Path, stage: str = "language", images: int = 24, videos: int = 8, texts: int = 8) -> None:
     """Annotations, media and merged shards of one stage."""
     from aurora_cli.pipeline import merge_shards
     from aurora_cli.pipeline.tokenize import command as tokenize
 
     for subset, records in (
-        ("pictures", [_picture(root / "data" / stage / "pictures", n) for n in range(pictures)]),
-        ("clips", [_clip(root / "data" / stage / "clips", n) for n in range(clips)]),
+        ("images", [_image(root / "data" / stage / "images", n) for n in range(images)]),
+        ("videos", [_video(root / "data" / stage / "videos", n) for n in range(videos)]),
         ("texts", [_text(n) for n in range(texts)]),
     ):
         folder = root / "data" / stage / subset
@@ -93,15 +93,15 @@ def make(root: Path, stage: str = "language", pictures: int = 24, clips: int = 8
     merge_shards.run(chosen)
 
 
-def _picture(folder: Path, number: int) -> dict[str, Any]:
+def _image(folder: Path, number: int) -> dict[str, Any]:
     colour = COLOURS[number % len(COLOURS)]
     name = f"{number}.png"
     folder.mkdir(parents=True, exist_ok=True)
     Image.new("RGB", (30 + number % 5, 28), colour).save(folder / name)
-    return _record(f"picture-{number}", "<image>\nDescribe the image.", f"A {colour} picture.", image=name)
+    return _record(f"image-{number}", "<image>\nDescribe the image.", f"A {colour} image.", image=name)
 
 
-def _clip(folder: Path, number: int) -> dict[str, Any]:
+def _video(folder: Path, number: int) -> dict[str, Any]:
     names = []
     for frame in range(3):
         colour = COLOURS[(number + frame) % len(COLOURS)]
@@ -109,7 +109,7 @@ def _clip(folder: Path, number: int) -> dict[str, Any]:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (28, 28), colour).save(path)
         names.append(f"{number}/{frame}.png")
-    return _record(f"clip-{number}", "<image>" * 3 + "\nDescribe the video.", f"A clip of {colour}.", image=names)
+    return _record(f"video-{number}", "<image>" * 3 + "\nDescribe the video.", f"A video of {colour}.", image=names)
 
 
 def _text(number: int) -> dict[str, Any]:

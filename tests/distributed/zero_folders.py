@@ -38,7 +38,7 @@ def prepared(root: Path, stage: str) -> AuroraCap:
 
 
 def batch(step: int, rank: int, ranks: int) -> dict[str, Any]:
-    """This rank's share of a step's samples: a picture each, and as many taught tokens."""
+    """This rank's share of a step's samples: an image each, and as many taught tokens."""
     generator = torch.Generator().manual_seed(step)
     ids = torch.randint(10, 600, (SAMPLES, 8), generator=generator)
     ids[:, 1] = -200

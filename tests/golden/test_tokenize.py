@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from aurora_cli.data.annotation_files import raw_records
-from aurora_cli.data.encoder import Encoder
 
-from aurora_cli.data.tokenization import load_tokenizer
+from aurora_cli.data.annotations.files import raw_records
+from aurora_cli.data.tokenization.encoder import Encoder
+from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 
 FOLDER = Path(__file__).parent / "tokenize"
 RECORDS = [json.loads(line) for line in (FOLDER / "records.jsonl").read_text().splitlines()]
@@ -20,7 +20,7 @@ BETTER = {"multi_image_2", "missing_id", "system_role"}
 @pytest.fixture(scope="module")
 def encoded() -> dict:
     encoder = Encoder(load_tokenizer(FOLDER / "mistral_v1"), "vicuna", max_length=4096, frames=8)
-    columns = encoder.encode(raw_records(FOLDER / "records.jsonl"), "records.jsonl", images_are_clip=False)
+    columns = encoder.encode(raw_records(FOLDER / "records.jsonl"), "records.jsonl", images_are_video=False)
     ends = np.cumsum(columns.length)
     spans = [slice(end - length, end) for end, length in zip(ends, columns.length, strict=True)]
     rows = zip(columns.id, columns.image, spans, strict=True)
@@ -40,7 +40,7 @@ def test_ids_and_labels_are_the_originals(encoded, line, record):
         assert (row is not None) == (record["name"] in BETTER)
 
 
-def test_two_pictures_in_a_turn_are_encoded_chunk_by_chunk(encoded):
+def test_two_images_in_a_turn_are_encoded_chunk_by_chunk(encoded):
     """USER:, picture, the doubled space between, picture, line break: each chunk of its own."""
     _, ids, labels = encoded["r20"]
     assert ids[:11] == [1, 2223, 725, 28747, 28705, -200, 259, -200, 28705, 13, 22095]

@@ -1,4 +1,4 @@
-"""`aurora demo` from beginning to end with few pictures and steps: its report, its second run, and a kill at any step.
+"""`aurora demo` from beginning to end with few images and steps: its report, its second run, and a kill at any step.
 
 The accuracy of the full demo is measured by `make demo`; here the captions need not be right.
 """
@@ -20,7 +20,7 @@ from aurora_cli.demo.run import MIRROR, PIPELINE
 from aurora_cli.io.atomic import remove
 
 SMALL = {
-    "AURORA_DEMO__PICTURES": "40",
+    "AURORA_DEMO__IMAGES": "40",
     "AURORA_DEMO__CLIPS": "20",
     "AURORA_DEMO__HELD_OUT": "3",
     "AURORA_TRAIN__MAX_STEPS": "4",
@@ -81,8 +81,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
 
 def test_the_demo_ends_with_a_table_a_contact_sheet_and_a_loss_plot(finished: tuple[Path, dict]) -> None:
     folder, result = finished
-    assert set(result["pictures"]) == {"shape", "colour", "place"} == set(result["blank_pictures"])
-    assert set(result["clips"]) == {"shape", "colour", "motion"} == set(result["blank_clips"])
+    assert set(result["images"]) == {"shape", "colour", "place"} == set(result["blank_images"])
+    assert set(result["videos"]) == {"shape", "colour", "motion"} == set(result["blank_videos"])
     assert (folder / "demo" / "captions.png").is_file()
     assert (folder / "demo" / "loss.png").is_file()
     assert len(captions(folder)) == 6
@@ -96,8 +96,8 @@ def test_a_second_run_redoes_nothing(finished: tuple[Path, dict]) -> None:
     again, _ = demo(folder)
     assert (weights(folder), captions(folder)) == before
     assert (folder / "runs" / "language" / "finished.json").stat().st_mtime_ns == made
-    assert again["pictures"] == result["pictures"]
-    assert again["clips"] == result["clips"]
+    assert again["images"] == result["images"]
+    assert again["videos"] == result["videos"]
 
 
 def killed_in(folder: Path, command: str, delay_s: float) -> None:

@@ -1,4 +1,4 @@
-"""Every command in the docs runs, in a workspace that the tutorial made, with few pictures and steps."""
+"""Every command in the docs runs, in a workspace that the tutorial made, with few images and steps."""
 
 import os
 import re
@@ -17,7 +17,7 @@ PAGES = [
 ]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 SMALL = {
-    "AURORA_DEMO__PICTURES": "60",
+    "AURORA_DEMO__IMAGES": "60",
     "AURORA_DEMO__CLIPS": "24",
     "AURORA_DEMO__HELD_OUT": "4",
     "AURORA_TRAIN__MAX_STEPS": "2",

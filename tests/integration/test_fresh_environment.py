@@ -40,13 +40,13 @@ from PIL import Image
 from transformers import AutoModelForImageTextToText, AutoProcessor
 
 folder, remote = sys.argv[1], sys.argv[3] == "remote"
-picture = Image.open(sys.argv[2])
-picture.load()
+image = Image.open(sys.argv[2])
+image.load()
 processor = AutoProcessor.from_pretrained(folder, trust_remote_code=remote)
 model, info = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=remote, output_loading_info=True)
 assert not info["missing_keys"] and not info["unexpected_keys"], info
 assert not any(name.partition(".")[0] in refused for name in sys.modules)
-chat = [{"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": "What?"}]}]
+chat = [{"role": "user", "content": [{"type": "image", "image": image}, {"type": "text", "text": "What?"}]}]
 inputs = processor.apply_chat_template(chat, tokenize=True, return_dict=True, return_tensors="pt")
 extra = {"token_kept_ratio": 1.0} if remote else {}
 with torch.no_grad():
@@ -55,7 +55,7 @@ with torch.no_grad():
 answers = model.generate(**inputs, **extra, max_new_tokens=4, do_sample=False)
 assert processor.batch_decode(answers)[0].startswith("<s>USER: <image>")
 texts = ["USER: <image>\\nWhat? ASSISTANT:", "USER: <image>\\nWhat is it now? ASSISTANT:"]
-two = processor(images=[picture, picture], text=texts, padding=True, return_tensors="pt")
+two = processor(images=[image, image], text=texts, padding=True, return_tensors="pt")
 pair = model.generate(**two, **extra, max_new_tokens=4, do_sample=False)
 result = {
     "logits": logits,
@@ -67,10 +67,10 @@ result = {
 if remote:
     model = AutoModelForImageTextToText.from_pretrained(folder, trust_remote_code=True, token_kept_ratio=0.25)
     text = "USER: <image> <image> <image>\\nWhat? ASSISTANT:"
-    clip = processor(images=[picture] * 3, text=text, media_lengths=[3])
-    result["clip"] = model(**clip).logits.shape[1] - clip["input_ids"].shape[1]
-    beams = model.generate(**clip, max_new_tokens=4, num_beams=3, num_return_sequences=2, return_dict_in_generate=True)
-    result["beams"] = beams.sequences.shape[1] - clip["input_ids"].shape[1], len(beams.sequences)
+    video = processor(images=[image] * 3, text=text, media_lengths=[3])
+    result["video"] = model(**video).logits.shape[1] - video["input_ids"].shape[1]
+    beams = model.generate(**video, max_new_tokens=4, num_beams=3, num_return_sequences=2, return_dict_in_generate=True)
+    result["beams"] = beams.sequences.shape[1] - video["input_ids"].shape[1], len(beams.sequences)
 torch.save(result, sys.argv[4])
 """
 
@@ -107,9 +107,9 @@ def packages_of_others() -> str:
 
 def say(python: Path | str, workspace: Path, mode: str, refused: str = "") -> dict:
     """What the export says in a process of its own."""
-    picture, out = GOLDEN / "pixels" / "images" / "im_120x160.png", workspace / f"{mode}.pt"
+    image, out = GOLDEN / "pixels" / "images" / "im_120x160.png", workspace / f"{mode}.pt"
     (workspace / "plain.py").write_text(SCRIPT)
-    words = [str(python), "-I", "plain.py", "export/huggingface", str(picture), mode, str(out), refused]
+    words = [str(python), "-I", "plain.py", "export/huggingface", str(image), mode, str(out), refused]
     environment = os.environ | {"HF_HOME": str(workspace / "hf"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(words, cwd=workspace, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -124,10 +124,10 @@ def check(found: dict, mode: str, workspace: Path) -> None:
     model = aurora_cli.load_model(workspace / "runs" / "language", token_merging=TokenMerging(kept_ratio=1.0))
     tokenizer = load_tokenizer(TOKENIZER)
     ids = [1, *tokenizer.encode("USER: "), -200, *tokenizer.encode("\nWhat? ASSISTANT:")]
-    picture = GOLDEN / "pixels" / "images" / "im_120x160.png"
+    image = GOLDEN / "pixels" / "images" / "im_120x160.png"
     inputs = {
         "input_ids": torch.tensor([ids]),
-        "pixel_values": load_frames(None, picture, 1, 56, MODEL.image_mean, MODEL.image_std),
+        "pixel_values": load_frames(None, image, 1, 56, MODEL.image_mean, MODEL.image_std),
     }
     with torch.no_grad():
         logits = model(**inputs).logits[0, -1]
@@ -137,7 +137,7 @@ def check(found: dict, mode: str, workspace: Path) -> None:
     assert found["new"] == found["in a pair"] == answer
     if mode == "remote":
         assert found["merged"] == len(ids) - 1 + 8  # 16 patches, half of them kept
-        assert found["clip"] == 3 * 4 - 3
+        assert found["video"] == 3 * 4 - 3
         assert found["beams"] == (4, 2)
 
 

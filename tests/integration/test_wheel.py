@@ -45,5 +45,5 @@ def test_the_wheel_finds_what_it_needs(aurora: Path, tmp_path: Path) -> None:
 
 
 def test_the_wheel_prepares_the_demo(aurora: Path, tmp_path: Path) -> None:
-    call(aurora, tmp_path, "demo", "--prepare-only", "--pictures", "40", "--clips", "20", "--held-out", "4")
+    call(aurora, tmp_path, "demo", "--prepare-only", "--images", "40", "--videos", "20", "--held-out", "4")
     assert (tmp_path / "aurora-demo" / "aurora.yaml").is_file()

@@ -24,16 +24,16 @@ REASONS = {
     "no_conversation": "`conversations` (`messages`, `captions`) is missing, or not a list of objects.",
     "unknown_role": "`from` is none of human, user, gpt, assistant; or a system turn does not come first.",
     "null_text": "A turn's `value` is null or missing.",
-    "bad_text": "A turn's `value` is not a string; in `messages`, nor a list of text, pictures and clips.",
+    "bad_text": "A turn's `value` is not a string; in `messages`, nor a list of text, images and videos.",
     "bad_unicode": "A text or path holds half of a surrogate pair, which is no character.",
-    "bad_media": "`image` or `video` is not a path (or, for `image`, a list of paths); or an answer holds a picture.",
-    "remote_media": "A picture or clip is given by a network address or as `data:`; only files are read.",
-    "mixed_media": "It has both pictures and a video; a row of the token store holds one or the other.",
+    "bad_media": "`image` or `video` is not a path (or, for `image`, a list of paths); or an answer holds an image.",
+    "remote_media": "An image or video is given by a network address or as `data:`; only files are read.",
+    "mixed_media": "It has both images and a video; a row of the token store holds one or the other.",
     "no_answer": "No turn of gpt or assistant answers a turn of human or user; or every answer has weight 0.",
-    "picture_count": "The number of pictures is not the number of `<image>` in the turns that are used.",
+    "image_count": "The number of images is not the number of `<image>` in the turns that are used.",
     "video_count": "There is a video, and not exactly one `<video>` in the turns that are used.",
     "chat_template": "The tokenizer's own template refuses the conversation, or changes its texts.",
-    "missing_media": "With `--check-media`: one of its pictures or its clip is not there.",
+    "missing_media": "With `--check-media`: one of its images or its video is not there.",
     "nothing_taught": "The cut at `max_length` leaves no token of an answer.",
 }
 """Every reason for which a record is left out, and what it means."""
@@ -66,7 +66,7 @@ class Record(NamedTuple):
 
 
 def media_of(record: Record) -> list[str]:
-    """The paths of its pictures, or of its clip."""
+    """The paths of its images, or of its video."""
     return [*(record.images or ()), *([record.video] if record.video else ())]
 
 

@@ -4,7 +4,7 @@
     sharegpt4video   {"video_id", "video_path": path, "captions": [{"idx": "-1", "content"}]}
     openai-messages  {"messages": [{"role", "content": text | [part]}], "images": [path], "videos": [path]}
 
-LLaVA's is also that of ShareGPT4V, ALLaVA, Cambrian and the AuroraCap training set. ShareGPT4Video captions a clip as
+LLaVA's is also that of ShareGPT4V, ALLaVA, Cambrian and the AuroraCap training set. ShareGPT4Video captions a video as
 a whole under the index -1, and its keyframes, each by what changed, under others. `messages` come with their media as
 parts of `content` (OpenAI, Qwen), or as `<image>` in it and `images` beside it (LLaMA-Factory, ms-swift).
 """
@@ -13,7 +13,7 @@ import re
 from typing import Any, Literal, assert_never
 from urllib.parse import unquote, urlsplit
 
-from aurora_cli.constants import CLIP_QUESTION, IMAGE, VIDEO
+from aurora_cli.constants import IMAGE, VIDEO, VIDEO_QUESTION
 from aurora_cli.data.annotations.records import (
     Message,
     Record,
@@ -37,8 +37,8 @@ SIGNS: dict[str, Schema] = {
 }
 """The field by which a record's schema is recognised; the first that it has."""
 
-WHOLE_CLIP = ("-1", -1)
-"""`idx` of the caption of a whole clip."""
+WHOLE_VIDEO = ("-1", -1)
+"""`idx` of the caption of a whole video."""
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 
@@ -80,7 +80,7 @@ def record_of(value: dict[str, Any], place: str, schema: Schema) -> Record:
         case _:
             assert_never(schema)
     if record.images and record.video:
-        raise Rejection("mixed_media", f"{len(record.images)} pictures and a video")
+        raise Rejection("mixed_media", f"{len(record.images)} images and a video")
     check_unicode(record)
     return record
 
@@ -96,10 +96,10 @@ def llava(value: dict[str, Any], place: str) -> Record:
 
 
 def sharegpt4video(value: dict[str, Any], place: str) -> Record:
-    """A question about the clip, and its caption: that of the whole clip, else those of its parts, a line each."""
+    """A question about the video, and its caption: that of the whole video, else those of its parts, a line each."""
     captions = value.get("captions")
     entries = captions if isinstance(captions, list) else [captions]
-    whole = [entry for entry in entries if isinstance(entry, dict) and entry.get("idx") in WHOLE_CLIP]
+    whole = [entry for entry in entries if isinstance(entry, dict) and entry.get("idx") in WHOLE_VIDEO]
     texts = [
         text_of(entry.get("content") if isinstance(entry, dict) else entry, index, "caption")
         for index, entry in enumerate(whole[:1] or entries)
@@ -110,7 +110,7 @@ def sharegpt4video(value: dict[str, Any], place: str) -> Record:
     if video is None:
         raise Rejection("bad_media", "video_path is missing")
     name = record_id(value, record_id(value, place, "video_id"))
-    question = Message("human", f"{VIDEO}\n{CLIP_QUESTION}")
+    question = Message("human", f"{VIDEO}\n{VIDEO_QUESTION}")
     return Record(name, None, local_path(video), [question, Message("gpt", "\n".join(texts))])
 
 
@@ -126,7 +126,7 @@ def openai_messages(value: dict[str, Any], place: str) -> Record:
             before = len(images) + len(videos)
             content, places = read_parts(content, index, images, videos)
             if role != "human" and (places or len(images) + len(videos) > before):
-                raise Rejection("bad_media", f"turn {index} ({given}) holds a picture or clip")
+                raise Rejection("bad_media", f"turn {index} ({given}) holds an image or video")
         messages.append(Message(role, text_of(content, index, given), taught=turn.get("weight") != 0))
     beside_images = image_paths(value.get("images", value.get("image")))
     beside_video = video_path(value.get("videos", value.get("video")))
@@ -138,7 +138,7 @@ def openai_messages(value: dict[str, Any], place: str) -> Record:
 
 
 def read_parts(parts: list[Any], turn: int, images: list[str], videos: list[str]) -> tuple[str, int]:
-    """The text of a message's parts, places of pictures first, and the number of those places.
+    """The text of a message's parts, places of images first, and the number of those places.
 
     Paths are appended to `images` and `videos`; a part without one stands for the next of those beside the messages.
     """

@@ -1,4 +1,4 @@
-"""Which annotation files are read, and whether their lists of images are clips."""
+"""Which annotation files are read, and whether their lists of images are videos."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ LINE_SUFFIXES = (".jsonl", ".jsonl.gz")
 
 @dataclass(frozen=True)
 class Source:
-    """An annotation file, and whether its lists of pictures are clips."""
+    """An annotation file, and whether its lists of images are videos."""
 
     path: Path
-    clip: bool
+    video: bool
 
 
 def sources(files: Sequence[Path], settings: TokenizeSettings) -> tuple[Source, ...]:

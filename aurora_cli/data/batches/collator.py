@@ -34,7 +34,7 @@ class Sample(NamedTuple):
     failure: str | None = None
     """Why the sample is not taught: what was wrong with its media."""
     media_files: int = 0
-    """Pictures, files of frames, and clips that it is made of."""
+    """Images, files of frames, and videos that it is made of."""
 
 
 class Batch(NamedTuple):

@@ -73,12 +73,12 @@ class Corpus:
         self.cut = 0
         """Samples whose last answer is cut at the end to fit a pack."""
         self.media_too_large = 0
-        """Samples left out because no pack holds their pictures and clips, which are never cut."""
+        """Samples left out because no pack holds their images and videos, which are never cut."""
         self.most_visual, self.most_frames = 0, 0
         """Visual tokens, and frames, of the largest of these."""
         for start, summary in zip(self.starts, summaries, strict=False):
             part = slice(start, start + len(summary.length))
-            visual = visual_tokens(summary.frames, summary.media, summary.clips, frame_tokens)
+            visual = visual_tokens(summary.frames, summary.media, summary.videos, frame_tokens)
             lengths = summary.length - summary.frames + visual
             beyond = lengths > pack_tokens
             # media are never cut, and one token before the first that is taught must stay
@@ -138,7 +138,7 @@ class Corpus:
             line = f"{len(self.too_long):,} samples are left out, too long for a pack of {self._budget}"
             if self.media_too_large:
                 line += (
-                    f"; the pictures and clips of {self.media_too_large:,} alone are too much, up to"
+                    f"; the images and videos of {self.media_too_large:,} alone are too much, up to"
                     f" {self.most_visual:,} tokens or {self.most_frames:,} frames, and a medium is never cut: raise"
                     " train.pack_tokens or train.pack_frames, or lower merging.kept_ratio"
                 )
@@ -168,11 +168,11 @@ class Corpus:
         return numbers[np.argsort(_mixed(rows), kind="stable")[:count]]
 
 
-def visual_tokens(frames: np.ndarray, media: np.ndarray, clips: np.ndarray, frame_tokens: FrameTokens) -> np.ndarray:
+def visual_tokens(frames: np.ndarray, media: np.ndarray, videos: np.ndarray, frame_tokens: FrameTokens) -> np.ndarray:
     """Language-model tokens of all frames of a sample, from the counts that the summary holds."""
-    (picture,) = frame_tokens([1])
+    (image,) = frame_tokens([1])
     first, later = frame_tokens([2])
-    return (media - clips) * picture + clips * first + (frames - media) * later
+    return (media - videos) * image + videos * first + (frames - media) * later
 
 
 def _mixed(numbers: np.ndarray) -> np.ndarray:

@@ -21,7 +21,7 @@ from aurora_cli.data.batches.packing import Packs, plan_packs
 from aurora_cli.data.batches.reader import SampleReader
 from aurora_cli.data.batches.sampler import PackRow, accumulation, requests
 from aurora_cli.data.batches.shared_plan import PlanShare
-from aurora_cli.data.media.clip_decoder import Sampling
+from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.errors import AuroraError, HostError
 from aurora_cli.io.prefetch import taken_ahead
 

@@ -9,9 +9,9 @@ import numpy as np
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import FrameTokens, Sample
 from aurora_cli.data.batches.corpus import Source
-from aurora_cli.data.media.clip_decoder import EVENLY_IN_TIME, Sampling
 from aurora_cli.data.media.reader import MediaReader
 from aurora_cli.data.media.root import MediaRoot
+from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling
 from aurora_cli.data.token_store.store import Row, TokenStore, open_store
 from aurora_cli.errors import DataError
 
@@ -84,9 +84,9 @@ def _can_be_cut(row: Row, kept: int) -> bool:
 
 
 def _frames(row: Row, media: MediaReader) -> np.ndarray:
-    frames = [media.pictures(row.image)] if row.image else []
+    frames = [media.images(row.image)] if row.image else []
     if row.video is not None:
-        frames.append(media.clip(row.video, row.media_lengths[-1]))
+        frames.append(media.video(row.video, row.media_lengths[-1]))
     found = sum(map(len, frames))
     if found != sum(row.media_lengths):
         raise DataError(f"{row.id}: {found} frames, where its tokens speak of {sum(row.media_lengths)}")

@@ -1,6 +1,6 @@
 """What the steps after a download will take on the disk, as far as names and sizes tell.
 
-How much is in an archive is known only when it is read. Pictures and clips hardly compress: their members take about
+How much is in an archive is known only when it is read. Images and videos hardly compress: their members take about
 what the archive takes, and a little for the blocks that a filesystem rounds up to.
 """
 

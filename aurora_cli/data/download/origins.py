@@ -1,7 +1,7 @@
 """Where the subsets of the published training set come from, and under which terms.
 
 Licences are given as the page at `url` states them; pages change, so it is the page that counts. `not stated` means
-that the page names none. A licence of a data set covers its annotations; its pictures and clips stay their owners'.
+that the page names none. A licence of a data set covers its annotations; its images and videos stay their owners'.
 The set as a whole is published as Apache-2.0 (https://huggingface.co/datasets/wchai/AuroraCap-trainset), which
 cannot loosen the terms of what it was taken from.
 """
@@ -67,7 +67,7 @@ _ORIGINS: dict[str, tuple[Origin, ...]] = {
             "COST",
             "MIT",
             "https://huggingface.co/datasets/shi-labs/COST",
-            "the pictures are those of COCO and Visual Genome",
+            "the images are those of COCO and Visual Genome",
         ),
     ),
     "vision/chatterbox": (

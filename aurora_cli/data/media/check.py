@@ -1,6 +1,6 @@
 """Is a medium there, and can it be decoded? With the decoders that training uses, but without torch.
 
-A picture is decoded to its last pixel; of a clip some frames over its whole length; of a folder of frames each.
+An image is decoded to its last pixel; of a video some frames over its whole length; of a folder of frames each.
 """
 
 import io
@@ -8,18 +8,18 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from aurora_cli.data.media.clip_decoder import Request
-from aurora_cli.data.media.clip_process import DecoderError, decode_clip
-from aurora_cli.data.media.kinds import CLIP_SUFFIXES, PICTURE_SUFFIXES
+from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from aurora_cli.data.media.root import MediaRoot
+from aurora_cli.data.media.video_decoder import Request
+from aurora_cli.data.media.video_process import DecoderError, decode_video
 from aurora_cli.errors import DataError
 
-_CLIP_FRAMES = 8
-_CLIP_SIDE = 224
+_VIDEO_FRAMES = 8
+_VIDEO_SIDE = 224
 
 
 def is_there(root: MediaRoot, path: str) -> bool:
-    """Whether a record's path leads to a picture, a clip, or a folder of frames."""
+    """Whether a record's path leads to an image, a video, or a folder of frames."""
     return root.exists(path) or bool(root.files_in(path))
 
 
@@ -27,16 +27,16 @@ def complaint(root: MediaRoot, path: str) -> str | None:
     """Why a medium that is there cannot be decoded; none: it can."""
     try:
         if not root.exists(path) and (files := root.files_in(path)) is not None:
-            frames = [f"{path}/{name}" for name in files if Path(name).suffix.lower() in PICTURE_SUFFIXES]
+            frames = [f"{path}/{name}" for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
             return next((said for frame in frames if (said := complaint(root, frame))), None)
-        if Path(path).suffix.lower() in CLIP_SUFFIXES:
-            return _clip_complaint(root, path)
-        return _picture_complaint(root.read(path))
+        if Path(path).suffix.lower() in VIDEO_SUFFIXES:
+            return _video_complaint(root, path)
+        return _image_complaint(root.read(path))
     except DataError as error:
         return error.message
 
 
-def _picture_complaint(content: bytes) -> str | None:
+def _image_complaint(content: bytes) -> str | None:
     from PIL import Image
 
     try:
@@ -47,19 +47,19 @@ def _picture_complaint(content: bytes) -> str | None:
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise anything from OSError to struct.error on damaged files
-        return f"not a readable picture: {error or type(error).__name__}"
+        return f"not a readable image: {error or type(error).__name__}"
     return None
 
 
-def _clip_complaint(root: MediaRoot, path: str) -> str | None:
+def _video_complaint(root: MediaRoot, path: str) -> str | None:
     try:
         if (file := root.local_path(path)) is not None:
-            decode_clip(Request(str(file), _CLIP_FRAMES, _CLIP_SIDE))
+            decode_video(Request(str(file), _VIDEO_FRAMES, _VIDEO_SIDE))
             return None
         with tempfile.NamedTemporaryFile(suffix=Path(path).suffix) as copy:
             copy.write(root.read(path))
             copy.flush()
-            decode_clip(Request(copy.name, _CLIP_FRAMES, _CLIP_SIDE))
+            decode_video(Request(copy.name, _VIDEO_FRAMES, _VIDEO_SIDE))
     except DecoderError as error:
-        return f"not a readable clip: {error}"
+        return f"not a readable video: {error}"
     return None

@@ -1,10 +1,10 @@
 """What a file's name says about a medium, when nothing else does."""
 
-CLIP_SUFFIXES = frozenset((
+VIDEO_SUFFIXES = frozenset((
     ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
     ".webm", ".wmv",
 ))  # fmt: skip
-"""Files read as clips when nothing else says what they are."""
+"""Files read as videos when nothing else says what they are."""
 
-PICTURE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-"""Files of a folder that are frames of a clip."""
+IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+"""Files of a folder that are frames of a video."""

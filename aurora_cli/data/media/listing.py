@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from aurora_cli.data.media.kinds import CLIP_SUFFIXES, PICTURE_SUFFIXES
+from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from aurora_cli.errors import UsageError
 
 _FRAME_NAME = re.compile(r"(.*[^a-z])?(frame|frm)[^a-z]*\d+", re.IGNORECASE)
@@ -18,7 +18,7 @@ class Medium(NamedTuple):
     name: str
     """As reported: relative to the workspace where it lies in it."""
     path: Path
-    kind: Literal["picture", "clip"]
+    kind: Literal["image", "video"]
     is_remote: bool = False
     """`name` is a URL, and nothing lies at `path` yet; what it is shows when it is fetched."""
 
@@ -26,7 +26,7 @@ class Medium(NamedTuple):
 def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) -> list[Medium]:
     """Every medium once, in the order it was named; a folder's in the order of their names.
 
-    A folder of files called frame_0001.png and so on is a clip; another one is searched to the bottom. A file that is
+    A folder of files called frame_0001.png and so on is a video; another one is searched to the bottom. A file that is
     named itself is taken whatever it is called, and if it is missing it fails when it is read.
 
     Raises:
@@ -40,8 +40,8 @@ def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) 
         media = list(_named(name, root))
         if not media:
             raise UsageError(
-                f"{name}: {'matches' if _is_pattern(name) else 'holds'} no pictures and no clips",
-                hint=f"Files that end in {', '.join(sorted(PICTURE_SUFFIXES | CLIP_SUFFIXES))} are looked for.",
+                f"{name}: {'matches' if _is_pattern(name) else 'holds'} no images and no videos",
+                hint=f"Files that end in {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))} are looked for.",
             )
         for medium in media:
             found.setdefault(medium.path, medium)
@@ -55,7 +55,7 @@ def _remote(url: str, allowed: bool) -> Medium:
         raise UsageError(
             f"{url}: is on the network; media are read from this machine", hint="Download it first, or --allow-remote."
         )
-    return Medium(url, Path(url), "picture", is_remote=True)
+    return Medium(url, Path(url), "image", is_remote=True)
 
 
 def _named(name: str, root: Path) -> Iterator[Medium]:
@@ -77,19 +77,19 @@ def _is_pattern(name: str) -> bool:
 
 def _in_folder(folder: Path, root: Path) -> Iterator[Medium]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    pictures = [entry for entry in entries if entry.suffix.lower() in PICTURE_SUFFIXES]
-    if pictures and all(_FRAME_NAME.fullmatch(picture.stem) for picture in pictures):
-        yield Medium(_name(folder, root), folder, "clip")
-        entries = [entry for entry in entries if entry not in pictures]
+    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]
+    if images and all(_FRAME_NAME.fullmatch(image.stem) for image in images):
+        yield Medium(_name(folder, root), folder, "video")
+        entries = [entry for entry in entries if entry not in images]
     for entry in entries:
         if entry.is_dir():
             yield from _in_folder(entry, root)
-        elif entry.suffix.lower() in CLIP_SUFFIXES | PICTURE_SUFFIXES:
+        elif entry.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
             yield _medium(entry, root)
 
 
 def _medium(path: Path, root: Path) -> Medium:
-    return Medium(_name(path, root), path, "clip" if path.suffix.lower() in CLIP_SUFFIXES else "picture")
+    return Medium(_name(path, root), path, "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image")
 
 
 def _name(path: Path, root: Path) -> str:

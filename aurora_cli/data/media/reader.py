@@ -1,6 +1,6 @@
-"""Pictures and clips from any of their forms to frames: uint8, a square of the model's size, channels last.
+"""Images and videos from any of their forms to frames: uint8, a square of the model's size, channels last.
 
-Pillow reads pictures here, decord or PyAV reads clips in a process beside this one. A medium that cannot be read is an
+Pillow reads images here, decord or PyAV reads videos in a process beside this one. A medium that cannot be read is an
 `UnreadableMedia` with the reason, never a black frame.
 Shapes: F frames, S side of the square.
 """
@@ -12,11 +12,11 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from aurora_cli.data.media.clip_decoder import EVENLY_IN_TIME, Sampling, evenly_spaced
-from aurora_cli.data.media.clips import clip_pixels
-from aurora_cli.data.media.kinds import CLIP_SUFFIXES, PICTURE_SUFFIXES
-from aurora_cli.data.media.pictures import UnreadableMedia, picture_pixels
+from aurora_cli.data.media.images import UnreadableMedia, image_pixels
+from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from aurora_cli.data.media.transforms import Colour, normalise, padding_colour
+from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling, evenly_spaced
+from aurora_cli.data.media.videos import video_pixels
 
 
 class MediaSource(Protocol):
@@ -40,18 +40,18 @@ def load_frames(
 ) -> torch.Tensor:
     """The vision tower's input for one medium: (F, 3, S, S) float32.
 
-    `path` is a picture (F = 1), a clip, a folder of frames, or a list of frame files; `root=None` reads plain files.
+    `path` is an image (F = 1), a video, a folder of frames, or a list of frame files; `root=None` reads plain files.
 
     Raises:
         DataError: it cannot be read.
     """
     reader = MediaReader(root, image_size, mean, sampling)
     if not isinstance(path, str | Path):
-        pixels = reader.pictures([str(path[index]) for index in evenly_spaced(len(path), frames)])
-    elif reader.is_clip(str(path)):
-        pixels = reader.clip(str(path), frames)
+        pixels = reader.images([str(path[index]) for index in evenly_spaced(len(path), frames)])
+    elif reader.is_video(str(path)):
+        pixels = reader.video(str(path), frames)
     else:
-        pixels = reader.pictures([str(path)])
+        pixels = reader.images([str(path)])
     return normalise(torch.from_numpy(pixels), mean, std)
 
 
@@ -70,30 +70,30 @@ class MediaReader:
         self.sampling = sampling
         self.fill: Colour = padding_colour(mean)
 
-    def pictures(self, paths: Sequence[str]) -> np.ndarray:
-        """(F, S, S, 3), a frame a picture."""
+    def images(self, paths: Sequence[str]) -> np.ndarray:
+        """(F, S, S, 3), a frame an image."""
         pixels = np.empty((len(paths), self.image_size, self.image_size, 3), np.uint8)
         for number, path in enumerate(paths):
-            pixels[number] = picture_pixels(self._source(path), path, self.image_size, self.fill)
+            pixels[number] = image_pixels(self._source(path), path, self.image_size, self.fill)
         return pixels
 
-    def clip(self, path: str, frames: int) -> np.ndarray:
-        """(F, S, S, 3), frames of a clip file by `sampling`, or spread evenly over a folder of frame files."""
+    def video(self, path: str, frames: int) -> np.ndarray:
+        """(F, S, S, 3), frames of a video file by `sampling`, or spread evenly over a folder of frame files."""
         files = self._files_in(path)
         if files is None:
-            return clip_pixels(self._source(path), path, frames, self.image_size, self.fill, self.sampling)
-        names = [name for name in files if Path(name).suffix.lower() in PICTURE_SUFFIXES]
+            return video_pixels(self._source(path), path, frames, self.image_size, self.fill, self.sampling)
+        names = [name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
         if not names:
-            raise UnreadableMedia(f"{path}: a folder without pictures, where the frames of a clip were expected")
-        return self.pictures([f"{path}/{names[index]}" for index in evenly_spaced(len(names), frames)])
+            raise UnreadableMedia(f"{path}: a folder without images, where the frames of a video were expected")
+        return self.images([f"{path}/{names[index]}" for index in evenly_spaced(len(names), frames)])
 
     def blank(self, frames: int) -> np.ndarray:
         """(F, S, S, 3) of the padding colour: stands for media that could not be read, and is never taught."""
         return np.full((frames, self.image_size, self.image_size, 3), self.fill, np.uint8)
 
-    def is_clip(self, path: str) -> bool:
-        """Whether a path means a clip: by its suffix, or because it is a folder."""
-        return Path(path).suffix.lower() in CLIP_SUFFIXES or self._files_in(path) is not None
+    def is_video(self, path: str) -> bool:
+        """Whether a path means a video: by its suffix, or because it is a folder."""
+        return Path(path).suffix.lower() in VIDEO_SUFFIXES or self._files_in(path) is not None
 
     def _files_in(self, path: str) -> list[str] | None:
         """A folder's files, sorted; none: it is no folder."""

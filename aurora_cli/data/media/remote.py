@@ -22,7 +22,7 @@ def fetch(medium: Medium, folder: Path, max_bytes: int) -> Medium:
     """The medium as a file in `folder`.
 
     Raises:
-        DataError: the network or the server refuses, it is too large, or it is neither a picture nor a clip.
+        DataError: the network or the server refuses, it is too large, or it is neither an image nor a video.
     """
     url = medium.name
     opener = urllib.request.OpenerDirector()  # build_opener's would open file: and ftp: as well
@@ -64,16 +64,16 @@ def _too_large(url: str, size: str, max_bytes: int) -> DataError:
     return DataError(f"{url}: has {size}; at most {max_bytes:,} bytes are fetched (caption.max_remote_mb)")
 
 
-def _kind_of(url: str, content_type: str) -> tuple[Literal["picture", "clip"], str]:
-    """picture or clip, and the suffix that decoders go by: as the server says, else as the name does."""
-    from aurora_cli.data.media.reader import CLIP_SUFFIXES, PICTURE_SUFFIXES
+def _kind_of(url: str, content_type: str) -> tuple[Literal["image", "video"], str]:
+    """image or video, and the suffix that decoders go by: as the server says, else as the name does."""
+    from aurora_cli.data.media.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
     suffix = Path(urllib.request.url2pathname(url.partition("?")[0].partition("#")[0])).suffix.lower()
     if match := _TYPE.fullmatch(content_type):
-        kind = "picture" if match[1] == "image" else "clip"
-        known = CLIP_SUFFIXES if kind == "clip" else PICTURE_SUFFIXES
+        kind = "image" if match[1] == "image" else "video"
+        known = VIDEO_SUFFIXES if kind == "video" else IMAGE_SUFFIXES
         guessed = _SUFFIXES.get(content_type, "." + content_type.partition("/")[2])
         return kind, suffix if suffix in known else guessed
-    if content_type == "application/octet-stream" and suffix in CLIP_SUFFIXES | PICTURE_SUFFIXES:
-        return ("clip" if suffix in CLIP_SUFFIXES else "picture"), suffix
-    raise DataError(f"{url}: is {content_type}; a picture or a clip was expected")
+    if content_type == "application/octet-stream" and suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+        return ("video" if suffix in VIDEO_SUFFIXES else "image"), suffix
+    raise DataError(f"{url}: is {content_type}; an image or a video was expected")

@@ -1,4 +1,4 @@
-"""Pictures and clips by the path that a record names: from folders, from indexed archives, or from several of them."""
+"""Images and videos by the path that a record names: from folders, from indexed archives, or from several of them."""
 
 import contextlib
 import errno
@@ -16,7 +16,7 @@ _REMEMBERED = 10_000
 
 
 class MissingMedia(DataError):
-    """A record names a picture or clip that is nowhere."""
+    """A record names an image or video that is nowhere."""
 
 
 class MediaRoot:
@@ -43,7 +43,7 @@ class MediaRoot:
         self.__init__(*state)
 
     def read(self, path: str) -> bytes:
-        """The bytes of a picture or clip.
+        """The bytes of an image or video.
 
         Raises:
             MissingMedia: there is no such file or member
@@ -71,7 +71,7 @@ class MediaRoot:
         return any(place.file(path) is not None or place.has_member(path) for place in self._places)
 
     def files_in(self, path: str) -> list[str] | None:
-        """The names of the files right in a folder, sorted: a clip's frames. None: there is no such folder."""
+        """The names of the files right in a folder, sorted: a video's frames. None: there is no such folder."""
         found = None
         for place in self._places:
             if names := place.files_in(path):

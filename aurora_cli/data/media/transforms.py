@@ -1,6 +1,6 @@
-"""From a decoded picture to the vision tower's input: pad to a square with the mean colour, resize, normalise.
+"""From a decoded image to the vision tower's input: pad to a square with the mean colour, resize, normalise.
 
-What LLaVA's `expand2square` and the CLIP image processor do, to the bit for lossless pictures. Shapes: F frames,
+What LLaVA's `expand2square` and the CLIP image processor do, to the bit for lossless images. Shapes: F frames,
 H height, W width, S side of the square; frames are uint8, channels last, until `normalise`.
 """
 
@@ -23,8 +23,8 @@ def padding_colour(mean: Sequence[float]) -> Colour:
     return red, green, blue
 
 
-def square_picture(image: Image.Image, size: int, fill: Colour) -> np.ndarray:
-    """Pillow's bicubic on the padded RGB picture: (S, S, 3), equal to the original's to the bit."""
+def square_image(image: Image.Image, size: int, fill: Colour) -> np.ndarray:
+    """Pillow's bicubic on the padded RGB image: (S, S, 3), equal to the original's to the bit."""
     side = max(image.size)
     if image.size != (side, side):
         canvas = Image.new("RGB", (side, side), fill)

@@ -1,6 +1,6 @@
 """The token store: `datasets` folders of Arrow files, one a shard, and a merged folder that links the files of many.
 
-A row is one record: `id`, `image`, `video`, `media_lengths`, `input_ids` (-200 where a picture or frame goes), `labels`
+A row is one record: `id`, `image`, `video`, `media_lengths`, `input_ids` (-200 where an image or frame goes), `labels`
 (-100: not taught), `length`. Beside the rows each shard has `summary.arrow`, a few integers a row, so that packing and
 statistics never touch tokens, and `manifest.json`, what the rows were made from.
 """
@@ -27,8 +27,8 @@ class Summary(NamedTuple):
     frames: np.ndarray
     """Placeholders."""
     media: np.ndarray
-    """Pictures and clips."""
-    clips: np.ndarray
+    """Images and videos."""
+    videos: np.ndarray
     """Media of more than one frame."""
     taught: np.ndarray
     """Tokens with a label."""
@@ -41,7 +41,7 @@ class Row(NamedTuple):
     image: list[str] | None
     video: str | None
     media_lengths: list[int]
-    """Frames of each medium, in reading order: 1 a picture, n a clip."""
+    """Frames of each medium, in reading order: 1 an image, n a video."""
     input_ids: np.ndarray
     labels: np.ndarray
 

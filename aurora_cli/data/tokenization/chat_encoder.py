@@ -1,6 +1,6 @@
 """Conversations to token ids by the tokenizer's own chat template: the ids that it gives for the text it writes.
 
-Unlike with our templates, text is encoded as a whole between pictures, so that the ids are those of
+Unlike with our templates, text is encoded as a whole between images, so that the ids are those of
 `apply_chat_template`. An answer's tokens are found by their places in the text. A token that an answer shares with the
 space in front of it is the answer's; if it shared one with words, that stretch of text is encoded in pieces instead.
 """
@@ -21,11 +21,11 @@ from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, dialogue
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 from aurora_cli.errors import UsageError
 
-PICTURE = re.compile(re.escape(IMAGE))
+IMAGES = re.compile(re.escape(IMAGE))
 
 
 class TextSegment(NamedTuple):
-    """Text between pictures, and which of its characters are taught."""
+    """Text between images, and which of its characters are taught."""
 
     text: str
     taught: list[Span]
@@ -43,22 +43,20 @@ class ChatEncoder:
         self.backend = tokenizer.backend
         self.template = own_template(tokenizer)
 
-    def render(self, record: Record, *, frames: int, images_are_clip: bool) -> ChatText:
-        system, exchanges, lengths = dialogue(record, frames=frames, images_are_clip=images_are_clip)
+    def render(self, record: Record, *, frames: int, images_are_video: bool) -> ChatText:
+        system, exchanges, lengths = dialogue(record, frames=frames, images_are_video=images_are_video)
         messages = [] if system is None else [Said("system", system)]
         for exchange in exchanges:
             messages += [Said("user", exchange.question), Said("assistant", exchange.answer)]
         text, placed = self.template.locate(messages)
         first = len(messages) - 2 * len(exchanges)
-        pictures = [
-            found.span() for start, stop, _ in placed[first::2] for found in PICTURE.finditer(text, start, stop)
-        ]
+        images = [found.span() for start, stop, _ in placed[first::2] for found in IMAGES.finditer(text, start, stop)]
         answers = [
             (start, end)
             for (start, _, end), exchange in zip(placed[first + 1 :: 2], exchanges, strict=True)
             if exchange.taught
         ]
-        return ChatText(text_segments(text, pictures, answers), lengths)
+        return ChatText(text_segments(text, images, answers), lengths)
 
     def encode(self, conversations: Sequence[ChatText]) -> Iterator[EncodedConversation]:
         """Each conversation's tokens, in order."""
@@ -111,12 +109,12 @@ def own_template(tokenizer: TextTokenizer) -> ChatTemplate:
     return ChatTemplate(tokenizer.chat_template, tokenizer.special_tokens, added)
 
 
-def text_segments(text: str, pictures: Sequence[Span], answers: Sequence[Span]) -> list[TextSegment]:
-    """The text cut at its pictures. Both kinds of spans are in order, and no picture stands in an answer."""
+def text_segments(text: str, images: Sequence[Span], answers: Sequence[Span]) -> list[TextSegment]:
+    """The text cut at its images. Both kinds of spans are in order, and no image stands in an answer."""
     cut = []
     waiting = deque(answers)
     begin = 0
-    for stop, after in [*pictures, (len(text), len(text))]:
+    for stop, after in [*images, (len(text), len(text))]:
         taught = []
         while waiting and waiting[0][0] < stop:
             start, end = waiting.popleft()

@@ -26,7 +26,7 @@ class WrittenOut(Protocol):
 class ConversationEncoder(Protocol):
     """A template at work: a record becomes text, many texts become tokens."""
 
-    def render(self, record: Record, *, frames: int, images_are_clip: bool) -> WrittenOut: ...
+    def render(self, record: Record, *, frames: int, images_are_video: bool) -> WrittenOut: ...
 
     def encode(self, conversations: Sequence[Any]) -> Iterator[EncodedConversation]: ...
 
@@ -65,7 +65,7 @@ class Encoder:
         """What an annotation file's name is relative to, to find its media; none: nobody looks for them."""
         self.media_roots: dict[str, MediaRoot] = {}
 
-    def encode(self, records: Iterable[RawRecord], file: str, *, images_are_clip: bool) -> EncodedRecords:
+    def encode(self, records: Iterable[RawRecord], file: str, *, images_are_video: bool) -> EncodedRecords:
         """Rows of the records that can be used, and the others with their reasons. `file` is where they come from."""
         usable, rejected = [], []
         name = PurePath(file).name
@@ -75,7 +75,7 @@ class Encoder:
                 record = parse_record(raw, f"{name}:{line}", self.schema)
                 if media is not None:
                     check_media(media, record)
-                written = self.conversations.render(record, frames=self.frames, images_are_clip=images_are_clip)
+                written = self.conversations.render(record, frames=self.frames, images_are_video=images_are_video)
                 usable.append((line, record, written))
             except Rejection as rejection:
                 rejected.append(rejected_line(file, line, record_name(raw, f"{name}:{line}"), rejection))

@@ -36,7 +36,7 @@ class Chunk(NamedTuple):
     source: int
     """Number of the file among the inputs."""
     file: str
-    images_are_clip: bool
+    images_are_video: bool
     records: list[RawRecord]
     ends_shard: bool
     """Whether it is the last of its shard."""
@@ -55,7 +55,7 @@ def in_chunks(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
 
 
 def encode(encoder: Encoder, chunk: Chunk) -> EncodedChunk:
-    encoded = encoder.encode(chunk.records, chunk.file, images_are_clip=chunk.images_are_clip)
+    encoded = encoder.encode(chunk.records, chunk.file, images_are_video=chunk.images_are_video)
     return EncodedChunk(
         shard=chunk.shard,
         source=chunk.source,

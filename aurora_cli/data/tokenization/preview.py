@@ -29,7 +29,7 @@ class Sample:
     taught: int
     input_ids: list[int]
     text: str
-    """Decoded, `<image>` for a picture or frame, the taught parts between >>> and <<<."""
+    """Decoded, `<image>` for an image or frame, the taught parts between >>> and <<<."""
 
     def lines(self) -> list[str]:
         media = self.video or ", ".join(self.image or ()) or "none"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from aurora_cli.constants import IMAGE, IMAGE_PLACEHOLDER
-from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, pictures_first
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, images_first
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 
 
@@ -16,7 +16,7 @@ class Prompter:
 
     def __init__(self, tokenizer: TextTokenizer, template: str) -> None:
         self.tokenizer = tokenizer
-        self.pictures_only = False
+        self.images_only = False
         self.begin: list[int] = []
         self.write: Callable[[str], str]
         if template == OWN_TEMPLATE:
@@ -28,7 +28,7 @@ class Prompter:
             end = own.end
         else:
             ours = get_template(template)
-            self.pictures_only = ours.pictures_only
+            self.images_only = ours.images_only
             self.write = lambda question: ours.prompt.replace("{text}", question)
             end = tokenizer.eos_token if ours.end is None else ours.end
             begin = tokenizer.bos_token if ours.begin is None else ours.begin
@@ -38,9 +38,9 @@ class Prompter:
     def token_id(self, token: str) -> int:
         return self.tokenizer.backend.get_vocab(with_added_tokens=True)[token]
 
-    def ids(self, question: str, pictures: int) -> list[int]:
-        """The prompt's tokens, a placeholder for each picture or frame."""
-        text = pictures_first(IMAGE * pictures + question, frames=None, pictures_only=self.pictures_only)
+    def ids(self, question: str, images: int) -> list[int]:
+        """The prompt's tokens, a placeholder for each image or frame."""
+        text = images_first(IMAGE * images + question, frames=None, images_only=self.images_only)
         ids = [*self.begin]
         for number, chunk in enumerate(self.write(text).split(IMAGE)):
             ids += [IMAGE_PLACEHOLDER] if number else []

@@ -82,7 +82,7 @@ class Rows:
 
 
 def cut_media(record: Record, media_lengths: list[int], places: int) -> tuple[Record, list[int]]:
-    """Only the media whose places are left after a cut: later pictures are dropped, a clip keeps its first frames."""
+    """Only the media whose places are left after a cut: later images are dropped, a video keeps its first frames."""
     lengths = []
     for length in media_lengths:
         if taken := min(length, places - sum(lengths)):

@@ -1,4 +1,4 @@
-"""Conversations to token ids by one of our templates: every chunk (the words between pictures, an answer, a separator)
+"""Conversations to token ids by one of our templates: every chunk (the words between images, an answer, a separator)
 is encoded alone, as the original training code did.
 """
 
@@ -33,8 +33,8 @@ class TurnEncoder:
         """Made by the process that encodes."""
         return word_cache(self.backend)
 
-    def render(self, record: Record, *, frames: int, images_are_clip: bool) -> Conversation:
-        return render(record, self.template, frames=frames, images_are_clip=images_are_clip)
+    def render(self, record: Record, *, frames: int, images_are_video: bool) -> Conversation:
+        return render(record, self.template, frames=frames, images_are_video=images_are_video)
 
     def encode(self, conversations: Sequence[Conversation]) -> Iterator[EncodedConversation]:
         """Each conversation's tokens, in order."""

@@ -1,4 +1,4 @@
-"""A conversation as the text that is encoded: which words stand around it, where its pictures go, what is taught.
+"""A conversation as the text that is encoded: which words stand around it, where its images go, what is taught.
 
 The `vicuna` template gives what the original AuroraCap training code gave (tests/golden/tokenize). A template is data.
 """
@@ -37,13 +37,13 @@ class Template:
     separator: str = ""
     """What follows the end of an answer, untaught."""
 
-    pictures_only: bool = False
+    images_only: bool = False
     """Whether the prompt's own words are left out."""
 
 
 TEMPLATES = {
     "vicuna": Template(prompt="USER: {text} ASSISTANT:", begin_every_turn=True, separator="\n"),
-    "plain": Template(prompt="{text}", pictures_only=True),
+    "plain": Template(prompt="{text}", images_only=True),
     "llama3": Template(
         system="<|start_header_id|>system<|end_header_id|>\n\n{text}<|eot_id|>",
         prompt="<|start_header_id|>user<|end_header_id|>\n\n{text}<|eot_id|>"
@@ -73,7 +73,7 @@ def get_template(name: str) -> Template:
 
 
 class Exchange(NamedTuple):
-    """A question with its pictures in front, and its answer."""
+    """A question with its images in front, and its answer."""
 
     question: str
     answer: str
@@ -87,12 +87,12 @@ class Dialogue(NamedTuple):
     system: str | None
     exchanges: list[Exchange]
     media_lengths: list[int]
-    """Frames of each medium in reading order: 1 a picture, n a clip. Their sum is the number of placeholders."""
+    """Frames of each medium in reading order: 1 an image, n a video. Their sum is the number of placeholders."""
 
 
 class Turn(NamedTuple):
     prompt: list[str]
-    """The chunks between pictures: one more than the turn has pictures and frames."""
+    """The chunks between images: one more than the turn has images and frames."""
     answer: str
     taught: bool = True
 
@@ -103,10 +103,10 @@ class Conversation(NamedTuple):
     """As a dialogue's."""
 
 
-def render(record: Record, template: Template, *, frames: int, images_are_clip: bool) -> Conversation:
+def render(record: Record, template: Template, *, frames: int, images_are_video: bool) -> Conversation:
     """The record's turns in the template's words. Parameters and exceptions are those of `dialogue`."""
     system, exchanges, lengths = dialogue(
-        record, frames=frames, images_are_clip=images_are_clip, pictures_only=template.pictures_only
+        record, frames=frames, images_are_video=images_are_video, images_only=template.images_only
     )
     turns = [
         Turn(template.prompt.replace("{text}", question).split(IMAGE), answer, taught)
@@ -119,27 +119,27 @@ def render(record: Record, template: Template, *, frames: int, images_are_clip: 
     return Conversation(turns, lengths)
 
 
-def dialogue(record: Record, *, frames: int, images_are_clip: bool, pictures_only: bool = False) -> Dialogue:
+def dialogue(record: Record, *, frames: int, images_are_video: bool, images_only: bool = False) -> Dialogue:
     """What of the record is used: answers before the first question and questions after the last answer are dropped.
 
-    Questions in a row become one. `frames` is what a `<video>` stands for, `images_are_clip` says that a list of
-    pictures is one clip, `pictures_only` that the questions' own words are left out.
+    Questions in a row become one. `frames` is what a `<video>` stands for, `images_are_video` says that a list of
+    images is one video, `images_only` that the questions' own words are left out.
 
     Raises:
-        Rejection: nobody answers, or pictures and their places do not match.
+        Rejection: nobody answers, or images and their places do not match.
     """
     messages = record.messages
     system = messages[0].text if messages and messages[0].role == "system" else None
     used = answered(messages if system is None else messages[1:])
     if not any(message.taught for message in used if message.role == "gpt"):
         raise Rejection("no_answer", f"{len(messages)} turns")
-    lengths = media_lengths(record, used, frames=frames, images_are_clip=images_are_clip)
+    lengths = media_lengths(record, used, frames=frames, images_are_video=images_are_video)
     per_video = None if record.video is None else frames
     exchanges = []
     question = ""
     for message in used:
         if message.role == "human":
-            question += pictures_first(message.text, frames=per_video, pictures_only=pictures_only)
+            question += images_first(message.text, frames=per_video, images_only=images_only)
         else:
             exchanges.append(Exchange(question, message.text, message.taught))
             question = ""
@@ -156,25 +156,25 @@ def answered(messages: Sequence[Message]) -> Sequence[Message]:
     return messages[start:end]
 
 
-def media_lengths(record: Record, used: Sequence[Message], *, frames: int, images_are_clip: bool) -> list[int]:
+def media_lengths(record: Record, used: Sequence[Message], *, frames: int, images_are_video: bool) -> list[int]:
     questions = [message.text for message in used if message.role == "human"]
     places = sum(text.count(IMAGE) for text in questions)
     images = len(record.images or ())
     if places != images:
-        raise Rejection("picture_count", f"{images} pictures, {places} {IMAGE}")
+        raise Rejection("image_count", f"{images} images, {places} {IMAGE}")
     if record.video is not None:
         if (places := sum(text.count(VIDEO) for text in questions)) != 1:
             raise Rejection("video_count", f"one video, {places} {VIDEO}")
         return [frames]
-    return [images] if images and images_are_clip else [1] * images
+    return [images] if images and images_are_video else [1] * images
 
 
-def pictures_first(text: str, *, frames: int | None, pictures_only: bool = False) -> str:
-    """A message with its pictures in front, as `<image> <image>` and a line break; without pictures, as it is.
+def images_first(text: str, *, frames: int | None, images_only: bool = False) -> str:
+    """A message with its images in front, as `<image> <image>` and a line break; without images, as it is.
 
-    `frames` is how many pictures a `<video>` becomes; none: it is a word like others, because the record has no video.
+    `frames` is how many images a `<video>` becomes; none: it is a word like others, because the record has no video.
 
-    >>> pictures_first("See <image> and <image>.", frames=None)
+    >>> images_first("See <image> and <image>.", frames=None)
     '<image> <image>\\nSee  and .'
     """
     places = text.count(IMAGE)
@@ -183,8 +183,8 @@ def pictures_first(text: str, *, frames: int | None, pictures_only: bool = False
         places += frames * text.count(VIDEO)
         words = words.replace(VIDEO, "")
     if not places:
-        return "" if pictures_only else text
-    pictures = " ".join([IMAGE] * places)
-    if pictures_only:
-        return f"{pictures}\n"
-    return f"{pictures}\n{words.strip()}".strip()
+        return "" if images_only else text
+    images = " ".join([IMAGE] * places)
+    if images_only:
+        return f"{images}\n"
+    return f"{images}\n{words.strip()}".strip()

@@ -1,4 +1,4 @@
-"""What the writers of all layouts share: what is to be written, and the files that say how pictures are read."""
+"""What the writers of all layouts share: what is to be written, and the files that say how images are read."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 
 config.json, generation_config.json, model*.safetensors     names as LLaVA has them on disk
 tokenizer.json, tokenizer_config.json, chat_template.jinja  with <image> and a padding token
-preprocessor_config.json, processor_config.json             pictures padded to a square as in training
+preprocessor_config.json, processor_config.json             images padded to a square as in training
 modeling_aurora.py, processing_aurora.py                    the merging model in one file; needs only transformers
 """
 
@@ -65,7 +65,7 @@ def _notes_on_size(job: Job) -> list[str]:
     if native == trained:
         return []
     return [
-        f"pictures had {trained} px in training and the tower {native}: only the carried code resizes its positions, "
+        f"images had {trained} px in training and the tower {native}: only the carried code resizes its positions, "
         "so this export needs trust_remote_code=True"
     ]
 
@@ -99,7 +99,7 @@ def _config(job: Job, text: dict[str, Any], image_id: int, dtype: str) -> dict[s
 
 
 def _generation(text: dict[str, Any], tokenizer: ExportTokenizer | None, image_id: int, rows: int) -> dict[str, Any]:
-    """Greedy; what stands for pictures, and rows that no token uses, are never said."""
+    """Greedy; what stands for images, and rows that no token uses, are never said."""
     ids = token_ids(text)
     used = tokenizer.size if tokenizer else image_id
     never = {image_id, *range(used, rows)}

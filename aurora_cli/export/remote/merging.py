@@ -18,7 +18,7 @@ class TokenMerging:
     """Add log(size) of each key to the attention logits."""
 
     slowfast: bool = False
-    """Keep the first frame of every clip whole."""
+    """Keep the first frame of every video whole."""
 
     def __post_init__(self) -> None:
         if not 0.0 < self.kept_ratio <= 1.0:

@@ -9,10 +9,10 @@ from transformers.processing_utils import ProcessingKwargs
 
 
 class AuroraProcessor(LlavaProcessor):
-    """Pictures and texts to what `AuroraCapForImageTextToText` reads.
+    """Images and texts to what `AuroraCapForImageTextToText` reads.
 
     `images` are all frames in reading order, and every one has its `<image>` in the text. `media_lengths` says which of
-    them are frames of one clip: `[1, 8]` is a picture and a clip of eight; left out, every text has one medium.
+    them are frames of one video: `[1, 8]` is an image and a video of eight; left out, every text has one medium.
     """
 
     def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -1,4 +1,4 @@
-"""`aurora caption`: what a captioner says about pictures and clips."""
+"""`aurora caption`: what a captioner says about images and videos."""
 
 import contextlib
 import tempfile
@@ -39,7 +39,7 @@ class CaptionResult(Result):
 
     def lines(self) -> list[str]:
         if self.dry_run:
-            media = "1 picture or clip" if self.media == 1 else f"{self.media:,} pictures and clips"
+            media = "1 image or video" if self.media == 1 else f"{self.media:,} images and videos"
             return [f"Would caption {media} with {self.model}"]
         said = [] if self.streamed else [f"{line['media']}: {line['caption']}" for line in self.captions]
         if self.reused:
@@ -68,7 +68,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
 
     workspace = Workspace(settings.workspace)
     if not caption.media:
-        raise UsageError("no media are named", hint="aurora caption picture.jpg clip.mp4 folder/")
+        raise UsageError("no media are named", hint="aurora caption image.jpg clip.mp4 folder/")
     media = list_media(caption.media, workspace.root, allow_remote=caption.allow_remote)
     name = caption.model or str(find_model(workspace, reporter))
     check_name(name, workspace.root)

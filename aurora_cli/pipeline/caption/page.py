@@ -105,29 +105,29 @@ class Page:
 
         model = self.captioner.model
         tower: Any = model.model.vision_tower
-        normalised, pictures = self.captioner.frames_to_look_at(medium, asked)
+        normalised, images = self.captioner.frames_to_look_at(medium, asked)
         views = views_of(tower, model.config, normalised.to(model.device, model.dtype), asked.merging)
-        if asked.merging.slowfast and len(pictures) > 1:
+        if asked.merging.slowfast and len(images) > 1:
             whole = TokenMerging(kept_ratio=1.0)
             views[:1] = views_of(tower, model.config, normalised[:1].to(model.device, model.dtype), whole)
         patch = tower.config.patch_size
         shown = []
-        for picture, view in zip(pictures, views, strict=True):
+        for image, view in zip(images, views, strict=True):
             cell = max(1, round(PANEL / max(view.region_RC.shape)))
-            painted = paint(picture, patch, view.region_RC, cell)
-            shown.append({"tokens": view.tokens, "picture": _data_url(picture), "merged": _data_url(painted)})
+            painted = paint(image, patch, view.region_RC, cell)
+            shown.append({"tokens": view.tokens, "image": _data_url(image), "merged": _data_url(painted)})
         return shown
 
 
 def _kind(name: str) -> Any:
-    from aurora_cli.data.media.reader import CLIP_SUFFIXES, PICTURE_SUFFIXES
+    from aurora_cli.data.media.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
     suffix = Path(name).suffix.lower()
-    if suffix in CLIP_SUFFIXES:
-        return "clip"
-    if suffix in PICTURE_SUFFIXES:
-        return "picture"
-    raise Refused(415, f"{name or 'a file without a name'}: is neither a picture nor a clip by its name")
+    if suffix in VIDEO_SUFFIXES:
+        return "video"
+    if suffix in IMAGE_SUFFIXES:
+        return "image"
+    raise Refused(415, f"{name or 'a file without a name'}: is neither an image nor a video by its name")
 
 
 def _data_url(pixels: Any) -> str:

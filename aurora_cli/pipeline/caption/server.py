@@ -1,4 +1,4 @@
-"""`aurora caption --serve`: a page on this machine where a picture or clip is dropped and captioned.
+"""`aurora caption --serve`: a page on this machine where an image or video is dropped and captioned.
 
     GET  /             the page
     GET  /model.json   what the page says of the model: its name, tokens of a frame by kept ratio

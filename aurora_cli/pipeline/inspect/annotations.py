@@ -19,7 +19,7 @@ from aurora_cli.data.tokenization.tokenizer_source import find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.pipeline.result import Result
 
-KINDS = ("text", "picture", "pictures", "clip", "video")
+KINDS = ("text", "image", "images", "frames", "video")
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class AnnotationsReport(Result):
     kept: int
     """Before the cut at `max_length`, which only the tokenizer can make."""
     kinds: dict[str, int]
-    """Kept records by what they hold: text, picture, pictures, clip, video."""
+    """Kept records by what they hold: text, image, images, frames (a list that is one video), video."""
     turns: int
     rejected: tuple[RejectedKind, ...]
     media: int
-    """Different pictures and clips."""
+    """Different images and videos."""
     missing: int
     """Those not found from the file's folder."""
     sample: str
@@ -65,7 +65,7 @@ class AnnotationsReport(Result):
             f"({kinds or 'none'}) with {self.turns:,} answers",
             f"  schema: {', '.join(f'{name} {count:,}' for name, count in self.schemas.items()) or 'none'} "
             f"({self.recognised_by})",
-            f"  template {self.template}; a list of pictures is {self.frame_lists}",
+            f"  template {self.template}; a list of images is {self.frame_lists}",
             f"  media: {self.media:,} named, {self.media - self.missing:,} found, {self.missing:,} missing",
         ]
         for entry in self.rejected:
@@ -115,7 +115,7 @@ def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
         schemas=dict(schemas),
         recognised_by=reasons_for(schemas) if step.record_schema == "auto" else "as told",
         template=step.template,
-        frame_lists="clip" if source.clip else "separate",
+        frame_lists="clip" if source.video else "separate",
         read=read,
         kept=sum(kinds.values()),
         kinds=kinds,
@@ -144,7 +144,7 @@ def shower(settings: Settings, source: Source) -> Callable[[Record], tuple[int, 
         own = ChatEncoder(find_tokenizer(name, Workspace(settings.workspace)))
 
         def show_own(record: Record) -> tuple[int, str]:
-            text_segments, _ = own.render(record, frames=step.frames, images_are_clip=source.clip)
+            text_segments, _ = own.render(record, frames=step.frames, images_are_video=source.video)
             return sum(len(taught) for _, taught in text_segments), IMAGE.join(
                 map(marked, *zip(*text_segments, strict=True))
             )
@@ -153,7 +153,7 @@ def shower(settings: Settings, source: Source) -> Callable[[Record], tuple[int, 
     template = get_template(step.template)
 
     def show(record: Record) -> tuple[int, str]:
-        conversation = render(record, template, frames=step.frames, images_are_clip=source.clip)
+        conversation = render(record, template, frames=step.frames, images_are_video=source.video)
         turns = [
             IMAGE.join(turn.prompt) + (TAUGHT.format(text=turn.answer) if turn.taught else turn.answer)
             for turn in conversation.turns
@@ -177,5 +177,5 @@ def kind_of(record: Record, source: Source) -> str:
         return "video"
     count = len(record.images or ())
     if count > 1:
-        return "clip" if source.clip else "pictures"
-    return "picture" if count else "text"
+        return "frames" if source.video else "images"
+    return "image" if count else "text"

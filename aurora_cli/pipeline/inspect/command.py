@@ -41,7 +41,7 @@ class StoresReport(Result):
             state = "" if store.complete else ", not complete"
             lines.append(
                 f"  {store.path}: {store.rows:,} rows of {store.read:,} records, {store.tokens:,} tokens, "
-                f"{store.target_share:.1%} taught, {store.media:,} pictures and clips, {rejected:,} rejected{state}"
+                f"{store.target_share:.1%} taught, {store.media:,} images and videos, {rejected:,} rejected{state}"
             )
         lines += [f"  {folder}: no whole shard yet" for folder in self.begun]
         lines += [f"aurora inspect {store.path} shows more of it." for store in self.stores[:1]]
@@ -130,7 +130,7 @@ def inspect_store(chosen: Stores, settings: Settings, reporter: Reporter, *, dry
         return replace(report, planned=str(target))
     thumbnails = Thumbnails(settings.model.image_mean)
     rows = []
-    with reporter.progress("pictures", len(report.samples), "rows") as advance:
+    with reporter.progress("images", len(report.samples), "rows") as advance:
         for shown in report.samples:
             row, _ = chosen.row(shown.number)
             rows.append(PageRow(shown, row, thumbnails.of(row, workspace.path(shown.media_root))))

@@ -1,4 +1,4 @@
-"""`aurora inspect data`: the records of every subset, and the state of the pictures and clips that they name."""
+"""`aurora inspect data`: the records of every subset, and the state of the images and videos that they name."""
 
 import os
 from collections import Counter
@@ -39,7 +39,7 @@ class SubsetReport:
     unusable: dict[str, int] = field(default_factory=dict)
     """Records that cannot be read, by reason."""
     media: int = 0
-    """Different pictures and clips that records name."""
+    """Different images and videos that records name."""
     found: int = 0
     missing: int = 0
     unreadable: int | None = None

@@ -37,7 +37,7 @@ class ShownRow:
     sample: Sample
     media_root: str
     media: dict[str, State]
-    """Every picture or clip: a file of the folder, a member of an indexed archive in it, or missing."""
+    """Every image or video: a file of the folder, a member of an indexed archive in it, or missing."""
 
     def lines(self) -> list[str]:
         lines = [f"row {self.number:,}:", *self.sample.lines()]
@@ -57,7 +57,7 @@ class StoreReport(Result):
     kind: Kind
     rows: int
     tokens: int
-    """A picture or frame counts one."""
+    """An image or frame counts one."""
     target_share: float
     """Of the tokens."""
     lengths: dict[str, float]
@@ -65,12 +65,12 @@ class StoreReport(Result):
     histogram: dict[str, int]
     """Rows by length, in doubling bins."""
     media: int
-    """Pictures and clips of all rows."""
-    clips: int
+    """Images and videos of all rows."""
+    videos: int
     frames: int
-    """Pictures, and frames of clips."""
+    """Images, and frames of videos."""
     media_per_row: dict[str, int]
-    """Rows by their number of pictures and clips."""
+    """Rows by their number of images and videos."""
     without_media: int
     """Rows of text alone."""
     read: int
@@ -95,11 +95,11 @@ class StoreReport(Result):
             lines.append("  tokens a row: " + ", ".join(f"{name} {value:,g}" for name, value in self.lengths.items()))
             lines += bars(self.histogram)
         lines.append(
-            f"  {self.media:,} pictures and clips ({self.clips:,} clips), {self.frames:,} frames, "
+            f"  {self.media:,} images and videos ({self.videos:,} videos), {self.frames:,} frames, "
             f"{self.without_media:,} rows of text alone"
         )
         if len(self.media_per_row) > 1:
-            lines += ["  pictures and clips a row:", *bars(self.media_per_row)]
+            lines += ["  images and videos a row:", *bars(self.media_per_row)]
         rejected = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.rejected.items()))
         lines.append(f"  rejected: {rejected or 'none'}")
         lines += [f"  {line}" for row in self.samples for line in row.lines()]
@@ -184,7 +184,7 @@ def report_on(chosen: Stores, numbers: StoreNumbers, workspace: Workspace, sampl
         lengths=numbers.lengths(),
         histogram={entry.name: entry.rows for entry in numbers.doubling_lengths()},
         media=numbers.media,
-        clips=numbers.clips,
+        videos=numbers.videos,
         frames=numbers.frames,
         media_per_row={entry.name: entry.rows for entry in numbers.media_counts()},
         without_media=numbers.without_media,

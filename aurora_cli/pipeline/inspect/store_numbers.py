@@ -31,7 +31,7 @@ class StoreNumbers:
     """Counts of rows by length, taught share and media, and sums over all rows."""
 
     def __init__(self, summaries: Iterable[Summary]) -> None:
-        self.rows = self.tokens = self.taught = self.media = self.clips = self.frames = 0
+        self.rows = self.tokens = self.taught = self.media = self.videos = self.frames = 0
         self.by_length = np.zeros(1, np.int64)
         """Rows of every length."""
         self.by_media = np.zeros(1, np.int64)
@@ -48,7 +48,7 @@ class StoreNumbers:
         self.tokens += int(summary.length.sum(dtype=np.int64))
         self.taught += int(summary.taught.sum(dtype=np.int64))
         self.media += int(summary.media.sum(dtype=np.int64))
-        self.clips += int(summary.clips.sum(dtype=np.int64))
+        self.videos += int(summary.videos.sum(dtype=np.int64))
         self.frames += int(summary.frames.sum(dtype=np.int64))
         self.by_length = added(self.by_length, np.bincount(summary.length))
         self.by_media = added(self.by_media, np.bincount(summary.media))

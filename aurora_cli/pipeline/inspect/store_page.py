@@ -11,7 +11,7 @@ from aurora_cli.data.token_store.store import Row
 from aurora_cli.data.tokenization.preview import runs
 from aurora_cli.pipeline.inspect.store import ShownRow, StoreReport, Stores
 from aurora_cli.pipeline.inspect.store_numbers import SHARES, Bin, StoreNumbers
-from aurora_cli.pipeline.inspect.thumbnails import PICTURES, Thumbnail
+from aurora_cli.pipeline.inspect.thumbnails import IMAGES, Thumbnail
 from aurora_cli.reports import page as html
 from aurora_cli.reports.charts import Bar, histogram
 from aurora_cli.reports.page import Fact, Html, short
@@ -52,8 +52,8 @@ def overview(report: StoreReport, numbers: StoreNumbers) -> Html:
         Fact("rows", f"{report.rows:,}", f"of {report.read:,} records"),
         Fact("tokens", short(report.tokens), f"{report.lengths.get('mean', 0):,g} a row in the mean"),
         Fact("taught", f"{report.target_share:.1%}", f"{numbers.taught:,} tokens"),
-        Fact("pictures", f"{report.media - report.clips:,}", f"{report.without_media:,} rows of text alone"),
-        Fact("clips", f"{report.clips:,}", f"{report.frames:,} frames with the pictures"),
+        Fact("images", f"{report.media - report.videos:,}", f"{report.without_media:,} rows of text alone"),
+        Fact("videos", f"{report.videos:,}", f"{report.frames:,} frames with the images"),
         Fact("rejected", f"{rejected:,}", f"{rejected / max(1, report.read):.2%} of the records"),
     ]
     warning = "Not complete: aurora tokenize has not made all shards yet."
@@ -73,7 +73,7 @@ def distributions(report: StoreReport, numbers: StoreNumbers) -> Html:
         Bar(f"{low}%", rows, f"{low} to {high} %: {rows:,} rows")
         for low, high, rows in zip(shares, shares[1:], numbers.by_share.tolist(), strict=False)
     ]
-    media = [Bar(entry.name, entry.rows, tip(entry, "pictures and clips")) for entry in numbers.media_counts()]
+    media = [Bar(entry.name, entry.rows, tip(entry, "images and videos")) for entry in numbers.media_counts()]
     frames = bars(numbers.frame_counts(), "frames")
     drawn = [
         html.chart(
@@ -81,7 +81,7 @@ def distributions(report: StoreReport, numbers: StoreNumbers) -> Html:
             histogram(
                 bars(lengths, "tokens"),
                 name="Rows by tokens",
-                axis="tokens, a picture or frame counting 1",
+                axis="tokens, an image or frame counting 1",
                 marks=marks,
             ),
             spread,
@@ -92,13 +92,13 @@ def distributions(report: StoreReport, numbers: StoreNumbers) -> Html:
             f"{report.target_share:.1%} of all tokens",
         ),
         html.chart(
-            "Pictures and clips a row",
-            histogram(media, name="Rows by pictures and clips", axis="pictures and clips"),
-            f"{report.media:,} in all, {report.clips:,} of them clips",
+            "Images and videos a row",
+            histogram(media, name="Rows by images and videos", axis="images and videos"),
+            f"{report.media:,} in all, {report.videos:,} of them videos",
         ),
         html.chart(
             "Frames a row",
-            histogram(frames, name="Rows by frames", axis="pictures, and frames of clips"),
+            histogram(frames, name="Rows by frames", axis="images, and frames of videos"),
             f"{report.frames:,} in all; each becomes many visual tokens",
         ),
     ]
@@ -191,7 +191,7 @@ def samples(chosen: Stores, rows: Iterable[PageRow]) -> Html:
         return html.section("Rows", html.element("p", why, kind="note"))
     note = Html(
         "Spread evenly over the store. <mark>Marked text</mark> is taught. "
-        "Pictures are padded to squares, as the vision tower gets them."
+        "Images are padded to squares, as the vision tower gets them."
     )
     return html.section("Rows", *cards, note=note)
 
@@ -199,26 +199,26 @@ def samples(chosen: Stores, rows: Iterable[PageRow]) -> Html:
 def card(entry: PageRow, chosen: Stores) -> Html:
     sample = entry.shown.sample
     said = f"row {entry.shown.number:,} · {sample.length:,} tokens, {sample.taught:,} taught"
-    clips = [length for length in sample.media_lengths if length > 1]
-    if clips:
+    videos = [length for length in sample.media_lengths if length > 1]
+    if videos:
         said += (
-            f" · frames of {'its clip' if len(clips) == 1 else 'its clips'}: {', '.join(map(str, clips[:PICTURES]))}"
+            f" · frames of {'its video' if len(videos) == 1 else 'its videos'}: {', '.join(map(str, videos[:IMAGES]))}"
         )
     parts = [html.element("header", html.element("h3", sample.id), html.element("p", said, kind="note"))]
     if entry.thumbnails:
-        parts.append(pictures(entry))
+        parts.append(images(entry))
     parts.append(html.element("p", marked(entry.row, chosen), kind="text"))
     parts.append(html.folded("token ids", html.element("code", " ".join(map(str, sample.input_ids)))))
     return html.element("article", *parts, kind="card")
 
 
-def pictures(entry: PageRow) -> Html:
+def images(entry: PageRow) -> Html:
     shown = []
     for thumbnail in entry.thumbnails:
         kind, word = state_of(thumbnail, entry.shown)
         caption = html.joined([thumbnail.name, html.element("span", word, kind=kind)], " ")
-        shown.append(html.picture(thumbnail.jpeg, caption, instead=thumbnail.reason))
-    grid = html.element("div", *shown, kind="pictures")
+        shown.append(html.image(thumbnail.jpeg, caption, instead=thumbnail.reason))
+    grid = html.element("div", *shown, kind="images")
     hidden = len(entry.shown.media) - len({thumbnail.name for thumbnail in entry.thumbnails})
     if hidden <= 0 or entry.row.video:
         return grid

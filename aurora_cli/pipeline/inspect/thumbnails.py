@@ -1,4 +1,4 @@
-"""Small pictures of a row's media for a report, read the way training reads them: what fails there fails here."""
+"""Small images of a row's media for a report, read the way training reads them: what fails there fails here."""
 
 import io
 from collections.abc import Sequence
@@ -18,20 +18,20 @@ SIDE = 288
 """Pixels; shown at half of it, so that it is sharp on fine displays."""
 
 QUALITY = 80
-PICTURES = 8
-"""Pictures of a row that are shown, and the rest is named."""
-CLIP_FRAMES = 4
+IMAGES = 8
+"""Images of a row that are shown, and the rest is named."""
+VIDEO_FRAMES = 4
 MAX_BYTES = 12 << 20
 """Of all thumbnails of a report: it opens at once everywhere, and can be mailed."""
 
 
 class Thumbnail(NamedTuple):
-    """One picture, or one frame of a clip."""
+    """One image, or one frame of a video."""
 
     name: str
     jpeg: bytes | None
     reason: str = ""
-    """Why there is no picture."""
+    """Why there is no image."""
     unreadable: bool = False
 
 
@@ -43,31 +43,31 @@ class Thumbnails:
         self.bytes_left = MAX_BYTES
 
     def of(self, row: Row, root: Path) -> list[Thumbnail]:
-        """Of the first pictures of a row, or of frames spread over its clip."""
+        """Of the first images of a row, or of frames spread over its video."""
         from aurora_cli.data.media.reader import MediaReader
 
         reader = MediaReader(MediaRoot(root), SIDE, self.mean)
         if row.video is not None:
-            return self.clip(reader, row.video)
+            return self.video(reader, row.video)
         names = row.image or []
-        if len(row.media_lengths) == 1 and len(names) > CLIP_FRAMES:
-            names = [names[index * len(names) // CLIP_FRAMES] for index in range(CLIP_FRAMES)]
-        return [self.picture(reader, name) for name in names[:PICTURES]]
+        if len(row.media_lengths) == 1 and len(names) > VIDEO_FRAMES:
+            names = [names[index * len(names) // VIDEO_FRAMES] for index in range(VIDEO_FRAMES)]
+        return [self.image(reader, name) for name in names[:IMAGES]]
 
-    def clip(self, reader: "MediaReader", name: str) -> list[Thumbnail]:
+    def video(self, reader: "MediaReader", name: str) -> list[Thumbnail]:
         if self.bytes_left <= 0:
             return [no_room(name)]
         try:
-            pixels = reader.clip(name, CLIP_FRAMES)
+            pixels = reader.video(name, VIDEO_FRAMES)
         except (AuroraError, OSError, ValueError) as error:
             return [unreadable(name, error)]
-        return [self.made(f"{name}, {index + 1} of {CLIP_FRAMES}", frame) for index, frame in enumerate(pixels)]
+        return [self.made(f"{name}, {index + 1} of {VIDEO_FRAMES}", frame) for index, frame in enumerate(pixels)]
 
-    def picture(self, reader: "MediaReader", name: str) -> Thumbnail:
+    def image(self, reader: "MediaReader", name: str) -> Thumbnail:
         if self.bytes_left <= 0:
             return no_room(name)
         try:
-            return self.made(name, reader.pictures([name])[0])
+            return self.made(name, reader.images([name])[0])
         except (AuroraError, OSError, ValueError) as error:
             return unreadable(name, error)
 
@@ -81,7 +81,7 @@ class Thumbnails:
 
 
 def no_room(name: str) -> Thumbnail:
-    return Thumbnail(name, None, f"left out: a report has {MAX_BYTES >> 20} MiB of pictures at most")
+    return Thumbnail(name, None, f"left out: a report has {MAX_BYTES >> 20} MiB of images at most")
 
 
 def unreadable(name: str, error: Exception) -> Thumbnail:

@@ -135,7 +135,7 @@ def preview(job: Job, tokenizer: str, *, force: bool) -> Iterator[str]:
         state += ", all would be made again"
     yield f"would tokenize into {job.output} with {tokenizer} ({state}):"
     for source in job.sources:
-        kind = ", lists of pictures are clips" if source.clip else ""
+        kind = ", lists of images are videos" if source.video else ""
         yield f"  {source.path} ({source.path.stat().st_size:,} bytes{kind})"
 
 
@@ -161,7 +161,7 @@ def manifest_base(job: Job, tokenizer: TextTokenizer, settings: Settings) -> dic
                 "path": within(workspace, source.path),
                 "size": source.path.stat().st_size,
                 "sha256": sha256_of(source.path),
-                "frame_lists": "clip" if source.clip else "separate",
+                "frame_lists": "clip" if source.video else "separate",
             }
             for source in job.sources
         ],
@@ -224,7 +224,7 @@ def missing_chunks(
             else:
                 file = inputs[index]["path"]
                 for records_of_chunk, is_last in with_last(in_chunks(batch)):
-                    yield Chunk(shard, index, file, source.clip, records_of_chunk, is_last)
+                    yield Chunk(shard, index, file, source.video, records_of_chunk, is_last)
             shard += 1
 
 

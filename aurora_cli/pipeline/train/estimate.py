@@ -216,7 +216,7 @@ def amounts_of(data: "TrainingData") -> Amounts:
     for source, start, end in zip(corpus.sources, corpus.starts[:-1], corpus.starts[1:], strict=True):
         summary = open_store(source.folder).summary()
         mine = epoch[(epoch >= start) & (epoch < end)] - start
-        tokens = visual_tokens(summary.frames, summary.media, summary.clips, data.reader.frame_tokens)
+        tokens = visual_tokens(summary.frames, summary.media, summary.videos, data.reader.frame_tokens)
         visual += int(tokens[mine].sum())
     tokens = int(corpus.lengths[epoch].sum(dtype="int64"))
     packs = data.row.packs_in_epoch(0)

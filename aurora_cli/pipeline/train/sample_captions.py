@@ -1,4 +1,4 @@
-"""What a model in training says of a few fixed pictures and clips, every so many steps: `runs/<stage>/samples/`."""
+"""What a model in training says of a few fixed images and videos, every so many steps: `runs/<stage>/samples/`."""
 
 import json
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ MOST_NEW_TOKENS = 128
 NEIGHBOURS = 4
 SHOWN_FRAMES = 3
 SIDE = 224
-"""Pixels of a picture in the report, at most."""
+"""Pixels of an image in the report, at most."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Captions(Callback):
             return
         captions = self._captions(engine, self._asked)
         if engine.is_main:
-            _keep_pictures(self._folder, self._asked)
+            _keep_images(self._folder, self._asked)
             with atomic_write(self._folder / f"step-{step:08d}.jsonl", "w") as file:
                 for asked, caption in zip(self._asked, captions, strict=True):
                     file.write(json.dumps(asked.told(caption), ensure_ascii=False) + "\n")
@@ -127,7 +127,7 @@ def choose(data: "TrainingData", wanted: int) -> list[Asked]:
 
 
 def _asked(sample: "Sample", tokenizer: "Tokenizer") -> Asked | None:
-    """None if it cannot be read, or a picture comes after the first answer."""
+    """None if it cannot be read, or an image comes after the first answer."""
     if sample.failure is not None:
         return None
     taught = sample.labels != IGNORE_INDEX
@@ -150,7 +150,7 @@ def _rows(prompts: list[np.ndarray]) -> "tuple[torch.Tensor, torch.Tensor]":
     return ids, mask
 
 
-def _keep_pictures(folder: Path, asked: list[Asked]) -> None:
+def _keep_images(folder: Path, asked: list[Asked]) -> None:
     """The frames that were asked about, side by side, for those who read the captions."""
     from PIL import Image
 

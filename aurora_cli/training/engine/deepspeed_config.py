@@ -85,7 +85,7 @@ def read_config(name: str, folder: Path) -> dict[str, Any] | None:
 
 
 def fill_config(
-    config: dict[str, Any], *, micro: int, accumulation: int, world: int, clip: float, precision: str
+    config: dict[str, Any], *, micro: int, accumulation: int, world: int, video: float, precision: str
 ) -> dict[str, Any]:
     """The configuration with what the settings say in place of `auto` or nothing.
 
@@ -97,7 +97,7 @@ def fill_config(
         "train_batch_size": micro * accumulation * world,
         "train_micro_batch_size_per_gpu": micro,
         "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": clip,
+        "gradient_clipping": video,
     }
     for key, value in says.items():
         if filled.get(key, "auto") not in ("auto", value):

@@ -71,7 +71,7 @@ class Engine:
             group["lr"] = described.lr * factor
 
     def backward(self, loss: torch.Tensor) -> torch.Tensor | None:
-        """Take one micro-batch's gradients in; after the last of a step: clip, step, return the norm before clipping.
+        """Take one micro-batch's gradients in; after the last of a step: video, step, return the norm before clipping.
 
         Call it inside `self.accelerator.accumulate(self.model)`.
         """
@@ -223,7 +223,7 @@ def prepare_deepspeed(config: dict[str, Any], train: TrainSettings, rank: Rank, 
         micro=train.micro_batch_packs,
         accumulation=accumulation,
         world=rank.world_size,
-        clip=train.max_grad_norm,
+        video=train.max_grad_norm,
         precision=precision,
     )
 

@@ -15,9 +15,9 @@ def test_a_region_has_the_mean_colour_of_its_patches_wherever_they_lie():
 
 
 def test_a_line_runs_between_two_regions_and_nowhere_else():
-    picture = np.full((4, 8, 3), 40, np.uint8)
-    picture[:, 4:] = 240
-    painted = paint(picture, 2, np.array([[0, 0, 1, 1], [0, 0, 1, 1]]), cell=5)
+    image = np.full((4, 8, 3), 40, np.uint8)
+    image[:, 4:] = 240
+    painted = paint(image, 2, np.array([[0, 0, 1, 1], [0, 0, 1, 1]]), cell=5)
     assert painted.shape == (10, 20, 3)
     assert (painted[:, :10] == 40).all()
     assert (painted[:, 10] == 132).all()  # 240 is light: 0.55 of it
@@ -27,12 +27,12 @@ def test_a_line_runs_between_two_regions_and_nowhere_else():
 
 
 def test_pixels_that_fill_no_patch_are_not_painted():
-    picture = np.full((7, 7, 3), 40, np.uint8)
-    picture[6] = picture[:, 6] = 255
-    assert (paint(picture, 2, np.zeros((3, 3), int), cell=1) == 40).all()
+    image = np.full((7, 7, 3), 40, np.uint8)
+    image[6] = image[:, 6] = 255
+    assert (paint(image, 2, np.zeros((3, 3), int), cell=1) == 40).all()
 
 
-def test_the_views_stand_in_a_row_behind_the_picture():
+def test_the_views_stand_in_a_row_behind_the_image():
     file = io.BytesIO()
     views = [View(1.0, 4, np.array([[0, 1], [2, 3]])), View(0.5, 2, np.array([[0, 0], [1, 1]]))]
     draw(np.zeros((28, 28, 3), np.uint8), 14, views, file, facts="about")

@@ -1,4 +1,4 @@
-"""What several tests of `data` make for themselves: pictures and clips."""
+"""What several tests of `data` make for themselves: images and videos."""
 
 import io
 import struct
@@ -44,7 +44,7 @@ def write_token_store(folder: Path, rows: Sequence[Row], media_root: str = "medi
 
 
 @pytest.fixture
-def write_clip() -> WriteClip:
+def write_video() -> WriteClip:
     """Writes frames as an AVI of JPEGs: the one video format that needs no encoder but Pillow."""
     return write_motion_jpeg
 

@@ -13,18 +13,18 @@ import pytest
 
 from aurora_cli.constants import STAGES
 from aurora_cli.data.download.mirror_source import MirrorSource
-from aurora_cli.data.media.clip_decoder import evenly_spaced
 from aurora_cli.data.media.reader import load_frames
-from aurora_cli.demo.dataset import CLIP_FILE_FRAMES, DRAWN, encode_clip, write_held_out, write_mirror
-from aurora_cli.demo.drawing import FRAMES, SIDE, clip_scene, draw
+from aurora_cli.data.media.video_decoder import evenly_spaced
+from aurora_cli.demo.dataset import DRAWN, VIDEO_FILE_FRAMES, encode_video, write_held_out, write_mirror
+from aurora_cli.demo.drawing import FRAMES, SIDE, draw, video_scene
 
-PICTURES, CLIPS = 12, 10
+IMAGES, CLIPS = 12, 10
 
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mirror")
-    write_mirror(folder, pictures=PICTURES, clips=CLIPS)
+    write_mirror(folder, images=IMAGES, videos=CLIPS)
     return folder
 
 
@@ -51,7 +51,7 @@ def records(mirror: Path) -> dict[str, list[dict]]:
 
 
 def test_the_same_numbers_draw_the_same_bytes(mirror: Path, tmp_path: Path) -> None:
-    write_mirror(tmp_path, pictures=PICTURES, clips=CLIPS)
+    write_mirror(tmp_path, images=IMAGES, videos=CLIPS)
     assert contents(tmp_path) == contents(mirror)
 
 
@@ -99,20 +99,20 @@ def test_records_are_of_every_kind(mirror: Path) -> None:
         for record in rows:
             texts = [turn["value"] for turn in record["conversations"]]
             image = record.get("image")
-            kinds["clip of frames"] += isinstance(image, list) and texts[0].count("<image>") == len(image) == FRAMES
-            kinds["clip file"] += "video" in record and texts[0].count("<video>") == 1
+            kinds["video of frames"] += isinstance(image, list) and texts[0].count("<image>") == len(image) == FRAMES
+            kinds["video file"] += "video" in record and texts[0].count("<video>") == 1
             kinds["text"] += image is None and "video" not in record
             kinds["talk"] += len(texts) > 2
-            kinds["picture"] += isinstance(image, str) and texts[0].startswith("<image>\n")
+            kinds["image"] += isinstance(image, str) and texts[0].startswith("<image>\n")
         assert len({record["id"] for record in rows}) == len(rows), name
-    assert set(kinds) == {"clip of frames", "clip file", "text", "talk", "picture"}
+    assert set(kinds) == {"video of frames", "video file", "text", "talk", "image"}
     assert min(kinds.values()) > 0
 
 
-def test_a_clip_file_decodes_into_the_drawn_frames(tmp_path: Path) -> None:
-    assert list(evenly_spaced(CLIP_FILE_FRAMES, FRAMES)) == [1, 4, 7]  # the middles of thirds, as `draw` has them
-    scene = clip_scene(random.Random(3))
-    (tmp_path / "clip.mp4").write_bytes(encode_clip(draw(scene, CLIP_FILE_FRAMES)))
+def test_a_video_file_decodes_into_the_drawn_frames(tmp_path: Path) -> None:
+    assert list(evenly_spaced(VIDEO_FILE_FRAMES, FRAMES)) == [1, 4, 7]  # the middles of thirds, as `draw` has them
+    scene = video_scene(random.Random(3))
+    (tmp_path / "clip.mp4").write_bytes(encode_video(draw(scene, VIDEO_FILE_FRAMES)))
     frames_F3SS = load_frames(None, tmp_path / "clip.mp4", FRAMES, SIDE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     drawn = np.stack([np.asarray(image, np.float32) for image in draw(scene)])
     difference = np.abs(frames_F3SS.permute(0, 2, 3, 1).numpy() * 255 - drawn)
@@ -123,8 +123,8 @@ def test_held_out_media_are_not_trained_on_and_their_truth_is_told(mirror: Path,
     write_held_out(tmp_path, 4)
     truth = json.loads((tmp_path / "truth.json").read_text("utf-8"))
     assert [entry["media"] for entry in truth] == [
-        *(f"pictures/{number:04d}.png" for number in range(4)),
-        *(f"clips/{number:04d}.mp4" for number in range(4)),
+        *(f"images/{number:04d}.png" for number in range(4)),
+        *(f"videos/{number:04d}.mp4" for number in range(4)),
     ]
     trained = set()
     for parts in part_sets(mirror).values():

@@ -1,4 +1,4 @@
-"""What captions say is what is drawn, and no frame of a clip tells where its shape goes."""
+"""What captions say is what is drawn, and no frame of a video tells where its shape goes."""
 
 import random
 from collections import Counter, defaultdict
@@ -20,9 +20,9 @@ from aurora_cli.demo.drawing import (
     SIDE,
     TRAVEL,
     Scene,
-    clip_scene,
     draw,
-    picture_scene,
+    image_scene,
+    video_scene,
 )
 
 MANY = 60
@@ -40,18 +40,18 @@ def middle(image: Image.Image, scene: Scene) -> np.ndarray:
     return np.array([columns.mean(), rows.mean()]) / SIDE
 
 
-def pictures() -> list[Scene]:
+def images() -> list[Scene]:
     rng = random.Random(5)
-    return [picture_scene(rng) for _ in range(MANY)]
+    return [image_scene(rng) for _ in range(MANY)]
 
 
-def clips() -> list[Scene]:
+def videos() -> list[Scene]:
     rng = random.Random(6)
-    return [clip_scene(rng) for _ in range(MANY)]
+    return [video_scene(rng) for _ in range(MANY)]
 
 
-def test_a_picture_has_its_shape_in_the_colour_at_the_place_of_the_caption() -> None:
-    for scene in pictures():
+def test_a_image_has_its_shape_in_the_colour_at_the_place_of_the_caption() -> None:
+    for scene in images():
         (image,) = draw(scene)
         centre = middle(image, scene)
         nearest = min(PLACES, key=lambda place: float(np.hypot(*(centre - np.array(PLACES[place])))))
@@ -62,14 +62,14 @@ def test_a_picture_has_its_shape_in_the_colour_at_the_place_of_the_caption() -> 
 
 
 def test_a_shape_is_large() -> None:
-    for scene in pictures():
+    for scene in images():
         rows, columns = np.nonzero(painted(draw(scene)[0], scene))
         assert min(np.ptp(rows), np.ptp(columns)) >= SIDE / 3
 
 
 def test_shapes_differ_in_the_share_of_their_square_that_they_fill_or_how() -> None:
     """A circle fills pi / 4 of its square, a triangle half: told apart at a glance, not by an edge."""
-    scene = replace(pictures()[0], centre=(0.5, 0.5), radius=0.24)
+    scene = replace(images()[0], centre=(0.5, 0.5), radius=0.24)
     masks = {shape: painted(draw(replace(scene, shape=shape))[0], replace(scene, shape=shape)) for shape in SHAPES}
     for one in SHAPES:
         for other in SHAPES:
@@ -79,9 +79,9 @@ def test_shapes_differ_in_the_share_of_their_square_that_they_fill_or_how() -> N
 
 
 @pytest.mark.parametrize("frames", [FRAMES, 9])
-def test_a_clip_moves_where_its_caption_says(frames: int) -> None:
+def test_a_video_moves_where_its_caption_says(frames: int) -> None:
     step_S = TRAVEL / frames
-    for scene in clips():
+    for scene in videos():
         assert scene.motion is not None
         assert scene.caption == f"A {scene.colour} {scene.shape} moves {scene.motion}."
         inside = replace(scene, centre=(0.5, 0.5))  # nothing is cut off, so the mean of the pixels is the place
@@ -89,15 +89,15 @@ def test_a_clip_moves_where_its_caption_says(frames: int) -> None:
         np.testing.assert_allclose(way, np.array([MOTIONS[scene.motion]] * (frames - 1)) * step_S, atol=0.02)
 
 
-def test_frames_of_a_longer_clip_that_are_sampled_evenly_are_the_short_clips_frames() -> None:
-    for scene in clips()[:10]:
+def test_frames_of_a_longer_video_that_are_sampled_evenly_are_the_short_videos_frames() -> None:
+    for scene in videos()[:10]:
         long = draw(scene, 3 * FRAMES)
         assert [image.tobytes() for image in draw(scene)] == [image.tobytes() for image in long[1::3]]
 
 
 def test_right_is_left_backwards_and_up_is_down_backwards() -> None:
-    """So a frame without its place in the clip cannot tell them apart."""
-    for scene in clips():
+    """So a frame without its place in the video cannot tell them apart."""
+    for scene in videos():
         for way, back in (("right", "left"), ("up", "down")):
             forth = [image.tobytes() for image in draw(replace(scene, motion=way))]
             assert forth == [image.tobytes() for image in draw(replace(scene, motion=back))][::-1]
@@ -121,7 +121,7 @@ def test_one_frame_does_not_tell_the_direction() -> None:
 
 def test_the_middle_of_the_way_and_all_else_do_not_depend_on_the_direction() -> None:
     rng = random.Random(7)
-    scenes = [clip_scene(rng) for _ in range(4000)]
+    scenes = [video_scene(rng) for _ in range(4000)]
     for motion in MOTIONS:
         part = [scene for scene in scenes if scene.motion == motion]
         assert len(part) == pytest.approx(1000, abs=120)
@@ -134,6 +134,6 @@ def test_every_attribute_is_guessed_in_at_most_three_of_ten() -> None:
         assert 1 / len(values) <= 0.3
 
 
-def test_the_blank_picture_shows_nothing() -> None:
+def test_the_blank_image_shows_nothing() -> None:
     (image,) = drawing.blank(1)
     assert len(image.getcolors() or ()) == 1

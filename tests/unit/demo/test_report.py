@@ -8,7 +8,7 @@ from PIL import Image
 
 from aurora_cli.demo import report
 from aurora_cli.demo.dataset import write_held_out
-from aurora_cli.demo.drawing import CLIP_ATTRIBUTES, PICTURE_ATTRIBUTES
+from aurora_cli.demo.drawing import IMAGE_ATTRIBUTES, VIDEO_ATTRIBUTES
 
 TRUTH = [
     {"media": "a", "shape": "circle", "colour": "red", "place": "top left"},
@@ -32,37 +32,37 @@ def test_one_word_of_an_attribute_is_said_or_none(caption: str, attribute: str, 
     assert report.said(caption, attribute) == word
 
 
-def test_accuracy_is_the_share_of_right_words_and_the_blank_picture_is_asked_the_same() -> None:
+def test_accuracy_is_the_share_of_right_words_and_the_blank_image_is_asked_the_same() -> None:
     captions = {"a": "A red square at the top left.", "b": "A blue square at the centre."}
-    measured = report.accuracy(TRUTH, captions, "A red circle at the centre.", PICTURE_ATTRIBUTES)
+    measured = report.accuracy(TRUTH, captions, "A red circle at the centre.", IMAGE_ATTRIBUTES)
     assert measured.right == {"shape": 0.5, "colour": 1.0, "place": 1.0}
     assert measured.blank == {"shape": 0.5, "colour": 0.5, "place": 0.5}
     assert measured.mean == pytest.approx(2.5 / 3)
 
 
 def test_a_missing_caption_is_wrong() -> None:
-    assert report.accuracy(TRUTH, {}, "", PICTURE_ATTRIBUTES).mean == 0.0
+    assert report.accuracy(TRUTH, {}, "", IMAGE_ATTRIBUTES).mean == 0.0
 
 
 def test_the_table_has_a_row_for_every_attribute_with_the_blank_beside() -> None:
-    pictures = report.Accuracy({"shape": 0.9, "colour": 1.0, "place": 0.8}, dict.fromkeys(PICTURE_ATTRIBUTES, 0.25))
-    clips = report.Accuracy(dict.fromkeys(CLIP_ATTRIBUTES, 0.5), dict.fromkeys(CLIP_ATTRIBUTES, 0.25))
-    rows = "\n".join(report.table(pictures, clips))
-    for words in (("pictures, place", "80%", "25%"), ("pictures, all", "90%", "25%"), ("clips, motion", "50%")):
+    images = report.Accuracy({"shape": 0.9, "colour": 1.0, "place": 0.8}, dict.fromkeys(IMAGE_ATTRIBUTES, 0.25))
+    videos = report.Accuracy(dict.fromkeys(VIDEO_ATTRIBUTES, 0.5), dict.fromkeys(VIDEO_ATTRIBUTES, 0.25))
+    rows = "\n".join(report.table(images, videos))
+    for words in (("images, place", "80%", "25%"), ("images, all", "90%", "25%"), ("videos, motion", "50%")):
         line = next(line for line in rows.splitlines() if words[0] in line)
         assert all(word in line for word in words)
 
 
-def test_the_contact_sheet_shows_pictures_and_clips(tmp_path: Path) -> None:
+def test_the_contact_sheet_shows_images_and_videos(tmp_path: Path) -> None:
     write_held_out(tmp_path, 3)
-    pictures, clips = report.split_truth(tmp_path)
-    captions = {entry["media"]: entry["caption"] for entry in pictures}
-    report.contact_sheet(tmp_path / "captions.png", tmp_path, [*pictures, *clips], captions)
+    images, videos = report.split_truth(tmp_path)
+    captions = {entry["media"]: entry["caption"] for entry in images}
+    report.contact_sheet(tmp_path / "captions.png", tmp_path, [*images, *videos], captions)
     with Image.open(tmp_path / "captions.png") as sheet:
         assert len(sheet.getcolors(1 << 24) or ()) > 50
 
 
-def test_the_loss_plot_is_a_picture(tmp_path: Path) -> None:
+def test_the_loss_plot_is_a_image(tmp_path: Path) -> None:
     for stage in ("one", "two"):
         lines = [json.dumps({"step": step, "loss": 3.0 / step}) for step in range(1, 5)]
         (tmp_path / stage).mkdir()

@@ -25,14 +25,14 @@ MISTRAL = GOLDEN / "tokenize" / "mistral_v1"
 
 @pytest.mark.parametrize("folder", [TOKENIZER, MISTRAL], ids=["bytes", "sentencepiece"])
 def test_the_first_question_has_the_ids_of_training(tmp_path, folder):
-    question = "<image>\n What  is in the picture?"
+    question = "<image>\n What  is in the image?"
     record = {
         "id": 0,
         "image": "a.png",
         "conversations": [{"from": "human", "value": question}, {"from": "gpt", "value": "x"}],
     }
     encoder = Encoder(load_tokenizer(folder), "vicuna", max_length=100, frames=1)
-    trained = encoder.encode([RawRecord(1, json.dumps(record).encode())], "f", images_are_clip=False)
+    trained = encoder.encode([RawRecord(1, json.dumps(record).encode())], "f", images_are_video=False)
     untaught = trained.input_ids[trained.labels == IGNORE_INDEX].tolist()
     prompt = untaught[: len(untaught) - len(load_tokenizer(folder).encode(TEMPLATES["vicuna"].separator))]
 
@@ -40,7 +40,7 @@ def test_the_first_question_has_the_ids_of_training(tmp_path, folder):
     write_tokenizer(tokenizer, tmp_path)
     write_chat_template("vicuna", tokenizer, tmp_path)
     loaded = AutoTokenizer.from_pretrained(tmp_path)
-    content = [{"type": "image"}, {"type": "text", "text": "\n What  is in the picture?"}]
+    content = [{"type": "image"}, {"type": "text", "text": "\n What  is in the image?"}]
     text = loaded.apply_chat_template([{"role": "user", "content": content}], tokenize=False)
     ids = loaded(text, add_special_tokens=False)["input_ids"]
     assert [IMAGE_PLACEHOLDER if token == tokenizer.image_id else token for token in ids] == prompt
@@ -48,7 +48,7 @@ def test_the_first_question_has_the_ids_of_training(tmp_path, folder):
     assert loaded("a", add_special_tokens=True)["input_ids"][0] == loaded.bos_token_id
 
 
-def test_both_tokens_are_added_once_and_the_picture_comes_first(tmp_path):
+def test_both_tokens_are_added_once_and_the_image_comes_first(tmp_path):
     first = export_tokenizer(MISTRAL)
     assert (first.image_id, first.pad_id, first.size) == (32000, 32001, 32002)
     write_tokenizer(first, tmp_path)
@@ -71,10 +71,10 @@ def rendered(name, messages):
 
 
 def test_the_chat_template_writes_turns_as_training_did():
-    picture = {"type": "image"}
+    image = {"type": "image"}
     messages = [
         {"role": "system", "content": "Be short."},
-        {"role": "user", "content": [{"type": "text", "text": " What? "}, picture, picture]},
+        {"role": "user", "content": [{"type": "text", "text": " What? "}, image, image]},
         {"role": "assistant", "content": "A dog."},
         {"role": "user", "content": "Sure? "},
     ]
@@ -82,12 +82,12 @@ def test_the_chat_template_writes_turns_as_training_did():
     assert rendered("vicuna", messages) == expected
 
 
-def test_a_tokenizers_own_template_is_kept_and_pictures_move_to_the_front():
+def test_a_tokenizers_own_template_is_kept_and_images_move_to_the_front():
     from transformers.utils.chat_template_utils import render_jinja_template
 
-    picture = {"type": "image"}
+    image = {"type": "image"}
     messages = [
-        {"role": "user", "content": [{"type": "text", "text": " What? "}, picture]},
+        {"role": "user", "content": [{"type": "text", "text": " What? "}, image]},
         {"role": "assistant", "content": "A dog."},
     ]
     strings = "\n{%- for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
@@ -102,7 +102,7 @@ def test_a_tokenizers_own_template_is_kept_and_pictures_move_to_the_front():
 def test_every_template_has_a_chat_template_with_its_own_words(name):
     template = TEMPLATES[name]
     text = rendered(name, [{"role": "user", "content": "<image>Hi"}, {"role": "assistant", "content": "Yes"}])
-    asked = "<image>\n" + ("" if template.pictures_only else "Hi")
+    asked = "<image>\n" + ("" if template.images_only else "Hi")
     begin, end = (
         ("<s>" if template.begin is None else template.begin),
         ("</s>" if template.end is None else template.end),

@@ -49,7 +49,7 @@ def test_the_model_gives_the_numbers_of_the_original(golden, golden_model, origi
 
 
 @pytest.mark.parametrize("merging", [HALF, SLOWFAST], ids=["merged", "slow-fast"])
-def test_a_batch_of_text_picture_and_clip_is_its_samples_one_by_one(tiny, merging):
+def test_a_batch_of_text_image_and_video_is_its_samples_one_by_one(tiny, merging):
     model, inputs = tiny(merging=merging), batch()
     outputs = model(**inputs)
     for row, sample in enumerate(rows_of(inputs)):
@@ -159,9 +159,9 @@ def test_always_encode_runs_the_tower_once_for_each_kind_of_frame_whatever_the_b
     assert len(calls) == 2
     model(**(plain | {"merging": HALF}), always_encode=True)
     assert len(calls) == 3
-    picture = {name: inputs[name][1:2] for name in ("input_ids", "attention_mask", "labels")}
-    picture |= {"pixel_values": inputs["pixel_values"][:1], "media_lengths": torch.tensor([1])}
-    model(**packed(model, picture, SLOWFAST), always_encode=True)
+    image = {name: inputs[name][1:2] for name in ("input_ids", "attention_mask", "labels")}
+    image |= {"pixel_values": inputs["pixel_values"][:1], "media_lengths": torch.tensor([1])}
+    model(**packed(model, image, SLOWFAST), always_encode=True)
     assert len(calls) == 5
     model(**packed(model, inputs, SLOWFAST), always_encode=True)
     assert len(calls) == 7
@@ -343,7 +343,7 @@ def test_the_encoder_can_be_compiled_in_place_under_every_call_of_the_model(tiny
 
 
 def test_no_parameter_is_looked_at_but_by_the_module_that_has_it(tiny, monkeypatch):
-    """Under ZeRO-3 a look is a gather: one that another rank does not make stops the run (text against pictures)."""
+    """Under ZeRO-3 a look is a gather: one that another rank does not make stops the run (text against images)."""
     model, inputs = tiny(), batch()
     running: list[torch.nn.Module] = []
     for module in model.modules():

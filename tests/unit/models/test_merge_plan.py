@@ -129,7 +129,7 @@ def test_a_frame_smaller_than_a_patch_is_an_error():
         num_visual_tokens(10, 378)
 
 
-def test_slow_fast_keeps_the_first_frame_of_clips_only():
+def test_slow_fast_keeps_the_first_frame_of_videos_only():
     counts = {"merged": 3, "whole": 10}
     assert frame_tokens([1, 4, 1, 2], **counts, slowfast=True) == [3, 10, 3, 3, 3, 3, 10, 3]
     assert frame_tokens([1, 4], **counts, slowfast=False) == [3, 3, 3, 3, 3]

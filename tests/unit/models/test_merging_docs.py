@@ -19,6 +19,6 @@ def test_the_table_of_the_page_is_what_the_plan_says():
         assert columns == expected
 
 
-def test_the_worked_clip_of_the_page_is_right():
+def test_the_worked_video_of_the_page_is_right():
     merged = num_visual_tokens(378, 378, merging=TokenMerging(kept_ratio=0.1))
     assert f"729 + 7 * {merged} = {729 + 7 * merged:,} tokens" in PAGE

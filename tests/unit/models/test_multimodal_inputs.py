@@ -75,7 +75,7 @@ def test_reading_order_is_the_obvious_one(is_whole, merged, whole):
     assert in_reading_order(is_whole, FrameTokens(merged, whole)).tolist() == expected
 
 
-def test_slow_fast_marks_the_first_frame_of_clips():
+def test_slow_fast_marks_the_first_frame_of_videos():
     assert whole_frames([1, 3, 2], slowfast=True) == [False, True, False, False, True, False]
     assert whole_frames([1, 3], slowfast=False) == [False] * 4
 

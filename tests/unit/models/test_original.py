@@ -26,20 +26,20 @@ def test_the_tower_is_the_originals_at_any_size_depth_and_ratio(configs, origina
     install_merging(tower)
 
     plan = removal_plan(height, width, 14, layers, layers - 1, original(ratio))
-    for picture in range(2):
-        seen = tower_features(weights, tower.config, pixels[picture].double(), ratio)
+    for image in range(2):
+        seen = tower_features(weights, tower.config, pixels[image].double(), ratio)
         for layer in range(1, layers):
             size = encode(tower, pixels, plan[:layer]).size
-            assert size is None or size[picture].tolist() == seen.sizes[layer - 1]
-        features = encode(tower, pixels, plan).hidden[picture, 1:]
+            assert size is None or size[image].tolist() == seen.sizes[layer - 1]
+        features = encode(tower, pixels, plan).hidden[image, 1:]
         torch.testing.assert_close(features.double(), seen.features, atol=1e-4, rtol=0)
 
 
 def random_batch(draw: random.Random) -> list[tuple[list[int], list[int], list[int]]]:
-    """Samples of text alone, of pictures, of clips, and of both: ids, labels, lengths of their media."""
+    """Samples of text alone, of images, of videos, and of both: ids, labels, lengths of their media."""
     samples = []
-    for kind in draw.sample(["text", "picture", "clip", "both", "clip"], k=draw.randint(1, 4)):
-        media = {"text": [], "picture": [1], "clip": [draw.randint(2, 5)], "both": [1, draw.randint(2, 3), 1]}[kind]
+    for kind in draw.sample(["text", "image", "video", "both", "video"], k=draw.randint(1, 4)):
+        media = {"text": [], "image": [1], "video": [draw.randint(2, 5)], "both": [1, draw.randint(2, 3), 1]}[kind]
         ids = [1]
         for length in media:
             ids += [draw.randint(3, 63) for _ in range(draw.randint(0, 2))] + [-200] * length
@@ -51,7 +51,7 @@ def random_batch(draw: random.Random) -> list[tuple[list[int], list[int], list[i
 
 @pytest.mark.parametrize("slowfast", [False, True], ids=["merged", "slow-fast"])
 @pytest.mark.parametrize("seed", range(6))
-def test_a_batch_of_text_pictures_and_clips_is_the_originals_sample_by_sample(tiny, configs, original, seed, slowfast):
+def test_a_batch_of_text_images_and_videos_is_the_originals_sample_by_sample(tiny, configs, original, seed, slowfast):
     draw = random.Random(seed)
     ratio, size = draw.choice(RATIOS), draw.choice([(56, 56), (84, 56), (42, 70)])
     vision = configs.clip(num_hidden_layers=draw.choice((3, 6, 12)))
@@ -62,8 +62,8 @@ def test_a_batch_of_text_pictures_and_clips_is_the_originals_sample_by_sample(ti
 
     slow = Captioner(model)
     rows = [
-        slow.sample(ids, labels, pictures, media, ratio, slowfast)
-        for (ids, labels, media), pictures in zip(samples, frames, strict=True)
+        slow.sample(ids, labels, images, media, ratio, slowfast)
+        for (ids, labels, media), images in zip(samples, frames, strict=True)
     ]
     losses = [F.cross_entropy(logits[:-1], torch.tensor(taught[1:]), reduction="sum") for logits, taught in rows]
     count = sum(label != -100 for _, taught in rows for label in taught[1:])
@@ -71,12 +71,12 @@ def test_a_batch_of_text_pictures_and_clips_is_the_originals_sample_by_sample(ti
     expected.backward()
 
     width = max(len(ids) for ids, _, _ in samples)
-    pictures = [frame for sample in frames for frame in sample]
+    images = [frame for sample in frames for frame in sample]
     outputs = model(
         input_ids=torch.tensor([ids + [0] * (width - len(ids)) for ids, _, _ in samples]),
         attention_mask=torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _, _ in samples]),
         labels=torch.tensor([labels + [-100] * (width - len(labels)) for _, labels, _ in samples]),
-        pixel_values=torch.stack(pictures) if pictures else None,
+        pixel_values=torch.stack(images) if images else None,
         media_lengths=[length for _, _, media in samples for length in media],
     )
     outputs.loss.backward()

@@ -133,7 +133,7 @@ def test_equal_pairs_merge_in_the_order_of_their_places():
 
 
 def test_patches_of_a_plain_surface_merge_in_float32_as_in_float64():
-    """Cosines of 0.9999 taken as products in float32 would decide 32 of these 1,000 pictures otherwise."""
+    """Cosines of 0.9999 taken as products in float32 would decide 32 of these 1,000 images otherwise."""
     generator = torch.Generator().manual_seed(0)
     metric = torch.randn(1, 1, 8, generator=generator) + 0.01 * torch.randn(1000, 17, 8, generator=generator)
     unit = torch.nn.functional.normalize(metric.double(), dim=-1)
@@ -145,7 +145,7 @@ def test_patches_of_a_plain_surface_merge_in_float32_as_in_float64():
     assert torch.equal(matching.target, target.gather(1, merged))
 
 
-def test_a_blank_picture_merges_without_nan():
+def test_a_blank_image_merges_without_nan():
     merged, size = merge_tokens(torch.zeros(1, 9, 3), None, match_tokens(torch.zeros(1, 9, 3), 4))
     assert torch.equal(merged, torch.zeros(1, 5, 3))
     assert size.sum() == 9

@@ -81,7 +81,7 @@ def test_nothing_merged_is_transformers_own_tower_to_the_bit(drawn):
 @given(towers, sizes, mergings, st.permutations(range(4)))
 @settings(max_examples=40, deadline=None)
 @torch.no_grad()
-def test_the_order_of_pictures_in_a_batch_changes_nothing_but_the_order(drawn, size, merging, order):
+def test_the_order_of_images_in_a_batch_changes_nothing_but_the_order(drawn, size, merging, order):
     kind, layers, side, seed = drawn
     _, tower = build(kind, layers, side, seed)
     try:

@@ -87,8 +87,8 @@ def test_the_newest_finished_run_becomes_a_verified_export_and_a_second_call_doe
     assert first.verified
     assert first.stages == ("projection", "language")
     assert [each["what"] for each in first.differences] == [
-        "a picture, nothing merged, plain transformers",
-        "a clip, kept ratio 0.5",
+        "an image, nothing merged, plain transformers",
+        "a video, kept ratio 0.5",
     ]
     assert all(each["difference"] < 1e-5 for each in first.differences)
     files = {file: file.stat().st_mtime_ns for file in Path(first.output).rglob("*")}
@@ -196,7 +196,7 @@ def test_a_narrower_type_shards_and_pickled_files_are_written_when_asked_for(tmp
 
 def test_an_export_that_computes_something_else_stays_marked_and_exits_3(tmp_path, monkeypatch):
     make_runs(tmp_path)
-    wrong = [verify.Comparison("a picture", 0.5, 1e-4)]
+    wrong = [verify.Comparison("an image", 0.5, 1e-4)]
     monkeypatch.setattr(verify, "verify_in_child", lambda request: wrong)
     result = run(convert_settings(tmp_path, format="xtuner"))
     assert result.exit_code == 3
@@ -365,6 +365,6 @@ def test_pixels_of_the_exports_processor_are_the_golden_ones(tmp_path):
     )
     processor = AutoProcessor.from_pretrained(run(settings).output)
     for name, expected in load_file(GOLDEN / "pixels" / "expected.safetensors").items():
-        picture = Image.open(GOLDEN / "pixels" / "images" / name).convert("RGB")
-        got = processor.image_processor(picture, return_tensors="pt")["pixel_values"]
+        image = Image.open(GOLDEN / "pixels" / "images" / name).convert("RGB")
+        got = processor.image_processor(image, return_tensors="pt")["pixel_values"]
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)

@@ -11,7 +11,7 @@ from aurora_cli.pipeline import doctor
 def test_a_complete_machine_is_exit_0() -> None:
     result = doctor.run(Settings())
     assert result.exit_code == 0, result.problems
-    assert result.clip_decoder == "decord"
+    assert result.video_decoder == "decord"
     assert "torch" in result.packages
 
 

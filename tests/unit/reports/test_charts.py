@@ -10,7 +10,7 @@ from aurora_cli.reports.charts import BOTTOM, HEIGHT, TOP, Bar, even_ticks, hist
 
 
 def drawn(html):
-    """The parsed picture: it must be well formed."""
+    """The parsed image: it must be well formed."""
     return ElementTree.fromstring(html)
 
 

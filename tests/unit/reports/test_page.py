@@ -13,8 +13,8 @@ from aurora_cli.reports.page import (
     element,
     facts,
     folded,
+    image,
     page,
-    picture,
     safe,
     section,
     table,
@@ -49,8 +49,8 @@ def test_a_page_fetches_nothing_and_runs_nothing():
     parts = [
         facts([Fact("rows", "1", "of 2"), Fact("x", "y")]),
         section("Charts", charts([chart("A", Html("<svg></svg>"), "note")]), note="n"),
-        picture(b"jpeg", "a.jpg"),
-        picture(None, "b.jpg", instead="missing"),
+        image(b"jpeg", "a.jpg"),
+        image(None, "b.jpg", instead="missing"),
         folded("more", "text"),
     ]
     html = page("<title>", "lead", parts, foot="foot")

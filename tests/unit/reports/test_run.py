@@ -38,7 +38,7 @@ def root(tmp_path: Path) -> Path:
         asked = {"sample": 8, "id": HOSTILE, "caption": f"a cat at {number}", "reference": "a cat", "prompt": "?"}
         (run / f"samples/step-{number:08d}.jsonl").write_text(json.dumps(asked) + "\n")
     Image.new("RGB", (60, 30), "orange").save(run / "samples/8.jpg")
-    reject = {"step": 4, "sample": 5, "id": "cat-5", "media": "5.png", "reason": "5.png: not a readable picture"}
+    reject = {"step": 4, "sample": 5, "id": "cat-5", "media": "5.png", "reason": "5.png: not a readable image"}
     (run / "rejected.jsonl").write_text((json.dumps(reject) + "\n") * 3)
     return tmp_path
 
@@ -57,7 +57,7 @@ def test_the_page_tells_of_curves_data_rejects_samples_and_settings(root: Path) 
     page = run_page(root / "runs/vision", root)
     for said in (
         "step 1,000 of 1,000", "held out", "Gradient norm", "data/vision/cats/cats.jsonl (sha256 abababababab",
-        "a cat at 1000", "a cat at 500", "not a readable picture", "data:image/jpeg;base64,", "runs/projection",
+        "a cat at 1000", "a cat at 500", "not a readable image", "data:image/jpeg;base64,", "runs/projection",
         "seed: 7",
     ):  # fmt: skip
         assert said in page, said

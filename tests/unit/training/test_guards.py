@@ -15,7 +15,7 @@ def test_a_wrong_media_root_ends_after_ten_samples_of_twenty_million() -> None:
     assert limit.problem(9, 9, 9) is None
     error = limit.problem(10, 10, 10)
     assert error is not None
-    assert "10 of the 10 pictures, frames and clips of the first 10 samples cannot be read" in error.message
+    assert "10 of the 10 images, frames and videos of the first 10 samples cannot be read" in error.message
     assert error.exit_code == 3
 
 
@@ -27,13 +27,13 @@ def test_the_whole_allowance_used_up_ends_the_run() -> None:
 
 
 def test_files_are_counted_not_samples() -> None:
-    """Of 400 clips of 10 frame files and 600 samples of text, one file of a hundred: 40 clips, 4 % of the samples."""
+    """Of 400 videos of 10 frame files and 600 samples of text, one file of a hundred: 40 videos, 4 % of the samples."""
     assert MediaLimit(0.01, 1000).problem(1000, 4000, 40) is None
     assert MediaLimit(0.01, 1000).problem(1000, 4000, 41) is not None
 
 
 def test_a_run_over_a_part_of_its_data_is_not_ended_by_chance() -> None:
-    """400 pictures drawn of data of which 0.5 % is bad hold two by expectation, and six once in 200 runs."""
+    """400 images drawn of data of which 0.5 % is bad hold two by expectation, and six once in 200 runs."""
     part = MediaLimit(0.01, 400, part_of_epoch=True)
     assert part.problem(400, 400, 6) is None
     assert part.problem(400, 400, 7) is not None

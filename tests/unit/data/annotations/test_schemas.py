@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from aurora_cli.constants import CLIP_QUESTION
+from aurora_cli.constants import VIDEO_QUESTION
 from aurora_cli.data.annotations.records import REASONS, Message, Record, Rejection
 from aurora_cli.data.annotations.schemas import parse_record
 
@@ -27,7 +27,7 @@ def asking(*parts, **fields) -> Record:
     return parse(messages=[{"role": "user", "content": [*parts]}, ANSWER], **fields)
 
 
-def test_a_clip_is_described_by_the_caption_of_the_whole():
+def test_a_video_is_described_by_the_caption_of_the_whole():
     record = parse(
         video_id="j5Jq",
         video_path="panda/j5Jq.mp4",
@@ -36,7 +36,7 @@ def test_a_clip_is_described_by_the_caption_of_the_whole():
         captions=[{"idx": "0", "content": "First."}, {"idx": "-1", "content": "All of it."}],
         zip_folder="panda_videos_1.zip",
     )
-    messages = [Message("human", f"<video>\n{CLIP_QUESTION}"), Message("gpt", "All of it.")]
+    messages = [Message("human", f"<video>\n{VIDEO_QUESTION}"), Message("gpt", "All of it.")]
     assert record == Record("j5Jq", None, "panda/j5Jq.mp4", messages)
 
 
@@ -53,7 +53,7 @@ def test_without_a_caption_of_the_whole_those_of_the_parts_follow_one_another(ca
     assert parse(video_path="a.mp4", captions=captions).messages[1].text == "One.\nTwo."
 
 
-def test_a_clip_without_an_id_has_the_place_as_its_id():
+def test_a_video_without_an_id_has_the_place_as_its_id():
     assert parse(video_path="a.mp4", captions=["A."]).id == "file.jsonl:3"
 
 
@@ -92,7 +92,7 @@ def test_messages_are_turns():
         {"type": "image", "path": "a/1.jpg"},
     ],
 )
-def test_a_picture_among_the_parts_has_its_place_in_front_of_the_words(part):
+def test_a_image_among_the_parts_has_its_place_in_front_of_the_words(part):
     record = asking({"type": "text", "text": "One."}, part, {"type": "input_text", "text": "Two."})
     assert record.images == ["a/1.jpg"]
     assert record.messages[0] == Message("human", "<image>One.\nTwo.")
@@ -103,13 +103,13 @@ def test_a_file_address_is_a_path():
 
 
 @pytest.mark.parametrize("part", [{"type": "video", "video": "a.mp4"}, {"type": "video_url", "video_url": "a.mp4"}])
-def test_a_clip_among_the_parts_is_the_records_video(part):
+def test_a_video_among_the_parts_is_the_records_video(part):
     record = asking(part, {"type": "text", "text": "What?"})
     assert (record.video, record.messages[0].text) == ("a.mp4", "<video>What?")
 
 
 @pytest.mark.parametrize("content", ["<image>What? <image>", [{"type": "image"}, {"type": "image"}, "What?"]])
-def test_pictures_may_stand_beside_the_messages(content):
+def test_images_may_stand_beside_the_messages(content):
     record = parse(images=["1.jpg", "2.jpg"], messages=[{"role": "user", "content": content}, ANSWER])
     assert record.images == ["1.jpg", "2.jpg"]
     assert record.messages[0].text.count("<image>") == 2

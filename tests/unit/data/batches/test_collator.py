@@ -7,7 +7,7 @@ from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.models.merge_plan import frame_tokens
 
-IMAGE = 99
+IMAGE_TOKEN = 99
 TOKENS = functools.partial(frame_tokens, merged=2, whole=4, slowfast=True)
 I = IGNORE_INDEX  # noqa: E741
 S = IMAGE_PLACEHOLDER
@@ -20,19 +20,19 @@ def sample(number: int, input_ids: list[int], labels: list[int], media_lengths: 
 
 
 TEXT = sample(7, [1, 5, 6], [I, 5, 6], [])
-PICTURE = sample(8, [1, S, 9], [1, I, 9], [1])
-CLIP = sample(9, [S, S, 3, 4], [I, I, 3, 4], [2])
+IMAGE = sample(8, [1, S, 9], [1, I, 9], [1])
+VIDEO = sample(9, [S, S, 3, 4], [I, I, 3, 4], [2])
 
 
 def put_together(*packs: list[Sample]) -> Batch:
-    return collate(packs, image_token_id=IMAGE, frame_tokens=TOKENS)
+    return collate(packs, image_token_id=IMAGE_TOKEN, frame_tokens=TOKENS)
 
 
 def test_one_batch_worked_by_hand() -> None:
-    batch = put_together([TEXT, PICTURE], [CLIP])
+    batch = put_together([TEXT, IMAGE], [VIDEO])
     assert batch.input_ids.tolist() == [
-        [1, 5, 6, 1, IMAGE, IMAGE, 9, 0],
-        [IMAGE] * 6 + [3, 4],
+        [1, 5, 6, 1, IMAGE_TOKEN, IMAGE_TOKEN, 9, 0],
+        [IMAGE_TOKEN] * 6 + [3, 4],
     ]
     assert batch.labels.tolist() == [[I, 5, 6, I, I, I, 9, I], [I] * 6 + [3, 4]]
     assert batch.position_ids.tolist() == [[0, 1, 2, 0, 1, 2, 3, 0], list(range(8))]
@@ -48,7 +48,7 @@ def test_one_batch_worked_by_hand() -> None:
 
 
 def test_packed_and_padded_rows_hold_the_same_samples_and_labels() -> None:
-    packed, padded = put_together([TEXT, PICTURE, CLIP]), put_together([TEXT], [PICTURE], [CLIP])
+    packed, padded = put_together([TEXT, IMAGE, VIDEO]), put_together([TEXT], [IMAGE], [VIDEO])
     for field in ("input_ids", "labels", "position_ids"):
         rows = getattr(padded, field)[padded.segment_ids > 0]
         assert getattr(packed, field)[packed.segment_ids > 0].tolist() == rows.tolist()
@@ -57,13 +57,13 @@ def test_packed_and_padded_rows_hold_the_same_samples_and_labels() -> None:
 
 
 def test_a_sample_whose_media_failed_teaches_nothing_and_changes_nothing_else() -> None:
-    broken = PICTURE._replace(failure="not a readable picture", media="a.jpg")
-    good, bad = put_together([TEXT, PICTURE, CLIP]), put_together([TEXT, broken, CLIP])
+    broken = IMAGE._replace(failure="not a readable image", media="a.jpg")
+    good, bad = put_together([TEXT, IMAGE, VIDEO]), put_together([TEXT, broken, VIDEO])
     assert bad.input_ids.tolist() == good.input_ids.tolist()
     assert bad.labels[bad.segment_ids == 2].tolist() == [I] * 4
     assert bad.labels[bad.segment_ids != 2].tolist() == good.labels[good.segment_ids != 2].tolist()
     assert bad.taught_tokens == good.taught_tokens - 1
-    assert bad.rejected == [{"sample": 8, "id": "id8", "media": "a.jpg", "reason": "not a readable picture"}]
+    assert bad.rejected == [{"sample": 8, "id": "id8", "media": "a.jpg", "reason": "not a readable image"}]
 
 
 def test_a_micro_batch_of_empty_packs_is_padding_alone() -> None:

@@ -52,17 +52,17 @@ def row(number: int, text: int, **media: Any) -> Row:
 
 
 @pytest.fixture
-def workspace(tmp_path: Path, write_store: WriteStore, write_clip: WriteClip) -> Path:
-    """30 records: text, pictures (two in some), a clip file, a clip of frame files; levels say which picture it is."""
+def workspace(tmp_path: Path, write_store: WriteStore, write_video: WriteClip) -> Path:
+    """30 records: text, images (two in some), a video file, a video of frame files; levels say which image it is."""
     media = tmp_path / "media"
     media.mkdir()
     for number in range(12):
         Image.new("RGB", (20, 16), (number * 20,) * 3).save(media / f"{number}.png")
-    write_clip(media / "clip.avi", [Image.new("RGB", (32, 24), (level,) * 3) for level in (30, 90, 150, 210)])
+    write_video(media / "video.avi", [Image.new("RGB", (32, 24), (level,) * 3) for level in (30, 90, 150, 210)])
     rows = [row(number, 3 + number) for number in range(10)]
     rows += [row(10 + n, 4 + n, image=[f"{n}.png"], media_lengths=[1]) for n in range(12)]
     rows += [row(22 + n, 5, image=[f"{n}.png", f"{n + 1}.png"], media_lengths=[1, 1]) for n in range(4)]
-    rows += [row(26 + n, 6, video="clip.avi", media_lengths=[2]) for n in range(2)]
+    rows += [row(26 + n, 6, video="video.avi", media_lengths=[2]) for n in range(2)]
     rows += [row(28 + n, 6, image=["1.png", "2.png", "3.png"], media_lengths=[3]) for n in range(2)]
     write_store(tmp_path / "merged", rows)
     return tmp_path
@@ -190,16 +190,16 @@ def test_starting_late_equals_having_started_early(workspace: Path) -> None:
     assert len(late) == len(whole) - 2
 
 
-def test_a_broken_picture_is_listed_and_changes_no_other_sample(workspace: Path) -> None:
+def test_a_broken_image_is_listed_and_changes_no_other_sample(workspace: Path) -> None:
     good = flat(list(data_of(workspace).batches(0, 1)))
     (workspace / "media" / "3.png").write_bytes(b"nothing")
-    (workspace / "media" / "clip.avi").unlink()
+    (workspace / "media" / "video.avi").unlink()
     bad = flat(list(data_of(workspace, max_bad_share=0.5).batches(0, 1)))
     rejected = {line["sample"]: line for batch in bad for line in batch.rejected}
     assert set(rejected) == {13, 24, 25, 26, 27, 28, 29}
     assert rejected[13]["id"] == "r13"
-    assert "3.png: not a readable picture" in rejected[13]["reason"]
-    assert rejected[26]["media"] == "clip.avi"
+    assert "3.png: not a readable image" in rejected[13]["reason"]
+    assert rejected[26]["media"] == "video.avi"
     for before, after in zip(good, bad, strict=True):
         assert before.sample_ids == after.sample_ids
         assert torch.equal(before.input_ids, after.input_ids)
@@ -212,8 +212,8 @@ def test_a_broken_picture_is_listed_and_changes_no_other_sample(workspace: Path)
 
 
 def test_too_long_samples_are_cut_at_the_end_or_left_out(tmp_path: Path, write_store: WriteStore) -> None:
-    picture = {"image": ["none.png"], "media_lengths": [1]}
-    rows = [row(0, 30), row(1, 10), row(2, 100, **picture), row(3, 5, image=["a"] * 9, media_lengths=[1] * 9)]
+    image = {"image": ["none.png"], "media_lengths": [1]}
+    rows = [row(0, 30), row(1, 10), row(2, 100, **image), row(3, 5, image=["a"] * 9, media_lengths=[1] * 9)]
     late = row(4, 60)
     rows.append(late._replace(labels=np.where(np.arange(60) < 50, IGNORE_INDEX, late.labels).astype(np.int32)))
     write_store(tmp_path / "merged", rows)

@@ -48,7 +48,7 @@ def test_as_few_packs_as_textbook_first_fit_decreasing(sizes: list[tuple[int, in
 
 
 def mixed(count: int) -> list[tuple[int, int]]:
-    """Text, pictures and 8-frame clips at 73 tokens a frame, with 30 to 2,000 tokens of text."""
+    """Text, images and 8-frame videos at 73 tokens a frame, with 30 to 2,000 tokens of text."""
     rng = np.random.default_rng(0)
     text = np.exp(rng.uniform(np.log(30), np.log(2000), count)).astype(int)
     frames = rng.choice([0, 1, 8], count)

@@ -7,10 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
-from aurora_cli.data.media.clip_decoder import evenly_spaced
-from aurora_cli.data.media.clips import clip_pixels
-from aurora_cli.data.media.pictures import UnreadableMedia, as_rgb, picture_pixels
+from aurora_cli.data.media.images import UnreadableMedia, as_rgb, image_pixels
 from aurora_cli.data.media.reader import MediaReader, load_frames
+from aurora_cli.data.media.video_decoder import evenly_spaced
+from aurora_cli.data.media.videos import video_pixels
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
@@ -46,10 +46,10 @@ def close(colour: Sequence[int], to: Sequence[int], within: int = 12) -> bool:
     [(1, "left"), (2, "right"), (3, "right"), (4, "left"), (5, "top"), (6, "top"), (7, "bottom"), (8, "bottom")],
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_pictures_stand_as_the_camera_was_held(kind: str, orientation: int, left_goes: str) -> None:
+def test_images_stand_as_the_camera_was_held(kind: str, orientation: int, left_goes: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
-    pixels = picture_pixels(saved(halves(), kind, exif=exif), "p", 20, GREY)
+    pixels = image_pixels(saved(halves(), kind, exif=exif), "p", 20, GREY)
     place = {"left": (10, 2), "right": (10, 17), "top": (2, 10), "bottom": (17, 10)}[left_goes]
     assert close(corner(pixels, *place), RED)
 
@@ -74,13 +74,13 @@ def test_transparent_parts_show_the_padding_colour_not_black() -> None:
     palette = image.quantize(8)
     palette.info["transparency"] = palette.getpixel((8, 5))
     for source in (image, palette):
-        pixels = picture_pixels(saved(source, "PNG"), "p", 10, GREY)
+        pixels = image_pixels(saved(source, "PNG"), "p", 10, GREY)
         assert corner(pixels, 5, 8) == GREY
         assert corner(pixels, 5, 1) == (255, 0, 0)
 
 
 def test_cmyk_jpeg_is_read_in_its_colours() -> None:
-    pixels = picture_pixels(saved(halves().convert("CMYK"), "JPEG", quality=95), "p", 20, GREY)
+    pixels = image_pixels(saved(halves().convert("CMYK"), "JPEG", quality=95), "p", 20, GREY)
     assert close(corner(pixels, 10, 3), RED, 20)
     assert close(corner(pixels, 10, 16), BLUE, 20)
 
@@ -89,26 +89,26 @@ def test_a_huge_jpeg_is_shrunk_while_decoding_and_looks_the_same() -> None:
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
     image = coarse.resize((1200, 900), Image.Resampling.BICUBIC)
-    shrunk = picture_pixels(saved(image, "JPEG", quality=95), "p", 84, GREY)
-    whole = picture_pixels(saved(image, "PNG"), "p", 84, GREY)
+    shrunk = image_pixels(saved(image, "JPEG", quality=95), "p", 84, GREY)
+    whole = image_pixels(saved(image, "PNG"), "p", 84, GREY)
     assert np.abs(shrunk.astype(int) - whole).mean() < 2.0
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
 @pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.9])
-def test_a_truncated_picture_is_an_error_that_names_it(kind: str, share: float) -> None:
+def test_a_truncated_image_is_an_error_that_names_it(kind: str, share: float) -> None:
     noise = Image.effect_noise((64, 64), 90).convert("RGB")
     whole = saved(noise, kind)
-    with pytest.raises(UnreadableMedia, match=r"^some/picture: not a readable picture: "):
-        picture_pixels(whole[: int(len(whole) * share)], "some/picture", 28, GREY)
+    with pytest.raises(UnreadableMedia, match=r"^some/image: not a readable image: "):
+        image_pixels(whole[: int(len(whole) * share)], "some/image", 28, GREY)
 
 
 @pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG"])
-def test_of_a_moving_picture_the_first_frame_is_taken(kind: str) -> None:
+def test_of_a_moving_image_the_first_frame_is_taken(kind: str) -> None:
     first, second = Image.new("RGB", (20, 20), RED), Image.new("RGB", (20, 20), BLUE)
     options = {"lossless": True} if kind == "WEBP" else {}
     content = saved(first, kind, save_all=True, append_images=[second], duration=100, **options)
-    assert corner(picture_pixels(content, "p", 20, GREY), 10, 10) == RED
+    assert corner(image_pixels(content, "p", 20, GREY), 10, 10) == RED
 
 
 @pytest.mark.parametrize("mode", ["1", "LA", "I;16", "P"])
@@ -118,18 +118,18 @@ def test_pngs_of_every_depth_keep_their_brightness(mode: str) -> None:
     else:
         image = Image.new("RGB", (20, 20), (255, 255, 255) if mode == "1" else (204, 204, 204)).convert(mode)
     level = {"1": 255, "I;16": 200}.get(mode, 204)
-    assert corner(picture_pixels(saved(image, "PNG"), "p", 20, GREY), 10, 10) == (level,) * 3
+    assert corner(image_pixels(saved(image, "PNG"), "p", 20, GREY), 10, 10) == (level,) * 3
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 900), (900, 1), (3, 2000)])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_thin_and_tiny_pictures_become_squares(kind: str, size: tuple[int, int]) -> None:
-    pixels = picture_pixels(saved(Image.new("RGB", size, RED), kind), "p", 28, GREY)
+def test_thin_and_tiny_images_become_squares(kind: str, size: tuple[int, int]) -> None:
+    pixels = image_pixels(saved(Image.new("RGB", size, RED), kind), "p", 28, GREY)
     assert pixels.shape == (28, 28, 3)
 
 
-def test_a_huge_picture_without_a_shrinking_decoder_is_read_too() -> None:
-    pixels = picture_pixels(saved(halves((6000, 4000)), "PNG"), "p", 28, GREY)
+def test_a_huge_image_without_a_shrinking_decoder_is_read_too() -> None:
+    pixels = image_pixels(saved(halves((6000, 4000)), "PNG"), "p", 28, GREY)
     assert corner(pixels, 14, 3) == RED
     assert corner(pixels, 14, 25) == BLUE
     assert corner(pixels, 1, 3) == GREY
@@ -137,14 +137,14 @@ def test_a_huge_picture_without_a_shrinking_decoder_is_read_too() -> None:
 
 @pytest.mark.parametrize("damaged", [40, pytest.param(3000, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "WEBP", "TIFF", "BMP"])
-def test_damage_is_an_error_or_a_picture_of_the_right_shape(kind: str, damaged: int) -> None:
+def test_damage_is_an_error_or_a_image_of_the_right_shape(kind: str, damaged: int) -> None:
     whole, rng = saved(Image.effect_noise((64, 64), 90).convert("RGB"), kind), np.random.default_rng(0)
     for _ in range(damaged):
         content = bytearray(whole)
         for place in rng.integers(0, len(content), rng.choice([1, 5, 50])):
             content[place] = rng.integers(0, 256)
         try:
-            pixels = picture_pixels(bytes(content), "p", 28, GREY)
+            pixels = image_pixels(bytes(content), "p", 28, GREY)
         except UnreadableMedia:
             continue
         assert (pixels.shape, pixels.dtype) == ((28, 28, 3), np.uint8)
@@ -154,57 +154,57 @@ def test_a_png_whose_pixels_were_overwritten_is_an_error() -> None:
     whole = bytearray(saved(Image.effect_noise((64, 64), 90).convert("RGB"), "PNG"))
     whole[len(whole) // 2 : len(whole) // 2 + 500] = bytes(500)
     with pytest.raises(UnreadableMedia):
-        picture_pixels(bytes(whole), "p", 28, GREY)
+        image_pixels(bytes(whole), "p", 28, GREY)
 
 
 def test_a_bomb_of_pixels_is_an_error() -> None:
     bomb = saved(Image.new("1", (13500, 13500)), "PNG")
     with pytest.raises(UnreadableMedia, match="decompression bomb"):
-        picture_pixels(bomb, "bomb", 28, GREY)
+        image_pixels(bomb, "bomb", 28, GREY)
 
 
-def clip_of(levels: Sequence[int], size: tuple[int, int] = (64, 48)) -> list[Image.Image]:
+def video_of(levels: Sequence[int], size: tuple[int, int] = (64, 48)) -> list[Image.Image]:
     return [Image.new("RGB", size, (level,) * 3) for level in levels]
 
 
-def test_frames_of_a_clip_are_the_evenly_spaced_ones(tmp_path: Path, write_clip: WriteClip) -> None:
-    write_clip(tmp_path / "a.avi", clip_of(range(10, 210, 20)))
-    pixels = clip_pixels(tmp_path / "a.avi", "a.avi", 5, 28, GREY)
+def test_frames_of_a_video_are_the_evenly_spaced_ones(tmp_path: Path, write_video: WriteClip) -> None:
+    write_video(tmp_path / "a.avi", video_of(range(10, 210, 20)))
+    pixels = video_pixels(tmp_path / "a.avi", "a.avi", 5, 28, GREY)
     assert pixels.shape == (5, 28, 28, 3)
     assert np.abs(pixels[:, 14, 14, 0].astype(int) - [30, 70, 110, 150, 190]).max() <= 3
     assert np.abs(pixels[:, 0, 14].astype(int) - GREY).max() == 0
-    assert (clip_pixels((tmp_path / "a.avi").read_bytes(), "a.avi", 5, 28, GREY) == pixels).all()
+    assert (video_pixels((tmp_path / "a.avi").read_bytes(), "a.avi", 5, 28, GREY) == pixels).all()
 
 
-def test_a_clip_shorter_than_wanted_repeats_frames(tmp_path: Path, write_clip: WriteClip) -> None:
-    write_clip(tmp_path / "a.avi", clip_of([50, 150]))
-    pixels = clip_pixels(tmp_path / "a.avi", "a.avi", 4, 28, GREY)
+def test_a_video_shorter_than_wanted_repeats_frames(tmp_path: Path, write_video: WriteClip) -> None:
+    write_video(tmp_path / "a.avi", video_of([50, 150]))
+    pixels = video_pixels(tmp_path / "a.avi", "a.avi", 4, 28, GREY)
     assert np.abs(pixels[:, 14, 14, 0].astype(int) - [50, 50, 150, 150]).max() <= 3
 
 
-def test_a_large_clip_is_shrunk_while_decoding_and_looks_the_same(tmp_path: Path, write_clip: WriteClip) -> None:
+def test_a_large_video_is_shrunk_while_decoding_and_looks_the_same(tmp_path: Path, write_video: WriteClip) -> None:
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (6, 8, 3), dtype=np.uint8))
     frame = coarse.resize((640, 480), Image.Resampling.BICUBIC)
-    write_clip(tmp_path / "a.avi", [frame] * 3)
-    pixels = clip_pixels(tmp_path / "a.avi", "a.avi", 1, 56, GREY)
-    whole = picture_pixels(saved(frame, "PNG"), "p", 56, GREY)
+    write_video(tmp_path / "a.avi", [frame] * 3)
+    pixels = video_pixels(tmp_path / "a.avi", "a.avi", 1, 56, GREY)
+    whole = image_pixels(saved(frame, "PNG"), "p", 56, GREY)
     assert np.abs(pixels[0].astype(int) - whole).mean() < 3.0
 
 
-@pytest.mark.parametrize("content", [b"", b"no clip at all" * 50])
-def test_a_broken_clip_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
+@pytest.mark.parametrize("content", [b"", b"no video at all" * 50])
+def test_a_broken_video_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)
-    with pytest.raises(UnreadableMedia, match=r"^a.mp4: not a readable clip"):
-        clip_pixels(tmp_path / "a.mp4", "a.mp4", 4, 28, GREY)
+    with pytest.raises(UnreadableMedia, match=r"^a.mp4: not a readable video"):
+        video_pixels(tmp_path / "a.mp4", "a.mp4", 4, 28, GREY)
 
 
-def test_load_frames_takes_a_picture_a_clip_a_folder_and_a_list(tmp_path: Path, write_clip: WriteClip) -> None:
-    frames = clip_of([40, 120, 200], size=(30, 30))
+def test_load_frames_takes_a_image_a_video_a_folder_and_a_list(tmp_path: Path, write_video: WriteClip) -> None:
+    frames = video_of([40, 120, 200], size=(30, 30))
     (tmp_path / "folder").mkdir()
     for number, frame in enumerate(frames):
         frame.save(tmp_path / "folder" / f"{number:03d}.png")
-    write_clip(tmp_path / "clip.avi", frames)
+    write_video(tmp_path / "video.avi", frames)
     names = [f"folder/{number:03d}.png" for number in range(3)]
 
     def load(path: object, count: int) -> torch.Tensor:
@@ -214,18 +214,18 @@ def test_load_frames_takes_a_picture_a_clip_a_folder_and_a_list(tmp_path: Path, 
     assert load(names[0], 8).shape == (1, 3, 28, 28)
     torch.testing.assert_close(load("folder", 3), load(names, 3))
     torch.testing.assert_close(load("folder", 1)[0], load(names[1], 1)[0])
-    torch.testing.assert_close(load("clip.avi", 3), load(names, 3), atol=0.06, rtol=0)
+    torch.testing.assert_close(load("video.avi", 3), load(names, 3), atol=0.06, rtol=0)
 
 
 def test_missing_media_are_errors_that_name_them(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     reader = MediaReader(None, 28, MEAN)
     with pytest.raises(UnreadableMedia, match=r"none\.png: there is no such file"):
-        reader.pictures([str(tmp_path / "none.png")])
+        reader.images([str(tmp_path / "none.png")])
     with pytest.raises(UnreadableMedia, match=r"none\.mp4: there is no such file"):
-        reader.clip(str(tmp_path / "none.mp4"), 4)
-    with pytest.raises(UnreadableMedia, match="empty: a folder without pictures"):
-        reader.clip(str(tmp_path / "empty"), 4)
+        reader.video(str(tmp_path / "none.mp4"), 4)
+    with pytest.raises(UnreadableMedia, match="empty: a folder without images"):
+        reader.video(str(tmp_path / "empty"), 4)
 
 
 def test_evenly_spaced_frames_cover_each_stretch_once() -> None:

@@ -19,7 +19,7 @@ from aurora_cli.data.archives.parts import find_archives
 from aurora_cli.data.media.root import MediaRoot, MissingMedia
 from aurora_cli.errors import DataError
 
-PICTURES = {f"images/{n}.jpg": bytes([n]) * (100 + n) for n in range(50)}
+IMAGES = {f"images/{n}.jpg": bytes([n]) * (100 + n) for n in range(50)}
 
 
 def indexed(folder: Path, members: dict[str, bytes], name: str = "a.tar.gz") -> None:
@@ -34,10 +34,10 @@ def indexed(folder: Path, members: dict[str, bytes], name: str = "a.tar.gz") -> 
 
 
 def test_a_member_is_read_as_if_it_had_been_extracted(tmp_path: Path):
-    indexed(tmp_path, PICTURES)
+    indexed(tmp_path, IMAGES)
     root = MediaRoot(tmp_path)
-    assert {path: root.read(path) for path in PICTURES} == PICTURES
-    assert all(root.exists(path) and root.local_path(path) is None for path in PICTURES)
+    assert {path: root.read(path) for path in IMAGES} == IMAGES
+    assert all(root.exists(path) and root.local_path(path) is None for path in IMAGES)
 
 
 def test_an_archive_in_a_folder_below_stands_for_files_in_that_folder(tmp_path: Path):
@@ -49,7 +49,7 @@ def test_an_archive_in_a_folder_below_stands_for_files_in_that_folder(tmp_path: 
 
 
 def test_a_real_file_goes_before_a_member_and_has_a_path(tmp_path: Path):
-    indexed(tmp_path, PICTURES)
+    indexed(tmp_path, IMAGES)
     (tmp_path / "images").mkdir()
     (tmp_path / "images/0.jpg").write_bytes(b"mine")
     root = MediaRoot(tmp_path)
@@ -58,7 +58,7 @@ def test_a_real_file_goes_before_a_member_and_has_a_path(tmp_path: Path):
 
 
 def test_what_is_nowhere_is_missing_by_name(tmp_path: Path):
-    indexed(tmp_path, PICTURES)
+    indexed(tmp_path, IMAGES)
     root = MediaRoot(tmp_path)
     for path in ("images/99.jpg", "nowhere/x", "images", "", "../x", "a\0b", "n" * 300, "images/0.jpg/x", "/nowhere/x"):
         assert not root.exists(path)
@@ -69,7 +69,7 @@ def test_what_is_nowhere_is_missing_by_name(tmp_path: Path):
 
 
 def test_a_tar_that_changed_after_it_was_indexed_is_noticed(tmp_path: Path):
-    indexed(tmp_path, PICTURES)
+    indexed(tmp_path, IMAGES)
     content = bytearray((tmp_path / "a.tar").read_bytes())
     content[600:700] = b"\xff" * 100
     (tmp_path / "a.tar").write_bytes(content)
@@ -78,33 +78,33 @@ def test_a_tar_that_changed_after_it_was_indexed_is_noticed(tmp_path: Path):
 
 
 def test_threads_share_one_root(tmp_path: Path):
-    indexed(tmp_path, PICTURES)
+    indexed(tmp_path, IMAGES)
     root = MediaRoot(tmp_path)
     with ThreadPoolExecutor(8) as pool:
-        assert list(pool.map(root.read, list(PICTURES) * 20)) == list(PICTURES.values()) * 20
+        assert list(pool.map(root.read, list(IMAGES) * 20)) == list(IMAGES.values()) * 20
 
 
 def test_a_pickled_root_reads_in_another_place(tmp_path: Path):
-    indexed(tmp_path, PICTURES)
+    indexed(tmp_path, IMAGES)
     root = MediaRoot(tmp_path)
     root.read("images/1.jpg")
-    assert pickle.loads(pickle.dumps(root)).read("images/1.jpg") == PICTURES["images/1.jpg"]
+    assert pickle.loads(pickle.dumps(root)).read("images/1.jpg") == IMAGES["images/1.jpg"]
 
 
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_forked_processes_share_one_root(tmp_path: Path):
-    indexed(tmp_path, PICTURES)
+    indexed(tmp_path, IMAGES)
     root = MediaRoot(tmp_path)
     root.read("images/0.jpg")
 
     def child() -> None:
-        right = all(root.read(path) == content for path, content in PICTURES.items())
+        right = all(root.read(path) == content for path, content in IMAGES.items())
         os._exit(0 if right else 1)
 
     children = [multiprocessing.get_context("fork").Process(target=child) for _ in range(3)]
     for process in children:
         process.start()
-    assert all(root.read(path) == content for path, content in PICTURES.items())
+    assert all(root.read(path) == content for path, content in IMAGES.items())
     for process in children:
         process.join()
     assert [process.exitcode for process in children] == [0, 0, 0]
@@ -129,38 +129,38 @@ def test_links_inside_the_archive_are_followed(tmp_path: Path):
 
 
 def test_an_index_without_its_tar_counts_for_nothing(tmp_path: Path):
-    indexed(tmp_path, PICTURES)
+    indexed(tmp_path, IMAGES)
     (tmp_path / "a.tar").unlink()
     assert not MediaRoot(tmp_path).exists("images/0.jpg")
 
 
 def test_a_folder_of_frames_is_listed_in_either_layout(tmp_path: Path):
-    frames = {f"clips/{clip}/frame_{n:03}.jpg": bytes([n]) for clip in ("one", "two") for n in range(30, 0, -1)}
-    indexed(tmp_path, frames | {"clips/one/deeper/x.jpg": b"x", "top.jpg": b"t"})
+    frames = {f"videos/{video}/frame_{n:03}.jpg": bytes([n]) for video in ("one", "two") for n in range(30, 0, -1)}
+    indexed(tmp_path, frames | {"videos/one/deeper/x.jpg": b"x", "top.jpg": b"t"})
     root = MediaRoot(tmp_path)
-    assert root.files_in("clips/one") == [f"frame_{n:03}.jpg" for n in range(1, 31)]
-    assert root.files_in("./clips//two/") == root.files_in("clips/one")
+    assert root.files_in("videos/one") == [f"frame_{n:03}.jpg" for n in range(1, 31)]
+    assert root.files_in("./videos//two/") == root.files_in("videos/one")
     assert root.files_in("") == ["a.tar", "a.tar.gz", "a.tar.index"]
-    assert [root.files_in(path) for path in ("clips/three", "clips/one/frame_001.jpg", "../x", "a\0b")] == [None] * 4
-    (tmp_path / "clips/one").mkdir(parents=True)
-    assert root.files_in("clips/one") == [f"frame_{n:03}.jpg" for n in range(1, 31)]
-    (tmp_path / "clips/one/mine.jpg").touch()
-    assert root.files_in("clips/one") == ["mine.jpg"]
+    assert [root.files_in(path) for path in ("videos/three", "videos/one/frame_001.jpg", "../x", "a\0b")] == [None] * 4
+    (tmp_path / "videos/one").mkdir(parents=True)
+    assert root.files_in("videos/one") == [f"frame_{n:03}.jpg" for n in range(1, 31)]
+    (tmp_path / "videos/one/mine.jpg").touch()
+    assert root.files_in("videos/one") == ["mine.jpg"]
 
 
-def test_a_clip_is_decoded_from_a_folder_of_frames_inside_an_index(tmp_path: Path):
+def test_a_video_is_decoded_from_a_folder_of_frames_inside_an_index(tmp_path: Path):
     from aurora_cli.data.media.reader import MediaReader
 
     frames = {}
     for number in range(4):
-        picture = io.BytesIO()
-        Image.new("RGB", (20, 20), (number * 60, 0, 0)).save(picture, "PNG")
-        frames[f"clip/frame_{number}.png"] = picture.getvalue()
+        image = io.BytesIO()
+        Image.new("RGB", (20, 20), (number * 60, 0, 0)).save(image, "PNG")
+        frames[f"video/frame_{number}.png"] = image.getvalue()
     indexed(tmp_path, frames)
     reader = MediaReader(MediaRoot(tmp_path), 14, (0.5, 0.5, 0.5))
-    assert reader.is_clip("clip")
-    assert not reader.is_clip("clip/frame_0.png")
-    assert list(reader.clip("clip", 4)[:, 7, 7, 0]) == [0, 60, 120, 180]
+    assert reader.is_video("video")
+    assert not reader.is_video("video/frame_0.png")
+    assert list(reader.video("video", 4)[:, 7, 7, 0]) == [0, 60, 120, 180]
 
 
 def test_several_roots_are_asked_in_their_order_and_may_be_single_archives(tmp_path: Path):
@@ -188,7 +188,7 @@ def test_names_with_equal_hashes_are_told_apart(tmp_path: Path):
 
 @pytest.mark.parametrize("damage", [b"", b"no index", b"\xff" * 100, "cut", "counts"])
 def test_an_index_that_is_none_is_named(tmp_path: Path, damage: bytes | str):
-    indexed(tmp_path, PICTURES)
+    indexed(tmp_path, IMAGES)
     index = tmp_path / "a.tar.index"
     content = index.read_bytes()
     if damage == "cut":
@@ -204,10 +204,10 @@ def test_an_index_that_is_none_is_named(tmp_path: Path, damage: bytes | str):
 def test_an_index_can_be_opened_as_safetensors(tmp_path: Path):
     from safetensors import safe_open
 
-    indexed(tmp_path, PICTURES)
+    indexed(tmp_path, IMAGES)
     with safe_open(tmp_path / "a.tar.index", "np") as index:
         assert index.metadata() == {"tar_size": str((tmp_path / "a.tar").stat().st_size), "source": "a.tar.gz"}
-        assert sorted(index.get_tensor("size")) == sorted(map(len, PICTURES.values()))
+        assert sorted(index.get_tensor("size")) == sorted(map(len, IMAGES.values()))
 
 
 def test_a_file_that_cannot_be_read_is_not_called_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -8,7 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from aurora_cli.data.media.reader import load_frames
-from aurora_cli.data.media.transforms import normalise, padding_colour, square_frames, square_picture
+from aurora_cli.data.media.transforms import normalise, padding_colour, square_frames, square_image
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "pixels"
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -27,10 +27,10 @@ def test_pixels_equal_the_originals(name: str) -> None:
 def test_frames_of_lossy_decoders_are_within_two_levels_of_pillows(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (12, 16, 3), dtype=np.uint8))
-    picture = coarse.resize(size, Image.Resampling.BICUBIC)
+    image = coarse.resize(size, Image.Resampling.BICUBIC)
     fill = padding_colour(MEAN)
-    exact = square_picture(picture, 378, fill).astype(int)
-    fast = square_frames(np.asarray(picture)[None], 378, fill)[0].astype(int)
+    exact = square_image(image, 378, fill).astype(int)
+    fast = square_frames(np.asarray(image)[None], 378, fill)[0].astype(int)
     difference = np.abs(exact - fast)
     assert difference.max() <= 2
     assert (difference > 0).mean() < 0.01
@@ -58,11 +58,11 @@ def test_a_batch_of_frames_equals_its_frames() -> None:
     assert (together == np.stack(alone)).all()
 
 
-def test_a_saved_picture_and_its_bytes_give_the_same(tmp_path: Path) -> None:
+def test_a_saved_image_and_its_bytes_give_the_same(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.effect_noise((64, 48), 80).convert("RGB").save(buffer, "PNG")
     (tmp_path / "a.png").write_bytes(buffer.getvalue())
-    from aurora_cli.data.media.pictures import picture_pixels
+    from aurora_cli.data.media.images import image_pixels
 
-    of_file = picture_pixels(tmp_path / "a.png", "a", 32, (0, 0, 0))
-    assert (of_file == picture_pixels(buffer.getvalue(), "a", 32, (0, 0, 0))).all()
+    of_file = image_pixels(tmp_path / "a.png", "a", 32, (0, 0, 0))
+    assert (of_file == image_pixels(buffer.getvalue(), "a", 32, (0, 0, 0))).all()

@@ -23,7 +23,7 @@ OTHER_DATASETS = os.environ.get("AURORA_DATASETS_PYTHON")
 
 
 def encoded(start: int, count: int) -> EncodedRecords:
-    """Row i has i % 4 pictures, or a clip of 3, and i % 5 + 1 tokens."""
+    """Row i has i % 4 images, or a video of 3, and i % 5 + 1 tokens."""
     indices = range(start, start + count)
     lengths = [index % 5 + 1 for index in indices]
     media = [[3] if index % 7 == 6 else [1] * (index % 4) for index in indices]
@@ -73,7 +73,7 @@ def test_the_summary_counts_without_reading_tokens(store):
     (store.folder / "data-00000-of-00001.arrow").unlink()
     summary = store.summary()
     assert summary.length.tolist() == [index % 5 + 1 for index in range(150)]
-    assert summary.clips.sum() == sum(index % 7 == 6 for index in range(150))
+    assert summary.videos.sum() == sum(index % 7 == 6 for index in range(150))
     assert summary.frames.tolist() == [3 if index % 7 == 6 else index % 4 for index in range(150)]
 
 

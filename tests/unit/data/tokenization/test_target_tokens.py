@@ -52,22 +52,22 @@ def with_special_tokens(folder: Path, chat_template: str | None = None) -> TextT
 def random_record(draw: random.Random, index: int) -> dict:
     """A few turns in any order of roles; answers without `<image>`, so that the labels can be told apart."""
     turns = []
-    pictures = 0
+    places = 0
     for _ in range(draw.randrange(1, 7)):
         text = "".join(draw.choices(PIECES, k=draw.randrange(6)))
         role = draw.choice(["human", "gpt"])
         text = text if role == "human" else text.replace("<image>", "")
-        pictures += text.count("<image>")
+        places += text.count("<image>")
         turns.append({"from": role, "value": text})
     turns = [{"from": "human", "value": "Well?"}, *turns, {"from": "gpt", "value": f"Number {index}."}]
-    images = [f"{number}.jpg" for number in range(pictures)]
+    images = [f"{number}.jpg" for number in range(places)]
     return {"id": index, "image": images, "conversations": turns}
 
 
 def encode(tokenizer: TextTokenizer, template: str, records: list[dict], max_length: int = 4096) -> EncodedRecords:
     encoder = Encoder(tokenizer, template, max_length=max_length, frames=3)
     raws = [RawRecord(number, json.dumps(record).encode()) for number, record in enumerate(records, start=1)]
-    return encoder.encode(raws, "x.jsonl", images_are_clip=False)
+    return encoder.encode(raws, "x.jsonl", images_are_video=False)
 
 
 def rows(columns: EncodedRecords) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -44,9 +44,9 @@ def conversation(*texts: str) -> list[dict[str, str]]:
     return [{"from": "gpt" if index % 2 else "human", "value": text} for index, text in enumerate(texts)]
 
 
-def encoded(tokenizer, *records: RawRecord, template="vicuna", max_length=4096, clip=False):
+def encoded(tokenizer, *records: RawRecord, template="vicuna", max_length=4096, video=False):
     encoder = Encoder(tokenizer, template, max_length=max_length, frames=4)
-    return encoder.encode(records, "folder/file.jsonl", images_are_clip=clip)
+    return encoder.encode(records, "folder/file.jsonl", images_are_video=video)
 
 
 def rows(columns):
@@ -99,12 +99,12 @@ def test_a_cut_drops_the_media_behind_it(tiny):
     assert cut.media_lengths == [[1, 1]]
 
 
-def test_a_cut_clip_keeps_its_first_frames(tiny):
+def test_a_cut_video_keeps_its_first_frames(tiny):
     record = raw(image=["1", "2", "3"], conversations=conversation("Q", "A.", "<image><image><image>", "B."))
-    whole = encoded(tiny, record, clip=True)
+    whole = encoded(tiny, record, video=True)
     assert whole.media_lengths == [[3]]
     second = np.flatnonzero(whole.input_ids == IMAGE_PLACEHOLDER)[1]
-    cut = encoded(tiny, record, clip=True, max_length=int(second) + 1)
+    cut = encoded(tiny, record, video=True, max_length=int(second) + 1)
     assert (cut.image, cut.media_lengths) == ([["1", "2"]], [[2]])
 
 

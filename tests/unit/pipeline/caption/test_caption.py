@@ -14,7 +14,7 @@ from PIL import Image
 
 from aurora_cli.console import Reporter
 from aurora_cli.data.media.listing import list_media
-from aurora_cli.demo.dataset import encode_clip
+from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.io.atomic import read_json
 from aurora_cli.pipeline.caption import command as caption
@@ -24,7 +24,7 @@ from tests.captioners import GOLDEN, caption_settings, convert_settings, make_ru
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
-    """A workspace with runs, pictures, a clip, a folder of frames and two broken files."""
+    """A workspace with runs, images, a video, a folder of frames and two broken files."""
     root = tmp_path_factory.mktemp("workspace")
     make_runs(root)
     media = root / "media"
@@ -34,8 +34,8 @@ def made(tmp_path_factory) -> Path:
     for number in range(3):
         Image.new("RGB", (60, 40), (80 * number, 0, 0)).save(media / "walk" / f"frame_{number}.png")
     shades = [Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)]
-    (media / "clip.mp4").write_bytes(encode_clip(shades))
-    (media / "broken.jpg").write_text("no picture")
+    (media / "clip.mp4").write_bytes(encode_video(shades))
+    (media / "broken.jpg").write_text("no image")
     (media / "broken.mp4").write_bytes(b"\0" * 100)
     (media / "notes.txt").write_text("not a medium")
     return root
@@ -64,8 +64,8 @@ def test_a_folder_is_captioned_and_what_is_broken_is_listed(workspace):
     assert sorted(line["media"] for line in result.captions) == GOOD
     assert sorted(line["media"] for line in result.rejected) == BAD
     kinds = {line["media"]: (line["kind"], line["frames"], line["visual_tokens"]) for line in result.captions}
-    assert kinds["media/im_120x160.png"] == ("picture", 1, 8)
-    assert kinds["media/clip.mp4"] == kinds["media/walk"] == ("clip", 8, 64)
+    assert kinds["media/im_120x160.png"] == ("image", 1, 8)
+    assert kinds["media/clip.mp4"] == kinds["media/walk"] == ("video", 8, 64)
     assert all(line["new_tokens"] <= 4 for line in result.captions)
     written = lines_of(workspace / "out" / "captions.jsonl")
     assert sorted(line["media"] for line in written) == GOOD
@@ -184,7 +184,7 @@ def test_media_are_named_by_files_folders_and_patterns_each_once(workspace):
         "media/clip.mp4",
         "media/walk",
     ]
-    assert {medium.name for medium in named if medium.kind == "clip"} == {
+    assert {medium.name for medium in named if medium.kind == "video"} == {
         "media/broken.mp4",
         "media/clip.mp4",
         "media/walk",
@@ -200,8 +200,8 @@ def test_media_are_named_by_files_folders_and_patterns_each_once(workspace):
         ((), "no media"),
         (("https://x.org/a.png",), "on the network"),
         (("ftp://x.org/a.png",), "only http and https"),
-        (("*.gif",), "no pictures"),
-        (("empty",), "no pict"),
+        (("*.gif",), "no images"),
+        (("empty",), "no images"),
     ],
 )
 def test_what_names_no_media_is_a_usage_error(tmp_path, media, message):
@@ -297,7 +297,7 @@ def test_media_from_the_network_are_captioned_where_it_is_allowed(workspace, sit
     there = caption.run(caption_settings(workspace, *urls, max_new_tokens=4, allow_remote=True, output=output))
     assert [line["caption"] for line in there.captions] == [line["caption"] for line in here.captions]
     assert [line["media"] for line in there.captions] == urls
-    assert [line["kind"] for line in there.captions] == ["clip", "picture"]
+    assert [line["kind"] for line in there.captions] == ["video", "image"]
     again = caption.run(caption_settings(workspace, *urls, max_new_tokens=4, allow_remote=True, output=output))
     assert again.reused == 2
 
@@ -310,7 +310,7 @@ def test_media_from_the_network_are_captioned_where_it_is_allowed(workspace, sit
         ("file", "is not allowed"),
         ("ftp", "unknown url type"),
         ("endless.png", "at most 1,000,000 bytes"),
-        ("media/broken.jpg", "not a readable picture"),
+        ("media/broken.jpg", "not a readable image"),
     ],
 )
 def test_what_the_network_does_not_give_is_a_reject(workspace, site, name, reason):

@@ -13,7 +13,7 @@ from PIL import Image
 from aurora_cli.captioning.captioner import asked_of, load_captioner
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.console import SILENT
-from aurora_cli.demo.dataset import encode_clip
+from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import HostError
 from aurora_cli.pipeline.caption import command as caption
 from aurora_cli.pipeline.caption.page import Page
@@ -22,7 +22,7 @@ from tests.browser import OUTPUT, needs_browser
 from tests.captioners import GOLDEN, caption_settings, make_runs
 from tests.devtools import open_page
 
-PICTURE = GOLDEN / "pixels" / "images" / "im_120x160.png"
+IMAGE = GOLDEN / "pixels" / "images" / "im_120x160.png"
 LIMIT = 50_000
 
 
@@ -52,23 +52,23 @@ def ask(address: str, body: Any, query: str = "name=a.png", method: str = "POST"
     return answer.status, lines
 
 
-def test_a_picture_comes_back_as_pieces_of_its_caption_then_with_all_numbers(page, address):
-    status, lines = ask(address, PICTURE.read_bytes(), "name=cat.png&ratio=0.5")
+def test_a_image_comes_back_as_pieces_of_its_caption_then_with_all_numbers(page, address):
+    status, lines = ask(address, IMAGE.read_bytes(), "name=cat.png&ratio=0.5")
     assert status == 200
     done = lines[-1]["done"]
     assert "".join(line["say"] for line in lines[:-1]) == done["caption"]
-    settings = caption_settings(page.checkpoint.path.parents[1], str(PICTURE), max_new_tokens=6)
+    settings = caption_settings(page.checkpoint.path.parents[1], str(IMAGE), max_new_tokens=6)
     assert done["caption"] == caption.run(settings).captions[0]["caption"]
     assert (done["media"], done["frames"], done["visual_tokens"]) == ("cat.png", 1, 8)
     assert [frame["tokens"] for frame in done["regions"]] == [8]
     assert done["regions"][0]["merged"].startswith("data:image/png;base64,")
-    _, again = ask(address, PICTURE.read_bytes(), "name=cat.png&ratio=0.25")
+    _, again = ask(address, IMAGE.read_bytes(), "name=cat.png&ratio=0.25")
     assert again[-1]["done"]["visual_tokens"] == 4
 
 
-def test_a_clip_keeps_its_first_frame_whole_if_asked(address):
-    clip = encode_clip([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)])
-    _, lines = ask(address, clip, "name=c.mp4&ratio=0.5&slowfast=1")
+def test_a_video_keeps_its_first_frame_whole_if_asked(address):
+    video = encode_video([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)])
+    _, lines = ask(address, video, "name=c.mp4&ratio=0.5&slowfast=1")
     done = lines[-1]["done"]
     assert (done["frames"], done["visual_tokens"]) == (8, 16 + 7 * 8)
     assert [frame["tokens"] for frame in done["regions"]] == [16] + 7 * [8]
@@ -77,14 +77,14 @@ def test_a_clip_keeps_its_first_frame_whole_if_asked(address):
 @pytest.mark.parametrize(
     ("body", "query", "headers", "status", "reason"),
     [
-        (b"no picture", "name=a.png", {}, 422, "a.png: not a readable picture"),
-        (b"\0" * 99, "name=a.mp4", {}, 422, "a.mp4: not a readable clip"),
-        (b"x", "name=notes.txt", {}, 415, "neither a picture nor a clip"),
+        (b"no image", "name=a.png", {}, 422, "a.png: not a readable image"),
+        (b"\0" * 99, "name=a.mp4", {}, 422, "a.mp4: not a readable video"),
+        (b"x", "name=notes.txt", {}, 415, "neither an image nor a video"),
         (b"x", "name=../../../etc/passwd", {}, 415, "passwd: is neither"),
         (b"", "name=a.png", {}, 400, "it is empty"),
         (b"x" * (LIMIT + 1), "name=a.png", {}, 413, "at most 50,000"),
         (b"x", "name=a.png&ratio=7", {}, 400, "ratio: 7"),
-        (PICTURE.read_bytes(), "name=a.png&ratio=0.01", {}, 400, "kept_ratio"),
+        (IMAGE.read_bytes(), "name=a.png&ratio=0.01", {}, 400, "kept_ratio"),
         (b"x", "name=a.png", {"Host": "evil.example"}, 403, "own page"),
         (b"x", "name=a.png", {"Origin": "http://evil.example"}, 403, "own page"),
     ],
@@ -95,7 +95,7 @@ def test_bad_requests_are_refused_with_a_reason_and_the_next_one_is_answered(
     found, lines = ask(address, body, query, **headers)
     assert (found, reason in lines[0]["error"]) == (status, True), lines
     assert "/tmp" not in lines[0]["error"]
-    assert ask(address, PICTURE.read_bytes(), "name=a.png")[0] == 200
+    assert ask(address, IMAGE.read_bytes(), "name=a.png")[0] == 200
 
 
 def test_a_medium_of_unknown_size_is_refused(address):
@@ -113,12 +113,12 @@ def test_a_sender_that_goes_away_does_no_harm(page, address):
     connection.putheader("Content-Length", "1000")
     connection.endheaders(b"x")
     connection.close()
-    assert ask(address, PICTURE.read_bytes())[0] == 200
+    assert ask(address, IMAGE.read_bytes())[0] == 200
 
 
 def test_one_medium_at_a_time(page, address):
     with page.turn:
-        status, lines = ask(address, PICTURE.read_bytes())
+        status, lines = ask(address, IMAGE.read_bytes())
     assert status == 503
     assert "another medium" in lines[0]["error"]
 
@@ -168,7 +168,7 @@ DROP = """
 
 
 @needs_browser
-def test_in_a_browser_a_dropped_picture_is_captioned_and_the_slider_changes_its_tokens(page, address, tmp_path):
+def test_in_a_browser_a_dropped_image_is_captioned_and_the_slider_changes_its_tokens(page, address, tmp_path):
     import base64
 
     shots = Path(OUTPUT) if OUTPUT else tmp_path
@@ -179,8 +179,8 @@ def test_in_a_browser_a_dropped_picture_is_captioned_and_the_slider_changes_its_
     with open_page(address, tmp_path) as tab:
         assert tab.wait("document.querySelector('#kept').innerText") == "0.50: 8 of 16 tokens a frame"
         assert tab.run("document.querySelector('#go').disabled")
-        picture = base64.b64encode(PICTURE.read_bytes()).decode()
-        tab.run(DROP % (picture, "cat.png", "image/png"))
+        image = base64.b64encode(IMAGE.read_bytes()).decode()
+        tab.run(DROP % (image, "cat.png", "image/png"))
         assert "visual tokens: 8" in tab.wait(fact)
         said = tab.run(caption_words)
         assert said
@@ -194,17 +194,17 @@ def test_in_a_browser_a_dropped_picture_is_captioned_and_the_slider_changes_its_
         tab.wait(f"({fact}).includes('visual tokens: 8')")
         assert tab.run(caption_words) == said
 
-        tab.run(DROP % (base64.b64encode(b"no picture").decode(), "broken.png", "image/png"))
-        assert "not a readable picture" in tab.wait("document.querySelector('#error').innerText")
+        tab.run(DROP % (base64.b64encode(b"no image").decode(), "broken.png", "image/png"))
+        assert "not a readable image" in tab.wait("document.querySelector('#error').innerText")
         big = base64.b64encode(b"x" * (LIMIT + 1)).decode()
         tab.run(DROP % (big, "big.png", "image/png"))
         tab.wait("document.querySelector('#error').innerText.includes('at most 50,000')")
 
-        clip = tmp_path / "walk.mp4"
-        clip.write_bytes(encode_clip([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)]))
-        tab.choose_file("#file", clip)
+        video = tmp_path / "walk.mp4"
+        video.write_bytes(encode_video([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)]))
+        tab.choose_file("#file", video)
         tab.wait(f"({fact}).includes('frames: 8')")
         assert tab.run("document.querySelectorAll('#frames figure').length") == 8
         assert not tab.run("document.querySelector('#error').innerText")
-        tab.screenshot(shots / "caption-page-clip.png")
+        tab.screenshot(shots / "caption-page-video.png")
         assert [line for line in tab.console if "400" not in line and "422" not in line and "413" not in line] == []

@@ -18,12 +18,12 @@ from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import DataError
 from aurora_cli.pipeline import merge_tars
 from aurora_cli.pipeline.extract import command as extract
-from tests.archiving import END, FILES, ONE_BYTE, PAYLOAD, PICTURES, SUBSET, header, info, place, settings, tar_of, tree
+from tests.archiving import END, FILES, IMAGES, ONE_BYTE, PAYLOAD, SUBSET, header, info, place, settings, tar_of, tree
 
 
 @pytest.mark.parametrize("name", ["a.tar", "a.tar.gz", "a.tgz"])
 def test_every_member_lands_in_the_archives_folder(tmp_path: Path, name: str):
-    raw = tar_of(*PICTURES)
+    raw = tar_of(*IMAGES)
     place(tmp_path, raw if name.endswith(".tar") else gzip.compress(raw), name)
     result = extract.run(settings(tmp_path))
     assert tree(tmp_path / SUBSET) == FILES
@@ -32,7 +32,7 @@ def test_every_member_lands_in_the_archives_folder(tmp_path: Path, name: str):
 
 
 def test_parts_are_read_as_one_stream_and_an_archive_that_is_there_twice_is_extracted_once(tmp_path: Path):
-    packed = gzip.compress(tar_of(*PICTURES))
+    packed = gzip.compress(tar_of(*IMAGES))
     for index in range(12):
         place(tmp_path, packed[index * 10_000 : (index + 1) * 10_000 if index < 11 else None], f"a.tar.gz_part{index}")
     result = extract.run(settings(tmp_path))
@@ -44,7 +44,7 @@ def test_parts_are_read_as_one_stream_and_an_archive_that_is_there_twice_is_extr
 
 
 def test_output_keeps_the_folders_between_input_and_archive(tmp_path: Path):
-    archive = place(tmp_path, tar_of(*PICTURES))
+    archive = place(tmp_path, tar_of(*IMAGES))
     extract.run(settings(tmp_path, output="out"))
     assert (tmp_path / "out/vision/cost/images/0.jpg").is_file()
     extract.run(settings(tmp_path, inputs=[archive], output="flat"))
@@ -53,28 +53,28 @@ def test_output_keeps_the_folders_between_input_and_archive(tmp_path: Path):
 
 
 def test_a_second_run_does_nothing_and_says_so(tmp_path: Path):
-    place(tmp_path, gzip.compress(tar_of(*PICTURES)), "a.tar.gz")
+    place(tmp_path, gzip.compress(tar_of(*IMAGES)), "a.tar.gz")
     extract.run(settings(tmp_path))
-    picture = tmp_path / SUBSET / "images/0.jpg"
-    before = picture.stat().st_ino
+    image = tmp_path / SUBSET / "images/0.jpg"
+    before = image.stat().st_ino
     result = extract.run(settings(tmp_path))
     assert result.lines() == ["Nothing to do: 1 archives found, all extracted before."]
-    assert picture.stat().st_ino == before
+    assert image.stat().st_ino == before
 
 
 def test_an_archive_that_changed_and_output_that_is_gone_are_extracted_again(tmp_path: Path):
-    place(tmp_path, tar_of(*PICTURES))
+    place(tmp_path, tar_of(*IMAGES))
     extract.run(settings(tmp_path))
     shutil.rmtree(tmp_path / SUBSET / "images")
     extract.run(settings(tmp_path))
     assert tree(tmp_path / SUBSET) == FILES
-    place(tmp_path, tar_of(*PICTURES[:5], info("images/5.jpg", b"new")))
+    place(tmp_path, tar_of(*IMAGES[:5], info("images/5.jpg", b"new")))
     extract.run(settings(tmp_path))
     assert (tmp_path / SUBSET / "images/5.jpg").read_bytes() == b"new"
 
 
 def test_a_dry_run_touches_nothing(tmp_path: Path):
-    place(tmp_path, tar_of(*PICTURES))
+    place(tmp_path, tar_of(*IMAGES))
     result = extract.run(settings(tmp_path, delete_archives=True), dry_run=True)
     assert [path.name for path in (tmp_path / SUBSET).iterdir()] == ["a.tar"]
     assert "would be extracted into" in result.lines()[0]
@@ -91,10 +91,10 @@ def test_nothing_there_says_what_to_run_first(tmp_path: Path):
 
 @pytest.mark.parametrize("layout", ["files", "index"])
 def test_archives_are_deleted_only_when_they_are_clean_and_a_further_run_is_content(tmp_path: Path, layout: str):
-    packed = gzip.compress(tar_of(*PICTURES))
+    packed = gzip.compress(tar_of(*IMAGES))
     clean = [place(tmp_path, packed[:50_000], "a.tar.gz.part_0"), place(tmp_path, packed[50_000:], "a.tar.gz.part_1")]
     hostile = place(tmp_path, gzip.compress(tar_of(info("ok", b"1"), info("/absolute", b"2"))), "b.tar.gz")
-    cut = place(tmp_path, gzip.compress(tar_of(*PICTURES, form=tarfile.GNU_FORMAT))[:60_000], "c.tar.gz")
+    cut = place(tmp_path, gzip.compress(tar_of(*IMAGES, form=tarfile.GNU_FORMAT))[:60_000], "c.tar.gz")
     result = extract.run(settings(tmp_path, delete_archives=True, layout=layout))
     assert [path.exists() for path in (*clean, hostile, cut)] == [False, False, True, True]
     assert result.exit_code == 3
@@ -108,7 +108,7 @@ def test_with_deletion_no_archive_begins_while_another_lies_there_twice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, layout: str
 ):
     for number in range(5):
-        place(tmp_path, gzip.compress(tar_of(*PICTURES[number * 8 : number * 8 + 8])), f"{number}.tar.gz")
+        place(tmp_path, gzip.compress(tar_of(*IMAGES[number * 8 : number * 8 + 8])), f"{number}.tar.gz")
     left = []
     step = {"files": "unpack", "index": "build_index"}[layout]
     real = getattr(extract, step)
@@ -150,14 +150,14 @@ def test_nothing_dangerous_is_preserved(tmp_path: Path):
 @pytest.mark.parametrize("workers", [1, 3])
 def test_several_archives_at_a_time_give_the_same(tmp_path: Path, workers: int):
     for index in range(4):
-        place(tmp_path, gzip.compress(tar_of(*PICTURES[index * 10 : index * 10 + 10])), f"{index}.tar.gz")
+        place(tmp_path, gzip.compress(tar_of(*IMAGES[index * 10 : index * 10 + 10])), f"{index}.tar.gz")
     extract.run(settings(tmp_path, workers=workers))
     assert tree(tmp_path / SUBSET) == FILES
 
 
 @pytest.mark.parametrize("tail", [b"\0" * 5000, b""])
 def test_a_gzip_of_several_members_is_one_stream(tmp_path: Path, tail: bytes):
-    raw = tar_of(*PICTURES)
+    raw = tar_of(*IMAGES)
     packed = gzip.compress(raw[:9999]) + gzip.compress(b"") + gzip.compress(raw[9999:]) + tail
     place(tmp_path, packed, "a.tar.gz")
     assert extract.run(settings(tmp_path)).exit_code == 0
@@ -165,7 +165,7 @@ def test_a_gzip_of_several_members_is_one_stream(tmp_path: Path, tail: bytes):
 
 
 def test_garbage_behind_a_gzip_stream_is_said(tmp_path: Path):
-    place(tmp_path, gzip.compress(tar_of(*PICTURES)) + b"garbage", "a.tar.gz")
+    place(tmp_path, gzip.compress(tar_of(*IMAGES)) + b"garbage", "a.tar.gz")
     result = extract.run(settings(tmp_path))
     assert "not gzip" in result.archives[0]["broken"]
     assert tree(tmp_path / SUBSET) == FILES
@@ -207,7 +207,7 @@ def test_names_that_are_odd_but_legal_come_as_they_are(tmp_path: Path):
 def test_a_set_of_parts_with_a_gap_is_named_and_the_others_are_extracted(tmp_path: Path):
     place(tmp_path, b"x", "bad.tar.gz.part_000")
     place(tmp_path, b"x", "bad.tar.gz.part_002")
-    place(tmp_path, tar_of(*PICTURES))
+    place(tmp_path, tar_of(*IMAGES))
     result = extract.run(settings(tmp_path))
     assert result.exit_code == 3
     assert "part bad.tar.gz.part_001 is missing" in result.problems[0]
@@ -284,7 +284,7 @@ def test_many_benign_archives_give_what_gnu_tar_gives(
 
 
 def test_the_end_is_a_table(tmp_path: Path):
-    place(tmp_path, tar_of(*PICTURES))
+    place(tmp_path, tar_of(*IMAGES))
     place(tmp_path, tar_of(info("../x", b"1"), info("a.txt", b"12"), info("a.txt", b"21")), "b.tar")
     lines = extract.run(settings(tmp_path)).lines()
     assert [line.split()[1:5] for line in lines[:4]] == [

@@ -21,14 +21,14 @@ from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import HostError
 from aurora_cli.pipeline import merge_tars
 from aurora_cli.pipeline.extract import command as extract
-from tests.archiving import END, FILES, PICTURES, SUBSET, header, info, peak_of, place, settings, tar_of, tree
+from tests.archiving import END, FILES, IMAGES, SUBSET, header, info, peak_of, place, settings, tar_of, tree
 
 # --- a full disk
 
 
 def test_a_full_disk_ends_the_run_and_space_lets_it_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(unpack, "GROUP_BYTES", 20_000)
-    place(tmp_path, tar_of(*PICTURES))
+    place(tmp_path, tar_of(*IMAGES))
     real: Callable = safe_folder.FolderWriter.write_file
     written: list[str] = []
 
@@ -71,15 +71,15 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
 def test_a_disk_that_really_fills_up_is_exit_4_and_continues_when_it_has_grown(
     tmp_path: Path, small_disk: Callable[[int], Path], layout: str, kilobytes: int
 ):
-    pictures = [info(f"images/{n}.jpg", random.Random(n).randbytes(20_000)) for n in range(100)]
-    archive = place(tmp_path, gzip.compress(tar_of(*pictures), 1), "a.tar.gz")
+    images = [info(f"images/{n}.jpg", random.Random(n).randbytes(20_000)) for n in range(100)]
+    archive = place(tmp_path, gzip.compress(tar_of(*images), 1), "a.tar.gz")
     given = settings(tmp_path, inputs=[archive], output=small_disk(kilobytes) / "out", layout=layout)
     with pytest.raises(HostError, match="the disk is full"):
         extract.run(given)
     small_disk(20_000)
     assert extract.run(given).exit_code == 0
     root = MediaRoot(tmp_path / "disk/out")
-    assert all(root.read(member.name) == content for member, content in pictures)
+    assert all(root.read(member.name) == content for member, content in images)
 
 
 def test_a_disk_that_fills_up_while_merging_is_exit_4_and_continues_when_it_has_grown(
@@ -162,9 +162,9 @@ def durable_files(target: Path, names: list[str]) -> dict[str, int]:
 def kill_campaign(tmp_path: Path, step: str, kills: int, *, megabytes: int, group_bytes: int, within_s: float) -> None:
     """kill -9 at random moments until there were enough; every kill costs a group at most, and nothing durable."""
     draw, count = random.Random(f"{step} {kills} {group_bytes}"), megabytes * 50
-    pictures = [info(f"images/{n:05}.jpg", draw.randbytes(20_000)) for n in range(count)]
-    names, packed = [member.name for member, _ in pictures], gzip.compress(tar_of(*pictures), 1)
-    expected = {member.name: content for member, content in pictures}
+    images = [info(f"images/{n:05}.jpg", draw.randbytes(20_000)) for n in range(count)]
+    names, packed = [member.name for member, _ in images], gzip.compress(tar_of(*images), 1)
+    expected = {member.name: content for member, content in images}
     most = len(packed) if step == "merge-tars" else sum(map(len, expected.values())) + count * 1_024
     done = 0
     for repetition in range(kills):
@@ -193,7 +193,7 @@ def kill_campaign(tmp_path: Path, step: str, kills: int, *, megabytes: int, grou
 
 
 def test_a_kill_between_the_index_and_its_receipt_writes_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    place(tmp_path, gzip.compress(tar_of(*PICTURES)), "a.tar.gz")
+    place(tmp_path, gzip.compress(tar_of(*IMAGES)), "a.tar.gz")
     target, finish = tmp_path / SUBSET, ExtractionState.finish
 
     def killed(self: ExtractionState, *_: object, **__: object) -> None:
@@ -211,7 +211,7 @@ def test_a_kill_between_the_index_and_its_receipt_writes_nothing_again(tmp_path:
 
 
 def test_a_kill_while_the_journal_is_opened_loses_nothing_of_it(tmp_path: Path):
-    place(tmp_path, tar_of(*PICTURES))
+    place(tmp_path, tar_of(*IMAGES))
     (archive,) = find_archives([tmp_path / SUBSET])
     state = ExtractionState(archive, tmp_path)
     state.folder.mkdir(parents=True)

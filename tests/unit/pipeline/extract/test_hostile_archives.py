@@ -13,9 +13,9 @@ from tests.archiving import (
     END,
     FILES,
     GOOD,
+    IMAGES,
     ONE_BYTE,
     PAYLOAD,
-    PICTURES,
     SUBSET,
     header,
     long_name,
@@ -196,7 +196,7 @@ def test_a_sparse_file_of_many_pieces_does_not_derail_the_rest(tmp_path: Path, f
 @pytest.mark.parametrize("tenth", range(10))
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzipped"])
 def test_an_archive_cut_anywhere_gives_whole_members_and_no_others(tmp_path: Path, tenth: int, packed: bool):
-    raw = tar_of(*PICTURES)
+    raw = tar_of(*IMAGES)
     content = gzip.compress(raw) if packed else raw
     place(tmp_path, content[: len(content) * tenth // 10], "a.tar.gz")
     result = extract.run(settings(tmp_path))
@@ -220,7 +220,7 @@ def test_many_flipped_bits_give_no_traceback_and_nothing_outside(tmp_path: Path,
 
 
 def flip_bits(tmp_path: Path, seed: int, packed: bool) -> None:
-    draw, raw = random.Random(seed), tar_of(*PICTURES)
+    draw, raw = random.Random(seed), tar_of(*IMAGES)
     content = bytearray(gzip.compress(raw, 1) if packed else raw)
     for _ in range(3):
         position = draw.randrange(len(content)) if packed else draw.randrange(0, 40 * 3584, 3584) + draw.randrange(512)

@@ -59,28 +59,28 @@ def test_decoding_finds_media_that_are_there_and_cannot_be_read(tmp_path):
         Image.new("RGB", (64, 64)).save(folder / name)
     whole = (folder / "0.jpg").read_bytes()
     (folder / "1.jpg").write_bytes(whole[: len(whole) // 2])
-    (folder / "2.jpg").write_bytes(b"no picture")
+    (folder / "2.jpg").write_bytes(b"no image")
     quick, report = inspected(tmp_path), inspected(tmp_path, decode=True)
     assert isinstance(report, DataReport)
     (subset,) = report.subsets
     assert (subset.records, subset.duplicates, subset.unusable) == (7, 1, {"bad_json": 1})
     assert (subset.media, subset.found, subset.missing, subset.unreadable) == (5, 4, 1, 2)
     assert [path.rsplit("/", 1)[1] for path, _ in report.unreadable] == ["1.jpg", "2.jpg"]
-    assert "not a readable picture" in report.unreadable[0][1]
+    assert "not a readable image" in report.unreadable[0][1]
     assert (report.exit_code, quick.exit_code, quick.subsets[0].unreadable) == (3, 3, None)
     for name in ("1.jpg", "2.jpg", "3.jpg"):
         (folder / name).write_bytes(whole)
     assert inspected(tmp_path, decode=True).exit_code == 0
-    (folder / "frames/1.jpg").write_bytes(b"no picture")
+    (folder / "frames/1.jpg").write_bytes(b"no image")
     assert inspected(tmp_path, decode=True).exit_code == 3
 
 
 def test_media_inside_an_index_are_found_and_decoded(tmp_path):
     folder = tmp_path / "data/vision/mine"
     write_records(folder / "mine.jsonl", 3)
-    picture = io.BytesIO()
-    Image.new("RGB", (64, 64)).save(picture, "JPEG")
-    members = [info(f"{n}.jpg", picture.getvalue() if n < 2 else b"no picture") for n in range(3)]
+    image = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(image, "JPEG")
+    members = [info(f"{n}.jpg", image.getvalue() if n < 2 else b"no image") for n in range(3)]
     (folder / "a.tar").write_bytes(tar_of(*members))
     extract(Settings(workspace=tmp_path, extract=ExtractSettings(layout="index")))
     assert inspected(tmp_path).subsets[0].found == 3
@@ -93,22 +93,22 @@ def test_a_file_is_explained_as_tokenize_would_take_it(tmp_path):
     report = inspected(tmp_path, "a.jsonl")
     assert isinstance(report, AnnotationsReport)
     assert (report.read, report.kept, report.media, report.missing) == (4, 1, 1, 1)
-    assert {entry.reason: entry.count for entry in report.rejected} == {"picture_count": 2, "no_conversation": 1}
+    assert {entry.reason: entry.count for entry in report.rejected} == {"image_count": 2, "no_conversation": 1}
     assert report.rejected[0].first.startswith("line 2:")
     assert report.sample == "USER: <image>\nDescribe. ASSISTANT:>>>A red circle, number 0.<<<"
 
 
 def test_a_file_of_several_schemas_says_how_each_was_recognised(tmp_path):
     messages = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
-    clip = {"video_path": "a.mp4", "captions": [{"idx": "-1", "content": "A clip."}]}
-    lines = [clip, {"messages": messages}, {"messages": messages}, record(0), {"text": "?"}]
+    video = {"video_path": "a.mp4", "captions": [{"idx": "-1", "content": "A video."}]}
+    lines = [video, {"messages": messages}, {"messages": messages}, record(0), {"text": "?"}]
     (tmp_path / "a.json").write_text(json.dumps(lines))
     report = inspected(tmp_path, "a.json")
     assert isinstance(report, AnnotationsReport)
     assert report.schemas == {"sharegpt4video": 1, "openai-messages": 2, "llava": 1}
     assert "`captions` is a field of sharegpt4video" in report.recognised_by
     assert report.kinds["video"] == 1
-    assert report.sample.endswith("Describe the video in detail. ASSISTANT:>>>A clip.<<<")
+    assert report.sample.endswith("Describe the video in detail. ASSISTANT:>>>A video.<<<")
     assert any("schema: sharegpt4video 1, openai-messages 2, llava 1" in line for line in report.lines())
 
 
@@ -158,7 +158,7 @@ def test_a_store_shows_its_counts_and_a_sample(tmp_path, tokenized, path, kind, 
     assert shown.media == {"0.jpg": "folder"}
 
 
-def test_rows_are_spread_over_all_shards_and_say_where_their_pictures_are(tmp_path, tokenized):
+def test_rows_are_spread_over_all_shards_and_say_where_their_images_are(tmp_path, tokenized):
     with tarfile.open(tmp_path / "data/vision/mine/more.tar", "w") as tar:
         (tmp_path / "4.jpg").touch()
         tar.add(tmp_path / "4.jpg", "4.jpg")
@@ -225,9 +225,9 @@ def test_what_cannot_be_inspected_says_so(tmp_path):
     with pytest.raises(DataError) as caught:
         inspected(tmp_path)
     assert caught.value.hint == "aurora download"
-    (tmp_path / "picture.jpg").touch()
+    (tmp_path / "image.jpg").touch()
     with pytest.raises(UsageError, match="is no annotation file"):
-        inspected(tmp_path, "picture.jpg")
+        inspected(tmp_path, "image.jpg")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="holds no annotations, no shards and no run"):
         inspected(tmp_path, "empty")

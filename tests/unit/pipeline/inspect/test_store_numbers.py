@@ -16,7 +16,7 @@ def summary(rows):
     lengths = np.array([length for length, _, _ in rows], np.int32)
     media = np.array([media for _, media, _ in rows], np.int32)
     taught = np.array([int(share * length) for length, _, share in rows], np.int32)
-    return Summary(length=lengths, frames=media * 2, media=media, clips=media // 2, taught=taught)
+    return Summary(length=lengths, frames=media * 2, media=media, videos=media // 2, taught=taught)
 
 
 @given(ROWS, ROWS)

@@ -27,13 +27,13 @@ MEAN = (0.5, 0.5, 0.5)
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory):
-    """Three shards: pictures in the folder, in an indexed archive, broken and missing; a clip of frames; rejects."""
+    """Three shards: images in the folder, in an indexed archive, broken and missing; a video of frames; rejects."""
     root = tmp_path_factory.mktemp("workspace")
     folder = root / "data/vision/mine"
     (folder / "made").mkdir(parents=True)
     for index in range(6):
         Image.new("RGB", (64, 48 + index), (40 * index, 90, 200 - 30 * index)).save(folder / f"{index}.jpg")
-    (folder / "1.jpg").write_bytes(b"no picture")
+    (folder / "1.jpg").write_bytes(b"no image")
     (folder / "2.jpg").unlink()
     with tarfile.open(folder / "more.tar", "w") as tar:
         tar.add(folder / "3.jpg", "3.jpg")
@@ -88,7 +88,7 @@ def test_a_browser_shows_all_of_it_and_runs_nothing(page, tmp_path):
     for reason in ("null_text", "no_conversation", "bad_json"):
         assert f"<code>{reason}</code>" in seen
     assert seen.count('src="data:image/jpeg;base64,') == 5  # rows 0 and 3; 0, 3 and 4 in row 4
-    assert re.search(r'not a readable picture.*?1\.jpg <span class="bad">unreadable', seen, re.DOTALL)
+    assert re.search(r'not a readable image.*?1\.jpg <span class="bad">unreadable', seen, re.DOTALL)
     assert re.search(r'no such file.*?2\.jpg <span class="bad">missing', seen, re.DOTALL)
     assert '3.jpg <span class="good">in an indexed archive' in seen
 
@@ -97,9 +97,9 @@ def test_a_browser_shows_all_of_it_and_runs_nothing(page, tmp_path):
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_looked_at(page, tmp_path, dark):
     name = f"inspect-report-{'dark' if dark else 'light'}.png"
-    with Image.open(screenshot(page, name, tmp_path / "profile", dark=dark)) as picture:
-        corner = picture.convert("RGB").getpixel((2, 2))
-        colours = picture.convert("RGB").getcolors(1 << 24) or []
+    with Image.open(screenshot(page, name, tmp_path / "profile", dark=dark)) as image:
+        corner = image.convert("RGB").getpixel((2, 2))
+        colours = image.convert("RGB").getcolors(1 << 24) or []
     assert corner == ((25, 25, 23) if dark else (250, 249, 247))
     assert len(colours) > 200
 
@@ -143,16 +143,16 @@ def test_thumbnails_stop_at_their_budget(workspace, monkeypatch):
     assert (second.jpeg, second.reason[:8]) == (None, "left out")
 
 
-def test_a_row_of_many_pictures_shows_some_and_names_all(workspace, monkeypatch, tmp_path):
-    monkeypatch.setattr(store_page, "PICTURES", 2)
-    monkeypatch.setattr(thumbnails, "PICTURES", 2)
+def test_a_row_of_many_images_shows_some_and_names_all(workspace, monkeypatch, tmp_path):
+    monkeypatch.setattr(store_page, "IMAGES", 2)
+    monkeypatch.setattr(thumbnails, "IMAGES", 2)
     inspected(workspace, html=tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "all 5 files" in text
     assert "2.jpg: missing" in text
 
 
-def test_a_clip_of_frame_files_shows_frames_spread_over_it(workspace):
+def test_a_video_of_frame_files_shows_frames_spread_over_it(workspace):
     row = open_store(workspace / "tokenized/vision/mine/merged").rows([4])[0]._replace(media_lengths=[5])
     shown = Thumbnails(MEAN).of(row, workspace / "data/vision/mine")
     assert [thumbnail.name for thumbnail in shown] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]

@@ -67,11 +67,11 @@ def test_every_record_is_kept_or_listed_with_its_reason(tmp_path):
     lines = [json.dumps(record(0)), "oops", "", json.dumps(record(1, image=None)), json.dumps(record(2, id=None))]
     file.write_text("\n".join(lines))
     folder = run(settings(tmp_path, inputs=(file,), output="out", batch_size=2)).folders[0]
-    assert (folder.read, folder.kept, folder.rejected) == (4, 2, {"bad_json": 1, "picture_count": 1})
+    assert (folder.read, folder.kept, folder.rejected) == (4, 2, {"bad_json": 1, "image_count": 1})
     rejects = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
     assert [(entry["file"], entry["line"], entry["id"], entry["reason"]) for entry in rejects] == [
         ("a.jsonl", 2, "a.jsonl:2", "bad_json"),
-        ("a.jsonl", 4, "r1", "picture_count"),
+        ("a.jsonl", 4, "r1", "image_count"),
     ]
     assert contents(shard(tmp_path / "out", 1))[0][0] == "a.jsonl:5"
 
@@ -209,16 +209,14 @@ def test_damaged_compression_leaves_the_shards_before_it(tmp_path, workers):
     assert len(list((tmp_path / "out/shards").iterdir())) == whole > 1
 
 
-def test_lists_of_pictures_are_clips_where_the_settings_say_so(tmp_path):
+def test_lists_of_images_are_videos_where_the_settings_say_so(tmp_path):
     turns = [{"from": "human", "value": "<image>" * 3}, {"from": "gpt", "value": "A."}]
-    for subset in ("clips", "pictures"):
+    for subset in ("clips", "images"):
         file = tmp_path / "data/vision" / subset / "x.jsonl"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(record(0, image=["1", "2", "3"], conversations=turns)) + "\n")
     run(settings(tmp_path, clip_subsets=("clips",)))
-    lengths = [
-        contents(tmp_path / f"tokenized/vision/{name}/shards/part-00000")[0][3] for name in ("clips", "pictures")
-    ]
+    lengths = [contents(tmp_path / f"tokenized/vision/{name}/shards/part-00000")[0][3] for name in ("clips", "images")]
     assert lengths == [[3], [1, 1, 1]]
 
 
@@ -271,7 +269,7 @@ def test_records_whose_media_are_not_there_are_rejected_when_somebody_looks(tmp_
     with open(folder / "mine.jsonl", "a", encoding="utf-8") as file:
         file.write(json.dumps(record(9, image=None, conversations=record(9)["conversations"][1:] * 2)) + "\n")
     (folder / "0.jpg").touch()
-    (folder / "a.tar").write_bytes(tar_of(info("2.jpg", b"picture")))
+    (folder / "a.tar").write_bytes(tar_of(info("2.jpg", b"image")))
     extract(Settings(workspace=tmp_path, extract=ExtractSettings(layout="index")))
     assert run(settings(tmp_path)).folders[0].kept == 4
     with pytest.raises(UsageError, match="check_media: False, not True"):

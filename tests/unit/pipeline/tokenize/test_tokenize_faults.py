@@ -50,7 +50,7 @@ RECORDS = st.dictionaries(st.sampled_from(FIELDS), st.one_of(VALUES, st.lists(TU
 SCHEMAS = [
     record(0),
     {"messages": [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]},
-    {"video_path": "a.mp4", "captions": [{"idx": "-1", "content": "A clip."}]},
+    {"video_path": "a.mp4", "captions": [{"idx": "-1", "content": "A video."}]},
 ]
 
 
@@ -93,7 +93,7 @@ def check_all_accounted_for(raws: list[bytes]) -> None:
 
 def check_accounted_for_by(encoder: Encoder, raws: list[bytes]) -> None:
     records = [RawRecord(number, raw) for number, raw in enumerate(raws, start=1)]
-    columns = encoder.encode(records, "x.jsonl", images_are_clip=False)
+    columns = encoder.encode(records, "x.jsonl", images_are_video=False)
     assert len(columns.id) + len(columns.rejected) == len(raws)
     assert {entry["reason"] for entry in columns.rejected} <= REASONS.keys()
     json.dumps(columns.rejected).encode("ascii")
@@ -146,7 +146,7 @@ def test_an_array_of_damaged_elements_ends(tmp_path_factory, raws):
 def test_a_hundred_thousand_turns_are_one_record(template):
     turns = [{"from": "gpt" if index % 2 else "human", "value": "a"} for index in range(100_000)]
     raw = RawRecord(1, json.dumps({"conversations": turns}).encode())
-    columns = ENCODERS[template].encode([raw], "x", images_are_clip=False)
+    columns = ENCODERS[template].encode([raw], "x", images_are_video=False)
     assert columns.length == [64]
 
 

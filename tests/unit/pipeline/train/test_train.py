@@ -28,7 +28,7 @@ def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with the data of all stages, never trained in."""
     root = tmp_path_factory.mktemp("tokenized")
     for stage in tiny_workspace.STAGES:
-        make(root, stage, pictures=12, clips=4, texts=4)
+        make(root, stage, images=12, videos=4, texts=4)
     return root
 
 
@@ -150,20 +150,20 @@ def test_deepspeed_on_one_process_gives_the_same_losses_and_goes_on_without(root
     assert len(lines(root)) == 4
 
 
-def test_an_unreadable_picture_is_left_out_and_listed(root: Path) -> None:
-    (root / "data/language/pictures/3.png").write_bytes(b"not a picture")
+def test_an_unreadable_image_is_left_out_and_listed(root: Path) -> None:
+    (root / "data/language/images/3.png").write_bytes(b"not an image")
     chosen = alone(root, max_steps=3)
     chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"max_bad_share": 0.5})})
     result = train.run(chosen)
     rejected = [json.loads(line) for line in (root / "runs/language/rejected.jsonl").read_text().splitlines()]
     assert result.rejected == len(rejected) >= 1
-    assert {line["id"] for line in rejected} == {"picture-3"}
+    assert {line["id"] for line in rejected} == {"image-3"}
     assert all(line["step"] >= 1 and line["reason"] for line in rejected)
 
 
-def test_too_many_unreadable_pictures_are_exit_3(root: Path) -> None:
-    for picture in (root / "data/language/pictures").glob("*.png"):
-        picture.write_bytes(b"not a picture")
+def test_too_many_unreadable_images_are_exit_3(root: Path) -> None:
+    for image in (root / "data/language/images").glob("*.png"):
+        image.write_bytes(b"not an image")
     with pytest.raises(DataError, match="cannot be read"):
         train.run(alone(root, max_steps=3))
 
@@ -221,13 +221,13 @@ def test_held_out_samples_are_measured_at_every_checkpoint_and_never_trained_on(
     assert measured[0]["validation_loss"] != measured[1]["validation_loss"]
 
 
-def test_captions_of_the_same_pictures_are_written_every_so_many_steps_and_at_the_end(root: Path) -> None:
+def test_captions_of_the_same_images_are_written_every_so_many_steps_and_at_the_end(root: Path) -> None:
     train.run(alone(root, max_steps=5, samples_every=2, samples=3))
     folder = root / "runs/language/samples"
     assert sorted(path.name for path in folder.glob("*.jsonl")) == [f"step-0000000{step}.jsonl" for step in (2, 4, 5)]
     asked = [[json.loads(line) for line in path.read_text().splitlines()] for path in sorted(folder.glob("*.jsonl"))]
-    assert [[line["id"] for line in lines] for lines in asked] == [["clip-0", "picture-3", "picture-11"]] * 3
-    assert asked[0][1]["reference"] == "A yellow picture."
+    assert [[line["id"] for line in lines] for lines in asked] == [["image-0", "image-7", "video-3"]] * 3
+    assert asked[0][1]["reference"] == "A green image."
     assert asked[0][1]["prompt"].endswith("Describe the image. ASSISTANT:")
     assert all((folder / f"{line['sample']}.jpg").is_file() for line in asked[0])
 
@@ -294,7 +294,7 @@ def test_missing_data_names_the_command_that_makes_it(removed: list[str], hint: 
     ("changes", "error", "said"),
     [
         ({"data": ["tokenized/nowhere"]}, DataError, "no such folder of merged shards"),
-        ({"data": ["data/language/pictures"]}, DataError, "no token store"),
+        ({"data": ["data/language/images"]}, DataError, "no token store"),
         ({"after": "vision"}, DataError, "aurora train --stage vision"),
         ({"init_from": "runs/nowhere"}, DataError, "there is no such folder"),
         ({"resume": "runs/nowhere"}, DataError, "is not a checkpoint"),

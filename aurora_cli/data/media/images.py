@@ -1,4 +1,4 @@
-"""One picture of any format -> pixels."""
+"""One image of any format -> pixels."""
 
 import io
 import warnings
@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from aurora_cli.data.media.transforms import Colour, square_frames, square_picture
+from aurora_cli.data.media.transforms import Colour, square_frames, square_image
 from aurora_cli.errors import DataError
 
 SHRINK_MARGIN = 2
@@ -19,11 +19,11 @@ ORIENTATION_TAG = 0x0112
 
 
 class UnreadableMedia(DataError):
-    """A picture or clip that is missing, damaged or empty."""
+    """An image or video that is missing, damaged or empty."""
 
 
-def picture_pixels(source: Path | bytes, name: str, size: int, fill: Colour) -> np.ndarray:
-    """(S, S, 3) of one picture.
+def image_pixels(source: Path | bytes, name: str, size: int, fill: Colour) -> np.ndarray:
+    """(S, S, 3) of one image.
 
     Raises:
         UnreadableMedia: naming it and the reason.
@@ -35,14 +35,14 @@ def picture_pixels(source: Path | bytes, name: str, size: int, fill: Colour) -> 
                 lossy = image.format in LOSSY_FORMATS
                 _shrink_while_decoding(image, size)
                 image.load()
-                picture = as_rgb(_upright(image), fill)
+                rgb = as_rgb(_upright(image), fill)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise anything from OSError to struct.error on damaged files
-        raise UnreadableMedia(f"{name}: not a readable picture: {error or type(error).__name__}") from error
+        raise UnreadableMedia(f"{name}: not a readable image: {error or type(error).__name__}") from error
     if lossy:
-        return square_frames(np.asarray(picture)[None], size, fill)[0]
-    return square_picture(picture, size, fill)
+        return square_frames(np.asarray(rgb)[None], size, fill)[0]
+    return square_image(rgb, size, fill)
 
 
 def as_rgb(image: Image.Image, background: Colour) -> Image.Image:
@@ -76,7 +76,7 @@ def _shrink_while_decoding(image: Image.Image, size: int) -> None:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """As the camera was held. Looks at the tag first: a picture without it is not copied."""
+    """As the camera was held. Looks at the tag first: an image without it is not copied."""
     if image.getexif().get(ORIENTATION_TAG, 1) == 1:
         return image
     return ImageOps.exif_transpose(image)

@@ -1,4 +1,4 @@
-"""Clips of every kind, made with PyAV."""
+"""Videos of every kind, made with PyAV."""
 
 from collections.abc import Sequence
 from fractions import Fraction

@@ -1,4 +1,4 @@
-"""Which frames come out of a clip, and that nothing else does: clips of every awkward kind, made with PyAV."""
+"""Which frames come out of a video, and that nothing else does: videos of every awkward kind, made with PyAV."""
 
 import random
 from collections.abc import Sequence
@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_cli.data.media.clip_decoder import Request, Sampling, chosen_frames, evenly_spaced
-from aurora_cli.data.media.clip_process import ClipProcess, DecoderError, decode_clip
-from tests.clips import TURNS, level, turned, write_sound, write_video
+from aurora_cli.data.media.video_decoder import Request, Sampling, chosen_frames, evenly_spaced
+from aurora_cli.data.media.video_process import DecoderError, VideoProcess, decode_video
+from tests.videos import TURNS, level, turned, write_sound, write_video
 
 STEADY = range(0, 6000, 100)
 VARYING = [*range(0, 600, 100), 1100, 1600, 2100, 2600, 3100]
@@ -21,7 +21,7 @@ VARYING = [*range(0, 600, 100), 1100, 1600, 2100, 2600, 3100]
 
 
 def by_av(request: Request) -> np.ndarray:
-    child = ClipProcess("av")
+    child = VideoProcess("av")
     try:
         return child.frames(request)
     finally:
@@ -38,7 +38,7 @@ def assert_frames(frames_FHWC: np.ndarray, numbers: Sequence[int]) -> None:
     assert levels(frames_FHWC) == pytest.approx([level(number) for number in numbers], abs=7)
 
 
-DECODERS = pytest.mark.parametrize("decode", [decode_clip, by_av])
+DECODERS = pytest.mark.parametrize("decode", [decode_video, by_av])
 
 
 @DECODERS
@@ -51,9 +51,9 @@ DECODERS = pytest.mark.parametrize("decode", [decode_clip, by_av])
         (Sampling("fps", 30.0), [4, 6, 8, 9]),
     ],
 )
-def test_frames_of_a_clip_of_varying_rate(tmp_path: Path, decode: Any, sampling: Sampling, numbers: list[int]) -> None:
-    clip = write_video(tmp_path / "varying.mp4", VARYING)
-    assert_frames(decode(Request(str(clip), 4, 64, sampling)), numbers)
+def test_frames_of_a_video_of_varying_rate(tmp_path: Path, decode: Any, sampling: Sampling, numbers: list[int]) -> None:
+    video = write_video(tmp_path / "varying.mp4", VARYING)
+    assert_frames(decode(Request(str(video), 4, 64, sampling)), numbers)
 
 
 @DECODERS
@@ -72,21 +72,21 @@ def test_frames_of_a_clip_of_varying_rate(tmp_path: Path, decode: Any, sampling:
     ids=lambda how: how["name"],
 )
 def test_both_decoders_take_the_frames_that_are_asked_for(tmp_path: Path, decode: Any, how: dict[str, Any]) -> None:
-    clip = write_video(tmp_path / how["name"], range(0, 4000, 100), **how)
-    frames = decode(Request(str(clip), 5, 640))
+    video = write_video(tmp_path / how["name"], range(0, 4000, 100), **how)
+    frames = decode(Request(str(video), 5, 640))
     width, height = how.get("size", (64, 48))
     assert frames.shape == (5, height, width, 3)
     assert_frames(frames, [4, 12, 20, 28, 36])
-    shrunk = decode(Request(str(clip), 5, 32))
+    shrunk = decode(Request(str(video), 5, 32))
     assert shrunk.shape == (5, 24, 32, 3)
     assert_frames(shrunk, [4, 12, 20, 28, 36])
 
 
 @DECODERS
 @pytest.mark.parametrize("degrees", TURNS)
-def test_a_clip_stands_as_the_camera_was_held(tmp_path: Path, decode: Any, degrees: int) -> None:
-    clip = turned(write_video(tmp_path / "held.mp4", range(0, 1000, 100)), degrees)
-    (frame,) = decode(Request(str(clip), 1, 64))
+def test_a_video_stands_as_the_camera_was_held(tmp_path: Path, decode: Any, degrees: int) -> None:
+    video = turned(write_video(tmp_path / "held.mp4", range(0, 1000, 100)), degrees)
+    (frame,) = decode(Request(str(video), 1, 64))
     height, width = (48, 64) if degrees == 180 else (64, 48)
     assert frame.shape == (height, width, 3)
     row, column = {90: (0.2, 0.8), 180: (0.8, 0.8), 270: (0.8, 0.2)}[degrees]
@@ -96,52 +96,52 @@ def test_a_clip_stands_as_the_camera_was_held(tmp_path: Path, decode: Any, degre
 
 
 @DECODERS
-def test_a_clip_of_one_frame_is_that_frame_as_often_as_asked(tmp_path: Path, decode: Any) -> None:
-    clip = write_video(tmp_path / "one.mp4", [0])
+def test_a_video_of_one_frame_is_that_frame_as_often_as_asked(tmp_path: Path, decode: Any) -> None:
+    video = write_video(tmp_path / "one.mp4", [0])
     for rule in ("timestamp", "uniform", "fps"):
-        assert_frames(decode(Request(str(clip), 3, 64, Sampling(rule))), [0, 0, 0])
+        assert_frames(decode(Request(str(video), 3, 64, Sampling(rule))), [0, 0, 0])
 
 
 @DECODERS
 @pytest.mark.parametrize("name", ["sound.mp4", "empty.mp4", "text.mp4"])
-def test_what_holds_no_picture_is_an_error(tmp_path: Path, decode: Any, name: str) -> None:
-    clip = tmp_path / name
+def test_what_holds_no_image_is_an_error(tmp_path: Path, decode: Any, name: str) -> None:
+    video = tmp_path / name
     if name == "sound.mp4":
-        write_sound(clip)
+        write_sound(video)
     else:
-        clip.write_bytes(b"" if name == "empty.mp4" else b"no clip at all" * 50)
+        video.write_bytes(b"" if name == "empty.mp4" else b"no video at all" * 50)
     with pytest.raises(DecoderError):
-        decode(Request(str(clip), 3, 64))
+        decode(Request(str(video), 3, 64))
 
 
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.webm", "clip.avi"])
+@pytest.mark.parametrize("name", ["clip.mp4", "video.webm", "video.avi"])
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.8])
-def test_a_clip_that_breaks_off_before_a_wanted_frame_is_an_error(tmp_path: Path, name: str, share: float) -> None:
-    """decord alone would open it as a shorter clip, and take the wrong frames."""
-    codec = {"clip.mp4": "libx264", "clip.webm": "libvpx-vp9", "clip.avi": "mpeg4"}[name]
+def test_a_video_that_breaks_off_before_a_wanted_frame_is_an_error(tmp_path: Path, name: str, share: float) -> None:
+    """decord alone would open it as a shorter video, and take the wrong frames."""
+    codec = {"clip.mp4": "libx264", "video.webm": "libvpx-vp9", "video.avi": "mpeg4"}[name]
     options = {"movflags": "faststart"} if name == "clip.mp4" else {}
-    unit = Fraction(1, 10 if name == "clip.avi" else 1000)
-    clip = write_video(tmp_path / name, STEADY, noisy=True, codec=codec, options=options, unit=unit)
-    content = clip.read_bytes()
-    clip.write_bytes(content[: int(share * len(content))])
+    unit = Fraction(1, 10 if name == "video.avi" else 1000)
+    video = write_video(tmp_path / name, STEADY, noisy=True, codec=codec, options=options, unit=unit)
+    content = video.read_bytes()
+    video.write_bytes(content[: int(share * len(content))])
     with pytest.raises(DecoderError):
-        decode_clip(Request(str(clip), 4, 64))
+        decode_video(Request(str(video), 4, 64))
 
 
-def test_a_clip_that_breaks_off_after_the_last_wanted_frame_is_read_by_the_second_decoder(tmp_path: Path) -> None:
-    clip = write_video(tmp_path / "clip.mp4", STEADY, noisy=True, options={"movflags": "faststart"})
-    content = clip.read_bytes()
-    clip.write_bytes(content[: int(0.95 * len(content))])
-    assert_frames(decode_clip(Request(str(clip), 4, 64)), [7, 22, 37, 52])
+def test_a_video_that_breaks_off_after_the_last_wanted_frame_is_read_by_the_second_decoder(tmp_path: Path) -> None:
+    video = write_video(tmp_path / "clip.mp4", STEADY, noisy=True, options={"movflags": "faststart"})
+    content = video.read_bytes()
+    video.write_bytes(content[: int(0.95 * len(content))])
+    assert_frames(decode_video(Request(str(video), 4, 64)), [7, 22, 37, 52])
     with pytest.raises(DecoderError, match=r"it breaks off after 5\d of 60 frames"):
-        decode_clip(Request(str(clip), 60, 64))
+        decode_video(Request(str(video), 60, 64))
 
 
 def test_a_stream_that_begins_in_the_middle_is_read_from_its_first_key_frame(tmp_path: Path) -> None:
-    clip = write_video(tmp_path / "clip.ts", STEADY, noisy=True)
-    content = clip.read_bytes()
-    clip.write_bytes(content[len(content) // 3 // 188 * 188 :])
-    frames = decode_clip(Request(str(clip), 4, 64))
+    video = write_video(tmp_path / "video.ts", STEADY, noisy=True)
+    content = video.read_bytes()
+    video.write_bytes(content[len(content) // 3 // 188 * 188 :])
+    frames = decode_video(Request(str(video), 4, 64))
     assert frames.shape == (4, 48, 64, 3)
     missing = {level(number) for number in range(20)} - {level(number) for number in range(20, 60)}
     assert not missing & set(levels(frames))
@@ -149,21 +149,21 @@ def test_a_stream_that_begins_in_the_middle_is_read_from_its_first_key_frame(tmp
 
 @pytest.mark.parametrize("damaged", [12, pytest.param(300, marks=pytest.mark.soak)])
 def test_frames_that_the_decoder_made_up_are_not_taken(tmp_path: Path, damaged: int) -> None:
-    """A block of a clip overwritten, as by a bad disk: an error, or the frames that it had."""
-    clip = write_video(tmp_path / "clip.mp4", STEADY, noisy=True, options={"movflags": "faststart"})
-    whole = decode_clip(Request(str(clip), 4, 64)).astype(int)
-    content, rng = clip.read_bytes(), random.Random(0)
+    """A block of a video overwritten, as by a bad disk: an error, or the frames that it had."""
+    video = write_video(tmp_path / "clip.mp4", STEADY, noisy=True, options={"movflags": "faststart"})
+    whole = decode_video(Request(str(video), 4, 64)).astype(int)
+    content, rng = video.read_bytes(), random.Random(0)
     errors = 0
     for _ in range(damaged):
         start = rng.randrange(len(content) // 5, len(content) - 1500)
         block = rng.choice([bytes(1500), rng.randbytes(1500)])
-        clip.write_bytes(content[:start] + block + content[start + 1500 :])
+        video.write_bytes(content[:start] + block + content[start + 1500 :])
         try:
-            frames = decode_clip(Request(str(clip), 4, 64)).astype(int)
+            frames = decode_video(Request(str(video), 4, 64)).astype(int)
         except DecoderError:
             errors += 1
         else:
-            assert np.abs(frames - whole).max() <= 16  # another decoder's scaling, not another picture
+            assert np.abs(frames - whole).max() <= 16  # another decoder's scaling, not another image
     assert errors > 0
 
 
@@ -173,7 +173,7 @@ def test_frames_that_the_decoder_made_up_are_not_taken(tmp_path: Path, damaged: 
     st.sampled_from(["timestamp", "uniform", "fps"]),
     st.floats(0.1, 60.0),
 )
-def test_any_clip_gives_as_many_frames_as_asked_in_order(
+def test_any_video_gives_as_many_frames_as_asked_in_order(
     spacings: list[float], frames: int, rule: Any, fps: float
 ) -> None:
     starts = np.cumsum(spacings)
@@ -192,7 +192,7 @@ def test_at_a_steady_rate_time_and_number_agree(count: int, frames: int, rate: f
     assert chosen_frames(starts, frames, Sampling("fps", 2 * max(rate, rate * frames))).tolist() == expected
 
 
-def test_frames_a_second_hold_over_the_whole_clip() -> None:
+def test_frames_a_second_hold_over_the_whole_video() -> None:
     starts = np.arange(120) / 30  # four seconds
     assert chosen_frames(starts, 4, Sampling("fps", 1.0)).tolist() == [15, 45, 75, 105]
     assert chosen_frames(starts, 8, Sampling("fps", 1.0)).tolist() == [15, 15, 45, 45, 75, 75, 105, 105]

@@ -1,6 +1,6 @@
-"""The process that decodes clips for this one, started at the first clip, started anew when a clip kills it.
+"""The process that decodes videos for this one, started at the first video, started anew when a video kills it.
 
-Where decord cannot, or should not be believed, a process with PyAV has the last word on that one clip.
+Where decord cannot, or should not be believed, a process with PyAV has the last word on that one video.
 """
 
 import atexit
@@ -16,15 +16,15 @@ from pathlib import PurePath
 
 import numpy as np
 
-from aurora_cli.data.media import clip_decoder
-from aurora_cli.data.media.clip_decoder import Request
+from aurora_cli.data.media import video_decoder
+from aurora_cli.data.media.video_decoder import Request
 from aurora_cli.errors import HostError
 
 TIMEOUT_S = 120.0
-"""A clip that takes longer hangs the decoder."""
+"""A video that takes longer hangs the decoder."""
 
 ATTEMPTS = 2
-"""A crash may come from the clip before, whose damage went unnoticed; a second one in a new process is this clip's."""
+"""A crash may come from the video before, whose damage went unnoticed; one more, in a new process, is this one's."""
 
 NOT_FOR_DECORD = frozenset({".avi", ".m2ts", ".mpeg", ".mpg", ".mts", ".ts", ".vob"})
 """Streams without an index, where decord comes out some frames beside the wanted one; and AVI, where it takes the rest
@@ -38,18 +38,18 @@ class DecoderError(Exception):
     """No decoder makes the wanted frames of a file; says why."""
 
 
-class ClipProcess:
-    """A child that runs `clip_decoder.serve`. Ends with this process, when its stdin closes."""
+class VideoProcess:
+    """A child that runs `video_decoder.serve`. Ends with this process, when its stdin closes."""
 
     def __init__(self, decoder: str) -> None:
         """`decoder`: decord or av."""
         if importlib.util.find_spec(decoder) is None:
             package = PACKAGES[decoder]
-            raise HostError(f"clips are read by {decoder}, which is not installed", hint=f"pip install {package}")
-        # A session of its own: Ctrl-C and SIGTERM for the group must not look like broken clips. -P: the script's
+            raise HostError(f"videos are read by {decoder}, which is not installed", hint=f"pip install {package}")
+        # A session of its own: Ctrl-C and SIGTERM for the group must not look like broken videos. -P: the script's
         # folder stays off the path, where modules here would hide others'.
         self._child = subprocess.Popen(
-            [sys.executable, "-P", clip_decoder.__file__, decoder],
+            [sys.executable, "-P", video_decoder.__file__, decoder],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -64,7 +64,7 @@ class ClipProcess:
         """(F, H, W, 3) uint8.
 
         Raises:
-            DecoderError: the clip is damaged.
+            DecoderError: the video is damaged.
             EOFError: the child crashed or hung; either way it is gone.
         """
         deadline = time.monotonic() + TIMEOUT_S
@@ -102,15 +102,15 @@ class ClipProcess:
             done += got
 
 
-_children: dict[str, tuple[int, ClipProcess]] = {}
+_children: dict[str, tuple[int, VideoProcess]] = {}
 """By decoder: the child, and the process that started it. After a fork the pipes belong to the other one."""
 
 
-def decode_clip(request: Request) -> np.ndarray:
+def decode_video(request: Request) -> np.ndarray:
     """(F, H, W, 3) uint8, safe against what decoders can do to a process. Not for threads at once.
 
     Raises:
-        DecoderError: the clip is damaged.
+        DecoderError: the video is damaged.
         HostError: a decoder is not installed.
     """
     if PurePath(request.path).suffix.lower() not in NOT_FOR_DECORD:
@@ -123,7 +123,7 @@ def _decode(request: Request, decoder: str) -> np.ndarray:
     reason = ""
     for _ in range(ATTEMPTS):
         if decoder not in _children or _children[decoder][0] != os.getpid():
-            _children[decoder] = (os.getpid(), ClipProcess(decoder))
+            _children[decoder] = (os.getpid(), VideoProcess(decoder))
         child = _children[decoder][1]
         try:
             return child.frames(request)

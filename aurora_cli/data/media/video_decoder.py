@@ -1,7 +1,7 @@
-"""Frames of a clip file, and the small program that decodes them in a process of its own (`clip_process`).
+"""Frames of a video file, and the small program that decodes them in a process of its own (`video_process`).
 
-decord is the fast way. Where it fails, or libav complains while it works, PyAV reads the clip again and looks at every
-frame that a wanted one is made from. A damaged clip can crash a decoder, not only fail in it, so neither runs inside
+decord is the fast way. Where it fails, or libav complains while it works, PyAV reads the video again and looks at every
+frame that a wanted one is made from. A damaged video can crash a decoder, not only fail in it, so neither runs inside
 training. This file is run as a script, and imports nothing but numpy and a decoder. Shapes: F frames, H, W their sides.
 """
 
@@ -18,7 +18,7 @@ Rule = Literal["timestamp", "uniform", "fps"]
 
 
 class Sampling(NamedTuple):
-    """How the frames of a clip are chosen, as many as its tokens speak of."""
+    """How the frames of a video are chosen, as many as its tokens speak of."""
 
     rule: Rule = "timestamp"
     fps: float = 1.0
@@ -29,7 +29,7 @@ EVENLY_IN_TIME = Sampling()
 
 
 class Request(NamedTuple):
-    """What is wanted of a clip. Travels to the child as JSON."""
+    """What is wanted of a video. Travels to the child as JSON."""
 
     path: str
     frames: int
@@ -39,7 +39,7 @@ class Request(NamedTuple):
 
 
 class Damaged(Exception):
-    """A clip that gives no frames, or not the wanted ones; says why."""
+    """A video that gives no frames, or not the wanted ones; says why."""
 
 
 def by_decord(request: Request) -> np.ndarray:
@@ -65,7 +65,7 @@ def by_decord(request: Request) -> np.ndarray:
 
 
 def by_av(request: Request) -> np.ndarray:
-    """(F, H, W, 3) uint8, every one whole: a clip that breaks off before a wanted frame is damaged, and so is one
+    """(F, H, W, 3) uint8, every one whole: a video that breaks off before a wanted frame is damaged, and so is one
     where the decoder patched a wanted frame, or one that it is predicted from.
 
     Raises:
@@ -75,7 +75,7 @@ def by_av(request: Request) -> np.ndarray:
     import av
 
     with av.open(request.path) as container:
-        stream = _moving_picture(container)
+        stream = _moving_image(container)
         seconds = float(stream.time_base)
         starts, keys = _timeline(container, stream)
         spacing = _spacing(starts)
@@ -86,17 +86,17 @@ def by_av(request: Request) -> np.ndarray:
         raise Damaged(f"it breaks off after {len(starts)} of {len(all_starts)} frames")
     distinct, places = np.unique(chosen, return_inverse=True)
     try:
-        pictures = _pictures(request, starts[distinct], keys)
+        images = _images(request, starts[distinct], keys)
     except LookupError:
-        pictures = _pictures(request, starts[distinct], keys[:0])
-    return np.stack(pictures)[places]
+        images = _images(request, starts[distinct], keys[:0])
+    return np.stack(images)[places]
 
 
 def chosen_frames(starts: np.ndarray, frames: int, sampling: Sampling) -> np.ndarray:
-    """Which frames are taken, ascending; `starts` are seconds, one a frame of the clip. Too few frames repeat.
+    """Which frames are taken, ascending; `starts` are seconds, one a frame of the video. Too few frames repeat.
 
     `uniform` spreads them evenly over the frames' numbers, `timestamp` over the time; at a steady rate these are the
-    same. `fps` takes so many a second, evenly over the whole clip: at most as many as there are tokens for, and if
+    same. `fps` takes so many a second, evenly over the whole video: at most as many as there are tokens for, and if
     fewer, each is repeated in its place.
 
     >>> chosen_frames(np.arange(30) / 10, 6, Sampling("fps", fps=1.0))
@@ -138,7 +138,7 @@ def _spacing(starts: np.ndarray) -> float:
     return max(float(np.median(np.diff(starts))), 1e-6) if len(starts) > 1 else 1e-6
 
 
-def _moving_picture(container: Any) -> Any:
+def _moving_image(container: Any) -> Any:
     """The first video stream that is not the cover beside some music.
 
     Raises:
@@ -150,7 +150,7 @@ def _moving_picture(container: Any) -> Any:
         if not stream.disposition & Disposition.attached_pic:
             stream.codec_context.thread_count = 1
             return stream
-    raise Damaged("it has no moving picture")
+    raise Damaged("it has no moving image")
 
 
 def _timeline(container: Any, stream: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -188,18 +188,18 @@ def _missing(container: Any, stream: Any, starts: np.ndarray, spacing: float) ->
     return round((spoken_of - found) / (spacing * seconds)) if found < 0.98 * spoken_of else 0
 
 
-def _pictures(request: Request, wanted: np.ndarray, keys: np.ndarray) -> list[np.ndarray]:
+def _images(request: Request, wanted: np.ndarray, keys: np.ndarray) -> list[np.ndarray]:
     """The frames that start at `wanted`, upright: each decoded from the key frame before it, or without `keys` from
-    the clip's beginning.
+    the video's beginning.
 
     Raises:
         LookupError: seeking led past a wanted frame, as it may in a stream without an index.
     """
     import av
 
-    pictures: list[np.ndarray] = []
+    images: list[np.ndarray] = []
     with av.open(request.path) as container:
-        stream = _moving_picture(container)
+        stream = _moving_image(container)
         frames, reached, patched = container.decode(stream), None, False
         for start in wanted.tolist():
             key = keys[max(0, np.searchsorted(keys, start, side="right") - 1)] if len(keys) else None
@@ -217,11 +217,11 @@ def _pictures(request: Request, wanted: np.ndarray, keys: np.ndarray) -> list[np
                 if reached is not None and reached >= start:
                     break
             else:
-                raise Damaged(f"it breaks off at frame {len(pictures) + 1} of the {len(wanted)} wanted")
+                raise Damaged(f"it breaks off at frame {len(images) + 1} of the {len(wanted)} wanted")
             if patched:
                 raise Damaged(f"it is damaged at {float(start * stream.time_base):.1f} s")
-            pictures.append(_pixels(frame, request.longest))
-    return pictures
+            images.append(_pixels(frame, request.longest))
+    return images
 
 
 def _pixels(frame: Any, longest: int) -> np.ndarray:
@@ -232,7 +232,7 @@ def _pixels(frame: Any, longest: int) -> np.ndarray:
 
 
 def serve(decoder: str) -> None:
-    """Answer requests, a JSON line each, until stdin ends or a clip is not in order.
+    """Answer requests, a JSON line each, until stdin ends or a video is not in order.
 
     The answer is a JSON line, `{"shape": [...]}` followed by the bytes, or `{"error": "..."}`. After an error the
     process ends: what a decoder did to its memory is not known.

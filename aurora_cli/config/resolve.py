@@ -162,7 +162,8 @@ def _canonical(tree: dict[str, Any]) -> dict[str, Any]:
     for old, new in RENAMED.items():
         (section, name), (new_section, new_name) = old.split("."), new.split(".")
         if isinstance(tree.get(section), dict) and name in tree[section]:
-            tree[new_section] = {**(tree.get(new_section) or {}), new_name: tree[section].pop(name)}
+            value = tree[section].pop(name)
+            tree[new_section] = {**(tree.get(new_section) or {}), new_name: value}
     return tree
 
 

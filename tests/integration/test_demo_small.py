@@ -21,7 +21,7 @@ from aurora_cli.io.atomic import remove
 
 SMALL = {
     "AURORA_DEMO__IMAGES": "40",
-    "AURORA_DEMO__CLIPS": "20",
+    "AURORA_DEMO__VIDEOS": "20",
     "AURORA_DEMO__HELD_OUT": "3",
     "AURORA_TRAIN__MAX_STEPS": "4",
     "AURORA_CHECKPOINT__EVERY": "1",

@@ -18,7 +18,7 @@ PAGES = [
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 SMALL = {
     "AURORA_DEMO__IMAGES": "60",
-    "AURORA_DEMO__CLIPS": "24",
+    "AURORA_DEMO__VIDEOS": "24",
     "AURORA_DEMO__HELD_OUT": "4",
     "AURORA_TRAIN__MAX_STEPS": "2",
     "AURORA_CAPTION__MAX_NEW_TOKENS": "12",

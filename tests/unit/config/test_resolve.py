@@ -152,3 +152,12 @@ def test_saved_settings_come_back_equal(workspace: Path) -> None:
 def test_any_assignment_resolves_or_is_a_settings_error(key: str, value: str) -> None:
     with contextlib.suppress(SettingsError):
         resolve(sets=[f"{key}={value}"], environment={})
+
+
+def test_a_setting_is_read_under_the_name_that_an_earlier_version_gave_it(tmp_path: Path) -> None:
+    (tmp_path / "aurora.yaml").write_text("demo: {pictures: 60}")
+    environment = {"AURORA_WORKSPACE": str(tmp_path), "AURORA_DEMO__CLIPS": "24"}
+    resolved = resolve(environment=environment)
+    assert (resolved.settings.demo.images, resolved.settings.demo.videos) == (60, 24)
+    (tmp_path / "config.yaml").write_text(dump_yaml(resolved.settings).replace("videos: 24", "clips: 25"))
+    assert load_resolved(tmp_path / "config.yaml").demo.videos == 25

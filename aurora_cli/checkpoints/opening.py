@@ -27,6 +27,8 @@ from aurora_cli.checkpoints.parts import open_part, open_parts, within
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
+from aurora_cli.runs.checkpoints import newest
+from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, DESCRIPTION_FILE, MODEL_FILE
 
 NOTHING_SAID = Origin()
 
@@ -44,22 +46,20 @@ def open_checkpoint(name: str | Path, origin: Origin = NOTHING_SAID) -> Checkpoi
     opener = next((open_it for fits, open_it in _KINDS if fits(path)), None)
     if opener is None:
         expected = "A run, a checkpoint, an xtuner or huggingface folder, a DeepSpeed folder or a .pth was expected."
-        hint = f"{path.parent} is one: its newest checkpoint is taken." if path.name == "checkpoints" else expected
+        hint = f"{path.parent} is one: its newest checkpoint is taken." if path.name == CHECKPOINTS else expected
         raise DataError(f"{path}: is not a checkpoint", hint=hint)
     return opener(path, origin)
 
 
 def _open_run(path: Path, origin: Origin) -> Checkpoint:
-    latest = path / "checkpoints" / "latest"
-    if not latest.exists():
+    checkpoint = newest(path / CHECKPOINTS)
+    if checkpoint is None:
         raise DataError(f"{path}: this run has no checkpoint yet", hint=f"aurora train --stage {path.name}")
-    return replace(
-        _open_step(path / "checkpoints" / latest.read_text(encoding="utf-8").strip(), origin), path=path, kind="run"
-    )
+    return replace(_open_step(checkpoint, origin), path=path, kind="run")
 
 
 def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Checkpoint:
-    facts = read_json(path / "checkpoint.json")
+    facts = read_json(path / DESCRIPTION_FILE)
     if facts.get("schema") != 1:
         raise DataError(f"{path / 'checkpoint.json'}: schema {facts.get('schema')!r}; this version reads 1")
     try:
@@ -75,7 +75,7 @@ def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Check
     else:
         base = _open_base(path, base_name, origin, seen)
     stage["data"] = provenance.data_of(path, origin.root)
-    weights_file = path / "model.safetensors"
+    weights_file = path / MODEL_FILE
     own = rename(open_weights(weights_file), names.canonical)
     return Checkpoint(
         path=path,
@@ -87,8 +87,8 @@ def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Check
         tokenizer=model.tokenizer or base.tokenizer,
         history=(*base.history, stage),
         notes=base.notes if base.kind == "parts" else (),
-        prompting=_prompting(path.parents[1] / "config.yaml") or base.prompting,
-        described_by=(*base.described_by, path / "checkpoint.json", weights_file),
+        prompting=_prompting(path.parents[1] / CONFIG_FILE) or base.prompting,
+        described_by=(*base.described_by, path / DESCRIPTION_FILE, weights_file),
     )
 
 
@@ -117,7 +117,7 @@ def _open_base(path: Path, name: str, origin: Origin, seen: tuple[Path, ...]) ->
             f"{path}: its frozen parts come from {name}, which is not there",
             hint="Put it back, or name a folder with these parts by --base.",
         ) from error
-    if (base / "checkpoint.json").exists():
+    if (base / DESCRIPTION_FILE).exists():
         return _open_step(base, origin._replace(base=None), (*seen, here))
     return open_checkpoint(base, origin._replace(base=None))
 
@@ -268,8 +268,8 @@ def _has_config(path: Path, *, official: bool) -> bool:
 
 
 _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Origin], Checkpoint]], ...] = (
-    (lambda path: (path / "checkpoints").is_dir(), _open_run),
-    (lambda path: (path / "checkpoint.json").is_file(), _open_step),
+    (lambda path: (path / CHECKPOINTS).is_dir(), _open_run),
+    (lambda path: (path / DESCRIPTION_FILE).is_file(), _open_step),
     (adapters.is_adapter_folder, _open_adapter),
     (zero.is_zero, _open_zero),
     (lambda path: _has_config(path, official=True), _open_official),

@@ -6,8 +6,8 @@ from typing import Any
 from aurora_cli.data.download.origins import recorded_origins, to_record
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import read_json
+from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE
 
-STATE_FILE = Path("resume", "state.json")
 MANIFEST_FILE = "manifest.json"
 
 
@@ -16,7 +16,7 @@ def data_of(step: Path, root: Path | None) -> list[dict[str, Any]]:
 
     What is no longer there, or was never recorded, is left out: a card with gaps is better than no export.
     """
-    state = _object(step / STATE_FILE)
+    state = _object(step / RESUME_FOLDER / STATE_FILE)
     folders = (state.get("recipe") or {}).get("data folders") or []
     roots = [root] if root is not None else list(step.resolve().parents)
     found: list[dict[str, Any]] = []

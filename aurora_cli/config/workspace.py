@@ -22,8 +22,12 @@ class Workspace:
     def tokenized(self) -> Path:
         return self.root / "tokenized"
 
+    @property
+    def runs(self) -> Path:
+        return self.root / "runs"
+
     def run(self, stage: str) -> Path:
-        return self.root / "runs" / stage
+        return self.runs / stage
 
     def export(self, layout: str) -> Path:
         return self.root / "export" / layout

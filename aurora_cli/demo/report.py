@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw
 from aurora_cli.data.media.reader import load_frames
 from aurora_cli.demo.drawing import COLOURS, FRAMES, IMAGE_ATTRIBUTES, MOTIONS, PLACES, SHAPES, SIDE, VIDEO_ATTRIBUTES
 from aurora_cli.io.atomic import atomic_write, read_json
+from aurora_cli.runs.layout import METRICS_FILE
 
 WORDS: Mapping[str, Sequence[str]] = {
     "shape": SHAPES,
@@ -143,4 +144,4 @@ def _attributes(entry: Mapping[str, str]) -> Sequence[str]:
 
 
 def _metrics(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [json.loads(line) for line in (run / METRICS_FILE).read_text(encoding="utf-8").splitlines()]

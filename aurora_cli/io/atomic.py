@@ -17,6 +17,7 @@ from typing import IO, Any
 from aurora_cli.errors import HostError, UsageError
 
 PARTIAL_SUFFIX = ".partial"
+LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
@@ -110,7 +111,7 @@ def file_lock(folder: Path, purpose: str) -> Iterator[None]:
     Raises:
         UsageError: another process holds it; the message says which.
     """
-    with _opened(folder / ".lock", "a+", folder) as file:
+    with _opened(folder / LOCK_FILE, "a+", folder) as file:
         _lock(file, folder, purpose)
         yield
 

@@ -16,7 +16,15 @@ from aurora_cli.reports import page as html
 from aurora_cli.reports.charts import Point, line_chart
 from aurora_cli.reports.page import Fact, Html
 from aurora_cli.runs.checkpoints import newest
-from aurora_cli.runs.layout import CHECKPOINTS, DESCRIPTION_FILE, METRICS_FILE, RESUME_FOLDER, SAMPLES, STATE_FILE
+from aurora_cli.runs.layout import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    DESCRIPTION_FILE,
+    METRICS_FILE,
+    RESUME_FOLDER,
+    SAMPLES,
+    STATE_FILE,
+)
 from aurora_cli.runs.lines import read_lines
 
 POINTS = 400
@@ -37,7 +45,7 @@ def write_report(run_dir: Path, root: Path, target: Path) -> None:
 
 def run_page(run_dir: Path, root: Path) -> str:
     lines = list(read_lines(run_dir / METRICS_FILE))
-    config = _yaml(run_dir / "config.yaml")
+    config = _yaml(run_dir / CONFIG_FILE)
     checkpoint = newest(run_dir / CHECKPOINTS)
     said = {} if checkpoint is None else read_json(checkpoint / DESCRIPTION_FILE)
     stage = said.get("stage") or config.get("train", {}).get("stage", "unknown")

@@ -1,4 +1,4 @@
-"""Which run is meant where nobody says."""
+"""Which folder is a run, and which run is meant where nobody says."""
 
 from pathlib import Path
 
@@ -6,7 +6,21 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import STAGES
 from aurora_cli.errors import DataError
-from aurora_cli.runs.layout import CHECKPOINTS, FINISHED_FILE
+from aurora_cli.io.atomic import LOCK_FILE, PARTIAL_SUFFIX
+from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, FINISHED_FILE, INITIAL, METRICS_FILE
+
+SIGNS = (CONFIG_FILE, METRICS_FILE, CHECKPOINTS)
+"""A folder that has one of these is a run."""
+
+
+def is_run(folder: Path) -> bool:
+    return any((folder / name).exists() for name in SIGNS)
+
+
+def is_free_for_a_run(folder: Path) -> bool:
+    """Whether nothing is there but a run, its beginning, or what one leaves that was stopped at its first file."""
+    first = {LOCK_FILE, f".{CONFIG_FILE}{PARTIAL_SUFFIX}", INITIAL}
+    return not folder.exists() or is_run(folder) or all(path.name in first for path in folder.iterdir())
 
 
 def newest_finished_run(workspace: Workspace) -> Path:
@@ -15,7 +29,7 @@ def newest_finished_run(workspace: Workspace) -> Path:
     Raises:
         DataError: there is none; the hint is the command that makes one.
     """
-    runs = workspace.root / "runs"
+    runs = workspace.runs
     finished = sorted(runs.glob(f"*/{FINISHED_FILE}"), key=lambda file: (file.stat().st_mtime_ns, _stage(file)))
     if finished:
         return finished[-1].parent.relative_to(workspace.root)

@@ -19,6 +19,10 @@ INITIAL = "initial"
 """The network that a run began with by chance, where no other weights are named."""
 
 TENSORBOARD = "tensorboard"
+"""TensorBoard's event files."""
+
+LOGS = "logs"
+"""What each process printed, a file a rank."""
 
 CHECKPOINTS = "checkpoints"
 """The folder of `step-00000100/` and the like."""

@@ -13,13 +13,14 @@ from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import existing_parent, write_text
 from aurora_cli.pipeline.inspect.annotations import inspect_annotations
 from aurora_cli.pipeline.inspect.data import inspect_data
-from aurora_cli.pipeline.inspect.run import RUN_FILES, RunReport, inspect_run
+from aurora_cli.pipeline.inspect.run import RunReport, inspect_run
 from aurora_cli.pipeline.inspect.store import StoreReport, Stores, all_shards, one_store, report_on
 from aurora_cli.pipeline.inspect.store_numbers import StoreNumbers
 from aurora_cli.pipeline.inspect.store_page import PageRow, store_page
 from aurora_cli.pipeline.inspect.thumbnails import Thumbnails
 from aurora_cli.pipeline.result import Result
 from aurora_cli.reports.run import write_report
+from aurora_cli.runs.find import is_run
 
 SAMPLES, SAMPLES_IN_HTML = 1, 12
 CHOICE = "Name a data folder, a JSONL, a tokenized folder or a run; without a name it is data/."
@@ -62,7 +63,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         return inspect_store(all_shards(path), settings, reporter, dry_run=dry_run)
     if settings.inspect.decode and not (path.is_dir() and looks_like_data(path)):
         raise UsageError(f"inspect.decode: {path} is no data folder, and only the media of one can be decoded")
-    if any((path / name).exists() for name in RUN_FILES):
+    if is_run(path):
         return inspect_training(path, settings, workspace, dry_run=dry_run)
     folders = tokenized_below(path)
     if settings.inspect.html is not None:

@@ -8,11 +8,9 @@ import yaml
 
 from aurora_cli.errors import DataError
 from aurora_cli.pipeline.result import Result
-from aurora_cli.runs.layout import METRICS_FILE
+from aurora_cli.runs.checkpoints import all_checkpoints, newest
+from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, FINISHED_FILE, METRICS_FILE
 from aurora_cli.runs.lines import read_lines
-
-RUN_FILES = ("config.yaml", METRICS_FILE, "checkpoints")
-FINISHED = "finished.json"
 
 
 @dataclass(frozen=True)
@@ -59,19 +57,19 @@ def inspect_run(folder: Path) -> RunReport:
         tokens += line.get("tokens", 0)
         first_loss = line.get("loss") if first_loss is None else first_loss
         last = line
-    checkpoints = folder / "checkpoints"
-    latest = checkpoints / "latest"
+    checkpoints = folder / CHECKPOINTS
+    latest = newest(checkpoints)
     return RunReport(
         path=str(folder),
-        stage=stage_of(folder / "config.yaml"),
-        finished=(folder / FINISHED).exists(),
+        stage=stage_of(folder / CONFIG_FILE),
+        finished=(folder / FINISHED_FILE).exists(),
         steps=steps,
         first_loss=first_loss,
         last=last,
         samples=samples,
         tokens=tokens,
-        checkpoints=tuple(sorted(path.name for path in checkpoints.glob("step-*") if path.is_dir())),
-        latest=latest.read_text(encoding="utf-8").strip() if latest.is_file() else None,
+        checkpoints=tuple(path.name for path in all_checkpoints(checkpoints)),
+        latest=None if latest is None else latest.name,
     )
 
 

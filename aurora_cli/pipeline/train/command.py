@@ -20,10 +20,20 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import AuroraError
 from aurora_cli.io.atomic import file_lock, remove, write_json, write_text
-from aurora_cli.pipeline.train.plan import StagePlan, extent_of, plan_stage
+from aurora_cli.pipeline.train.plan import StagePlan, extent_of, plan_stage, run_folder
 from aurora_cli.pipeline.train.result import TrainResult
 from aurora_cli.runs.checkpoints import checkpoint_name
-from aurora_cli.runs.layout import CONFIG_FILE, FINISHED_FILE, INITIAL, REPORT_FILE, SAMPLES
+from aurora_cli.runs.layout import (
+    CHECKPOINTS,
+    CONFIG_FILE,
+    FINISHED_FILE,
+    INITIAL,
+    LOGS,
+    METRICS_FILE,
+    REPORT_FILE,
+    SAMPLES,
+    TENSORBOARD,
+)
 
 if TYPE_CHECKING:
     from aurora_cli.pipeline.train.estimate import TrainPlan
@@ -61,8 +71,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         from aurora_cli.training.processes.launcher import run_workers
 
         command = worker_command(plan.run_dir / CONFIG_FILE)
-        reporter.info(f"{processes} processes; their output: {plan.run_dir / 'logs'}")
-        said = run_workers(command, processes, logs=plan.run_dir / "logs", reporter=reporter)
+        reporter.info(f"{processes} processes; their output: {plan.run_dir / LOGS}")
+        said = run_workers(command, processes, logs=plan.run_dir / LOGS, reporter=reporter)
         return TrainResult(**said)
 
 
@@ -176,7 +186,7 @@ def _clear(plan: StagePlan, reporter: Reporter) -> None:
     wish = plan.settings.train.resume
     if wish == "never" and plan.checkpoints.is_dir():
         reporter.warning(f"--resume never: the earlier run in {plan.run_dir} is removed")
-        for name in ("checkpoints", INITIAL, "metrics.jsonl", REJECTS_FILE, SAMPLES, "tensorboard", REPORT_FILE):
+        for name in (CHECKPOINTS, INITIAL, METRICS_FILE, REJECTS_FILE, SAMPLES, TENSORBOARD, REPORT_FILE):
             remove(plan.run_dir / name)
     if wish not in ("auto", "never"):
         step = plan.resume_step or 0
@@ -236,7 +246,6 @@ def _nothing_to_do(plan: StagePlan, processes: int) -> TrainResult:
 
 
 def _dry_result(settings: Settings, rank: "Rank | None") -> TrainResult:
-    from aurora_cli.config.workspace import Workspace
     from aurora_cli.training.engine.deepspeed_config import engine_name
 
     processes = rank.world_size if rank is not None else _processes(settings)
@@ -246,7 +255,7 @@ def _dry_result(settings: Settings, rank: "Rank | None") -> TrainResult:
         "settings": settings.model_dump(mode="json", include={"model", "merging", "train", "data", "checkpoint"}),
     }
     train = settings.train
-    run_dir = Workspace(settings.workspace).path(train.run_dir or Path("runs") / train.stage)
+    run_dir = run_folder(settings)
     launch = tuple(_launch_lines(run_dir / CONFIG_FILE, processes))
     try:
         plan = plan_stage(settings)

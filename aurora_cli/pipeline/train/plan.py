@@ -9,6 +9,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import read_json
 from aurora_cli.runs.checkpoints import newest
+from aurora_cli.runs.find import is_free_for_a_run
 from aurora_cli.runs.layout import CHECKPOINTS, DESCRIPTION_FILE, FINISHED_FILE, INITIAL
 from aurora_cli.runs.recipe import FREE_TO_CHANGE, RECIPE_SECTIONS, check_recipe, flat
 
@@ -74,9 +75,8 @@ def plan_stage(settings: Settings) -> StagePlan:
     """
     workspace = Workspace(settings.workspace)
     train = settings.train
-    run_dir = workspace.path(train.run_dir) if train.run_dir else workspace.run(train.stage)
-    if run_dir.exists() and not run_dir.is_dir():
-        raise UsageError(f"train.run_dir: {run_dir} is a file, where a run's folder was expected")
+    run_dir = run_folder(settings)
+    _check_run_folder(run_dir)
     start = find_start(settings, workspace, run_dir)
     data = find_data(settings, workspace)
     recipe = recipe_of(settings, start, data, workspace)
@@ -87,6 +87,26 @@ def plan_stage(settings: Settings) -> StagePlan:
         finished = read_finished(run_dir, extent_of(settings))
     resume_step = None if resume is None else int(read_json(resume / DESCRIPTION_FILE)["step"])
     return StagePlan(settings, run_dir, data, start, resume, resume_step, finished, recipe)
+
+
+def run_folder(settings: Settings) -> Path:
+    """Where the stage's run is, or would be."""
+    workspace, train = Workspace(settings.workspace), settings.train
+    return workspace.path(train.run_dir) if train.run_dir else workspace.run(train.stage)
+
+
+def _check_run_folder(run_dir: Path) -> None:
+    """
+    Raises:
+        UsageError: it is a file, or a folder of something else, which a run's files would be mixed with.
+    """
+    if run_dir.exists() and not run_dir.is_dir():
+        raise UsageError(f"train.run_dir: {run_dir} is a file, where a run's folder was expected")
+    if not is_free_for_a_run(run_dir):
+        raise UsageError(
+            f"train.run_dir: {run_dir} holds something else than a run",
+            hint="Name a new or empty folder, or the folder of an earlier run.",
+        )
 
 
 def find_data(settings: Settings, workspace: Workspace) -> tuple[DataFolder, ...]:

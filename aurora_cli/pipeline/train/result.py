@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.pipeline.result import Result
+from aurora_cli.runs.layout import METRICS_FILE, REPORT_FILE
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class TrainResult(Result):
                 else []
             ),
             f"weights: {self.checkpoint}",
-            f"metrics: {Path(self.run_dir, 'metrics.jsonl')}; to look at: {Path(self.run_dir, 'report.html')}",
+            f"metrics: {Path(self.run_dir, METRICS_FILE)}; to look at: {Path(self.run_dir, REPORT_FILE)}",
         ]
 
     def _dry_lines(self) -> list[str]:

@@ -210,6 +210,7 @@ def test_an_unfinished_folder_says_so(tmp_path, tokenized):
 def test_a_run_shows_how_far_it_is(tmp_path):
     folder = tmp_path / "runs/vision"
     (folder / "checkpoints/step-00000002").mkdir(parents=True)
+    (folder / "checkpoints/step-00000002/checkpoint.json").write_text("{}")
     (folder / "checkpoints/latest").write_text("step-00000002")
     (folder / "config.yaml").write_text("train: {stage: vision}\n")
     lines = [{"step": step, "loss": 4.0 / step, "samples": 8, "tokens": 100} for step in (1, 2)]

@@ -353,6 +353,22 @@ def test_a_run_folder_that_is_a_file_is_a_usage_error(root: Path, tmp_path: Path
         train.run(alone(root, run_dir=tmp_path / "run"))
 
 
+@pytest.mark.parametrize("folder", ["data/language/images", "tokenized/language/images/merged", "."])
+@pytest.mark.parametrize("resume", ["auto", "never"])
+def test_a_folder_of_something_else_is_refused_as_a_runs(folder: str, resume: str, root: Path) -> None:
+    before = snapshot(root)
+    with pytest.raises(UsageError, match=r"train\.run_dir: .* holds something else than a run"):
+        train.run(alone(root, run_dir=folder, resume=resume))
+    assert snapshot(root) == before
+
+
+def test_a_run_that_was_killed_before_its_first_file_was_whole_may_begin_again(root: Path) -> None:
+    (root / "runs/language").mkdir(parents=True)
+    for name in (".lock", ".config.yaml.partial"):
+        (root / "runs/language" / name).touch()
+    assert train.run(alone(root, max_steps=1)).did == "trained"
+
+
 def test_the_checkpoint_says_what_it_is_and_where_the_rest_comes_from(root: Path) -> None:
     train.run(settings(root, "projection", max_steps=2))
     folder = root / "runs/projection/checkpoints/step-00000002"

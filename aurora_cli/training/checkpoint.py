@@ -30,6 +30,9 @@ from aurora_cli.training.engine.zero_state import MOMENTS, ParameterState
 
 SCHEMA = 1
 
+_EARLIER_NAMES = {"usual_loss": "loss_ema"}
+"""Keys of state.json that versions up to 0.1.0 wrote, and what they are now."""
+
 
 @dataclass(frozen=True)
 class TrainState:
@@ -114,7 +117,8 @@ class Checkpoint:
         self.path = path
         try:
             self.description: dict[str, Any] = read_json(path / DESCRIPTION_FILE)
-            self.position = TrainState(**read_json(path / RESUME_FOLDER / STATE_FILE))
+            state = read_json(path / RESUME_FOLDER / STATE_FILE)
+            self.position = TrainState(**{_EARLIER_NAMES.get(name, name): value for name, value in state.items()})
         except (OSError, json.JSONDecodeError, TypeError) as error:
             raise DataError(
                 f"{path}: is not a checkpoint to resume from: {error}",

@@ -1,11 +1,11 @@
 """From what a user calls a model - a folder, a file, a hub id - to a path on this machine."""
 
-import contextlib
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-from aurora_cli.errors import DataError, HostError
+from aurora_cli.errors import DataError
+from aurora_cli.hub.errors import HubRepo
+from aurora_cli.hub.snapshot import fetch_file, fetch_snapshot
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WANTED = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors", "*/*.json", "*/*.safetensors")
@@ -17,7 +17,8 @@ def locate(name: str | Path, root: Path | None = None) -> Path:
     """The folder or file that `name` is, fetched from the hub (into its cache) if nothing local has that name.
 
     Raises:
-        DataError: there is no such file, nor such a repository.
+        DataError: there is no such file, and it cannot be a repository's name.
+        UsageError: there is no such repository on the hub.
         HostError: the hub cannot be reached.
     """
     return _here(name, root) or _from_hub(_repo(name))
@@ -37,17 +38,12 @@ def locate_config(name: str | Path, root: Path | None = None) -> Path:
     """The config.json of a model, without its weights.
 
     Raises:
-        DataError: there is no such folder or repository, or it has none.
+        DataError: there is no such folder, or the repository has none.
+        UsageError: there is no such repository on the hub.
         HostError: the hub cannot be reached.
     """
     folder = _here(name, root)
-    if folder is not None:
-        return folder / _CONFIG
-    from huggingface_hub import hf_hub_download
-
-    repo = _repo(name)
-    with _hub_errors(repo):
-        return Path(hf_hub_download(repo, _CONFIG))
+    return fetch_file(HubRepo(_repo(name)), _CONFIG) if folder is None else folder / _CONFIG
 
 
 def _here(name: str | Path, root: Path | None) -> Path | None:
@@ -64,38 +60,9 @@ def _repo(name: str | Path) -> str:
     return text
 
 
-def _from_hub(repo: str) -> Path:
-    from huggingface_hub import snapshot_download
-
-    with _hub_errors(repo):
-        folder = Path(snapshot_download(repo, allow_patterns=list(_WANTED)))
-        if not any(folder.rglob("*.safetensors")):  # only old repositories lack them; both would be twice the bytes
-            folder = Path(snapshot_download(repo, allow_patterns=[*_WANTED, *_PICKLED]))
+def _from_hub(name: str) -> Path:
+    repo = HubRepo(name)
+    folder = fetch_snapshot(repo, _WANTED)
+    if any(folder.rglob("*.safetensors")):
         return folder
-
-
-@contextlib.contextmanager
-def _hub_errors(repo: str) -> Iterator[None]:
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HFValidationError,
-        RemoteEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
-
-    try:
-        yield
-    except GatedRepoError as error:
-        raise HostError(
-            f"{repo}: the hub asks for a licence to be accepted", hint="Accept it, then `hf auth login`."
-        ) from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise DataError(f"{repo}: is neither a folder here nor a repository on the hub") from error
-    except RemoteEntryNotFoundError as error:
-        raise DataError(f"{repo}: this repository of the hub has no {_CONFIG}") from error
-    except Exception as error:  # huggingface_hub passes on whatever its HTTP library raises
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise HostError(
-            f"{repo}: is not a folder here, and the hub did not answer: {first}",
-            hint="Name a local folder, or check the network, HF_ENDPOINT and HF_TOKEN.",
-        ) from error
+    return fetch_snapshot(repo, [*_WANTED, *_PICKLED])  # only old repositories need them; both would be twice the bytes

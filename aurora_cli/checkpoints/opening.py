@@ -26,7 +26,7 @@ from aurora_cli.checkpoints.locate import locate
 from aurora_cli.checkpoints.parts import open_part, open_parts, within
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, UsageError
 from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, DESCRIPTION_FILE, MODEL_FILE
 
@@ -112,7 +112,7 @@ def _open_base(path: Path, name: str, origin: Origin, seen: tuple[Path, ...]) ->
     found = next((folder for folder in above if folder.exists()), None)
     try:
         base = locate(found or name, origin.root)
-    except DataError as error:
+    except (DataError, UsageError) as error:
         raise DataError(
             f"{path}: its frozen parts come from {name}, which is not there",
             hint="Put it back, or name a folder with these parts by --base.",

@@ -1,42 +1,207 @@
-"""What an HTTP status of the hub means to us, and how long it asks to wait."""
+"""What huggingface_hub and its HTTP library raise, as our errors: one table for everything that is fetched or sent.
 
+| what happens                                              | what it becomes                             |
+|-----------------------------------------------------------|---------------------------------------------|
+| no such repository or revision, or a name that is none    | UsageError: a name was given that is wrong  |
+| a repository without a file that it should have           | DataError                                   |
+| gated, refused, offline mode, out of reach                | HostError                                   |
+| busy, a broken connection, an error of the server (5xx)   | TransientError for those who try again      |
+|                                                           | (`retried=True`), HostError for the others  |
+"""
+
+import contextlib
+import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Literal, NamedTuple
 
-from aurora_cli.errors import HostError
+from aurora_cli.errors import AuroraError, DataError, HostError, UsageError
 
-_ASKED_WAIT_LIMIT_S = 600.0
+_REQUESTED_WAIT_LIMIT_S = 600.0
+_REFUSED = (401, 403)
+_PASSING = (408, 425, 429)
+_LOGIN = "Set HF_TOKEN, or: hf auth login"
 
 
 class TransientError(Exception):
-    """The source failed in a way that passes; `retry_after_s` is what it asked to wait."""
+    """The source failed in a way that passes; `retry_after_s` is what it asks to wait."""
 
     def __init__(self, reason: str, retry_after_s: float | None = None) -> None:
         super().__init__(reason)
         self.retry_after_s = retry_after_s
 
 
-def translated_status(error: Any, what: str) -> HostError | TransientError:
-    """The error to raise for huggingface_hub's `HfHubHTTPError`."""
+class HubRepo(NamedTuple):
+    """A repository of the hub as the user named it: for the messages about it."""
+
+    name: str
+    kind: Literal["model", "tokenizer", "data set"] = "model"
+    revision: str = "main"
+    endpoint: str | None = None
+    """The hub's address; none: huggingface_hub's own (HF_ENDPOINT)."""
+    instead: str = "a local folder"
+    """What to give to do without the hub."""
+    near_names: Callable[[], str] = str
+    """`; did you mean ...?` for a name that leads nowhere; called only then."""
+
+    @property
+    def hub(self) -> str:
+        from huggingface_hub import constants
+
+        return self.endpoint or constants.ENDPOINT
+
+    @property
+    def page(self) -> str:
+        return f"{self.hub}/{'datasets/' if self.kind == 'data set' else ''}{self.name}"
+
+
+@contextlib.contextmanager
+def hub_errors(what: str, repo: HubRepo, *, retried: bool = False, writing: bool = False) -> Iterator[None]:
+    """Raise what the hub's client raises in this block as one of our errors. Errors of the disk pass as they are.
+
+    Args:
+        what: the file that is fetched, or the repository's name if it is about all of it.
+        repo: the repository, for the messages.
+        retried: the caller tries again after a TransientError.
+        writing: the block uploads, so that a refusal is about a token that may not write.
+
+    Raises:
+        UsageError: there is no such repository or revision.
+        DataError: the repository has no file `what`.
+        HostError: it is gated, the hub refuses, or it cannot be reached.
+        TransientError: with `retried`, what may work at the next try.
+    """
+    import httpx2
+    from huggingface_hub import errors
+
+    try:
+        yield
+    except (
+        errors.HFValidationError,
+        errors.EntryNotFoundError,
+        errors.XetDownloadError,
+        httpx2.HTTPError,
+        httpx2.StreamError,
+        httpx2.InvalidURL,
+        json.JSONDecodeError,
+        OSError,
+    ) as error:
+        cause = _cause(error)
+        if _is_of_the_disk(cause):
+            raise
+        if writing and isinstance(cause, errors.HfHubHTTPError):
+            raise _refused_upload(cause, repo) from error
+        ours = _translated(cause, what, repo)
+        if isinstance(ours, TransientError) and (not retried or _is_out_of_reach(cause, what, repo)):
+            ours = HostError(
+                f"{repo.name}: {'' if writing else 'is not a folder here, and '}the hub did not answer: {ours}",
+                hint=f"Check the network, HF_ENDPOINT and proxies, and run it again; or give {repo.instead}.",
+            )
+        raise ours from error
+
+
+def _cause(error: Exception) -> Exception:
+    """What is behind `not in the cache either`, with which huggingface_hub covers most failures to fetch."""
+    from huggingface_hub import errors
+
+    while isinstance(error, errors.LocalEntryNotFoundError) and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    return error
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    return isinstance(error, OSError) and error.errno is not None
+
+
+def _is_out_of_reach(error: Exception, what: str, repo: HubRepo) -> bool:
+    """Nothing answers at all. While files are fetched it may pass: the hub was there before."""
+    import httpx2
+
+    return isinstance(error, httpx2.ConnectError) and what == repo.name
+
+
+def _translated(error: Exception, what: str, repo: HubRepo) -> AuroraError | TransientError:
+    import httpx2
+    from huggingface_hub import errors
+
+    match error:
+        case errors.OfflineModeIsEnabled():
+            return HostError(
+                f"{repo.name}: offline mode is on (HF_HUB_OFFLINE)", hint=f"Unset it, or give {repo.instead}"
+            )
+        case errors.LocalTokenNotFoundError():
+            return HostError(f"{repo.name}: the hub asks who you are", hint=_LOGIN)
+        case errors.GatedRepoError():
+            return HostError(
+                f"{repo.name}: is gated: access is given by its owners, and not yet to you "
+                "(the hub asks for a licence to be accepted)",
+                hint=f"Ask for it at {repo.page}, then set HF_TOKEN or run: hf auth login",
+            )
+        case errors.RevisionNotFoundError():
+            return UsageError(f"{repo.name}: has no branch, tag or commit {repo.revision!r}")
+        case errors.RepositoryNotFoundError():
+            return UsageError(
+                f"{repo.name}: is no folder here and no {repo.kind} at {repo.hub}, or it is private{repo.near_names()}",
+                hint=f"Give {repo.instead}; a private one needs HF_TOKEN, or: hf auth login",
+            )
+        case errors.HFValidationError():
+            return UsageError(
+                f"{repo.name}: is neither a local folder nor a name like owner/name ({_first_line(error)})",
+                hint=f"Give {repo.instead}",
+            )
+        case errors.RemoteEntryNotFoundError():
+            return DataError(f"{repo.name}: this repository of the hub has no {what}")
+        case errors.HfHubHTTPError():
+            return _translated_status(error, what)
+        case httpx2.ConnectError():
+            return TransientError(f"{repo.hub} cannot be reached: {_first_line(error)}")
+        case errors.FileMetadataError() | json.JSONDecodeError():
+            return HostError(
+                f"{what}: {repo.hub} does not answer as a hub does: {_first_line(error)}",
+                hint="Check HF_ENDPOINT and proxies.",
+            )
+        case _:
+            return TransientError(f"{type(error).__name__}: {_first_line(error)}")
+
+
+def _translated_status(error: Exception, what: str) -> HostError | TransientError:
+    from huggingface_hub import errors
+
+    assert isinstance(error, errors.HfHubHTTPError)
     status = error.response.status_code
-    if status in (401, 403):
+    if status in _REFUSED:
         return HostError(
             f"{what}: the hub refuses it (HTTP {status})",
             hint="Set HF_TOKEN to a token that may read it, or: hf auth login",
         )
-    if status in (408, 425, 429) or status >= 500:
-        return TransientError(f"HTTP {status}", asked_wait_s(error.response.headers))
-    return HostError(f"{what}: the hub answers HTTP {status}: {str(error).splitlines()[0]}")
+    if status in _PASSING or status >= 500:
+        return TransientError(f"HTTP {status}", requested_wait_s(error.response.headers))
+    return HostError(f"{what}: the hub answers HTTP {status}: {_first_line(error)}")
 
 
-def asked_wait_s(headers: Mapping[str, str]) -> float | None:
+def _refused_upload(error: Exception, repo: HubRepo) -> HostError:
+    from huggingface_hub import errors
+
+    assert isinstance(error, errors.HfHubHTTPError)
+    status = error.response.status_code
+    may_not = status in _REFUSED or isinstance(error, errors.RepositoryNotFoundError)
+    return HostError(
+        f"{repo.name}: the hub does not take it (HTTP {status}): {_first_line(error)}",
+        hint="`hf auth login` with a token that may write." if may_not else "Run it again: it continues.",
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+
+
+def requested_wait_s(headers: Mapping[str, str]) -> float | None:
     """Seconds that `Retry-After` asks for, as a number or as a date; else those until the hub's `RateLimit` resets.
 
-    >>> asked_wait_s({"Retry-After": "7"})
+    >>> requested_wait_s({"Retry-After": "7"})
     7.0
-    >>> asked_wait_s({"RateLimit": '"resolvers";r=0;t=42'})
+    >>> requested_wait_s({"RateLimit": '"resolvers";r=0;t=42'})
     42.0
     """
     from huggingface_hub.utils import parse_ratelimit_headers
@@ -55,4 +220,4 @@ def asked_wait_s(headers: Mapping[str, str]) -> float | None:
                 wait_s = parsedate_to_datetime(value).timestamp() - time.time()
             except ValueError:
                 return None
-    return min(max(wait_s, 0.0), _ASKED_WAIT_LIMIT_S)
+    return min(max(wait_s, 0.0), _REQUESTED_WAIT_LIMIT_S)

@@ -16,8 +16,8 @@ from aurora_cli.data.archives.names import archive_of
 from aurora_cli.data.download.manifest import RemoteFile
 from aurora_cli.data.download.origins import PUBLISHED_SET, Origin, origins_of
 from aurora_cli.data.download.partial_file import PartialFile
-from aurora_cli.errors import HostError, UsageError
-from aurora_cli.hub.errors import TransientError, translated_status
+from aurora_cli.errors import HostError
+from aurora_cli.hub.errors import HubRepo, TransientError, hub_errors
 
 REPO_TYPE = "dataset"
 _CHUNK_BYTES = 1 << 20
@@ -37,17 +37,16 @@ class HubSource:
 
     def __init__(self, repo: str, revision: str, *, retries: int, retry_wait_s: float) -> None:
         from huggingface_hub import HfApi
-        from huggingface_hub.errors import HFValidationError
 
         self.name = repo
-        self._revision, self._retries, self._retry_wait_s = revision, retries, retry_wait_s
+        self._retries, self._retry_wait_s = retries, retry_wait_s
         self._endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
         self._timeout_s = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or _TIMEOUT_S)
         self._api = HfApi(endpoint=self._endpoint)
-        try:
-            info = self._patiently(lambda: self._api.dataset_info(repo, revision=revision, timeout=self._timeout_s))
-        except HFValidationError as error:
-            raise UsageError(f"{repo}: is neither a local folder nor a name like owner/name ({error})") from error
+        self._repo = HubRepo(
+            repo, "data set", revision, self._endpoint, instead="a local folder: --repo DIR", near_names=self._near
+        )
+        info = self._patiently(lambda: self._api.dataset_info(repo, revision=revision, timeout=self._timeout_s))
         self.commit = info.sha or revision
         licence = info.card_data.license if info.card_data is not None else None
         self._licence = licence if isinstance(licence, str) else "not stated"
@@ -70,9 +69,10 @@ class HubSource:
     def origins(self, subset: str) -> tuple[Origin, ...]:
         """What is known of a subset of the published set; of others, what the repository's card says of it all."""
         known = origins_of(subset) if self.name.split("/")[-1] == PUBLISHED_SET else ()
-        card = f"{self._web()}/datasets/{self.name}"
         return known or (
-            Origin(self.name, self._licence, card, "of the repository; where this subset is from, is not known"),
+            Origin(
+                self.name, self._licence, self._repo.page, "of the repository; where this subset is from, is not known"
+            ),
         )
 
     def equality(self, file: RemoteFile) -> str | None:
@@ -103,7 +103,9 @@ class HubSource:
                 if response.status_code == 416:  # what is here is longer than what is there
                     advance(-into.position)
                     into.restart()
-                    raise TransientError("the range asked for is not there")
+                    raise TransientError("the requested range is not there")
+                if response.headers.get("X-Error-Code") == "EntryNotFound":
+                    raise HostError(f"{file.path}: is listed by the hub, but not there")
                 hf_raise_for_status(response)
                 if into.position and response.status_code != 206:
                     advance(-into.position)
@@ -115,12 +117,14 @@ class HubSource:
                         return
 
         if file.size != into.position or file.size == 0:
-            self._translated(transfer, what=file.path)
+            with hub_errors(file.path, self._repo, retried=True):
+                transfer()
 
-    def _patiently(self, ask: Callable[[], T]) -> T:
+    def _patiently(self, request: Callable[[], T]) -> T:
         for tries in range(self._retries + 1):
             try:
-                return self._translated(ask, what=self.name)
+                with hub_errors(self.name, self._repo, retried=True):
+                    return request()
             except TransientError as error:
                 if tries == self._retries:
                     raise HostError(
@@ -130,48 +134,6 @@ class HubSource:
                 wait_s = error.retry_after_s if error.retry_after_s is not None else self._retry_wait_s * 2**tries
                 time.sleep(wait_s)
         raise AssertionError("the loop returns or raises")
-
-    def _translated(self, ask: Callable[[], T], *, what: str) -> T:
-        """Run `ask`; what huggingface_hub and httpx raise comes out as one of our errors."""
-        import httpx2
-        from huggingface_hub import errors
-
-        try:
-            return ask()
-        except errors.OfflineModeIsEnabled as error:
-            raise HostError(
-                f"{what}: offline mode is on (HF_HUB_OFFLINE)", hint="Unset it, or give a local folder: --repo DIR"
-            ) from error
-        except errors.GatedRepoError as error:
-            raise HostError(
-                f"{self.name}: access is given by its owners, and not yet to you",
-                hint=f"Ask for it at {self._web()}/datasets/{self.name}, then set HF_TOKEN or run: hf auth login",
-            ) from error
-        except errors.RevisionNotFoundError as error:
-            raise UsageError(f"{self.name}: has no branch, tag or commit {self._revision!r}") from error
-        except errors.RepositoryNotFoundError as error:
-            raise UsageError(
-                f"{self.name}: is no folder here and no data set at {self._web()}, or it is private{self._near()}",
-                hint="A private one needs HF_TOKEN, or: hf auth login",
-            ) from error
-        except errors.EntryNotFoundError as error:
-            raise HostError(f"{what}: is listed by the hub, but not there") from error
-        except errors.HfHubHTTPError as error:
-            raise translated_status(error, what) from error
-        except httpx2.ConnectError as error:
-            if what == self.name:
-                raise HostError(
-                    f"{self._web()}: cannot be reached: {error}",
-                    hint="Check the connection, HF_ENDPOINT and proxies; or give a local folder: --repo DIR",
-                ) from error
-            raise TransientError(str(error)) from error
-        except httpx2.HTTPError as error:
-            raise TransientError(f"{type(error).__name__}: {error}") from error
-
-    def _web(self) -> str:
-        from huggingface_hub import constants
-
-        return self._endpoint or constants.ENDPOINT
 
     def _near(self) -> str:
         """`; did you mean ...?`, from what the owner, and our default, are called."""

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.tokenization.tokenizer import TOKENIZER_FILES, TextTokenizer, load_tokenizer
-from aurora_cli.errors import HostError, UsageError
+from aurora_cli.hub.errors import HubRepo
+from aurora_cli.hub.snapshot import fetch_snapshot
 
 
 def find_tokenizer(name: str, workspace: Workspace) -> TextTokenizer:
@@ -22,22 +23,10 @@ def find_tokenizer(name: str, workspace: Workspace) -> TextTokenizer:
 
 
 def fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import (
-        HfHubHTTPError,
-        HFValidationError,
-        LocalEntryNotFoundError,
-        RepositoryNotFoundError,
-    )
+    """The folder of the tokenizer's files, from the hub's repository of that name.
 
-    try:
-        return Path(snapshot_download(name, allow_patterns=list(TOKENIZER_FILES)))
-    except (HFValidationError, RepositoryNotFoundError) as error:
-        raise UsageError(
-            f"tokenizer: {name!r} is neither a folder nor a repository on the hub", hint="Give --tokenizer FOLDER."
-        ) from error
-    except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
-        raise HostError(
-            f"tokenizer: {name} cannot be fetched: {error}",
-            hint="Check the network and HF_TOKEN, or give --tokenizer FOLDER.",
-        ) from error
+    Raises:
+        UsageError: there is no such repository.
+        HostError: the hub cannot be reached.
+    """
+    return fetch_snapshot(HubRepo(name, "tokenizer", instead="a folder: --tokenizer FOLDER"), TOKENIZER_FILES)

@@ -11,7 +11,7 @@ from aurora_cli.checkpoints.checkpoint import Origin
 from aurora_cli.checkpoints.locate import locate, locate_config
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.errors import DataError, HostError
+from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.io.atomic import read_json
 from tests.captioners import WEIGHTS
 from tests.hub import Hub, running_hub
@@ -63,7 +63,7 @@ def test_a_local_folder_wins_over_a_repository_of_its_name(hub: Hub, tmp_path):
 
 @pytest.mark.parametrize("find", [locate, locate_config])
 def test_unknown_and_gated_and_out_of_reach_are_told_apart(hub: Hub, find, monkeypatch):
-    with pytest.raises(DataError, match="me/other: is neither a folder here nor a repository on the hub"):
+    with pytest.raises(UsageError, match=r"me/other: is no folder here and no model at http.*, or it is private"):
         find("me/other")
     hub.faults.gated = True
     with pytest.raises(HostError, match="the hub asks for a licence to be accepted") as caught:

@@ -1,10 +1,15 @@
-"""Charts of a report as SVG inside the page: a histogram, and curves over steps. Colours are the page's own."""
+"""Charts of a report as SVG inside the page: a histogram, and curves over steps. Colours are the page's own.
+
+Written by hand: matplotlib's SVG has its colours in every element, so it knows no dark mode, and no tooltips.
+"""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from aurora_cli.reports.page import Html, safe, short
+from markupsafe import Markup, escape
+
+from aurora_cli.reports.page import short
 
 WIDTH, HEIGHT = 520.0, 230.0
 LEFT, RIGHT, TOP, BOTTOM = 52.0, 10.0, 24.0, 42.0
@@ -28,7 +33,7 @@ class Bar(NamedTuple):
     """What the browser shows when the mouse rests on it."""
 
 
-def histogram(bars: Sequence[Bar], *, name: str, axis: str, marks: Mapping[str, float] | None = None) -> Html:
+def histogram(bars: Sequence[Bar], *, name: str, axis: str, marks: Mapping[str, float] | None = None) -> Markup:
     """Counts as bars. `marks` are vertical lines with a name, at positions counted in bars from the left."""
     ticks = even_ticks(0.0, max((bar.height for bar in bars), default=0), least=1.0)
     top = ticks[-1]
@@ -43,7 +48,7 @@ def histogram(bars: Sequence[Bar], *, name: str, axis: str, marks: Mapping[str, 
             y = min(y, floor - 1.5)  # a bar of few beside bars of many is still seen
         parts.append(
             f'<rect class="bar" x="{x + gap / 2:.1f}" y="{y:.1f}" width="{step - gap:.1f}" '
-            f'height="{floor - y:.1f}"><title>{safe(bar.tip)}</title></rect>'
+            f'height="{floor - y:.1f}"><title>{escape(bar.tip)}</title></rect>'
         )
         if index % every == 0:
             parts.append(text(x + step / 2, floor + 16, bar.label))
@@ -51,7 +56,7 @@ def histogram(bars: Sequence[Bar], *, name: str, axis: str, marks: Mapping[str, 
     return svg(name, axis, parts)
 
 
-def line_chart(series: Mapping[str, Sequence[Point]], *, name: str, axis: str, logarithmic: bool = False) -> Html:
+def line_chart(series: Mapping[str, Sequence[Point]], *, name: str, axis: str, logarithmic: bool = False) -> Markup:
     """Curves of (x, y) points, a colour each, named above the plot when there are several.
 
     A point that is no finite number breaks its curve; on a logarithmic scale so does one at or below 0.
@@ -62,10 +67,9 @@ def line_chart(series: Mapping[str, Sequence[Point]], *, name: str, axis: str, l
         return svg(name, axis, [text(WIDTH / 2, HEIGHT / 2, "nothing to draw")])
     xs, ys = zip(*finite, strict=True)
     across = even_ticks(min(xs), max(xs))
-    up = (
-        power_ticks(min(ys), max(ys)) if logarithmic else {tick: f"{tick:.4g}" for tick in even_ticks(min(ys), max(ys))}
-    )
-    low, high = min(*up, *ys), max(*up, *ys)
+    low, high = min(ys), max(ys)
+    up = power_ticks(low, high) if logarithmic else {tick: label_of(tick) for tick in even_ticks(low, high)}
+    low, high = min(low, *up), max(high, *up)
     left, right = min(xs), max(max(xs), min(xs) + 1e-9)
     parts = grid(up, low, high)
     for tick in across:
@@ -73,12 +77,12 @@ def line_chart(series: Mapping[str, Sequence[Point]], *, name: str, axis: str, l
             parts.append(text(horizontal(tick, left, right), HEIGHT - BOTTOM + 16, f"{tick:,.6g}"))
     for number, (key, points) in enumerate(curves.items()):
         colour = f"var(--series-{number % COLOURS + 1})"
-        places = [
+        drawn = [
             (horizontal(x, left, right), vertical(y, low, high)) if math.isfinite(x) and math.isfinite(y) else None
             for x, y in points
         ]
-        tip = f"<title>{safe(key)}</title>"
-        parts.append(f'<path class="curve" style="stroke:{colour}" d="{outline(places)}">{tip}</path>')
+        tip = f"<title>{escape(key)}</title>"
+        parts.append(f'<path class="curve" style="stroke:{colour}" d="{outline(drawn)}">{tip}</path>')
         if len(curves) > 1:
             x = LEFT + number * (WIDTH - LEFT - RIGHT) / len(curves)
             parts.append(f'<rect x="{x:.1f}" y="6" width="10" height="10" rx="2" style="fill:{colour}"/>')
@@ -92,13 +96,13 @@ def height_of(value: float, logarithmic: bool) -> float:
     return math.log10(value) if value > 0 and math.isfinite(value) else math.nan
 
 
-def outline(places: Iterable[tuple[float, float] | None]) -> str:
-    """A path through the places; none lifts the pen."""
+def outline(points: Iterable[tuple[float, float] | None]) -> str:
+    """A path through points of the drawing; none lifts the pen."""
     steps, drawing = [], False
-    for place in places:
-        if place is not None:
-            steps.append(f"{'L' if drawing else 'M'}{place[0]:.1f},{place[1]:.1f}")
-        drawing = place is not None
+    for point in points:
+        if point is not None:
+            steps.append(f"{'L' if drawing else 'M'}{point[0]:.1f},{point[1]:.1f}")
+        drawing = point is not None
     return "".join(steps)
 
 
@@ -130,6 +134,17 @@ def power_ticks(low: float, high: float) -> dict[float, str]:
     return {round(first + math.log10(part), 3): f"{10.0**first * part:g}" for part in (1, 2, 5, 10)}
 
 
+def label_of(tick: float) -> str:
+    """A number of the vertical axis, in the room that is left of the plot.
+
+    >>> label_of(0.0015), label_of(12_500.0), label_of(-2e6)
+    ('0.0015', '12.5 K', '-2 M')
+    """
+    if abs(tick) < 10_000:
+        return f"{tick:.4g}"
+    return "-" * (tick < 0) + short(round(abs(tick)))
+
+
 def horizontal(value: float, low: float, high: float) -> float:
     return LEFT + (value - low) / (high - low) * (WIDTH - LEFT - RIGHT)
 
@@ -156,10 +171,10 @@ def mark(x: float, label: str, row: int) -> str:
 
 def text(x: float, y: float, words: str, *, anchor: str = "middle", kind: str = "") -> str:
     named = f' class="{kind}"' if kind else ""
-    return f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{safe(words)}</text>'
+    return f'<text{named} x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(words)}</text>'
 
 
-def svg(name: str, axis: str, parts: Iterable[str]) -> Html:
+def svg(name: str, axis: str, parts: Iterable[str]) -> Markup:
     below = text((LEFT + WIDTH - RIGHT) / 2, HEIGHT - 6, axis)
-    head = f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{safe(name)}">'
-    return Html("\n".join((head, *parts, below, "</svg>")))
+    head = f'<svg viewBox="0 0 {WIDTH:.0f} {HEIGHT:.0f}" role="img" aria-label="{escape(name)}">'
+    return Markup("\n".join((head, *parts, below, "</svg>")))

@@ -1,4 +1,4 @@
-"""What `pip wheel .` makes works outside the source tree, presets included."""
+"""What `pip wheel .` makes works outside the source tree, presets and templates included."""
 
 import os
 import subprocess
@@ -42,6 +42,13 @@ def test_the_wheel_knows_its_presets(aurora: Path, tmp_path: Path) -> None:
 
 def test_the_wheel_finds_what_it_needs(aurora: Path, tmp_path: Path) -> None:
     assert "All that aurora needs is here." in call(aurora, tmp_path, "doctor")
+
+
+def test_the_wheel_has_the_templates_of_its_pages(aurora: Path, tmp_path: Path) -> None:
+    (tmp_path / "runs/vision").mkdir(parents=True)
+    (tmp_path / "runs/vision/config.yaml").write_text("train: {stage: vision}\n")
+    call(aurora, tmp_path, "inspect", "runs/vision", "--html", "page.html")
+    assert "No step has been done yet" in (tmp_path / "page.html").read_text()
 
 
 def test_the_wheel_prepares_the_demo(aurora: Path, tmp_path: Path) -> None:

@@ -13,10 +13,11 @@ from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import existing_parent, write_text
 from aurora_cli.pipeline.inspect.annotations import inspect_annotations
 from aurora_cli.pipeline.inspect.data import inspect_data
+from aurora_cli.pipeline.inspect.row_cards import PageRow
 from aurora_cli.pipeline.inspect.run import RunReport, inspect_run
 from aurora_cli.pipeline.inspect.store import StoreReport, Stores, all_shards, one_store, report_on
 from aurora_cli.pipeline.inspect.store_numbers import StoreNumbers
-from aurora_cli.pipeline.inspect.store_page import PageRow, store_page
+from aurora_cli.pipeline.inspect.store_page import store_page
 from aurora_cli.pipeline.inspect.thumbnails import Thumbnails
 from aurora_cli.pipeline.result import Result
 from aurora_cli.reports.run import write_report

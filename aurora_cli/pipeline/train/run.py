@@ -12,7 +12,7 @@ from aurora_cli.errors import HostError
 from aurora_cli.io.atomic import remove
 from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.build_model import build_network
-from aurora_cli.pipeline.train.callbacks import Report
+from aurora_cli.pipeline.train.callbacks import ReportPage
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.sample_captions import Captions
 
@@ -143,7 +143,7 @@ def callbacks_of(
     if running.is_main and train.trackers:
         callbacks.append(Trackers(train.trackers, plan.run_dir, step, plan.recipe, reporter))
     if running.is_main:
-        callbacks.append(Report(plan.run_dir, plan.settings.workspace))
+        callbacks.append(ReportPage(plan.run_dir, plan.settings.workspace))
     if running.is_main and checkpoint.copy_to is not None:
         folder = plan.settings.workspace / checkpoint.copy_to.expanduser() / plan.stage
         callbacks.append(CheckpointCopies(folder, checkpoint.keep, reporter))

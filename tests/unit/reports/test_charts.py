@@ -58,7 +58,7 @@ def test_a_logarithmic_curve_is_straight_for_powers_and_breaks_at_zero():
 
 
 def test_several_curves_are_named_and_coloured_apart():
-    series = {"train": [(0.0, 1.0), (1.0, 0.5)], "<held out>": [(0.0, 1.1), (1.0, 0.7)]}
+    series = {"train": [(0.0, 1.0), (1.0, 0.5)], "<validation>": [(0.0, 1.1), (1.0, 0.7)]}
     html = line_chart(series, name="n", axis="step")
     assert len({entry.attrib["style"] for entry in drawn(html).iter("path")}) == 2
     assert set(series) <= {entry.text for entry in drawn(html).iter("text")}
@@ -80,3 +80,9 @@ def test_ticks_span_the_numbers_and_are_few(low, high):
     ticks = even_ticks(low, high)
     assert ticks[0] <= low <= high <= ticks[-1]
     assert 2 <= len(ticks) <= 8
+
+
+def test_a_large_number_fits_left_of_the_plot():
+    html = line_chart({"tokens a second": [(1.0, 2_500.0), (2.0, 12_400.0)]}, name="n", axis="step")
+    labels = [entry.text for entry in drawn(html).iter("text") if entry.attrib["text-anchor"] == "end"]
+    assert labels == ["2500", "5000", "7500", "10 K", "12.5 K"]

@@ -1,60 +1,99 @@
-"""Reports: what they are made of is text unless it says otherwise, and nothing is fetched."""
+"""Pages: what they show is text unless it says otherwise, nothing is fetched, and no name of a template is missing."""
 
 import re
+from html.parser import HTMLParser
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jinja2 import UndefinedError
+from markupsafe import Markup
 
-from aurora_cli.reports.page import (
-    Fact,
-    Html,
-    chart,
-    charts,
-    element,
-    facts,
-    folded,
-    image,
-    page,
-    safe,
-    section,
-    table,
-)
+from aurora_cli.reports.page import Chart, Fact, Page, render
+from aurora_cli.reports.rejects import Rejects, ShownReject
+from aurora_cli.reports.run import DataFolder, RunPage
+from aurora_cli.reports.samples import CaptionedSample
+
+SVG = Markup("<svg></svg>")
 
 
-@given(st.text(alphabet=st.characters(exclude_categories=())))
-def test_any_text_goes_in_as_text(text):
-    inside = element("td", text).removeprefix("<td>").removesuffix("</td>")
-    assert not set(inside) & {"<", ">", '"'}
-    assert not re.search(r"&(?!(amp|lt|gt|quot|#x27);)", inside)
-    inside.encode("utf-8")
-    assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f]", inside)
+def page_of(text: str) -> RunPage:
+    """A page that has the text wherever text can stand."""
+    caption = (1234567, text)
+    return RunPage(
+        title=text,
+        lead=text,
+        foot=text,
+        facts=[Fact(text, text, text), Fact("rows", "1")],
+        curves=[Chart(text, SVG, text)],
+        samples=[CaptionedSample(text, jpeg, [caption], [caption], text) for jpeg in (b"jpeg", None)],
+        order_hash=text,
+        data=[DataFolder(text, 1234567, text, [text])],
+        rejects=Rejects(text, 1, [(text, 1)], [ShownReject(1, text, text, text)]),
+        start=[(text, text)],
+        settings=text,
+    )
 
 
-def test_attributes_cannot_be_left():
-    assert element("p", "x", kind='"><script>') == '<p class="&quot;&gt;&lt;script&gt;">x</p>'
+class Structure(HTMLParser):
+    """The elements of a page with their attributes, and its text."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.elements: list[object] = []
+        self.text = ""
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, attrs))
+
+    def handle_endtag(self, tag: str) -> None:
+        self.elements.append(tag)
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
 
 
-def test_markup_stays_markup_and_line_breaks_stay():
-    assert safe(Html("<b>")) == "<b>"
-    assert safe("a\n\tb\r\x0b") == "a\n\tb\ufffd\ufffd"
+@given(st.text(alphabet=st.characters(exclude_categories=()), min_size=1))
+def test_any_text_goes_in_as_text(text: str) -> None:
+    html = render("run.html.j2", page_of(text))
+    assert Structure(html).elements == Structure(render("run.html.j2", page_of("text"))).elements
+    html.encode("utf-8")
+    assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f]", html)
 
 
-def test_numbers_of_a_table_stand_right_with_commas():
-    html = table(("name", "rows "), [("a<b", 1234567)])
-    assert '<th class="number">rows</th>' in html
-    assert '<td>a&lt;b</td><td class="number">1,234,567</td>' in html
+def test_hostile_text_is_shown_as_it_is() -> None:
+    hostile = '</title></style><script>alert(1)</script> & "quotes"'
+    html = render("run.html.j2", page_of(hostile))
+    assert "<script" not in html
+    assert Structure(html).text.count(hostile) == Structure(render("run.html.j2", page_of("#hostile#"))).text.count(
+        "#hostile#"
+    )
 
 
-def test_a_page_fetches_nothing_and_runs_nothing():
-    parts = [
-        facts([Fact("rows", "1", "of 2"), Fact("x", "y")]),
-        section("Charts", charts([chart("A", Html("<svg></svg>"), "note")]), note="n"),
-        image(b"jpeg", "a.jpg"),
-        image(None, "b.jpg", instead="missing"),
-        folded("more", "text"),
-    ]
-    html = page("<title>", "lead", parts, foot="foot")
-    assert "&lt;title&gt;" in html
+def test_line_breaks_stay_and_what_html_cannot_hold_is_replaced() -> None:
+    assert "a\n\tb\ufffd\ufffd\ufffd" in render("run.html.j2", page_of("a\n\tb\r\x0b\ud800"))
+
+
+def test_numbers_of_a_table_stand_right_with_commas() -> None:
+    html = render("run.html.j2", page_of("a<b"))
+    assert '<th class="number">Samples</th>' in html
+    assert '<td>a&lt;b</td>\n<td class="number">1,234,567</td>' in html
+    assert '<tr><td class="number">1,234,567</td><td>a&lt;b</td></tr>' in html
+
+
+def test_a_page_fetches_nothing_and_runs_nothing() -> None:
+    html = render("run.html.j2", page_of("text"))
     assert "default-src 'none'" in html
     assert not re.search(r"""(src|href)=["'](?!data:)|url\(|@import|<script""", html)
     assert 'src="data:image/jpeg;base64,anBlZw=="' in html
+    assert '<div class="blank">no image</div>' in html
+
+
+def test_drawings_go_in_as_markup() -> None:
+    assert SVG in render("run.html.j2", page_of("text"))
+
+
+def test_a_name_that_a_page_does_not_have_is_an_error() -> None:
+    with pytest.raises(UndefinedError, match="facts"):
+        render("run.html.j2", Page(title="a", lead="b", foot="c"))

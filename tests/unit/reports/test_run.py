@@ -10,7 +10,9 @@ from PIL import Image
 from aurora_cli.config.settings import Settings
 from aurora_cli.errors import UsageError
 from aurora_cli.pipeline.inspect import command as inspect
-from aurora_cli.reports.run import POINTS, run_page, write_report
+from aurora_cli.reports.metrics import POINTS
+from aurora_cli.reports.rejects import ShownReject, count_rejects
+from aurora_cli.reports.run import run_page, write_report
 from tests.browser import dom, needs_browser, screenshot
 
 STEPS = 1000
@@ -29,14 +31,14 @@ def root(tmp_path: Path) -> Path:
     inputs = [{"path": "data/vision/cats/cats.jsonl", "sha256": "ab" * 32}]
     (merged / "manifest.json").write_text(json.dumps({"inputs": inputs}))
     (run / "metrics.jsonl").write_text("".join(json.dumps(line(number)) + "\n" for number in range(1, STEPS + 1)))
-    said = {"stage": "vision", "steps": STEPS, "step": STEPS, "base": "runs/projection", "trained": ["projector"]}
-    (step / "checkpoint.json").write_text(json.dumps({**said, "merging": {"kept_ratio": 0.1}}))
+    metadata = {"stage": "vision", "steps": STEPS, "step": STEPS, "base": "runs/projection", "trained": ["projector"]}
+    (step / "checkpoint.json").write_text(json.dumps({**metadata, "merging": {"kept_ratio": 0.1}}))
     recipe = {"data folders": [["tokenized/vision/cats/merged", 2.0, 4000]]}
     (step / "resume/state.json").write_text(json.dumps({"recipe": recipe, "samples_rejected": 3, "order_hash": "f00"}))
     (run / "config.yaml").write_text("train: {stage: vision, seed: 7}\n")
     for number in (500, STEPS):
-        asked = {"sample": 8, "id": HOSTILE, "caption": f"a cat at {number}", "reference": "a cat", "prompt": "?"}
-        (run / f"samples/step-{number:08d}.jsonl").write_text(json.dumps(asked) + "\n")
+        caption = {"sample": 8, "id": HOSTILE, "caption": f"a cat at {number}", "reference": "a cat", "prompt": "?"}
+        (run / f"samples/step-{number:08d}.jsonl").write_text(json.dumps(caption) + "\n")
     Image.new("RGB", (60, 30), "orange").save(run / "samples/8.jpg")
     reject = {"step": 4, "sample": 5, "id": "cat-5", "media": "5.png", "reason": "5.png: not a readable image"}
     (run / "rejected.jsonl").write_text((json.dumps(reject) + "\n") * 3)
@@ -45,22 +47,22 @@ def root(tmp_path: Path) -> Path:
 
 def line(step: int) -> dict[str, float]:
     loss = 1.0 + 3.0 * math.exp(-step / 200) + 0.1 * math.sin(step)
-    held_out = {"validation_loss": loss + 0.1} if step % 100 == 0 else {}
+    validation = {"validation_loss": loss + 0.1} if step % 100 == 0 else {}
     return {
         "step": step, "epoch": step / 800, "loss": loss, "lr": 1e-4, "grad_norm": 2.0 / step, "samples": 8,
         "tokens": 2000, "taught_tokens": 500, "visual_tokens": 800, "fill": 0.98, "step_s": 0.5, "tokens_per_s": 4000.0,
-        "max_mem_mb": 512.0, **held_out,
+        "max_mem_mb": 512.0, **validation,
     }  # fmt: skip
 
 
-def test_the_page_tells_of_curves_data_rejects_samples_and_settings(root: Path) -> None:
+def test_the_page_shows_curves_data_rejects_samples_and_settings(root: Path) -> None:
     page = run_page(root / "runs/vision", root)
-    for said in (
-        "step 1,000 of 1,000", "held out", "Gradient norm", "data/vision/cats/cats.jsonl (sha256 abababababab",
+    for text in (
+        "step 1,000 of 1,000", "validation", "Gradient norm", "data/vision/cats/cats.jsonl (sha256 abababababab",
         "a cat at 1000", "a cat at 500", "not a readable image", "data:image/jpeg;base64,", "runs/projection",
         "seed: 7",
     ):  # fmt: skip
-        assert said in page, said
+        assert text in page, text
     assert "<script" not in page
     assert "http" not in page.replace("http-equiv", "")
 
@@ -76,11 +78,11 @@ def test_of_a_run_that_has_just_begun_there_is_a_page_too(tmp_path: Path) -> Non
     assert "No step has been done yet" in run_page(tmp_path / "runs/vision", tmp_path)
 
 
-def test_inspect_writes_the_page_of_a_run_where_it_is_told(root: Path) -> None:
-    asked = Settings.model_validate({"workspace": root, "inspect": {"path": "runs/vision", "html": "page.html"}})
-    assert "would write" in "\n".join(inspect.run(asked, dry_run=True).lines())
+def test_inspect_writes_the_page_of_a_run_where_it_is_to_be(root: Path) -> None:
+    settings = Settings.model_validate({"workspace": root, "inspect": {"path": "runs/vision", "html": "page.html"}})
+    assert "would write" in "\n".join(inspect.run(settings, dry_run=True).lines())
     assert not (root / "page.html").exists()
-    assert f"wrote {root / 'page.html'}" in "\n".join(inspect.run(asked).lines())
+    assert f"wrote {root / 'page.html'}" in "\n".join(inspect.run(settings).lines())
     assert (root / "page.html").is_file()
     folder = Settings.model_validate({"workspace": root, "inspect": {"path": "runs/vision", "html": "runs"}})
     with pytest.raises(UsageError, match="is a folder"):
@@ -95,3 +97,13 @@ def test_a_browser_shows_the_page_and_complains_of_nothing(root: Path, tmp_path:
     assert seen.count("<svg") == 6
     assert "&lt;script&gt;alert(1)" in seen
     assert screenshot(target, "run.png", tmp_path / "profile").stat().st_size > 20_000
+
+
+def test_rejects_are_counted_by_their_reasons_of_which_not_too_many_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "rejected.jsonl"
+    lines = [{"step": step, "id": f"r{step}", "reason": f"{step}.jpg: reason {step % 5}"} for step in range(1, 31)]
+    path.write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    found = count_rejects(path, most=3)
+    assert (found.count, len(found.first)) == (30, 12)
+    assert found.reasons == [("other reasons", 12), ("reason 1", 6), ("reason 2", 6), ("reason 3", 6)]
+    assert found.first[0] == ShownReject(1, "r1", "", "1.jpg: reason 1")

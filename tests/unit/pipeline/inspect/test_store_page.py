@@ -13,8 +13,9 @@ from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import UsageError
 from aurora_cli.pipeline.extract.command import run as extract
-from aurora_cli.pipeline.inspect import store_page, thumbnails
+from aurora_cli.pipeline.inspect import row_cards, thumbnails
 from aurora_cli.pipeline.inspect.command import run
+from aurora_cli.pipeline.inspect.store_rejects import examples
 from aurora_cli.pipeline.inspect.thumbnails import Thumbnails
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize.command import run as tokenize
@@ -144,7 +145,7 @@ def test_thumbnails_stop_at_their_budget(workspace, monkeypatch):
 
 
 def test_a_row_of_many_images_shows_some_and_names_all(workspace, monkeypatch, tmp_path):
-    monkeypatch.setattr(store_page, "IMAGES", 2)
+    monkeypatch.setattr(row_cards, "IMAGES", 2)
     monkeypatch.setattr(thumbnails, "IMAGES", 2)
     inspected(workspace, html=tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text("utf-8")
@@ -162,5 +163,5 @@ def test_a_video_of_frame_files_shows_frames_spread_over_it(workspace):
 def test_an_odd_line_among_the_rejects_is_passed_over(tmp_path):
     lines = ['{"reason": "bad_json", "line": 1}', "{half", "3", '{"reason": "no_answer", "line": 2}']
     (tmp_path / "rejected.jsonl").write_text("\n".join(lines))
-    found = store_page.examples([tmp_path, tmp_path / "none"], {"bad_json", "no_answer"})
+    found = examples([tmp_path, tmp_path / "none"], {"bad_json", "no_answer"})
     assert {reason: len(entries) for reason, entries in found.items()} == {"bad_json": 1, "no_answer": 1}

@@ -117,7 +117,7 @@ class Checkpoint:
         self.path = path
         try:
             self.description: dict[str, Any] = read_json(path / DESCRIPTION_FILE)
-            state = read_json(path / RESUME_FOLDER / STATE_FILE)
+            state: dict[str, Any] = read_json(path / RESUME_FOLDER / STATE_FILE)
             self.position = TrainState(**{_EARLIER_NAMES.get(name, name): value for name, value in state.items()})
         except (OSError, json.JSONDecodeError, TypeError) as error:
             raise DataError(

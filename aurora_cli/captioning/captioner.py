@@ -14,7 +14,8 @@ from aurora_cli.errors import DataError
 if TYPE_CHECKING:
     import torch
 
-    from aurora_cli.checkpoints.checkpoint import Checkpoint, Prompting
+    from aurora_cli.checkpoints.checkpoint import Checkpoint
+    from aurora_cli.checkpoints.facts import Prompting
     from aurora_cli.data.tokenization.tokenizer import TextTokenizer
     from aurora_cli.models.auroracap import AuroraCap
 
@@ -243,7 +244,7 @@ def _seed(seed: int, names: Sequence[str]) -> int:
 
 def made_by(checkpoint: "Checkpoint", asked: Asked) -> str:
     """A short name of the model's files and everything asked."""
-    from aurora_cli.checkpoints.fingerprint import stamps
+    from aurora_cli.checkpoints.facts import file_stamps
 
-    facts = [sorted(stamps(checkpoint.files).items()), asked.as_json()]
+    facts = [sorted(file_stamps(checkpoint.files).items()), asked.as_json()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

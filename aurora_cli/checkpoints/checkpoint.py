@@ -10,7 +10,6 @@ zero          a folder of DeepSpeed's ZeRO; frozen parts likewise
 adapter       peft's folder of low-rank adapters, over the model they were made for
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,11 +19,12 @@ from pydantic import ValidationError
 from transformers import LlavaConfig
 
 from aurora_cli.checkpoints import blueprint, names
-from aurora_cli.checkpoints.fingerprint import FACTS_FILE
+from aurora_cli.checkpoints.facts import FACTS_FILE, Prompting, StageHistory, WeightFacts
 from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
+from aurora_cli.io.json_files import JsonObject, read_object
 
 Kind = Literal["run", "checkpoint", "huggingface", "xtuner", "official", "state_dict", "zero", "adapter", "parts"]
 
@@ -32,14 +32,6 @@ ORIGINAL_MERGING = TokenMerging(kept_ratio=1.0, schedule="constant", proportiona
 """What weights were trained with that say nothing about it: the original's semantics, nothing merged."""
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
-
-
-class Prompting(NamedTuple):
-    """How training wrote out what a model is asked."""
-
-    template: str
-    frames: int
-    """Taken from a video."""
 
 
 @dataclass(frozen=True)
@@ -54,8 +46,8 @@ class Checkpoint:
     merging: TokenMerging
     tokenizer: str | None
     """Folder or hub id; none: nobody said which."""
-    history: tuple[dict[str, Any], ...] = ()
-    """The stages that made it, oldest first: stage, step, steps, trained, data (`provenance`)."""
+    history: tuple[StageHistory, ...] = ()
+    """The stages that made it, oldest first."""
     notes: tuple[str, ...] = ()
     """What a user should know of how it was read."""
     prompting: Prompting | None = None
@@ -95,14 +87,8 @@ def with_facts(
 ) -> Checkpoint:
     """An exported or published folder, with what is stored beside its weights."""
     facts_file = path / FACTS_FILE
-    facts = read_json(facts_file) if facts_file.exists() else {}
-    try:
-        stored = facts.get("merging") or merging
-        chosen = TokenMerging.model_validate(stored) if stored else ORIGINAL_MERGING
-        model = ModelSettings.model_validate(facts["model"]) if "model" in facts else model
-        prompting = Prompting(**facts["prompting"]) if facts.get("prompting") else None
-    except (ValidationError, TypeError) as error:
-        raise DataError(f"{path}: what it says of its merging, model or prompts is not ours: {error}") from error
+    facts = WeightFacts.read_if_there(facts_file) or WeightFacts()
+    stored = facts.merging or _merging(path, merging)
     folders = tokenizer_folders or (path,)
     own = next((folder for folder in folders if any((folder / name).exists() for name in _TOKENIZER_FILES)), None)
     return Checkpoint(
@@ -110,14 +96,21 @@ def with_facts(
         kind=kind,
         tensors=tensors,
         config=config,
-        model=model,
-        merging=chosen,
+        model=facts.model or model,
+        merging=stored or ORIGINAL_MERGING,
         tokenizer=str(own) if own else tokenizer,
-        history=tuple(facts.get("history", ())),
+        history=facts.history,
         notes=() if stored else (unsaid(path),),
-        prompting=prompting,
+        prompting=facts.prompting,
         described_by=tuple(file for file in (path / "config.json", facts_file) if file.exists()),
     )
+
+
+def _merging(path: Path, stored: Mapping[str, Any] | None) -> TokenMerging | None:
+    try:
+        return TokenMerging.model_validate(stored) if stored else None
+    except ValidationError as error:
+        raise DataError(f"{path / 'config.json'}: its merging is not ours: {error}") from error
 
 
 def image_settings(path: Path, vision_config: Mapping[str, Any], feature_layer: int = -2) -> ModelSettings:
@@ -131,7 +124,7 @@ def image_settings(path: Path, vision_config: Mapping[str, Any], feature_layer: 
     for folder in (path, path / "visual_encoder", path / "vision_tower"):
         for name in ("preprocessor_config.json", "processor_config.json"):
             if (folder / name).exists():
-                stored = read_json(folder / name)
+                stored = read_object(folder / name)
                 stored = stored.get("image_processor", stored)
                 values |= {key: tuple(stored[key]) for key in ("image_mean", "image_std") if stored.get(key)}
                 return ModelSettings.model_validate(values)
@@ -145,18 +138,6 @@ def unsaid(path: Path) -> str:
     )
 
 
-def read_config(folder: Path) -> dict[str, Any]:
+def read_config(folder: Path) -> JsonObject:
     """A folder's config.json."""
-    return read_json(folder / "config.json")
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise DataError(f"{path}: is missing") from None
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds a {type(content).__name__}; a mapping was expected")
-    return content
+    return read_object(folder / "config.json")

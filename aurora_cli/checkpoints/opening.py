@@ -14,19 +14,19 @@ from aurora_cli.checkpoints.checkpoint import (
     Checkpoint,
     Kind,
     Origin,
-    Prompting,
     image_settings,
     read_config,
-    read_json,
     unsaid,
     with_facts,
 )
+from aurora_cli.checkpoints.facts import Prompting, StageHistory
 from aurora_cli.checkpoints.lazy_tensors import Tensors, has_weights, open_weights, rename
 from aurora_cli.checkpoints.locate import locate
 from aurora_cli.checkpoints.parts import open_part, open_parts, within
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.json_files import read_object
 from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, DESCRIPTION_FILE, MODEL_FILE
 
@@ -59,13 +59,13 @@ def _open_run(path: Path, origin: Origin) -> Checkpoint:
 
 
 def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Checkpoint:
-    facts = read_json(path / DESCRIPTION_FILE)
+    facts = read_object(path / DESCRIPTION_FILE)
     if facts.get("schema") != 1:
         raise DataError(f"{path / 'checkpoint.json'}: schema {facts.get('schema')!r}; this version reads 1")
     try:
         model = ModelSettings.model_validate(facts["model"])
         merging = TokenMerging.model_validate(facts["merging"])
-        stage = {key: facts[key] for key in ("stage", "step", "steps", "trained")}
+        stage = StageHistory.model_validate({**facts, "data": provenance.data_of(path, origin.root)})
         base_name = origin.base or facts["base"]
         scales = {part: lora["alpha"] / lora["rank"] for part, lora in facts.get("lora", {}).items()}
     except (KeyError, TypeError, ValidationError) as error:
@@ -74,7 +74,6 @@ def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Check
         base = open_parts(base_name.get("vision_tower"), base_name.get("language_model"), model, origin.root)
     else:
         base = _open_base(path, base_name, origin, seen)
-    stage["data"] = provenance.data_of(path, origin.root)
     weights_file = path / MODEL_FILE
     own = rename(open_weights(weights_file), names.canonical)
     return Checkpoint(
@@ -98,7 +97,7 @@ def _prompting(config: Path) -> Prompting | None:
         return None
     try:
         tokenize = yaml.safe_load(config.read_text(encoding="utf-8"))["tokenize"]
-        return Prompting(tokenize["template"], tokenize["frames"])
+        return Prompting(template=tokenize["template"], frames=tokenize["frames"])
     except (yaml.YAMLError, KeyError, TypeError) as error:
         raise DataError(f"{config}: is not what a run writes: {error}") from error
 
@@ -143,9 +142,9 @@ def _open_xtuner(path: Path, origin: Origin) -> Checkpoint:
     }
     vision_file, text_file = path / "visual_encoder" / "config.json", root / "config.json"
     if vision_file.exists() and text_file.exists():
-        vision_config = blueprint.vision_config_of(read_json(vision_file))
+        vision_config = blueprint.vision_config_of(read_object(vision_file))
         model = image_settings(path, vision_config)
-        config = blueprint.llava_config(vision_config, read_json(text_file), model)
+        config = blueprint.llava_config(vision_config, read_object(text_file), model)
         opened = _filled(with_facts(path, "xtuner", tensors, config, model, tokenizer_folders=(path, root)), origin)
     else:
         base = _base_of(path, origin)
@@ -159,7 +158,7 @@ def _open_xtuner(path: Path, origin: Origin) -> Checkpoint:
 
 def _open_adapter(path: Path, origin: Origin) -> Checkpoint:
     """A folder of peft's, over the base that the user names or it names itself."""
-    named = origin.base or read_json(path / adapters.CONFIG_FILE).get("base_model_name_or_path")
+    named = origin.base or read_object(path / adapters.CONFIG_FILE).get("base_model_name_or_path")
     if not named:
         raise DataError(f"{path}: holds an adapter alone", hint="Name the model it was made for by --base.")
     base = open_checkpoint(named, origin._replace(base=None))
@@ -171,7 +170,7 @@ def _adapted(base: Checkpoint, folder: Path, name_of: Callable[[str], str | None
     own = adapters.open_adapter(folder, name_of)
     return replace(
         base,
-        tensors=adapters.merged(base.tensors, own, adapters.peft_scale(folder, read_json(config_file))),
+        tensors=adapters.merged(base.tensors, own, adapters.peft_scale(folder, read_object(config_file))),
         described_by=(*base.described_by, config_file, *{tensor.file for tensor in own.values()}),
     )
 
@@ -216,7 +215,7 @@ def _over_base(path: Path, kind: Kind, tensors: Tensors, origin: Origin) -> Chec
                 f"{path}: holds low-rank adapters and does not say their alpha",
                 hint=f'Put {config_file.name} beside it: {{"peft_type": "LORA", "r": 64, "lora_alpha": 16}}',
             )
-        scale = adapters.peft_scale(path.parent, read_json(config_file))
+        scale = adapters.peft_scale(path.parent, read_object(config_file))
         weights = adapters.merged(base.tensors, tensors, scale)
         described_by = (*described_by, config_file, *{tensor.file for tensor in tensors.values()})
     else:

@@ -1,53 +1,51 @@
 """What a stage was trained on, as far as the workspace still says it: its folders of text, their files, their terms."""
 
 from pathlib import Path
-from typing import Any
 
-from aurora_cli.data.download.origins import recorded_origins, to_record
+from aurora_cli.checkpoints.facts import AnnotationFile, StageData
+from aurora_cli.data.download.origins import Origin, recorded_origins
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import read_json
+from aurora_cli.io.json_files import JsonObject, read_object
 from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE
 
 MANIFEST_FILE = "manifest.json"
 
 
-def data_of(step: Path, root: Path | None) -> list[dict[str, Any]]:
-    """The data of the stage that wrote the checkpoint `step`: folder, weight, records, files, origins.
+def data_of(step: Path, root: Path | None) -> tuple[StageData, ...]:
+    """The data of the stage that wrote the checkpoint `step`.
 
     What is no longer there, or was never recorded, is left out: a card with gaps is better than no export.
     """
     state = _object(step / RESUME_FOLDER / STATE_FILE)
     folders = (state.get("recipe") or {}).get("data folders") or []
     roots = [root] if root is not None else list(step.resolve().parents)
-    found: list[dict[str, Any]] = []
-    for name, weight, records in folders:
-        workspace = next((each for each in roots if (each / name).exists()), roots[0])
-        manifest = _object(workspace / name / MANIFEST_FILE)
-        files = [{key: file.get(key) for key in ("path", "sha256")} for file in manifest.get("inputs", ())]
-        media_root = manifest.get("media_root")
-        found.append(
-            {
-                "folder": name,
-                "weight": weight,
-                "records": records,
-                "files": files,
-                "origins": [] if media_root is None else _origins(workspace / media_root),
-            }
-        )
-    return found
+    return tuple(_data_in(roots, folder, weight, records) for folder, weight, records in folders)
 
 
-def _origins(folder: Path) -> list[dict[str, Any]]:
+def _data_in(roots: list[Path], folder: str, weight: float, records: int) -> StageData:
+    """What the folder's manifest says, in the first of the workspaces that has one."""
+    workspace = next((root for root in roots if (root / folder).exists()), roots[0])
+    manifest = _object(workspace / folder / MANIFEST_FILE)
+    media_root = manifest.get("media_root")
+    return StageData(
+        folder=folder,
+        weight=weight,
+        records=records,
+        files=tuple(AnnotationFile.model_validate(file) for file in manifest.get("inputs", ())),
+        origins=() if media_root is None else _origins(workspace / media_root),
+    )
+
+
+def _origins(folder: Path) -> tuple[Origin, ...]:
     try:
         recorded = recorded_origins(folder)
     except (DataError, TypeError):  # a list of another version
-        return []
-    return [entry for origins in recorded.values() for entry in to_record(origins)]
+        return ()
+    return tuple(origin for origins in recorded.values() for origin in origins)
 
 
-def _object(path: Path) -> dict[str, Any]:
+def _object(path: Path) -> JsonObject:
     try:
-        content = read_json(path)
-    except (OSError, ValueError):
+        return read_object(path)
+    except DataError:
         return {}
-    return content if isinstance(content, dict) else {}

@@ -139,7 +139,7 @@ _SPECS = (
     ),
     CommandSpec(
         "convert",
-        _step("pipeline.convert"),
+        _step("pipeline.convert.command"),
         (
             Flag("convert.checkpoint", (), "CHECKPOINT"),
             Flag("convert.output", (), "OUTPUT"),

@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
-from aurora_cli.export.layouts.common import Job, dtype_name, text_config, vision_config
-from aurora_cli.export.receipts import CARD_FILE
+from aurora_cli.data.download.origins import Origin
+from aurora_cli.export.layouts.common import ExportJob, dtype_name, text_config, vision_config
+from aurora_cli.export.receipt import CARD_FILE
 from aurora_cli.io.atomic import write_text
 from aurora_cli.models.merge_plan import num_visual_tokens
 
@@ -41,11 +42,11 @@ The names are those of haotian-liu's LLaVA, whose loader takes this folder.""",
 }
 
 
-def write_card(job: Job, layout: str, folder: Path, name: str) -> None:
+def write_card(job: ExportJob, layout: str, folder: Path, name: str) -> None:
     write_text(folder / CARD_FILE, model_card(job, layout, name))
 
 
-def model_card(job: Job, layout: str, name: str) -> str:
+def model_card(job: ExportJob, layout: str, name: str) -> str:
     """The card of an export in `layout` that will be called `name`."""
     front = yaml.safe_dump(_front_matter(job), sort_keys=False, allow_unicode=True).strip()
     parts = [
@@ -65,7 +66,7 @@ def model_card(job: Job, layout: str, name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(job: Job) -> dict[str, Any]:
+def _front_matter(job: ExportJob) -> dict[str, Any]:
     front: dict[str, Any] = {
         "library_name": "transformers",
         "pipeline_tag": "image-text-to-text",
@@ -76,14 +77,14 @@ def _front_matter(job: Job) -> dict[str, Any]:
     return front
 
 
-def _bases(job: Job) -> list[str]:
+def _bases(job: ExportJob) -> list[str]:
     """The hub's names of what training started from; a folder or random weights have none."""
     model = job.checkpoint.model
     named = ((model.vision_config, model.vision_tower), (model.text_config, model.language_model))
     return [name for config, name in named if config is None and name.count("/") == 1 and not Path(name).exists()]
 
 
-def _what_it_is(job: Job) -> str:
+def _what_it_is(job: ExportJob) -> str:
     vision, text = vision_config(job.checkpoint), text_config(job.checkpoint)
     parameters = sum(math.prod(tensor.shape) for tensor in job.tensors.values())
     started = _bases(job)
@@ -97,7 +98,7 @@ def _what_it_is(job: Job) -> str:
     )
 
 
-def _merging(job: Job) -> str:
+def _merging(job: ExportJob) -> str:
     checkpoint, merging = job.checkpoint, job.checkpoint.merging
     vision, side = vision_config(checkpoint), checkpoint.model.image_size
     patches = (side // vision["patch_size"]) ** 2
@@ -121,24 +122,24 @@ def _merging(job: Job) -> str:
     return "\n\n".join([_table(("setting", "value"), rows), *said])
 
 
-def _history(job: Job) -> str:
+def _history(job: ExportJob) -> str:
     if not job.checkpoint.history:
         return "The weights that this was made of do not say."
     rows = [
-        (stage["stage"], f"{stage['step']:,} of {stage['steps']:,}", ", ".join(stage["trained"]).replace("_", " "))
+        (stage.stage, f"{stage.step:,} of {stage.steps:,}", ", ".join(stage.trained).replace("_", " "))
         for stage in job.checkpoint.history
     ]
     return _table(("stage", "steps", "trained"), rows)
 
 
-def _data(job: Job) -> str:
+def _data(job: ExportJob) -> str:
     rows: list[tuple[str, ...]] = []
     for stage in job.checkpoint.history:
-        for data in stage.get("data", ()):
-            terms = "; ".join(_term(origin) for origin in data["origins"]) or "not recorded"
-            files = ", ".join(file["path"] for file in data["files"]) or data["folder"]
-            times = "" if data["weight"] == 1 else f" x {data['weight']:g}"
-            rows.append((stage["stage"], files, f"{data['records']:,}{times}", terms))
+        for data in stage.data:
+            terms = "; ".join(_term(origin) for origin in data.origins) or "not recorded"
+            files = ", ".join(file.path for file in data.files) or data.folder
+            times = "" if data.weight == 1 else f" x {data.weight:g}"
+            rows.append((stage.stage, files, f"{data.records:,}{times}", terms))
     if not rows:
         return "What it was trained on is not recorded."
     return (
@@ -148,10 +149,10 @@ def _data(job: Job) -> str:
     )
 
 
-def _term(origin: dict[str, Any]) -> str:
-    note = f" ({origin['note']})" if origin.get("note") else ""
-    name = f"[{origin['name']}]({origin['url']})" if origin.get("url") else origin["name"]
-    return f"{name}: {origin['licence']}{note}"
+def _term(origin: Origin) -> str:
+    note = f" ({origin.note})" if origin.note else ""
+    name = f"[{origin.name}]({origin.url})" if origin.url else origin.name
+    return f"{name}: {origin.licence}{note}"
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -5,22 +5,22 @@ merged as in training, through our model loaded from the export. Everything in f
 """
 
 import gc
-import json
 import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from aurora_cli.checkpoints.checkpoint import Checkpoint, Origin
+from aurora_cli.checkpoints.facts import LogitComparison
 from aurora_cli.checkpoints.loading import build_model
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.config.settings import ModelSettings
 from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.errors import DataError
 
@@ -32,38 +32,23 @@ _VIDEO_FRAMES = 2
 
 
 @dataclass(frozen=True)
-class Request:
+class VerifyRequest:
     """What is to be compared."""
 
-    source: str
-    export: str
+    source: Path
+    export: Path
     layout: str
     dtype: str
     """The coarsest type on the way."""
-    root: str | None = None
-    base: str | None = None
-    model: dict[str, Any] | None = None
-
-    @property
-    def origin(self) -> Origin:
-        model = None if self.model is None else ModelSettings.model_validate(self.model)
-        return Origin(None if self.root is None else Path(self.root), self.base, model)
+    options: Origin = field(default_factory=Origin)
+    """With which the source is opened."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One input through both."""
-
-    what: str
-    difference: float
-    bound: float
-
-    @property
-    def holds(self) -> bool:
-        return self.difference <= self.bound
+_REQUEST = TypeAdapter(VerifyRequest)
+_COMPARISONS = TypeAdapter(list[LogitComparison])
 
 
-def verify_in_child(request: Request) -> list[Comparison]:
+def verify_in_child(request: VerifyRequest) -> list[LogitComparison]:
     """Compare in a fresh process.
 
     Raises:
@@ -71,7 +56,7 @@ def verify_in_child(request: Request) -> list[Comparison]:
     """
     environment = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     child = subprocess.run(
-        [sys.executable, "-m", "aurora_cli.export.verify", json.dumps(asdict(request))],
+        [sys.executable, "-m", "aurora_cli.export.verify", _REQUEST.dump_json(request).decode()],
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -79,14 +64,14 @@ def verify_in_child(request: Request) -> list[Comparison]:
         check=False,
     )
     if child.returncode != 0:
-        reason = (child.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        reason = (child.stderr.strip().splitlines() or ["it ended without a message"])[-1]
         raise DataError(f"{request.export}: cannot be verified: {reason}")
-    return [Comparison(**entry) for entry in json.loads(child.stdout.splitlines()[-1])]
+    return _COMPARISONS.validate_json(child.stdout.splitlines()[-1])
 
 
-def compare(request: Request) -> list[Comparison]:
+def compare(request: VerifyRequest) -> list[LogitComparison]:
     """Both inputs through the source, then through the export; one model is in memory at a time."""
-    source = open_checkpoint(request.source, request.origin)
+    source = open_checkpoint(request.source, request.options)
     image, video = _inputs(source, frames=1), _inputs(source, frames=_VIDEO_FRAMES)
     whole = TokenMerging(kept_ratio=1.0)
     expected = _through(lambda: _ours(source), (image, whole), (video, source.merging))
@@ -123,7 +108,7 @@ def _ours(checkpoint: Checkpoint) -> Forward:
     return lambda inputs, merging: model(**inputs, merging=merging).logits[0, -_TEXT_TOKENS:]
 
 
-def _plain(folder: str, source: Checkpoint) -> Forward:
+def _plain(folder: Path, source: Checkpoint) -> Forward:
     from transformers import AutoModelForImageTextToText
 
     loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
@@ -146,9 +131,9 @@ def _plain(folder: str, source: Checkpoint) -> Forward:
     return forward
 
 
-def _check_processor(folder: str, source: Checkpoint) -> None:
-    """`AutoProcessor` gives an image the pixels of training, and as many places as it has tokens."""
-    if not (Path(folder) / "processor_config.json").exists():
+def _check_processor(folder: Path, source: Checkpoint) -> None:
+    """`AutoProcessor` gives an image the pixels of training, and a placeholder for each of its tokens."""
+    if not (folder / "processor_config.json").exists():
         return
     import numpy as np
     from PIL import Image
@@ -167,10 +152,10 @@ def _check_processor(folder: str, source: Checkpoint) -> None:
     difference = float((got["pixel_values"] - expected).abs().max())
     if difference > 1e-4:
         raise DataError(f"{folder}: its processor's pixels are {difference:.3g} off those of training")
-    places = int((got["input_ids"] == processor.image_token_id).sum())
-    wanted = (model.image_size // processor.patch_size) ** 2
-    if places != wanted:
-        raise DataError(f"{folder}: its processor gives an image {places} places; it has {wanted} tokens")
+    placeholders = int((got["input_ids"] == processor.image_token_id).sum())
+    tokens = (model.image_size // processor.patch_size) ** 2
+    if placeholders != tokens:
+        raise DataError(f"{folder}: its processor gives an image {placeholders} placeholders; it has {tokens} tokens")
 
 
 def _inputs(checkpoint: Checkpoint, frames: int) -> Inputs:
@@ -191,11 +176,11 @@ def _is_native(checkpoint: Checkpoint) -> bool:
     return vision.image_size == checkpoint.model.image_size
 
 
-def _compared(what: str, expected: torch.Tensor, found: torch.Tensor, dtype: str) -> Comparison:
+def _compared(what: str, expected: torch.Tensor, found: torch.Tensor, dtype: str) -> LogitComparison:
     columns = min(expected.shape[-1], found.shape[-1])  # an export may have more rows than training knew
     difference = float((expected[:, :columns] - found[:, :columns]).abs().max())
-    return Comparison(what, difference, BOUNDS[dtype] * max(1.0, float(expected.abs().max())))
+    return LogitComparison(what, difference, BOUNDS[dtype] * max(1.0, float(expected.abs().max())))
 
 
 if __name__ == "__main__":
-    print(json.dumps([asdict(entry) for entry in compare(Request(**json.loads(sys.argv[1])))]))  # noqa: T201
+    print(_COMPARISONS.dump_json(compare(_REQUEST.validate_json(sys.argv[1]))).decode())  # noqa: T201

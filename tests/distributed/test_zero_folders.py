@@ -12,7 +12,7 @@ import torch
 
 from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.opening import open_checkpoint
-from aurora_cli.pipeline.convert import run
+from aurora_cli.pipeline.convert.command import run
 from tests.captioners import convert_settings, make_runs
 from tests.distributed import zero_folders
 from tests.distributed.zero_folders import STAGES, ZERO_STAGES

@@ -14,7 +14,7 @@ from packaging.utils import canonicalize_name
 
 import aurora_cli
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.pipeline.convert import run
+from aurora_cli.pipeline.convert.command import run
 from tests.captioners import GOLDEN, MODEL, ROOT, TOKENIZER, convert_settings, make_runs
 
 INSTALLED = ("torch", "transformers", "pillow")

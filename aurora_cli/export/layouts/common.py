@@ -18,7 +18,7 @@ BICUBIC = 3
 
 
 @dataclass(frozen=True)
-class Job:
+class ExportJob:
     """One export."""
 
     checkpoint: Checkpoint

@@ -12,7 +12,7 @@ from typing import Any
 from aurora_cli.checkpoints import blueprint
 from aurora_cli.constants import IMAGE
 from aurora_cli.export.layouts.common import (
-    Job,
+    ExportJob,
     clip_processor,
     dtype_name,
     text_config,
@@ -32,7 +32,7 @@ REMOTE_CLASSES = {
 REMOTE_PROCESSOR = {"AutoProcessor": "processing_aurora.AuroraProcessor"}
 
 
-def write(job: Job, folder: Path) -> list[str]:
+def write(job: ExportJob, folder: Path) -> list[str]:
     """Write the folder; the notes say what a user should know of it."""
     checkpoint = job.checkpoint
     tokenizer = export_tokenizer(job.tokenizer_folder) if job.tokenizer_folder else None
@@ -60,7 +60,7 @@ def write(job: Job, folder: Path) -> list[str]:
     return [*notes, *_notes_on_rows(tokenizer, known_rows)]
 
 
-def _notes_on_size(job: Job) -> list[str]:
+def _notes_on_size(job: ExportJob) -> list[str]:
     native, trained = vision_config(job.checkpoint)["image_size"], job.checkpoint.model.image_size
     if native == trained:
         return []
@@ -78,7 +78,7 @@ def _notes_on_rows(tokenizer: ExportTokenizer, known_rows: int) -> list[str]:
     ]
 
 
-def _config(job: Job, text: dict[str, Any], image_id: int, dtype: str) -> dict[str, Any]:
+def _config(job: ExportJob, text: dict[str, Any], image_id: int, dtype: str) -> dict[str, Any]:
     checkpoint = job.checkpoint
     config = checkpoint.config.to_dict() | {
         "architectures": [MODEL_CLASS],
@@ -110,7 +110,7 @@ def _generation(text: dict[str, Any], tokenizer: ExportTokenizer | None, image_i
     return {**ids, "do_sample": False, "suppress_tokens": sorted(never)}
 
 
-def _image_processor(job: Job) -> dict[str, Any]:
+def _image_processor(job: ExportJob) -> dict[str, Any]:
     """LLaVA's image processor, which pads to a square with the mean colour before it resizes."""
     model = job.checkpoint.model
     return {
@@ -123,7 +123,7 @@ def _image_processor(job: Job) -> dict[str, Any]:
     }
 
 
-def _processor(job: Job) -> dict[str, Any]:
+def _processor(job: ExportJob) -> dict[str, Any]:
     vision = vision_config(job.checkpoint)
     return {
         "processor_class": "LlavaProcessor",

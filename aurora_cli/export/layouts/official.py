@@ -9,7 +9,7 @@ from typing import Any
 
 from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.lazy_tensors import rename
-from aurora_cli.export.layouts.common import Job, dtype_name, part, text_config, token_ids, vision_config
+from aurora_cli.export.layouts.common import ExportJob, dtype_name, part, text_config, token_ids, vision_config
 from aurora_cli.export.layouts.xtuner import write_vision_config
 from aurora_cli.export.tokenizer import copy_tokenizer
 from aurora_cli.io.atomic import write_json
@@ -18,7 +18,7 @@ TOWER_FOLDER = "vision_tower"
 _ARCHITECTURES = {"llama": "LlavaLlamaForCausalLM", "mistral": "LlavaMistralForCausalLM"}
 
 
-def write(job: Job, folder: Path) -> list[str]:
+def write(job: ExportJob, folder: Path) -> list[str]:
     """Write the folder; the notes say what a user should know of it."""
     tensors = job.tensors
     job.write(folder, rename(tensors, names.official))
@@ -39,7 +39,7 @@ def write(job: Job, folder: Path) -> list[str]:
     return notes
 
 
-def _config(job: Job, tower: str, dtype: str) -> dict[str, Any]:
+def _config(job: ExportJob, tower: str, dtype: str) -> dict[str, Any]:
     checkpoint = job.checkpoint
     text = text_config(checkpoint)
     return text | {

@@ -9,7 +9,7 @@ from pathlib import Path
 from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.lazy_tensors import rename
 from aurora_cli.export.layouts.common import (
-    Job,
+    ExportJob,
     clip_processor,
     dtype_name,
     part,
@@ -25,7 +25,7 @@ _VISION_CLASSES = {"clip_vision_model": "CLIPVisionModel", "siglip_vision_model"
 _PROJECTOR_FILES = ("configuration_projector.py", "modeling_projector.py")
 
 
-def write(job: Job, folder: Path) -> list[str]:
+def write(job: ExportJob, folder: Path) -> list[str]:
     """Write the folder; the notes say what a user should know of it."""
     tensors = job.tensors
     dtype = dtype_name(tensors)
@@ -44,7 +44,7 @@ def write(job: Job, folder: Path) -> list[str]:
     return []
 
 
-def write_vision_config(job: Job, folder: Path, dtype: str) -> None:
+def write_vision_config(job: ExportJob, folder: Path, dtype: str) -> None:
     """A vision tower's config and image processor, as transformers loads them alone."""
     vision = vision_config(job.checkpoint)
     architecture = _VISION_CLASSES.get(vision["model_type"], "CLIPVisionModel")
@@ -53,7 +53,7 @@ def write_vision_config(job: Job, folder: Path, dtype: str) -> None:
     write_json(folder / "preprocessor_config.json", clip_processor(job.checkpoint.model))
 
 
-def _write_projector_config(job: Job, folder: Path, dtype: str) -> None:
+def _write_projector_config(job: ExportJob, folder: Path, dtype: str) -> None:
     config = job.checkpoint.config
     values = {
         "architectures": ["ProjectorModel"],

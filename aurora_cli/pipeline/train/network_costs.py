@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError
+from aurora_cli.io.json_files import read_object
 from aurora_cli.pipeline.train.plan import find_start
 from aurora_cli.training.costs import Layers, Part, activations, forward_flops, passes
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 def config_of(settings: Settings) -> "AuroraCapConfig":
     """The network's config: of the weights that the stage starts from, or, before these are there, of the preset."""
     from aurora_cli.checkpoints import blueprint
-    from aurora_cli.checkpoints.checkpoint import Origin, read_json
+    from aurora_cli.checkpoints.checkpoint import Origin
     from aurora_cli.checkpoints.locate import locate_config
     from aurora_cli.checkpoints.opening import open_checkpoint
     from aurora_cli.models.auroracap import AuroraCapConfig
@@ -31,8 +32,8 @@ def config_of(settings: Settings) -> "AuroraCapConfig":
         assert isinstance(start.base, str)
         llava = open_checkpoint(start.base, Origin(root=settings.workspace)).config
     else:
-        vision = model.vision_config or read_json(locate_config(model.vision_tower, workspace.root))
-        text = model.text_config or read_json(locate_config(model.language_model, workspace.root))
+        vision = model.vision_config or read_object(locate_config(model.vision_tower, workspace.root))
+        text = model.text_config or read_object(locate_config(model.language_model, workspace.root))
         llava = blueprint.llava_config(blueprint.vision_config_of(vision), text, model)
     values = llava.to_dict() | {
         "merging": settings.merging.model_dump(mode="json"),

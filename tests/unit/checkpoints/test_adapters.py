@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.errors import DataError
-from aurora_cli.pipeline.convert import run
+from aurora_cli.pipeline.convert.command import run
 from tests.captioners import convert_settings, make_runs, weights
 
 QUERY = "layers.0.self_attn.q_proj"

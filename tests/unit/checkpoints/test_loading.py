@@ -100,7 +100,7 @@ def test_a_run_is_its_newest_checkpoint_over_the_chain_that_it_started_from(tmp_
     assert read.keys() == initial.keys()
     for name, tensor in initial.items():
         assert torch.equal(read[name], tensor * factors.get(name, 1.0))
-    assert [stage["stage"] for stage in checkpoint.history] == ["projection", "language"]
+    assert [stage.stage for stage in checkpoint.history] == ["projection", "language"]
     assert checkpoint.merging == MERGING
     assert checkpoint.prompting is not None
     assert checkpoint.prompting.template == "vicuna"

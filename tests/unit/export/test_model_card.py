@@ -8,7 +8,7 @@ import yaml
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.data.download.origins import origins_of, to_record
 from aurora_cli.io.atomic import read_json, write_json
-from aurora_cli.pipeline.convert import run
+from aurora_cli.pipeline.convert.command import run
 from tests.captioners import WEIGHTS, convert_settings, make_runs
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aurora_cli.errors import HostError, UsageError
-from aurora_cli.pipeline.convert import run
+from aurora_cli.pipeline.convert.command import run
 from tests.captioners import convert_settings, make_runs
 from tests.upload_hub import UploadHub, upload_hub
 

@@ -7,7 +7,7 @@ import pytest
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError
 from aurora_cli.pipeline.caption import command as caption
-from aurora_cli.pipeline.convert import run as convert
+from aurora_cli.pipeline.convert.command import run as convert
 from aurora_cli.pipeline.inspect.run import inspect_run
 from aurora_cli.pipeline.train.plan import find_resume, find_start
 from aurora_cli.runs.checkpoints import all_checkpoints, newest

@@ -18,7 +18,7 @@ from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.io.atomic import read_json
 from aurora_cli.pipeline.caption import command as caption
-from aurora_cli.pipeline.convert import run as convert
+from aurora_cli.pipeline.convert.command import run as convert
 from tests.captioners import GOLDEN, caption_settings, convert_settings, make_runs
 
 

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 import aurora_cli
 from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.facts import LogitComparison
 from aurora_cli.checkpoints.lazy_tensors import open_weights
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.checkpoints.writing import write_weights
@@ -22,7 +23,7 @@ from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.export import verify
 from aurora_cli.io.atomic import read_json
-from aurora_cli.pipeline.convert import run
+from aurora_cli.pipeline.convert.command import run
 from tests.captioners import GOLDEN, MERGING, TOKENIZER, WEIGHTS, convert_settings, make_runs, weights
 
 LLAVA_TENSORS = read_json(GOLDEN / "export" / "huggingface_tensors.json")["pytorch_model.bin"]
@@ -86,11 +87,11 @@ def test_the_newest_finished_run_becomes_a_verified_export_and_a_second_call_doe
     assert first.done
     assert first.verified
     assert first.stages == ("projection", "language")
-    assert [each["what"] for each in first.differences] == [
+    assert [each.what for each in first.differences] == [
         "an image, nothing merged, plain transformers",
         "a video, kept ratio 0.5",
     ]
-    assert all(each["difference"] < 1e-5 for each in first.differences)
+    assert all(each.difference < 1e-5 for each in first.differences)
     files = {file: file.stat().st_mtime_ns for file in Path(first.output).rglob("*")}
     second = run(settings)
     assert not second.done
@@ -120,7 +121,7 @@ def test_round_trips_change_no_bit(tmp_path):
     for folder in (first, xtuner, again, official):
         checkpoint = open_checkpoint(folder)
         assert checkpoint.merging == MERGING
-        assert [stage["stage"] for stage in checkpoint.history] == ["projection", "language"]
+        assert [stage.stage for stage in checkpoint.history] == ["projection", "language"]
     assert (again / "tokenizer.json").read_text() == (first / "tokenizer.json").read_text()
 
 
@@ -189,14 +190,14 @@ def test_a_narrower_type_shards_and_pickled_files_are_written_when_asked_for(tmp
     assert (folder / "pytorch_model.bin.index.json").exists()
     assert not list(folder.rglob("*.safetensors"))
     assert_same(read(folder), {name: tensor.bfloat16() for name, tensor in source.items()})
-    request = verify.Request(str(tmp_path / "runs/language"), str(folder), "xtuner", "bfloat16")
+    request = verify.VerifyRequest(tmp_path / "runs/language", folder, "xtuner", "bfloat16")
     assert all(each.holds for each in verify.compare(request))
     assert max(each.difference for each in verify.compare(request)) > 0
 
 
 def test_an_export_that_computes_something_else_stays_marked_and_exits_3(tmp_path, monkeypatch):
     make_runs(tmp_path)
-    wrong = [verify.Comparison("an image", 0.5, 1e-4)]
+    wrong = [LogitComparison("an image", 0.5, 1e-4)]
     monkeypatch.setattr(verify, "verify_in_child", lambda request: wrong)
     result = run(convert_settings(tmp_path, format="xtuner"))
     assert result.exit_code == 3
@@ -220,7 +221,7 @@ def test_what_was_written_and_not_verified_is_verified_by_the_next_call(tmp_path
 def test_verifying_notices_a_changed_weight_and_a_missing_one(tmp_path):
     run_folder = make_runs(tmp_path)
     folder = export(tmp_path, "huggingface")
-    request = verify.Request(str(run_folder), str(folder), "huggingface", "float32")
+    request = verify.VerifyRequest(run_folder, folder, "huggingface", "float32")
     assert all(each.holds for each in verify.compare(request))
     file = folder / "model.safetensors"
     tensors = load_file(file)

@@ -1,0 +1,83 @@
+"""The command: what is to be converted, where to, and whether it has been done. What writes is imported on use."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from aurora_cli.checkpoints.facts import ConvertRequest, ExportFacts
+from aurora_cli.checkpoints.locate import check_name
+from aurora_cli.config.settings import ConvertSettings, Settings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.console import SILENT, Reporter
+from aurora_cli.errors import UsageError
+from aurora_cli.export.receipt import is_current, read_facts
+from aurora_cli.hub.upload import check_repo, push
+from aurora_cli.io.atomic import disk_errors, lock_output
+from aurora_cli.pipeline.convert.result import ConvertResult, result_of
+from aurora_cli.runs.find import newest_finished_run
+
+
+def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> ConvertResult:
+    """Write an export, all of it or nothing, verify it, and upload it if that is requested.
+
+    Raises:
+        DataError: there is nothing to convert, or it is damaged.
+        UsageError: the output is a folder of something else.
+        HostError: the disk is too small, or the hub does not take the export.
+    """
+    convert, workspace = settings.convert, Workspace(settings.workspace)
+    if convert.push_to_hub is not None:
+        check_repo(convert.push_to_hub)
+    request = _request(settings, convert.checkpoint or str(newest_finished_run(workspace)))
+    output = workspace.path(convert.output) if convert.output else workspace.export(convert.format)
+    for name in (request.source, request.base):
+        if name is not None:
+            check_name(name, workspace.root)
+    facts = read_facts(output)
+    _check_output(output, facts)
+    if facts is not None and _is_done(facts, output, request, verified=convert.verify):
+        result = result_of(facts, output, done=False)
+    elif dry_run:
+        return ConvertResult(
+            request.source, str(output), request.format, done=False, dry_run=True, pushed=convert.push_to_hub
+        )
+    else:
+        from aurora_cli.pipeline.convert.write import write_export
+
+        with disk_errors(output), lock_output(output, "aurora convert"):
+            result = result_of(write_export(settings, request, output, reporter), output, done=True)
+    return result if dry_run else _pushed(result, output, convert, reporter)
+
+
+def _request(settings: Settings, source: str) -> ConvertRequest:
+    convert = settings.convert
+    return ConvertRequest(
+        source=source,
+        format=convert.format,
+        base=convert.base,
+        safe_serialization=convert.safe_serialization,
+        dtype=convert.dtype,
+        max_shard_size=convert.max_shard_size,
+        model=settings.model,
+    )
+
+
+def _check_output(output: Path, facts: ExportFacts | None) -> None:
+    if output.is_file() or (output.is_dir() and facts is None and any(output.iterdir())):
+        raise UsageError(
+            f"{output}: holds something that `aurora convert` did not write, and would be replaced",
+            hint="Name another output folder, or empty it.",
+        )
+
+
+def _is_done(facts: ExportFacts, output: Path, request: ConvertRequest, *, verified: bool) -> bool:
+    if not is_current(output, facts.receipt, request):
+        return False
+    return not verified or (facts.verification is not None and facts.verification.ok)
+
+
+def _pushed(result: ConvertResult, output: Path, convert: ConvertSettings, reporter: Reporter) -> ConvertResult:
+    """Uploaded, unless nobody wants it or it is wrong."""
+    if convert.push_to_hub is None or result.verified is False:
+        return result
+    reporter.info(f"uploading {output} to {convert.push_to_hub}")
+    return replace(result, pushed=push(output, convert.push_to_hub, private=convert.private))

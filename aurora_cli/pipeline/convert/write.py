@@ -1,0 +1,141 @@
+"""Opens the checkpoint, writes its export and verifies it: the heavy half of `aurora convert`."""
+
+import math
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import assert_never
+
+from aurora_cli.checkpoints.checkpoint import Checkpoint, Origin
+from aurora_cli.checkpoints.facts import (
+    FACTS_FILE,
+    ConvertRequest,
+    ExportFacts,
+    Layout,
+    Receipt,
+    Verification,
+    file_stamps,
+)
+from aurora_cli.checkpoints.loading import DTYPES
+from aurora_cli.checkpoints.locate import locate
+from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.writing import parse_size
+from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.console import Reporter
+from aurora_cli.errors import DataError, HostError, UsageError
+from aurora_cli.export import verify
+from aurora_cli.export.layouts import huggingface, official, xtuner
+from aurora_cli.export.layouts.common import ExportJob, dtype_name
+from aurora_cli.export.model_card import write_card
+from aurora_cli.export.receipt import SETTINGS_FILE, ExportSettings, file_sizes, is_current, read_facts
+from aurora_cli.io.atomic import atomic_directory, existing_parent
+
+
+def write_export(settings: Settings, request: ConvertRequest, output: Path, reporter: Reporter) -> ExportFacts:
+    """Write what is not there as requested, verify what is not verified; what the export says of itself.
+
+    Raises:
+        DataError: the checkpoint is damaged, or lacks a part.
+        UsageError: the output is, or holds, the checkpoint.
+        HostError: the disk is too small.
+    """
+    reporter.info(f"opening {request.source}")
+    options = Origin(Workspace(settings.workspace).root, request.base, settings.model)
+    checkpoint = open_checkpoint(request.source, options)
+    source = checkpoint.path.resolve()
+    if output.resolve() in (source, *source.parents):
+        raise UsageError(f"{output}: is, or holds, what is to be converted", hint="Name another output folder.")
+    facts = read_facts(output)
+    if facts is None or not is_current(output, facts.receipt, request):
+        checkpoint.check()
+        facts = _write(settings, request, checkpoint, output, reporter)
+    if settings.convert.verify:  # also what an earlier run wrote, and did not come to verify
+        reporter.info(f"verifying {output} in a fresh process")
+        facts = facts.model_copy(update={"verification": _verify(request, checkpoint, options, output)})
+        facts.write(output / FACTS_FILE)
+    return facts
+
+
+def _write(
+    settings: Settings, request: ConvertRequest, checkpoint: Checkpoint, output: Path, reporter: Reporter
+) -> ExportFacts:
+    size = sum(tensor.num_bytes for tensor in checkpoint.tensors.values())
+    free = shutil.disk_usage(existing_parent(output)).free
+    if free < size:
+        raise HostError(f"{output}: the export has {size:,} bytes, and the disk {free:,} free")
+    tokenizer = _tokenizer_folder(settings, checkpoint)
+    with reporter.progress(f"writing {output}", size, "bytes") as advance, atomic_directory(output) as partial:
+        job = _job(settings, request, checkpoint, tokenizer, advance)
+        notes = (*checkpoint.notes, *_write_layout(job, request.format, partial))
+        write_card(job, request.format, partial, output.name)
+        ExportSettings(convert=request, model=checkpoint.model).write(partial / SETTINGS_FILE)
+        facts = ExportFacts(
+            merging=checkpoint.merging,
+            model=checkpoint.model,
+            history=checkpoint.history,
+            prompting=checkpoint.prompting,
+            notes=notes,
+            parameters=sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values()),
+            dtype=request.dtype or dtype_name(job.tensors),
+            receipt=Receipt(
+                request=request,
+                sources=file_stamps([*checkpoint.files, *([tokenizer] if tokenizer else [])]),
+                files=file_sizes(partial),
+            ),
+        )
+        facts.write(partial / FACTS_FILE)
+    return facts
+
+
+def _write_layout(job: ExportJob, layout: Layout, folder: Path) -> list[str]:
+    match layout:
+        case "huggingface":
+            return huggingface.write(job, folder)
+        case "xtuner":
+            return xtuner.write(job, folder)
+        case "official":
+            return official.write(job, folder)
+        case _:
+            assert_never(layout)
+
+
+def _tokenizer_folder(settings: Settings, checkpoint: Checkpoint) -> Path | None:
+    """The tokenizer that the checkpoint was trained with; else the one that the settings name, if they name one."""
+    name = checkpoint.tokenizer or settings.model.tokenizer
+    return None if name is None else locate(name, Workspace(settings.workspace).root)
+
+
+def _job(
+    settings: Settings,
+    request: ConvertRequest,
+    checkpoint: Checkpoint,
+    tokenizer: Path | None,
+    advance: Callable[[int], None],
+) -> ExportJob:
+    prompting = checkpoint.prompting
+    return ExportJob(
+        checkpoint=checkpoint,
+        tokenizer_folder=tokenizer,
+        template=settings.tokenize.template if prompting is None else prompting.template,
+        dtype=None if request.dtype is None else DTYPES[request.dtype],
+        safe=request.safe_serialization,
+        max_shard_bytes=parse_size(request.max_shard_size),
+        advance=advance,
+    )
+
+
+def _verify(request: ConvertRequest, checkpoint: Checkpoint, options: Origin, output: Path) -> Verification:
+    assert options.root is not None
+    comparison = verify.VerifyRequest(
+        source=checkpoint.path.resolve(),
+        export=output.resolve(),
+        layout=request.format,
+        dtype=request.dtype or "float32",
+        options=options._replace(root=options.root.resolve()),
+    )
+    try:
+        differences = tuple(verify.verify_in_child(comparison))
+    except DataError as error:
+        return Verification(ok=False, reason=error.message)
+    return Verification(ok=all(each.holds for each in differences), differences=differences)

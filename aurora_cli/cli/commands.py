@@ -3,6 +3,7 @@
 import inspect
 import os
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,8 +13,9 @@ from aurora_cli.cli.console import ConsoleReporter, QuietReporter, emit
 from aurora_cli.cli.spec import CommandSpec, Flag, Step
 from aurora_cli.cli.table import COMMANDS
 from aurora_cli.config.resolve import Resolved, resolve
+from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
-from aurora_cli.errors import Interrupted
+from aurora_cli.errors import Interrupted, UsageError
 
 SPLIT_METAVAR = "SPLIT"
 
@@ -150,7 +152,7 @@ _SPECS = (
             Flag("convert.max_shard_size", ("--max-shard-size",)),
             Flag("convert.verify", ("--verify",)),
             Flag("convert.push_to_hub", ("--push-to-hub",), "REPO"),
-            Flag("convert.private", ("--private",)),
+            Flag("convert.private", ("--private",), needs="--push-to-hub"),
         ),
         (
             "aurora convert --format huggingface",
@@ -165,7 +167,7 @@ _SPECS = (
         (
             Flag("caption.media", (), "MEDIA"),
             Flag("caption.model", ("--model",), "DIR|ID"),
-            Flag("caption.token_kept_ratio", ("--token-kept-ratio",)),
+            Flag("caption.token_kept_ratio", ("--token-kept-ratio", "--visual-token-merge-ratio")),
             Flag("caption.frames", ("--frames",)),
             Flag("caption.prompt", ("--prompt",)),
             Flag("caption.slowfast", ("--slowfast",)),
@@ -195,7 +197,7 @@ _SPECS = (
         (
             Flag("merge_view.image", (), "IMAGE"),
             Flag("merge_view.model", ("--model",), "DIR|ID"),
-            Flag("merge_view.token_kept_ratios", ("--token-kept-ratio",), "RATIO"),
+            Flag("merge_view.token_kept_ratios", ("--token-kept-ratio", "--visual-token-merge-ratio"), "RATIO"),
             Flag("merge_view.output", ("--output",), "FILE.png"),
             Flag("merge_view.device", ("--device",)),
         ),
@@ -275,6 +277,7 @@ def _function(spec: CommandSpec) -> Any:
 
 def _execute(spec: CommandSpec, given: dict[str, Any]) -> int:
     resolved = _resolve(spec, given)
+    _check_needs(spec, given, resolved.settings)
     worker = int(os.environ.get("RANK", "0")) > 0
     step = spec.step()
     reporter: Reporter = SILENT
@@ -303,6 +306,20 @@ def _resolve(spec: CommandSpec, given: dict[str, Any]) -> Resolved:
         flags["workspace"] = (f"aurora {spec.name}", spec.workspace)
     config = given["config"]
     return resolve(flags, given["assignments"] or (), None if config is None else Path(config))
+
+
+def _check_needs(spec: CommandSpec, given: dict[str, Any], settings: Settings) -> None:
+    """Raise UsageError for a flag that does nothing without another one."""
+    by_name = {name: flag for flag in spec.flags for name in flag.names}
+    for flag in spec.flags:
+        if flag.needs is None or not given[flag.parameter]:
+            continue
+        needed = by_name[flag.needs]
+        if attrgetter(needed.path)(settings) is None:
+            raise UsageError(
+                f"{flag.names[0]}: does nothing without {flag.needs}",
+                hint=f"aurora {spec.name} {flag.needs} {needed.metavar} {flag.names[0]}",
+            )
 
 
 def _parameter(flag: Flag) -> inspect.Parameter:

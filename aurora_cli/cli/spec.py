@@ -23,6 +23,8 @@ class Flag:
     path: str
     names: tuple[str, ...] = ()
     metavar: str | None = None
+    needs: str | None = None
+    """Another flag of the command; where its setting is none, this one would do nothing and is refused."""
 
     @property
     def parameter(self) -> str:

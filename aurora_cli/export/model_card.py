@@ -2,10 +2,10 @@
 
 import math
 from pathlib import Path
-from typing import Any
 
-import yaml
+from huggingface_hub import ModelCardData
 
+from aurora_cli.checkpoints.blueprint import has_class_token
 from aurora_cli.data.download.origins import Origin
 from aurora_cli.export.layouts.common import ExportJob, dtype_name, text_config, vision_config
 from aurora_cli.export.receipt import CARD_FILE
@@ -48,9 +48,8 @@ def write_card(job: ExportJob, layout: str, folder: Path, name: str) -> None:
 
 def model_card(job: ExportJob, layout: str, name: str) -> str:
     """The card of an export in `layout` that will be called `name`."""
-    front = yaml.safe_dump(_front_matter(job), sort_keys=False, allow_unicode=True).strip()
     parts = [
-        f"---\n{front}\n---",
+        f"---\n{_metadata(job).to_yaml()}\n---",
         f"# {name}",
         _what_it_is(job),
         "## Use",
@@ -66,15 +65,14 @@ def model_card(job: ExportJob, layout: str, name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _front_matter(job: ExportJob) -> dict[str, Any]:
-    front: dict[str, Any] = {
-        "library_name": "transformers",
-        "pipeline_tag": "image-text-to-text",
-        "tags": ["llava", "auroracap", "token-merging", "image-captioning", "video-captioning"],
-    }
-    if bases := _bases(job):
-        front["base_model"] = bases
-    return front
+def _metadata(job: ExportJob) -> ModelCardData:
+    """What the hub reads of the card: its front matter."""
+    return ModelCardData(
+        library_name="transformers",
+        pipeline_tag="image-text-to-text",
+        tags=["llava", "auroracap", "token-merging", "image-captioning", "video-captioning"],
+        base_model=_bases(job) or None,
+    )
 
 
 def _bases(job: ExportJob) -> list[str]:
@@ -108,7 +106,7 @@ def _merging(job: ExportJob) -> str:
         patch_size=vision["patch_size"],
         num_layers=vision["num_hidden_layers"],
         feature_layer=checkpoint.model.feature_layer,
-        class_token="siglip" not in vision["model_type"],
+        class_token=has_class_token(vision),
         merging=merging,
     )
     rows = [
@@ -118,8 +116,8 @@ def _merging(job: ExportJob) -> str:
         ("proportional attention", "yes" if merging.proportional_attention else "no"),
         ("first frame of a video whole (slow-fast)", "yes" if merging.slowfast else "no"),
     ]
-    said = [note for note in checkpoint.notes if "does not say how" in note]
-    return "\n\n".join([_table(("setting", "value"), rows), *said])
+    notes = [note for note in checkpoint.notes if "does not say how" in note]
+    return "\n\n".join([_table(("setting", "value"), rows), *notes])
 
 
 def _history(job: ExportJob) -> str:

@@ -48,6 +48,25 @@ def test_an_unknown_flag_is_exit_2(name: str, capsys: pytest.CaptureFixture[str]
     assert "--no-such-flag" in capsys.readouterr().err
 
 
+def test_private_without_a_repository_to_upload_to_is_exit_2_and_says_what_to_type(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run(["convert", "--private"]) == 2
+    error = capsys.readouterr().err
+    assert "--private: does nothing without --push-to-hub" in error
+    assert "aurora convert --push-to-hub REPO --private" in error
+    monkeypatch.setenv("AURORA_CONVERT__PUSH_TO_HUB", "me/captioner")
+    assert run(["convert", "--private"]) == 3  # there is no run
+
+
+@pytest.mark.parametrize("words", [["train"], ["caption", "a.jpg"], ["merge-view", "a.jpg"]])
+def test_the_originals_name_of_the_kept_ratio_is_a_flag_wherever_ours_is(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run([*words, "--visual-token-merge-ratio", "1.5"]) == 2
+    assert "kept_ratio" in capsys.readouterr().err
+
+
 NEEDS_INPUT = ["merge-tars", "extract", "tokenize", "merge-shards", "train", "convert", "caption", "inspect"]
 
 

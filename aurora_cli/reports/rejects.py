@@ -29,7 +29,7 @@ class Rejects(NamedTuple):
     """All of them."""
 
     file: str
-    count: int
+    total: int
     reasons: list[tuple[str, int]]
     """The most frequent, with how often."""
     first: list[ShownReject]

@@ -19,7 +19,7 @@ class RejectedReason(NamedTuple):
 
     reason: str
     meaning: str
-    count: int
+    records: int
     share: str
     """Of all records."""
     examples: list[RejectExample]

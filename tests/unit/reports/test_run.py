@@ -104,6 +104,6 @@ def test_rejects_are_counted_by_their_reasons_of_which_not_too_many_are_told_apa
     lines = [{"step": step, "id": f"r{step}", "reason": f"{step}.jpg: reason {step % 5}"} for step in range(1, 31)]
     path.write_text("".join(json.dumps(entry) + "\n" for entry in lines))
     found = count_rejects(path, most=3)
-    assert (found.count, len(found.first)) == (30, 12)
+    assert (found.total, len(found.first)) == (30, 12)
     assert found.reasons == [("other reasons", 12), ("reason 1", 6), ("reason 2", 6), ("reason 3", 6)]
     assert found.first[0] == ShownReject(1, "r1", "", "1.jpg: reason 1")

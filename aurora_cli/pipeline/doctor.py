@@ -4,8 +4,14 @@ import importlib.metadata
 import os
 import platform
 import shutil
-from dataclasses import dataclass, field
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from packaging.requirements import Requirement
 
@@ -18,6 +24,13 @@ from aurora_cli.io.atomic import existing_parent
 from aurora_cli.pipeline.result import Result
 
 DISTRIBUTION = "aurora-cli"
+TORCH_PROBE = """
+import torch
+if torch.cuda.is_available():
+    print(*(torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())), sep="\\n")
+"""
+"""Writes the names of the GPUs, a line each."""
+DECORD_PROBE = "import decord"
 SHOWN = ("torch", "transformers", "accelerate", "deepspeed", "datasets", "tokenizers", "huggingface-hub", "decord2")
 
 
@@ -33,9 +46,9 @@ class DoctorResult(Result):
     hub: str
     disk_free_gb: float
     cores: int
-    problems: list[str] = field(default_factory=list)
+    problems: tuple[str, ...] = ()
     """What keeps aurora from working, each with the line to type."""
-    notes: list[str] = field(default_factory=list)
+    notes: tuple[str, ...] = ()
     """What only some uses need."""
 
     def lines(self) -> list[str]:
@@ -60,43 +73,66 @@ class DoctorResult(Result):
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> DoctorResult:
     """Look around; nothing is touched, so a dry run is the same."""
-    problems = _unmet_requirements()
-    notes = []
-    device, precision = "unknown", "unknown"
-    try:
-        device, precision = _device()
-    except (ImportError, OSError) as error:
-        problems.append(f"torch does not import ({error}): pip install --force-reinstall torch")
-    video_decoder = "decord"
-    try:
-        import decord  # noqa: F401
-    except (ImportError, OSError) as error:
-        video_decoder = "none"
-        problems.append(f"decord does not import ({error}): pip install --force-reinstall decord2")
-    if _has("decord") and _has("decord2"):
-        problems.append(
-            "decord and decord2 overwrite each other: pip uninstall -y decord decord2 && pip install decord2"
-        )
+    with ThreadPoolExecutor() as pool:
+        torch, decord = pool.map(_import_elsewhere, (TORCH_PROBE, DECORD_PROBE))
+    device, precision = _device(torch)
     compiler = shutil.which("c++") or shutil.which("g++")
-    if compiler is None:
-        notes.append("no C++ compiler: DeepSpeed's own CPU kernels cannot be built; aurora trains without them")
-    if device == "cpu" and shutil.which("nvidia-smi"):
-        notes.append("an NVIDIA driver is here but torch is a CPU build: pip install --force-reinstall torch")
     root = Workspace(settings.workspace).root
     return DoctorResult(
         python=platform.python_version(),
         aurora=aurora_cli.__version__,
-        packages={name: importlib.metadata.version(name) for name in SHOWN if _has(name)},
+        packages={name: version for name in SHOWN if (version := _version(name)) is not None},
         device=device,
         precision=precision,
-        video_decoder=video_decoder,
+        video_decoder="decord" if decord.complaint is None else "none",
         compiler=compiler or "none",
         hub="offline (HF_HUB_OFFLINE)" if os.environ.get("HF_HUB_OFFLINE") in ("1", "true", "ON") else _endpoint(),
         disk_free_gb=shutil.disk_usage(existing_parent(root)).free / 1e9,
         cores=len(os.sched_getaffinity(0)),
-        problems=problems,
-        notes=notes,
+        problems=(*_unmet_requirements(), *_broken_packages(torch, decord)),
+        notes=tuple(_notes(device, compiler)),
     )
+
+
+class _Probe(NamedTuple):
+    """What a process that imported something wrote, or why it could not."""
+
+    output: str
+    complaint: str | None
+
+
+def _import_elsewhere(code: str) -> _Probe:
+    """Run Python code in a process of its own: what crashes there crashes no doctor, and its import costs no memory."""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True)
+    if done.returncode == 0:
+        return _Probe(done.stdout, None)
+    if done.returncode < 0:
+        return _Probe("", f"it died of {signal.Signals(-done.returncode).name}")
+    return _Probe("", done.stderr.strip().rpartition("\n")[2] or f"exit {done.returncode}")
+
+
+def _device(torch: _Probe) -> tuple[str, str]:
+    """What trains, and in which precision."""
+    if torch.complaint is not None:
+        return "unknown", "unknown"
+    gpus = torch.output.splitlines()
+    return (f"{len(gpus)} x {gpus[0]}", "bf16") if gpus else ("cpu", "fp32")
+
+
+def _broken_packages(torch: _Probe, decord: _Probe) -> Iterator[str]:
+    if torch.complaint is not None:
+        yield f"torch does not import ({torch.complaint}): pip install --force-reinstall torch"
+    if decord.complaint is not None:
+        yield f"decord does not import ({decord.complaint}): pip install --force-reinstall decord2"
+    if _version("decord") and _version("decord2"):
+        yield "decord and decord2 overwrite each other: pip uninstall -y decord decord2 && pip install decord2"
+
+
+def _notes(device: str, compiler: str | None) -> Iterator[str]:
+    if compiler is None:
+        yield "no C++ compiler: DeepSpeed's own CPU kernels cannot be built; aurora trains without them"
+    if device == "cpu" and shutil.which("nvidia-smi"):
+        yield "an NVIDIA driver is here but torch is a CPU build: pip install --force-reinstall torch"
 
 
 def _unmet_requirements() -> list[str]:
@@ -105,29 +141,20 @@ def _unmet_requirements() -> list[str]:
         requirement = Requirement(line)
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
-        if not _has(requirement.name):
+        version = _version(requirement.name)
+        if version is None:
             problems.append(f"{requirement.name}: pip install '{requirement.name}{requirement.specifier}'")
-        elif not requirement.specifier.contains(importlib.metadata.version(requirement.name), prereleases=True):
-            have = importlib.metadata.version(requirement.name)
-            problems.append(f"{requirement.name} is {have}: pip install '{requirement.name}{requirement.specifier}'")
+        elif not requirement.specifier.contains(version, prereleases=True):
+            problems.append(f"{requirement.name} is {version}: pip install '{requirement.name}{requirement.specifier}'")
     return problems
 
 
-def _has(name: str) -> bool:
+def _version(name: str) -> str | None:
+    """Of the installed distribution; none: it is not there."""
     try:
-        importlib.metadata.version(name)
+        return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:
-        return False
-    return True
-
-
-def _device() -> tuple[str, str]:
-    import torch
-
-    if torch.cuda.is_available():
-        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        return f"{len(names)} x {names[0]}", "bf16"
-    return "cpu", "fp32"
+        return None
 
 
 def _endpoint() -> str:

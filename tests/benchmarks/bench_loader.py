@@ -16,7 +16,7 @@ from PIL import Image
 
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.batches.packing import plan_packs
-from aurora_cli.data.media.images import image_pixels
+from aurora_cli.data.media.reader import image_pixels
 from aurora_cli.data.media.transforms import normalise, padding_colour
 
 RUNS = 60

@@ -132,12 +132,12 @@ class TarTable:
         return None
 
     def files_in(self, folder: bytes) -> list[bytes]:
-        """The names, without the folder's, of the members right in a folder, sorted."""
+        """The names, without the folder's, of the members right in a folder, in any order."""
         prefix = folder + b"/" if folder else b""
         first = (crc32(folder) & 0x7FFFFFFF) << 32
         rows = range(bisect_left(self._keys, first), bisect_left(self._keys, first + (1 << 32)))
         names = [name[len(prefix) :] for name in map(self._name, rows) if name.startswith(prefix)]
-        return sorted(name for name in names if b"/" not in name)
+        return [name for name in names if b"/" not in name]
 
     def _name(self, row: int) -> bytes:
         return self._map[self._names + (self._ends[row - 1] if row else 0) : self._names + self._ends[row]]

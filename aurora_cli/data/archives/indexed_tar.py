@@ -48,7 +48,7 @@ class IndexedTar:
 
     def files_in(self, folder: str) -> list[str]:
         """Names, without the folder's, of the members right in a folder, sorted."""
-        return [os.fsdecode(name) for name in self.table.files_in(os.fsencode(folder))]
+        return sorted(map(os.fsdecode, self.table.files_in(os.fsencode(folder))))
 
     def read(self, extent: Extent) -> bytes:
         """A member's bytes.

@@ -1,14 +1,16 @@
-"""One image of any format -> pixels."""
+"""One image of any format -> an RGB image of eight bits a channel, upright."""
 
 import io
 import warnings
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from aurora_cli.data.media.transforms import Colour, square_frames, square_image
-from aurora_cli.errors import DataError
+from aurora_cli.data.media.errors import UnreadableMedia
+
+Colour = tuple[int, int, int]
 
 SHRINK_MARGIN = 2
 """Decoders that can shrink stop at this multiple of the wanted side; bicubic does the rest, so nothing aliases."""
@@ -16,14 +18,18 @@ SHRINK_MARGIN = 2
 LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
 
 ORIENTATION_TAG = 0x0112
+_BLACK: Colour = (0, 0, 0)
 
 
-class UnreadableMedia(DataError):
-    """An image or video that is missing, damaged or empty."""
+class DecodedImage(NamedTuple):
+    rgb: Image.Image
+    is_lossy: bool
 
 
-def image_pixels(source: Path | bytes, name: str, size: int, fill: Colour) -> np.ndarray:
-    """(S, S, 3) of one image.
+def decode_image(
+    source: Path | bytes, name: str, background: Colour = _BLACK, *, size: int | None = None
+) -> DecodedImage:
+    """All of an image, or with `size` as much of it as a square of that side needs.
 
     Raises:
         UnreadableMedia: naming it and the reason.
@@ -32,17 +38,15 @@ def image_pixels(source: Path | bytes, name: str, size: int, fill: Colour) -> np
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what it cannot decode it raises
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                lossy = image.format in LOSSY_FORMATS
-                _shrink_while_decoding(image, size)
+                is_lossy = image.format in LOSSY_FORMATS
+                if size is not None:
+                    _shrink_while_decoding(image, size)
                 image.load()
-                rgb = as_rgb(_upright(image), fill)
+                return DecodedImage(as_rgb(_upright(image), background), is_lossy)
     except MemoryError:
         raise
     except Exception as error:  # Pillow's decoders raise anything from OSError to struct.error on damaged files
         raise UnreadableMedia(f"{name}: not a readable image: {error or type(error).__name__}") from error
-    if lossy:
-        return square_frames(np.asarray(rgb)[None], size, fill)[0]
-    return square_image(rgb, size, fill)
 
 
 def as_rgb(image: Image.Image, background: Colour) -> Image.Image:

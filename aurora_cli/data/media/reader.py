@@ -12,21 +12,63 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from aurora_cli.data.media.images import UnreadableMedia, image_pixels
-from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from aurora_cli.data.media.transforms import Colour, normalise, padding_colour
+from aurora_cli.data.media.errors import MissingMedia, UnreadableMedia
+from aurora_cli.data.media.images import SHRINK_MARGIN, Colour, decode_image
+from aurora_cli.data.media.kinds import VIDEO_SUFFIXES, frames_among
+from aurora_cli.data.media.transforms import normalise, padding_colour, square_frames, square_image
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling, evenly_spaced
-from aurora_cli.data.media.videos import video_pixels
+from aurora_cli.data.media.videos import decode_frames
 
 
 class MediaSource(Protocol):
-    """Where paths are looked up: `data.archives.MediaRoot`."""
+    """Where paths are looked up: a `MediaRoot`, or plain files. Both raise MissingMedia for what is nowhere."""
+
+    def open(self, path: str) -> Path | bytes: ...
 
     def read(self, path: str) -> bytes: ...
 
-    def local_path(self, path: str) -> Path | None: ...
-
     def files_in(self, path: str) -> list[str] | None: ...
+
+
+class PlainFiles:
+    """Paths as the system knows them."""
+
+    def open(self, path: str) -> Path:
+        if not Path(path).is_file():
+            raise MissingMedia(f"{path}: there is no such file")
+        return Path(path)
+
+    def read(self, path: str) -> bytes:
+        try:
+            return self.open(path).read_bytes()
+        except OSError as error:
+            raise UnreadableMedia(f"{path}: cannot be read: {error.strerror}") from error
+
+    def files_in(self, path: str) -> list[str] | None:
+        return sorted(entry.name for entry in Path(path).iterdir()) if Path(path).is_dir() else None
+
+
+def image_pixels(source: Path | bytes, name: str, size: int, fill: Colour) -> np.ndarray:
+    """(S, S, 3) of one image.
+
+    Raises:
+        UnreadableMedia: naming it and the reason.
+    """
+    rgb, is_lossy = decode_image(source, name, fill, size=size)
+    if is_lossy:
+        return square_frames(np.asarray(rgb)[None], size, fill)[0]
+    return square_image(rgb, size, fill)
+
+
+def video_pixels(
+    source: Path | bytes, name: str, frames: int, size: int, fill: Colour, sampling: Sampling = EVENLY_IN_TIME
+) -> np.ndarray:
+    """(F, S, S, 3): frames selected by `sampling`, shrunk while decoding where the video is far larger than wanted.
+
+    Raises:
+        UnreadableMedia: naming it and the reason.
+    """
+    return square_frames(decode_frames(source, name, frames, SHRINK_MARGIN * size, sampling), size, fill)
 
 
 def load_frames(
@@ -65,7 +107,7 @@ class MediaReader:
         mean: Sequence[float],
         sampling: Sampling = EVENLY_IN_TIME,
     ) -> None:
-        self.root = root
+        self.source: MediaSource = PlainFiles() if root is None else root
         self.image_size = image_size
         self.sampling = sampling
         self.fill: Colour = padding_colour(mean)
@@ -74,18 +116,25 @@ class MediaReader:
         """(F, S, S, 3), a frame an image."""
         pixels = np.empty((len(paths), self.image_size, self.image_size, 3), np.uint8)
         for number, path in enumerate(paths):
-            pixels[number] = image_pixels(self._source(path), path, self.image_size, self.fill)
+            pixels[number] = image_pixels(self.source.read(path), path, self.image_size, self.fill)
         return pixels
 
     def video(self, path: str, frames: int) -> np.ndarray:
         """(F, S, S, 3), frames of a video file by `sampling`, or spread evenly over a folder of frame files."""
-        files = self._files_in(path)
-        if files is None:
-            return video_pixels(self._source(path), path, frames, self.image_size, self.fill, self.sampling)
-        names = [name for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        try:
+            source = self.source.open(path)
+        except MissingMedia:
+            names = self.source.files_in(path)
+            if names is None:
+                raise
+            return self._frames_in(path, names, frames)
+        return video_pixels(source, path, frames, self.image_size, self.fill, self.sampling)
+
+    def _frames_in(self, folder: str, files: list[str], frames: int) -> np.ndarray:
+        names = frames_among(files)
         if not names:
-            raise UnreadableMedia(f"{path}: a folder without images, where the frames of a video were expected")
-        return self.images([f"{path}/{names[index]}" for index in evenly_spaced(len(names), frames)])
+            raise UnreadableMedia(f"{folder}: a folder without images, where the frames of a video were expected")
+        return self.images([f"{folder}/{names[index]}" for index in evenly_spaced(len(names), frames)])
 
     def blank(self, frames: int) -> np.ndarray:
         """(F, S, S, 3) of the padding colour: stands for media that could not be read, and is never taught."""
@@ -93,18 +142,4 @@ class MediaReader:
 
     def is_video(self, path: str) -> bool:
         """Whether a path means a video: by its suffix, or because it is a folder."""
-        return Path(path).suffix.lower() in VIDEO_SUFFIXES or self._files_in(path) is not None
-
-    def _files_in(self, path: str) -> list[str] | None:
-        """A folder's files, sorted; none: it is no folder."""
-        if self.root is not None:
-            return self.root.files_in(path)
-        return sorted(entry.name for entry in Path(path).iterdir()) if Path(path).is_dir() else None
-
-    def _source(self, path: str) -> Path | bytes:
-        if self.root is None:
-            if not Path(path).is_file():
-                raise UnreadableMedia(f"{path}: there is no such file")
-            return Path(path)
-        local = self.root.local_path(path)
-        return self.root.read(path) if local is None else local
+        return Path(path).suffix.lower() in VIDEO_SUFFIXES or self.source.files_in(path) is not None

@@ -66,7 +66,7 @@ def _too_large(url: str, size: str, max_bytes: int) -> DataError:
 
 def _kind_of(url: str, content_type: str) -> tuple[Literal["image", "video"], str]:
     """image or video, and the suffix that decoders go by: as the server says, else as the name does."""
-    from aurora_cli.data.media.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+    from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
     suffix = Path(urllib.request.url2pathname(url.partition("?")[0].partition("#")[0])).suffix.lower()
     if match := _TYPE.fullmatch(content_type):

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-Colour = tuple[int, int, int]
+from aurora_cli.data.media.images import Colour
 
 
 def padding_colour(mean: Sequence[float]) -> Colour:

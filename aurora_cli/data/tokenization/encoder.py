@@ -7,7 +7,6 @@ from typing import Any, Literal, Protocol
 from aurora_cli.data.annotations.files import RawRecord
 from aurora_cli.data.annotations.records import Record, Rejection, decode_json, media_of, record_id
 from aurora_cli.data.annotations.schemas import Schema, parse_record
-from aurora_cli.data.media.check import is_there
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.token_store.columns import EncodedRecords
 from aurora_cli.data.tokenization.rows import EncodedConversation, Rows
@@ -98,7 +97,7 @@ class Encoder:
 
 def check_media(root: MediaRoot, record: Record) -> None:
     for path in media_of(record):
-        if not is_there(root, path):
+        if root.locate(path) is None:
             raise Rejection("missing_media", path)
 
 

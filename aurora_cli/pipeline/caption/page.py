@@ -120,7 +120,7 @@ class Page:
 
 
 def _kind(name: str) -> Any:
-    from aurora_cli.data.media.reader import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+    from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 
     suffix = Path(name).suffix.lower()
     if suffix in VIDEO_SUFFIXES:

@@ -109,7 +109,7 @@ def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
         sample = sample or text
         for name in media_of(record):
             if name not in found:
-                found[name] = root.exists(name)
+                found[name] = root.locate(name) is not None
     return AnnotationsReport(
         path=str(path),
         schemas=dict(schemas),

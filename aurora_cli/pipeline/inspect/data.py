@@ -15,7 +15,7 @@ from aurora_cli.data.annotations.files import is_annotation_file, raw_records
 from aurora_cli.data.annotations.records import Record, Rejection, media_of
 from aurora_cli.data.annotations.schemas import parse_record
 from aurora_cli.data.annotations.sources import LINE_SUFFIXES
-from aurora_cli.data.media.check import complaint, is_there
+from aurora_cli.data.media.check import complaint
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
 from aurora_cli.pipeline.inspect.seen import Seen
@@ -145,7 +145,7 @@ def _states(root: MediaRoot, names: Iterator[str], *, decode: bool) -> Iterator[
     """Look after each name, on every core if they are decoded."""
 
     def state(name: str) -> _State:
-        there = is_there(root, name)
+        there = root.locate(name) is not None
         return _State(there, complaint(root, name) if there and decode else None)
 
     if not decode:

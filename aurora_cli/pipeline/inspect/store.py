@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from tokenizers import Tokenizer
 
 from aurora_cli.config.workspace import Workspace
-from aurora_cli.data.media.root import MediaRoot, MissingMedia
+from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.token_store.folder import SHARDS, TOKENIZER, is_complete, part_name, shard_manifests
 from aurora_cli.data.token_store.store import Row, TokenStore, open_store
 from aurora_cli.data.tokenization.preview import Sample, sample_of
@@ -223,11 +223,7 @@ def media_states(row: Row, root: MediaRoot) -> dict[str, State]:
 
 
 def media_state(name: str, root: MediaRoot) -> State:
-    try:
-        return "index" if root.local_path(name) is None else "folder"
-    except MissingMedia:
-        pass
-    try:
-        return "folder" if (root.folder / name).is_dir() else "missing"  # a folder of frames
-    except (OSError, ValueError):  # a path that is too long, or holds a NUL
+    location = root.locate(name)
+    if location is None:
         return "missing"
+    return "index" if location == "indexed" else "folder"

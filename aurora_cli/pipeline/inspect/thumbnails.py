@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from aurora_cli.data.media.root import MediaRoot, MissingMedia
+from aurora_cli.data.media.errors import MissingMedia
+from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.token_store.store import Row
 from aurora_cli.errors import AuroraError
 

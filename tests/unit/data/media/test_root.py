@@ -6,11 +6,14 @@ import multiprocessing
 import os
 import pickle
 import tarfile
+import tempfile
 import zlib
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from aurora_cli.config.settings import ExtractSettings
@@ -30,14 +33,15 @@ def indexed(folder: Path, members: dict[str, bytes], name: str = "a.tar.gz") -> 
             member.size = len(content)
             tar.addfile(member, io.BytesIO(content))
     for archive in find_archives([folder / name]):
-        build_index(archive, folder, settings=ExtractSettings(layout="index"), advance=lambda *_: None)
+        build_index(archive, folder, settings=ExtractSettings(layout="index", sync=False), advance=lambda *_: None)
 
 
 def test_a_member_is_read_as_if_it_had_been_extracted(tmp_path: Path):
     indexed(tmp_path, IMAGES)
     root = MediaRoot(tmp_path)
     assert {path: root.read(path) for path in IMAGES} == IMAGES
-    assert all(root.exists(path) and root.local_path(path) is None for path in IMAGES)
+    assert {path: root.open(path) for path in IMAGES} == IMAGES
+    assert {root.locate(path) for path in IMAGES} == {"indexed"}
 
 
 def test_an_archive_in_a_folder_below_stands_for_files_in_that_folder(tmp_path: Path):
@@ -45,7 +49,7 @@ def test_an_archive_in_a_folder_below_stands_for_files_in_that_folder(tmp_path: 
     root = MediaRoot(tmp_path)
     assert root.read("chart/deep/a.jpg") == b"1"
     assert root.read("./chart//deep/a.jpg") == b"1"
-    assert not root.exists("a.jpg")
+    assert root.locate("a.jpg") is None
 
 
 def test_a_real_file_goes_before_a_member_and_has_a_path(tmp_path: Path):
@@ -54,18 +58,29 @@ def test_a_real_file_goes_before_a_member_and_has_a_path(tmp_path: Path):
     (tmp_path / "images/0.jpg").write_bytes(b"mine")
     root = MediaRoot(tmp_path)
     assert root.read("images/0.jpg") == b"mine"
-    assert root.local_path("images/0.jpg") == tmp_path / "images/0.jpg"
+    assert root.open("images/0.jpg") == tmp_path / "images/0.jpg"
+    assert root.locate("images/0.jpg") == "file"
 
 
 def test_what_is_nowhere_is_missing_by_name(tmp_path: Path):
     indexed(tmp_path, IMAGES)
     root = MediaRoot(tmp_path)
-    for path in ("images/99.jpg", "nowhere/x", "images", "", "../x", "a\0b", "n" * 300, "images/0.jpg/x", "/nowhere/x"):
-        assert not root.exists(path)
+    nowhere = ("images/99.jpg", "nowhere/x", "../x", "a\0b", "\ud800", "n" * 300, "images/0.jpg/x", "/nowhere/x")
+    for path in (*nowhere, "images", ""):
         with pytest.raises(MissingMedia):
             root.read(path)
         with pytest.raises(MissingMedia):
-            root.local_path(path)
+            root.open(path)
+    assert [root.locate(path) for path in nowhere] == [None] * len(nowhere)
+
+
+def test_a_folder_with_files_is_there_in_either_layout_and_an_empty_one_is_not(tmp_path: Path):
+    indexed(tmp_path, {"videos/one/0.jpg": b"0"})
+    (tmp_path / "plain/empty").mkdir(parents=True)
+    (tmp_path / "plain/0.jpg").touch()
+    root = MediaRoot(tmp_path)
+    found = {path: root.locate(path) for path in ("videos/one", "videos", "plain", "plain/empty")}
+    assert found == {"videos/one": "indexed", "videos": None, "plain": "folder", "plain/empty": None}
 
 
 def test_a_tar_that_changed_after_it_was_indexed_is_noticed(tmp_path: Path):
@@ -122,7 +137,9 @@ def test_links_inside_the_archive_are_followed(tmp_path: Path):
             member.type, member.linkname, member.size = kind, link, 0 if link else 3
             tar.addfile(member, io.BytesIO(b"abc"))
     (archive,) = find_archives([tmp_path])
-    receipt = build_index(archive, tmp_path, settings=ExtractSettings(layout="index"), advance=lambda *_: None)
+    receipt = build_index(
+        archive, tmp_path, settings=ExtractSettings(layout="index", sync=False), advance=lambda *_: None
+    )
     root = MediaRoot(tmp_path)
     assert [root.read(name) for name in ("d/x", "d/soft", "softer", "hard")] == [b"abc"] * 4
     assert (receipt.members, receipt.rejected) == (4, 0)
@@ -131,7 +148,7 @@ def test_links_inside_the_archive_are_followed(tmp_path: Path):
 def test_an_index_without_its_tar_counts_for_nothing(tmp_path: Path):
     indexed(tmp_path, IMAGES)
     (tmp_path / "a.tar").unlink()
-    assert not MediaRoot(tmp_path).exists("images/0.jpg")
+    assert MediaRoot(tmp_path).locate("images/0.jpg") is None
 
 
 def test_a_folder_of_frames_is_listed_in_either_layout(tmp_path: Path):
@@ -170,10 +187,68 @@ def test_several_roots_are_asked_in_their_order_and_may_be_single_archives(tmp_p
     (tmp_path / "files/z").write_bytes(b"f")
     root = MediaRoot(tmp_path / "one", tmp_path / "files", tmp_path / "two/a.tar")
     assert [root.read(path) for path in ("x", "y", "z", "d/w")] == [b"1", b"1", b"f", b"2"]
-    assert (root.local_path("z"), root.local_path("x")) == (tmp_path / "files/z", None)
+    assert (root.open("z"), root.open("x")) == (tmp_path / "files/z", b"1")
     assert root.files_in("d") == ["w"]
     assert pickle.loads(pickle.dumps(root)).read("./d//w") == b"2"
-    assert not root.exists("v")
+    assert root.locate("v") is None
+
+
+def test_frames_of_one_folder_may_come_from_several_archives(tmp_path: Path):
+    indexed(tmp_path, {"all/video/1.jpg": b"1", "all/video/3.jpg": b"3"}, "a.tar")
+    indexed(tmp_path, {"all/video/2.jpg": b"2"}, "b.tar")
+    indexed(tmp_path / "all", {"video/4.jpg": b"4"}, "c.tar")
+    root = MediaRoot(tmp_path)
+    assert root.files_in("all/video") == ["1.jpg", "2.jpg", "3.jpg", "4.jpg"]
+    assert [root.read(f"all/video/{number}.jpg") for number in range(1, 5)] == [b"1", b"2", b"3", b"4"]
+
+
+NAMES = st.text(st.sampled_from("ab.-é \n\udc80"), min_size=1, max_size=4).filter(lambda name: name not in (".", ".."))
+PATHS = st.lists(NAMES, min_size=1, max_size=3).map("/".join)
+STEPS = st.one_of(NAMES, st.sampled_from(["", ".", "..", "a\0b", "\ud800"]))
+QUERIES = st.lists(STEPS, max_size=5).map("/".join)
+
+
+def laid_out(folder: Path, members: dict[str, bytes]) -> None:
+    """As extracting them would do: what is in the way of a later one is no member."""
+    for path, content in list(members.items()):
+        try:
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            (folder / path).write_bytes(content)
+        except OSError:  # a file where a folder should be, or the other way round
+            del members[path]
+
+
+@settings(max_examples=100, deadline=None)
+@given(members=st.dictionaries(PATHS, st.binary(max_size=20), max_size=8), queries=st.lists(QUERIES, max_size=20))
+def test_an_index_answers_like_a_folder_with_the_same_files(members: dict[str, bytes], queries: list[str]):
+    """Of any members, for any path; below a folder of the archive's own, for beside it lie the tar and its index."""
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
+        (work / "plain/top").mkdir(parents=True)
+        laid_out(work / "plain/top", members)
+        indexed(work / "index", {f"top/{path}": content for path, content in members.items()}, "x.tar")
+        plain, index, tar = MediaRoot(work / "plain"), MediaRoot(work / "index"), MediaRoot(work / "index/x.tar")
+        parents = {str(PurePosixPath(path).parent) for path in members}
+        for below in [*members, *parents, *queries, *(f"{path}/" for path in members)]:
+            path = f"top/{below}"
+            if os.path.normpath(path.replace("\0", "-")).split("/")[0] == "top":
+                expected = answers(plain, path)
+                assert answers(index, path) == expected, path
+                assert answers(tar, path) == expected, path
+
+
+def answers(root: MediaRoot, path: str) -> tuple[bool, bytes | None, bytes | None, list[str]]:
+    """Whether it is there, its content twice, the files in it."""
+    try:
+        opened = root.open(path)
+        content = opened.read_bytes() if isinstance(opened, Path) else opened
+    except MissingMedia:
+        content = None
+    try:
+        read = root.read(path)
+    except MissingMedia:
+        read = None
+    return root.locate(path) is not None, content, read, root.files_in(path) or []
 
 
 def test_names_with_equal_hashes_are_told_apart(tmp_path: Path):

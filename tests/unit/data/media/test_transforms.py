@@ -62,7 +62,7 @@ def test_a_saved_image_and_its_bytes_give_the_same(tmp_path: Path) -> None:
     buffer = io.BytesIO()
     Image.effect_noise((64, 48), 80).convert("RGB").save(buffer, "PNG")
     (tmp_path / "a.png").write_bytes(buffer.getvalue())
-    from aurora_cli.data.media.images import image_pixels
+    from aurora_cli.data.media.reader import image_pixels
 
     of_file = image_pixels(tmp_path / "a.png", "a", 32, (0, 0, 0))
     assert (of_file == image_pixels(buffer.getvalue(), "a", 32, (0, 0, 0))).all()

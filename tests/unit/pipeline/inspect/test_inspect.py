@@ -255,3 +255,42 @@ def test_a_tokenized_folder_without_a_whole_shard_is_listed_too(tmp_path, tokeni
     assert (len(report.stores), report.begun) == (1, (str(tmp_path / "tokenized/vision/other"),))
     with pytest.raises(DataError, match="holds no whole shard"):
         inspected(tmp_path, "tokenized/vision/other")
+
+
+def test_folders_of_frames_are_there_for_every_command_that_looks(tmp_path):
+    """One plain, one inside an indexed archive, one empty."""
+    folder = tmp_path / "data/vision/mine"
+    frame = io.BytesIO()
+    Image.new("RGB", (64, 64)).save(frame, "JPEG")
+    names = ("plain", "packed", "empty")
+    turns = [{"from": "human", "value": "<video>\nDescribe."}, {"from": "gpt", "value": "A red circle."}]
+    videos = [{"id": name, "video": name, "conversations": turns} for name in names]
+    for name in ("plain", "empty"):
+        (folder / name).mkdir(parents=True)
+    for number in range(2):
+        (folder / f"plain/{number}.jpg").write_bytes(frame.getvalue())
+    (folder / "a.tar").write_bytes(tar_of(*(info(f"packed/{n}.jpg", frame.getvalue()) for n in range(2))))
+    (folder / "mine.jsonl").write_text("".join(json.dumps(video) + "\n" for video in videos))
+    extract(Settings(workspace=tmp_path, extract=ExtractSettings(layout="index")))
+
+    explained = inspected(tmp_path, "data/vision/mine/mine.jsonl")
+    assert (explained.media, explained.missing) == (3, 1)
+    looked_for = inspected(tmp_path, decode=True)
+    assert [path.rsplit("/", 1)[1] for path in looked_for.missing] == ["empty"]
+    assert looked_for.unreadable == ()
+
+    tokenize(settings(tmp_path))
+    shown = inspected(tmp_path, "tokenized/vision/mine", samples=9)
+    assert [row.media for row in shown.samples] == [{"plain": "folder"}, {"packed": "index"}, {"empty": "missing"}]
+    checked = tokenize(settings(tmp_path, check_media=True, force=True))
+    assert checked.folders[0].rejected["missing_media"] == 1
+    assert checked.folders[0].kept == 2
+
+
+def test_a_folder_without_images_cannot_be_decoded_as_a_video(tmp_path):
+    folder = tmp_path / "data/vision/mine"
+    (folder / "notes").mkdir(parents=True)
+    (folder / "notes/a.txt").touch()
+    (folder / "mine.jsonl").write_text(json.dumps(record(0, image=["notes"])) + "\n")
+    ((_, reason),) = inspected(tmp_path, decode=True).unreadable
+    assert reason == "a folder without images"

@@ -157,7 +157,7 @@ def test_a_video_of_frame_files_shows_frames_spread_over_it(workspace):
     row = open_store(workspace / "tokenized/vision/mine/merged").rows([4])[0]._replace(media_lengths=[5])
     shown = Thumbnails(MEAN).of(row, workspace / "data/vision/mine")
     assert [thumbnail.name for thumbnail in shown] == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
-    assert MediaRoot(workspace / "data/vision/mine").exists("0.jpg")
+    assert MediaRoot(workspace / "data/vision/mine").locate("0.jpg") == "file"
 
 
 def test_an_odd_line_among_the_rejects_is_passed_over(tmp_path):

@@ -39,8 +39,9 @@ format: $(VENV)/.installed-dev  ## format and mend what can be mended
 	$(BIN)/ruff format $(RAISED)
 	$(BIN)/ruff check --fix $(RAISED)
 
-reference: $(VENV)/.installed-dev  ## write the generated reference pages
+reference: $(VENV)/.installed-dev  ## write the generated pages and the drawing of the rooms
 	$(BIN)/python docs/reference.py
+	$(BIN)/python docs/hardware.py
 
 docs: $(VENV)/.installed-dev reference  ## build the site into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,7 +1,12 @@
-"""Writes docs/reference/{cli,settings}.md from the code; with --check, fails when they are stale."""
+"""Writes what the docs have from the code: reference/{cli,settings}.md and, by house.py, the drawing of the rooms.
+
+With --check, fails when one of them is stale. (docs/hardware.md has a script of its own: it builds networks.)
+"""
 
 import sys
 from pathlib import Path
+
+import house
 
 from aurora_cli.cli.commands import SPECS
 from aurora_cli.cli.spec import Flag, shown_default
@@ -72,7 +77,7 @@ def _cell(text: str) -> str:
 
 
 def main() -> int:
-    pages = {FOLDER / "cli.md": cli_page(), FOLDER / "settings.md": settings_page()}
+    pages = {FOLDER / "cli.md": cli_page(), FOLDER / "settings.md": settings_page(), **house.pages()}
     if "--check" in sys.argv:
         stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]
         if stale:

@@ -10,10 +10,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+GENERATED = {ROOT / "docs" / "reference" / name for name in ("cli.md", "settings.md")}
+"""Their examples are those of `--help`: of any workspace."""
 PAGES = [
     ROOT / "README.md",
-    *sorted((ROOT / "docs").glob("*.md")),
-    *sorted((ROOT / "docs" / "how-it-works").glob("*.md")),
+    ROOT / "CONTRIBUTING.md",
+    *sorted(set((ROOT / "docs").rglob("*.md")) - GENERATED),
 ]
 TUTORIAL = ROOT / "docs" / "tutorial.md"
 SMALL = {

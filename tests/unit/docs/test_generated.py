@@ -1,0 +1,36 @@
+"""Pages that are made from the code are as the code is (those of `make reference` are checked by `make lint`)."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).parents[3]
+AT_THE_ROOT = {"contributing.md", "changelog.md"}
+"""Pages that docs/hooks.py brings into the site."""
+
+
+def test_the_hardware_table_is_what_the_plan_says_without_a_network() -> None:
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "hardware.py", "--check"],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_page_stands_in_the_navigation_once() -> None:
+    shown = list(_pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
+    there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
+    assert sorted(shown) == sorted(there | AT_THE_ROOT)
+
+
+def _pages(node: object) -> list[str]:
+    if isinstance(node, str):
+        return [node]
+    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [page for each in inside for page in _pages(each)]

@@ -5,7 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
 from transformers import LlavaConfig
 
 from aurora_cli.checkpoints import adapters, blueprint, names, provenance, zero
@@ -23,12 +22,11 @@ from aurora_cli.checkpoints.facts import Prompting, StageHistory
 from aurora_cli.checkpoints.lazy_tensors import Tensors, has_weights, open_weights, rename
 from aurora_cli.checkpoints.locate import locate
 from aurora_cli.checkpoints.parts import open_part, open_parts, within
-from aurora_cli.config.merging import TokenMerging
-from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.json_files import read_object
 from aurora_cli.runs.checkpoints import newest
-from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, DESCRIPTION_FILE, MODEL_FILE
+from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, METADATA_FILE, MODEL_FILE
+from aurora_cli.runs.metadata import CheckpointMetadata
 
 NOTHING_SAID = Origin()
 
@@ -59,17 +57,17 @@ def _open_run(path: Path, origin: Origin) -> Checkpoint:
 
 
 def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Checkpoint:
-    facts = read_object(path / DESCRIPTION_FILE)
-    if facts.get("schema") != 1:
-        raise DataError(f"{path / 'checkpoint.json'}: schema {facts.get('schema')!r}; this version reads 1")
-    try:
-        model = ModelSettings.model_validate(facts["model"])
-        merging = TokenMerging.model_validate(facts["merging"])
-        stage = StageHistory.model_validate({**facts, "data": provenance.data_of(path, origin.root)})
-        base_name = origin.base or facts["base"]
-        scales = {part: lora["alpha"] / lora["rank"] for part, lora in facts.get("lora", {}).items()}
-    except (KeyError, TypeError, ValidationError) as error:
-        raise DataError(f"{path / 'checkpoint.json'}: is not what a run writes: {error}") from error
+    metadata = CheckpointMetadata.read(path / METADATA_FILE)
+    model = metadata.model
+    stage = StageHistory(
+        stage=metadata.stage,
+        step=metadata.step,
+        steps=metadata.steps,
+        trained=metadata.trained,
+        data=provenance.data_of(path, origin.root),
+    )
+    base_name = origin.base or metadata.base
+    scales = {part: lora.alpha / lora.rank for part, lora in metadata.lora.items()}
     if isinstance(base_name, Mapping):
         base = open_parts(base_name.get("vision_tower"), base_name.get("language_model"), model, origin.root)
     else:
@@ -82,12 +80,12 @@ def _open_step(path: Path, origin: Origin, seen: tuple[Path, ...] = ()) -> Check
         tensors=adapters.merged(base.tensors, own, lambda name: scales[names.part_of(name)]),
         config=base.config,
         model=model,
-        merging=merging,
+        merging=metadata.merging,
         tokenizer=model.tokenizer or base.tokenizer,
         history=(*base.history, stage),
         notes=base.notes if base.kind == "parts" else (),
         prompting=_prompting(path.parents[1] / CONFIG_FILE) or base.prompting,
-        described_by=(*base.described_by, path / DESCRIPTION_FILE, weights_file),
+        described_by=(*base.described_by, path / METADATA_FILE, weights_file),
     )
 
 
@@ -116,7 +114,7 @@ def _open_base(path: Path, name: str, origin: Origin, seen: tuple[Path, ...]) ->
             f"{path}: its frozen parts come from {name}, which is not there",
             hint="Put it back, or name a folder with these parts by --base.",
         ) from error
-    if (base / DESCRIPTION_FILE).exists():
+    if (base / METADATA_FILE).exists():
         return _open_step(base, origin._replace(base=None), (*seen, here))
     return open_checkpoint(base, origin._replace(base=None))
 
@@ -268,7 +266,7 @@ def _has_config(path: Path, *, official: bool) -> bool:
 
 _KINDS: tuple[tuple[Callable[[Path], bool], Callable[[Path, Origin], Checkpoint]], ...] = (
     (lambda path: (path / CHECKPOINTS).is_dir(), _open_run),
-    (lambda path: (path / DESCRIPTION_FILE).is_file(), _open_step),
+    (lambda path: (path / METADATA_FILE).is_file(), _open_step),
     (adapters.is_adapter_folder, _open_adapter),
     (zero.is_zero, _open_zero),
     (lambda path: _has_config(path, official=True), _open_official),

@@ -7,6 +7,7 @@ from aurora_cli.data.download.origins import Origin, recorded_origins
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject, read_object
 from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE
+from aurora_cli.runs.metadata import TrainedFolder, TrainState
 
 MANIFEST_FILE = "manifest.json"
 
@@ -16,10 +17,16 @@ def data_of(step: Path, root: Path | None) -> tuple[StageData, ...]:
 
     What is no longer there, or was never recorded, is left out: a card with gaps is better than no export.
     """
-    state = _object(step / RESUME_FOLDER / STATE_FILE)
-    folders = (state.get("recipe") or {}).get("data folders") or []
     roots = [root] if root is not None else list(step.resolve().parents)
-    return tuple(_data_in(roots, folder, weight, records) for folder, weight, records in folders)
+    return tuple(_data_in(roots, *one) for one in _folders_of(step))
+
+
+def _folders_of(step: Path) -> tuple[TrainedFolder, ...]:
+    try:
+        state = TrainState.read_if_there(step / RESUME_FOLDER / STATE_FILE)
+    except DataError:
+        return ()
+    return () if state is None else state.data
 
 
 def _data_in(roots: list[Path], folder: str, weight: float, records: int) -> StageData:

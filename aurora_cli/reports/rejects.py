@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.runs.lines import read_lines
+from aurora_cli.runs.lines import read_objects
 
 SHOWN = 12
 """Of the reasons, and of the samples."""
@@ -39,7 +39,7 @@ def count_rejects(path: Path, most: int = COUNTED) -> Rejects:
     """What rejected.jsonl holds, read a line at a time; from `most` different reasons on, others are counted as one."""
     reasons: Counter[str] = Counter()
     first: list[ShownReject] = []
-    for line in read_lines(path):
+    for line in read_objects(path):
         reason = str(line.get("reason"))
         kind = _reason_alone(reason)
         reasons[kind if kind in reasons or len(reasons) < most else OTHERS] += 1

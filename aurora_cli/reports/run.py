@@ -20,7 +20,7 @@ from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.layout import (
     CHECKPOINTS,
     CONFIG_FILE,
-    DESCRIPTION_FILE,
+    METADATA_FILE,
     METRICS_FILE,
     RESUME_FOLDER,
     SAMPLES,
@@ -72,7 +72,7 @@ def run_page(run_dir: Path, root: Path, metrics: RunMetrics | None = None) -> st
     metrics.update()
     config = _yaml(run_dir / CONFIG_FILE)
     checkpoint = newest(run_dir / CHECKPOINTS)
-    metadata = {} if checkpoint is None else read_json(checkpoint / DESCRIPTION_FILE)
+    metadata = {} if checkpoint is None else read_json(checkpoint / METADATA_FILE)
     state = {} if checkpoint is None else read_json(checkpoint / RESUME_FOLDER / STATE_FILE)
     stage = metadata.get("stage") or config.get("train", {}).get("stage", "unknown")
     step = 0 if metrics.last is None else metrics.last["step"]

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.io.json_files import JsonObject
-from aurora_cli.runs.lines import read_lines
+from aurora_cli.runs.lines import read_objects
 
 NEWEST = 3
 """Captions of an image that are seen at once."""
@@ -27,7 +27,7 @@ def captioned_samples(folder: Path) -> list[CaptionedSample]:
     captions: dict[int, list[tuple[int, str]]] = {}
     latest: list[JsonObject] = []
     for file in sorted(folder.glob("step-*.jsonl"), reverse=True):
-        lines = list(read_lines(file))
+        lines = list(read_objects(file))
         latest = latest or lines
         for line in lines:
             captions.setdefault(line["sample"], []).append((int(file.stem.removeprefix("step-")), line["caption"]))

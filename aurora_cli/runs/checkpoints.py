@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from aurora_cli.io.atomic import remove
-from aurora_cli.runs.layout import DESCRIPTION_FILE, LATEST
+from aurora_cli.runs.layout import LATEST, METADATA_FILE
 
 
 def checkpoint_name(step: int) -> str:
@@ -13,14 +13,14 @@ def checkpoint_name(step: int) -> str:
 
 def all_checkpoints(folder: Path) -> list[Path]:
     """The whole checkpoints in `folder`, oldest first."""
-    return sorted(path for path in folder.glob("step-*") if (path / DESCRIPTION_FILE).is_file())
+    return sorted(path for path in folder.glob("step-*") if (path / METADATA_FILE).is_file())
 
 
 def newest(folder: Path) -> Path | None:
     """The checkpoint that `latest` names, else the one of the highest step."""
     with contextlib.suppress(FileNotFoundError):
         named = folder / (folder / LATEST).read_text(encoding="utf-8").strip()
-        if (named / DESCRIPTION_FILE).is_file():
+        if (named / METADATA_FILE).is_file():
             return named
     existing = all_checkpoints(folder)
     return existing[-1] if existing else None

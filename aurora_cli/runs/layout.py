@@ -33,11 +33,11 @@ LATEST = "latest"
 MODEL_FILE = "model.safetensors"
 """In a checkpoint: what was trained."""
 
-DESCRIPTION_FILE = "checkpoint.json"
+METADATA_FILE = "checkpoint.json"
 """In a checkpoint, written last: what it is, and where the frozen parts come from."""
 
 RESUME_FOLDER = "resume"
-"""In a checkpoint: optimizer state."""
+"""In a checkpoint: what only going on needs, the state of the run and of the optimizer."""
 
 STATE_FILE = "state.json"
-"""In `resume/`: the position."""
+"""In `resume/`: how far the run is, and what it must stay true to."""

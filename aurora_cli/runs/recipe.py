@@ -1,14 +1,14 @@
 """Settings that a run may not change when it goes on."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+
+from pydantic import JsonValue
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.atomic import read_json
+from aurora_cli.errors import UsageError
 from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE
+from aurora_cli.runs.metadata import Recipe, TrainState
 
 FREE_TO_CHANGE = (
     "train.max_steps",
@@ -40,29 +40,30 @@ FREE_TO_CHANGE = (
 RECIPE_SECTIONS = {"model", "merging", "train", "data"}
 
 
-def check_recipe(checkpoint: Path, recipe: dict[str, Any], stage: str) -> None:
-    """Raise UsageError if a run would go on with other settings than it began with."""
-    try:
-        began = read_json(checkpoint / RESUME_FOLDER / STATE_FILE)["recipe"]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
-        raise DataError(
-            f"{checkpoint}: is damaged: {error}", hint="Remove it: the run goes on from the one before."
-        ) from None
-    now = json.loads(json.dumps(recipe))
+def check_recipe(checkpoint: Path, recipe: Recipe, stage: str) -> None:
+    """Check that a run goes on with the settings that it began with.
+
+    Raises:
+        UsageError: it does not; the message names every setting that differs.
+        DataError: the checkpoint is damaged.
+    """
+    began = TrainState.read(checkpoint / RESUME_FOLDER / STATE_FILE).recipe
     # A setting that the run's version did not have yet was, so to speak, at its default.
-    defaults = json.loads(json.dumps(dict(flat(Settings().model_dump(mode="json", include=RECIPE_SECTIONS)))))
-    began = {path: defaults[path] for path in now.keys() & defaults.keys()} | began
-    differing = sorted(path for path in began.keys() | now.keys() if began.get(path) != now.get(path))
+    defaults = dict(flat(Settings().model_dump(mode="json", include=RECIPE_SECTIONS)))
+    began = {path: defaults[path] for path in recipe.keys() & defaults.keys()} | dict(began)
+    differing = sorted(path for path in began.keys() | recipe.keys() if began.get(path) != recipe.get(path))
     if differing:
-        said = "; ".join(f"{path} was {_shown(began.get(path))}, is now {_shown(now.get(path))}" for path in differing)
+        changes = "; ".join(
+            f"{path} was {_shown(began.get(path))}, is now {_shown(recipe.get(path))}" for path in differing
+        )
         raise UsageError(
-            f"{checkpoint}: stage {stage!r} was begun with other settings: {said}",
+            f"{checkpoint}: stage {stage!r} was begun with other settings: {changes}",
             hint="Set them back; or begin again with --resume never (which removes that run),"
             f" or elsewhere with --run-dir runs/{stage}-2.",
         )
 
 
-def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(tree: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:
     """A tree of settings by dotted path."""
     for key, value in tree.items():
         if isinstance(value, dict):
@@ -71,6 +72,6 @@ def flat(tree: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _shown(value: Any) -> str:
+def _shown(value: JsonValue) -> str:
     text = "unset" if value is None else str(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

@@ -11,9 +11,7 @@ step are functions of the seed and the step.
 """
 
 import contextlib
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,53 +19,13 @@ import torch
 from safetensors import safe_open
 
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import atomic_directory, read_json, write_json, write_text
+from aurora_cli.io.atomic import atomic_directory, write_text
 from aurora_cli.io.safetensors_header import tensor_header
 from aurora_cli.models.assign import Assign, assign_whole, values_of
 from aurora_cli.runs.checkpoints import checkpoint_name, prune
-from aurora_cli.runs.layout import DESCRIPTION_FILE, LATEST, MODEL_FILE, RESUME_FOLDER, STATE_FILE
+from aurora_cli.runs.layout import LATEST, METADATA_FILE, MODEL_FILE, RESUME_FOLDER, STATE_FILE
+from aurora_cli.runs.metadata import CheckpointMetadata, TrainState
 from aurora_cli.training.engine.zero_state import MOMENTS, ParameterState
-
-SCHEMA = 1
-
-_EARLIER_NAMES = {"usual_loss": "loss_ema"}
-"""Keys of state.json that versions up to 0.1.0 wrote, and what they are now."""
-
-
-@dataclass(frozen=True)
-class TrainState:
-    """How far a run is, and what it must stay true to."""
-
-    step: int = 0
-    samples_seen: int = 0
-    samples_rejected: int = 0
-    media_files: int = 0
-    """Images, frames and videos that the samples so far are made of."""
-    media_unreadable: int = 0
-    """Of the rejected, those whose media were the reason."""
-    loss_ema: float | None = None
-    """Running mean, to know a jump by."""
-    order_hash: str = ""
-    """Over the samples of every step so far."""
-    recipe: Mapping[str, Any] = field(default_factory=dict)
-    """The settings that the numbers depend on."""
-
-
-@dataclass(frozen=True)
-class CheckpointMetadata:
-    """What a checkpoint says of itself to those who read weights."""
-
-    stage: str
-    step: int
-    steps: int
-    base: str | dict[str, str]
-    trained: tuple[str, ...]
-    merging: dict[str, Any]
-    model: dict[str, Any]
-    order_hash: str
-    lora: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Part -> rank, alpha, dropout, targets of its adapters (`training.lora`)."""
-    schema: int = SCHEMA
 
 
 class HasState(Protocol):
@@ -80,12 +38,12 @@ class HasState(Protocol):
     def barrier(self) -> None: ...
 
 
-def save(folder: Path, engine: HasState, description: CheckpointMetadata, position: TrainState, keep: int) -> Path:
+def save(folder: Path, engine: HasState, metadata: CheckpointMetadata, state: TrainState, keep: int) -> Path:
     """Write a checkpoint into `folder`, name it the latest, and remove all but the `keep` newest. All ranks call it.
 
     Every parameter is put together, written and forgotten before the next: no process ever holds the whole model twice.
     """
-    path = folder / checkpoint_name(position.step)
+    path = folder / checkpoint_name(state.step)
     if not engine.is_main:
         for _ in engine.state():
             pass
@@ -101,27 +59,28 @@ def save(folder: Path, engine: HasState, description: CheckpointMetadata, positi
             weights.write(one.weight)
             for file, moment in zip(moments, (one.exp_avg, one.exp_avg_sq), strict=True):
                 file.write(moment)
-        write_json(resume / STATE_FILE, asdict(position))
-        write_json(partial / DESCRIPTION_FILE, asdict(description))
+        state.write(resume / STATE_FILE)
+        metadata.write(partial / METADATA_FILE)
     write_text(folder / LATEST, path.name + "\n")
     prune(folder, keep)
     engine.barrier()
     return path
 
 
-class Checkpoint:
-    """One checkpoint, being read."""
+class TrainingCheckpoint:
+    """A checkpoint that a run goes on from."""
 
     def __init__(self, path: Path) -> None:
-        """Raises: DataError: `path` is not a checkpoint that training can go on from."""
+        """
+        Raises:
+            DataError: `path` is not a checkpoint that training can go on from.
+        """
         self.path = path
         try:
-            self.description: dict[str, Any] = read_json(path / DESCRIPTION_FILE)
-            state: dict[str, Any] = read_json(path / RESUME_FOLDER / STATE_FILE)
-            self.position = TrainState(**{_EARLIER_NAMES.get(name, name): value for name, value in state.items()})
-        except (OSError, json.JSONDecodeError, TypeError) as error:
+            self.state = TrainState.read(path / RESUME_FOLDER / STATE_FILE)
+        except DataError as error:
             raise DataError(
-                f"{path}: is not a checkpoint to resume from: {error}",
+                f"{path}: is not a checkpoint to resume from: {error.message}",
                 hint="Name a folder like runs/<stage>/checkpoints/step-00000100, or use --resume never.",
             ) from None
 
@@ -132,7 +91,7 @@ class Checkpoint:
                 if name in parameters:
                     assign(parameters[name], values_of(file.get_tensor(name)))
 
-    def state(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[ParameterState]:
+    def parameters(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[ParameterState]:
         """The state of exactly the parameters in `shapes`.
 
         Raises:

@@ -6,7 +6,6 @@ they stand for is W + alpha / rank * B A.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 from torch import nn
 
@@ -35,27 +34,27 @@ def adapted_parts(train: TrainSettings) -> dict[str, Lora]:
     return adapted
 
 
-def add_adapters(model: nn.Module, adapted: Mapping[str, Lora]) -> dict[str, dict[str, Any]]:
+def add_adapters(model: nn.Module, adapted: Mapping[str, Lora]) -> dict[str, Lora]:
     """Put fresh adapters, which change nothing yet, around the linear layers of these parts, in place.
 
-    Returns what a checkpoint says of them, with the targets that were meant.
+    Returns them as a checkpoint keeps them, with the targets that were meant.
 
     Raises:
         UsageError: a target names no linear layer of its part.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    said: dict[str, dict[str, Any]] = {}
+    added: dict[str, Lora] = {}
     for part, how in adapted.items():
         module = model.get_submodule(_PLACES[part])
-        there = sorted({name.rpartition(".")[2] for name, one in module.named_modules() if isinstance(one, nn.Linear)})
-        targets = list(how.targets) or there
-        if unknown := sorted(set(targets) - set(there)):
+        linear = sorted({name.rpartition(".")[2] for name, one in module.named_modules() if isinstance(one, nn.Linear)})
+        targets = list(how.targets) or linear
+        if unknown := sorted(set(targets) - set(linear)):
             raise UsageError(
                 f"train.lora.{part}.targets: {unknown[0]!r} is no linear layer of it",
-                hint=f"There are {', '.join(there)}.",
+                hint=f"There are {', '.join(linear)}.",
             )
         config = LoraConfig(r=how.rank, lora_alpha=how.alpha, lora_dropout=how.dropout, target_modules=targets)  # pyright: ignore[reportArgumentType] - alpha need not be whole
         inject_adapter_in_model(config, module)
-        said[part] = how.model_dump(mode="json") | {"targets": targets}
-    return said
+        added[part] = how.model_copy(update={"targets": tuple(targets)})
+    return added

@@ -6,10 +6,11 @@ nor micro-batches show in it.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 
+from aurora_cli.runs.lines import Rejection
 from aurora_cli.training.engine.engine import Engine
 
 
@@ -41,7 +42,7 @@ class MicroBatch(Protocol):
     @property
     def media_files(self) -> int: ...
     @property
-    def rejected(self) -> list[dict[str, Any]]: ...
+    def rejected(self) -> list[Rejection]: ...
 
 
 class Totals(NamedTuple):
@@ -80,7 +81,7 @@ class ValidationResult(NamedTuple):
 
     loss: float
     totals: Totals
-    rejected: list[dict[str, Any]]
+    rejected: list[Rejection]
 
 
 def optimizer_step(
@@ -115,7 +116,7 @@ def evaluate(
     """The loss of samples that are not learned from; `alive` is called before each micro-batch."""
     counts = torch.zeros(len(Totals._fields), dtype=torch.float64)
     loss = torch.zeros((), dtype=torch.float64, device=engine.device)
-    rejected: list[dict[str, Any]] = []
+    rejected: list[Rejection] = []
     engine.model.eval()
     try:
         for batches in steps:
@@ -160,7 +161,7 @@ def _counts(batches: Sequence[MicroBatch]) -> torch.Tensor:
             sum(batch.positions for batch in batches),
             sum(len(batch.rejected) for batch in batches),
             sum(batch.media_files for batch in batches),
-            sum(rejected["media"] is not None for batch in batches for rejected in batch.rejected),
+            sum(rejected.media is not None for batch in batches for rejected in batch.rejected),
             sum(_order_digest(sample) for batch in batches for sample in batch.sample_ids),
         ],
         dtype=torch.float64,

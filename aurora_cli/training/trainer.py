@@ -5,7 +5,7 @@ import math
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -16,10 +16,10 @@ from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import Interrupted
 from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.layout import CHECKPOINTS, METRICS_FILE
-from aurora_cli.runs.lines import append_lines
+from aurora_cli.runs.lines import MetricsLine, RejectedLine, Rejection, append_lines
+from aurora_cli.runs.metadata import CheckpointMetadata, TrainState
 from aurora_cli.training import checkpoint
-from aurora_cli.training.callbacks.callback import Callback, Line, ending_with
-from aurora_cli.training.checkpoint import CheckpointMetadata, TrainState
+from aurora_cli.training.callbacks.callback import Callback, ending_with
 from aurora_cli.training.engine.engine import Engine
 from aurora_cli.training.guards import MediaLimit, loss_ema, loss_error, loss_problem
 from aurora_cli.training.processes.collectives import raise_on_rank0
@@ -110,7 +110,7 @@ def train(
             line = _metrics(course.epoch_after(step), step, engine.peak_lr * factor, stepped, began)
             due = step % loop.every == 0 or step == total
             if due and loop.held_out is not None:
-                line |= _validated(engine, loop, step, min(loop.every, total), watchdog)
+                line = line.model_copy(update=_validated(engine, loop, step, min(loop.every, total), watchdog))
             if engine.is_main:
                 append_lines(loop.run_dir / METRICS_FILE, [line])
             advance(1, note_of(line))
@@ -140,15 +140,16 @@ def _judged(
     ) is not None:
         samples = engine.gather_lists([sample for batch in batches for sample in batch.sample_ids])
         raise_on_rank0(loss_error(problem, step, samples, newest(loop.checkpoints)), is_main=engine.is_main)
-    position = replace(
-        before,
-        step=step,
-        samples_seen=before.samples_seen + totals.samples,
-        samples_rejected=before.samples_rejected + totals.rejected,
-        media_files=before.media_files + totals.media_files,
-        media_unreadable=before.media_unreadable + totals.bad_media,
-        loss_ema=loss_ema(usual, stepped.loss),
-        order_hash=next_order_hash(before.order_hash, totals.order),
+    position = before.model_copy(
+        update={
+            "step": step,
+            "samples_seen": before.samples_seen + totals.samples,
+            "samples_rejected": before.samples_rejected + totals.rejected,
+            "media_files": before.media_files + totals.media_files,
+            "media_unreadable": before.media_unreadable + totals.bad_media,
+            "loss_ema": loss_ema(usual, stepped.loss),
+            "order_hash": next_order_hash(before.order_hash, totals.order),
+        }
     )
     if totals.bad_media and (
         error := loop.media_limit.problem(position.samples_seen, position.media_files, position.media_unreadable)
@@ -162,11 +163,11 @@ def _validated(engine: Engine, loop: LoopConfig, step: int, first_step: int, wat
     assert loop.held_out is not None
     seen: ValidationResult = evaluate(engine, loop.held_out(), loop.always_encode, lambda: watchdog.step(step))
     if seen.rejected and step == first_step:  # they are the same every time: listed once
-        _append_rejects(engine, loop.run_dir, step, [{**item, "held_out": True} for item in seen.rejected])
+        _append_rejects(engine, loop.run_dir, step, seen.rejected, validation=True)
     return {
         "validation_loss": seen.loss,
         "validation_samples": seen.totals.samples,
-        "validation_taught_tokens": seen.totals.taught,
+        "validation_target_tokens": seen.totals.taught,
     }
 
 
@@ -181,32 +182,32 @@ def next_order_hash(before: str, step_digest: int) -> str:
     return hashlib.sha256(f"{before}:{step_digest}".encode()).hexdigest()
 
 
-def _metrics(epoch: float, step: int, lr: float, stepped: StepResult, began: float) -> dict[str, Any]:
+def _metrics(epoch: float, step: int, lr: float, stepped: StepResult, began: float) -> MetricsLine:
     totals = stepped.totals
     step_s = time.perf_counter() - began
-    return {
-        "step": step,
-        "epoch": round(epoch, 6),
-        "loss": stepped.loss,
-        "lr": lr,
-        "grad_norm": stepped.gradient_norm if math.isfinite(stepped.gradient_norm) else None,
-        "samples": totals.samples,
-        "tokens": totals.tokens,
-        "taught_tokens": totals.taught,
-        "visual_tokens": totals.visual,
-        "fill": round(totals.tokens / totals.positions, 6),
-        "step_s": round(step_s, 6),
-        "tokens_per_s": round(totals.tokens / step_s, 3),
-        "max_mem_mb": round(_max_memory_mb(), 1),
-    }
+    return MetricsLine(
+        step=step,
+        epoch=round(epoch, 6),
+        loss=stepped.loss,
+        lr=lr,
+        grad_norm=stepped.gradient_norm if math.isfinite(stepped.gradient_norm) else None,
+        samples=totals.samples,
+        tokens=totals.tokens,
+        target_tokens=totals.taught,
+        visual_tokens=totals.visual,
+        fill=round(totals.tokens / totals.positions, 6),
+        step_s=round(step_s, 6),
+        tokens_per_s=round(totals.tokens / step_s, 3),
+        max_mem_mb=round(_max_memory_mb(), 1),
+    )
 
 
-def note_of(line: Line) -> str:
+def note_of(line: MetricsLine) -> str:
     """A step's line of metrics in a few words."""
-    held_out = f" (held out {line['validation_loss']:.4f})" if "validation_loss" in line else ""
+    validation = "" if line.validation_loss is None else f" (held out {line.validation_loss:.4f})"
     return (
-        f"loss {line['loss']:.4f}{held_out}, lr {line['lr']:.3g}, {line['tokens_per_s']:,.0f} tokens/s,"
-        f" {line['fill']:.0%} full, {line['max_mem_mb'] / 1024:,.1f} GB"
+        f"loss {line.loss:.4f}{validation}, lr {line.lr:.3g}, {line.tokens_per_s:,.0f} tokens/s,"
+        f" {line.fill:.0%} full, {line.max_mem_mb / 1024:,.1f} GB"
     )
 
 
@@ -217,20 +218,22 @@ def _max_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
-def _list_rejects(engine: Engine, run_dir: Path, step: int, mine: list[dict[str, Any]]) -> None:
+def _list_rejects(engine: Engine, run_dir: Path, step: int, local: list[Rejection]) -> None:
     """List all ranks' rejects of a step. A call that all make together."""
-    _append_rejects(engine, run_dir, step, engine.gather_lists(mine))
+    _append_rejects(engine, run_dir, step, engine.gather_lists(local))
 
 
-def _append_rejects(engine: Engine, run_dir: Path, step: int, rejected: list[dict[str, Any]]) -> None:
+def _append_rejects(
+    engine: Engine, run_dir: Path, step: int, rejected: list[Rejection], *, validation: bool = False
+) -> None:
     if engine.is_main:
-        append_lines(run_dir / REJECTS_FILE, [{"step": step, **item} for item in rejected])
+        append_lines(run_dir / REJECTS_FILE, (RejectedLine.of(one, step, validation=validation) for one in rejected))
 
 
 def _save(engine: Engine, loop: LoopConfig, position: TrainState) -> None:
     for callback in loop.callbacks:
         callback.on_checkpoint_begin(engine)
-    description = replace(loop.description, step=position.step, order_hash=position.order_hash)
+    description = loop.description.model_copy(update={"step": position.step, "order_hash": position.order_hash})
     path = checkpoint.save(loop.checkpoints, engine, description, position, loop.keep)
     for callback in loop.callbacks:
         callback.on_checkpoint(engine, path)

@@ -29,10 +29,11 @@ from aurora_cli.constants import IGNORE_INDEX
 from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.data.batches.packing import Batching, plan_packs
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
+from aurora_cli.runs.metadata import TrainState
 from aurora_cli.training import checkpoint
-from aurora_cli.training.checkpoint import CheckpointMetadata, TrainState
 from aurora_cli.training.engine.zero_state import ParameterState
 from aurora_cli.training.step import inputs
+from tests.run_files import metadata
 
 PACK_TOKENS = 4096
 PADDED_BATCH = 8
@@ -122,7 +123,7 @@ def save(model: AuroraCap, folder: Path) -> float:
         barrier=lambda: None,
     )
     began = time.perf_counter()
-    description = CheckpointMetadata("bench", 1, 1, "none", ("language_model",), {}, {}, "")
+    description = metadata("bench", 1, ("language_model",))
     checkpoint.save(folder, engine, description, TrainState(step=1), keep=1)
     return time.perf_counter() - began
 

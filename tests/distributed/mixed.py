@@ -21,8 +21,8 @@ from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.merge_plan import frame_tokens
+from aurora_cli.runs.metadata import TrainState
 from aurora_cli.training import optim, trainer
-from aurora_cli.training.checkpoint import CheckpointMetadata, TrainState
 from aurora_cli.training.engine import deepspeed_config, engine
 from aurora_cli.training.guards import MediaLimit
 from aurora_cli.training.processes import collectives, launcher
@@ -31,6 +31,7 @@ from aurora_cli.training.processes.watchdog import watching
 from aurora_cli.training.processes.worker import serve
 from tests.distributed import toy
 from tests.distributed.tiny_workspace import MODEL
+from tests.run_files import metadata
 
 KINDS: tuple[tuple[list[int], bool], ...] = (
     ([1], True),
@@ -93,7 +94,7 @@ def work(folder: Path, steps: int, slowfast: bool, place: Rank, reporter: Report
         accumulation=1,
         config=deepspeed_config.read_config("zero3", Path()),
     )
-    description = CheckpointMetadata("mixed", 0, steps, "none", tuple(trained), {}, {}, "")
+    description = metadata("mixed", steps, tuple(trained))
     loop = trainer.LoopConfig(
         folder, description, steps, 1, 0.0, 0, always_encode=True, media_limit=MediaLimit(1.0, steps)
     )

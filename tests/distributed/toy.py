@@ -23,13 +23,15 @@ from aurora_cli.config.training import ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import HostError
 from aurora_cli.runs import checkpoints, lines
+from aurora_cli.runs.metadata import TrainState
 from aurora_cli.training import checkpoint, optim, trainer
-from aurora_cli.training.checkpoint import Checkpoint, CheckpointMetadata, TrainState
+from aurora_cli.training.checkpoint import TrainingCheckpoint
 from aurora_cli.training.engine import deepspeed_config, engine
 from aurora_cli.training.guards import MediaLimit
 from aurora_cli.training.processes import collectives, launcher, signals, worker
 from aurora_cli.training.processes.ranks import Rank, rank_from_environment
 from aurora_cli.training.processes.watchdog import watching
+from tests.run_files import metadata
 
 VOCABULARY = 23
 WIDTH = 14  # the projector's bias of 14 and 7 classes do not divide by two ranks: padding is tried
@@ -204,12 +206,12 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
     optim.freeze_all_but(model, learning)
     position = TrainState()
     start = checkpoints.newest(run_dir / "checkpoints") if options.resume else None
-    saved = None if start is None else Checkpoint(start)
+    saved = None if start is None else TrainingCheckpoint(start)
     if saved is not None:
-        position = saved.position
+        position = saved.state
         shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
         with torch.no_grad():
-            for one in saved.state(shapes):
+            for one in saved.parameters(shapes):
                 dict(model.named_parameters())[one.name].copy_(one.weight)
     running = engine.prepare(
         model,
@@ -220,7 +222,7 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
         config=deepspeed_config.read_config(options.engine, Path()),
     )
     if saved is not None:
-        running.restore(saved.state(running.shapes()), position.step)
+        running.restore(saved.parameters(running.shapes()), position.step)
     if place.is_main:
         lines.cut_back(run_dir / "metrics.jsonl", position.step)
     running.barrier()
@@ -228,7 +230,7 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
     request = signals.StopRequest()
     loop = trainer.LoopConfig(
         run_dir,
-        CheckpointMetadata("toy", 0, options.steps, "runs/toy/initial", options.trained, {}, {}, ""),
+        metadata("toy", options.steps, options.trained),
         options.every, options.keep, 0.2, 0, always_encode=True, media_limit=MediaLimit(1.0, 1),
     )  # fmt: skip
 
@@ -238,7 +240,7 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
         os._exit(error.exit_code)
 
     def asked() -> bool:
-        step = sum(1 for _ in lines.read_lines(run_dir / "metrics.jsonl")) + 1
+        step = sum(1 for _ in lines.read_objects(run_dir / "metrics.jsonl")) + 1
         return request.asked or (place.is_main and step == options.stop_after)
 
     with signals.on_stop_signals(request), watching(options.watchdog_s, place.rank, on_timeout) as watchdog:

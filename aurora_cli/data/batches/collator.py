@@ -4,12 +4,13 @@ Shapes: P packs (rows), T positions, F frames, M media, S side of a frame.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
+from aurora_cli.runs.lines import Rejection
 
 FrameTokens = Callable[[Sequence[int]], list[int]]
 """Lengths of media in frames -> language-model tokens of every frame, in order (`models.merge_plan.frame_tokens`)."""
@@ -61,8 +62,8 @@ class Batch(NamedTuple):
     """P x T, padding included."""
     media_files: int
     """That its samples are made of, those that cannot be read among them."""
-    rejected: list[dict[str, Any]]
-    """Samples that are not taught: sample, id, media, reason."""
+    rejected: list[Rejection]
+    """Samples that the loss leaves out."""
 
 
 def collate(packs: Sequence[Sequence[Sample]], *, image_token_id: int, frame_tokens: FrameTokens) -> Batch:
@@ -88,7 +89,7 @@ def collate(packs: Sequence[Sequence[Sample]], *, image_token_id: int, frame_tok
         positions=labels.numel(),
         media_files=sum(sample.media_files for sample in samples),
         rejected=[
-            {"sample": sample.number, "id": sample.id, "media": sample.media, "reason": sample.failure}
+            Rejection(sample.number, sample.id, sample.media, sample.failure)
             for sample in samples
             if sample.failure is not None
         ],

@@ -7,13 +7,14 @@ is used where samples are read, in a loader's worker.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
 from aurora_cli.data.batches.collator import FrameTokens
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.runs.lines import Rejection
 
 WEIGHT_STREAM = 2
 """Keeps the random numbers of fractional weights apart from those of plan and order."""
@@ -147,15 +148,15 @@ class Corpus:
             lines.append(f"{len(self.validation):,} samples are held out")
         return lines
 
-    def rejections(self) -> Iterator[dict[str, Any]]:
-        """A line for `rejected.jsonl` for every sample in `too_long`."""
+    def rejections(self) -> Iterator[Rejection]:
+        """Every sample in `too_long`."""
         for source, start, end in zip(self.sources, self.starts[:-1], self.starts[1:], strict=True):
             store = open_store(source.folder)
             numbers = self.too_long[(self.too_long >= start) & (self.too_long < end)]
             for some in np.array_split(numbers, max(1, len(numbers) // 1000)):
                 for number, row in zip(some.tolist(), store.rows((some - start).tolist()), strict=True):
                     reason = f"too long for a pack of {self._budget}"
-                    yield {"sample": number, "id": row.id, "media": None, "reason": reason}
+                    yield Rejection(number, row.id, None, reason)
 
     def _held_out(self, numbers: np.ndarray, share: float) -> np.ndarray:
         """`share` of the samples (one at least), chosen by a hash of their row: the same whatever the seed."""

@@ -2,15 +2,15 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from aurora_cli.errors import DataError
+from aurora_cli.io.json_files import JsonObject
 from aurora_cli.pipeline.result import Result
 from aurora_cli.runs.checkpoints import all_checkpoints, newest
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, FINISHED_FILE, METRICS_FILE
-from aurora_cli.runs.lines import read_lines
+from aurora_cli.runs.lines import MetricsLine, read_lines
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class RunReport(Result):
     steps: int
     """Optimizer steps whose metrics are written."""
     first_loss: float | None
-    last: dict[str, Any] | None
-    """The metrics of the last step."""
+    last: JsonObject | None
+    """The last line of metrics."""
     samples: int
     tokens: int
     checkpoints: tuple[str, ...]
@@ -51,11 +51,11 @@ class RunReport(Result):
 def inspect_run(folder: Path) -> RunReport:
     steps = samples = tokens = 0
     first_loss = last = None
-    for line in read_lines(folder / METRICS_FILE):
+    for line in read_lines(folder / METRICS_FILE, MetricsLine):
         steps += 1
-        samples += line.get("samples", 0)
-        tokens += line.get("tokens", 0)
-        first_loss = line.get("loss") if first_loss is None else first_loss
+        samples += line.samples
+        tokens += line.tokens
+        first_loss = line.loss if first_loss is None else first_loss
         last = line
     checkpoints = folder / CHECKPOINTS
     latest = newest(checkpoints)
@@ -65,7 +65,7 @@ def inspect_run(folder: Path) -> RunReport:
         finished=(folder / FINISHED_FILE).exists(),
         steps=steps,
         first_loss=first_loss,
-        last=last,
+        last=None if last is None else last.to_json(),
         samples=samples,
         tokens=tokens,
         checkpoints=tuple(path.name for path in all_checkpoints(checkpoints)),
@@ -88,5 +88,5 @@ def shown(value: object) -> str:
     return f"{value:.4g}" if isinstance(value, int | float) else "unknown"
 
 
-def pairs(metrics: dict[str, Any]) -> str:
+def pairs(metrics: JsonObject) -> str:
     return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float))

@@ -1,10 +1,10 @@
 """The network that a stage trains: built from where it starts or goes on from, with its adapters, the rest frozen."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.training import ModuleTraining
+from aurora_cli.config.training import Lora, ModuleTraining
 from aurora_cli.io.atomic import atomic_directory
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.runs.layout import INITIAL
@@ -23,15 +23,15 @@ class Network(NamedTuple):
     model: "AuroraCap"
     trained: dict[str, ModuleTraining]
     learning: "Learning"
-    adapters: dict[str, dict[str, Any]]
-    """What a checkpoint says of LoRA; empty without."""
+    adapters: dict[str, Lora]
+    """By part, as a checkpoint keeps them."""
 
 
 def build_network(plan: StagePlan, assign: "Assign") -> Network:
     """The network with the weights that the run's next step starts from, in fp32 unless `assign` says otherwise."""
     from aurora_cli.models.assign import values_of
     from aurora_cli.training import lora, optim
-    from aurora_cli.training.checkpoint import Checkpoint
+    from aurora_cli.training.checkpoint import TrainingCheckpoint
 
     train = plan.settings.train
     trained, adapted = optim.trained_modules(train), lora.adapted_parts(train)
@@ -42,7 +42,7 @@ def build_network(plan: StagePlan, assign: "Assign") -> Network:
         if lora.MARK in name:
             assign(parameter, values_of(parameter))
     if adapted and plan.resume is not None:
-        Checkpoint(plan.resume).write_into(dict(model.named_parameters()), assign)
+        TrainingCheckpoint(plan.resume).write_into(dict(model.named_parameters()), assign)
     learning = optim.learning_parameters(model, trained, adapted)
     optim.freeze_all_but(model, learning)
     if train.gradient_checkpointing:

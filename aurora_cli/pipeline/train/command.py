@@ -19,7 +19,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import AuroraError
-from aurora_cli.io.atomic import file_lock, remove, write_json, write_text
+from aurora_cli.io.atomic import file_lock, remove, write_text
 from aurora_cli.pipeline.train.plan import StagePlan, extent_of, plan_stage, run_folder
 from aurora_cli.pipeline.train.result import TrainResult
 from aurora_cli.runs.checkpoints import checkpoint_name
@@ -34,10 +34,10 @@ from aurora_cli.runs.layout import (
     SAMPLES,
     TENSORBOARD,
 )
+from aurora_cli.runs.metadata import FinishedRun, TrainState
 
 if TYPE_CHECKING:
     from aurora_cli.pipeline.train.estimate import TrainPlan
-    from aurora_cli.training.checkpoint import TrainState
     from aurora_cli.training.processes.ranks import Rank
 
 
@@ -154,19 +154,16 @@ def _train(settings: Settings, rank: "Rank", reporter: Reporter) -> TrainResult:
     )
 
 
-def _write_finished(plan: StagePlan, position: "TrainState", steps: int) -> None:
-    write_json(
-        plan.run_dir / FINISHED_FILE,
-        {
-            "schema": 1,
-            "stage": plan.stage,
-            "step": position.step,
-            "steps": steps,
-            "checkpoint": checkpoint_name(position.step),
-            "order_hash": position.order_hash,
-            "extent": extent_of(plan.settings),
-        },
+def _write_finished(plan: StagePlan, position: TrainState, steps: int) -> None:
+    finished = FinishedRun(
+        stage=plan.stage,
+        step=position.step,
+        steps=steps,
+        checkpoint=checkpoint_name(position.step),
+        order_hash=position.order_hash,
+        extent=extent_of(plan.settings),
     )
+    finished.write(plan.run_dir / FINISHED_FILE)
 
 
 @contextlib.contextmanager
@@ -239,9 +236,9 @@ def _nothing_to_do(plan: StagePlan, processes: int) -> TrainResult:
     return TrainResult(
         **_facts(plan, processes),
         did="nothing",
-        step=plan.finished["step"],
-        steps=plan.finished["steps"],
-        checkpoint=str(plan.checkpoints / plan.finished["checkpoint"]),
+        step=plan.finished.step,
+        steps=plan.finished.steps,
+        checkpoint=str(plan.checkpoints / plan.finished.checkpoint),
     )
 
 

@@ -2,21 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.atomic import read_json
 from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.find import is_free_for_a_run
-from aurora_cli.runs.layout import CHECKPOINTS, DESCRIPTION_FILE, FINISHED_FILE, INITIAL
+from aurora_cli.runs.layout import CHECKPOINTS, FINISHED_FILE, INITIAL, METADATA_FILE
+from aurora_cli.runs.metadata import RECIPE_DATA, RECIPE_START, CheckpointMetadata, Extent, FinishedRun, Recipe
 from aurora_cli.runs.recipe import FREE_TO_CHANGE, RECIPE_SECTIONS, check_recipe, flat
 
 WORKSPACE_FOLDERS = ("runs/", "export/", ".", "/", "~")
 """A name that begins so is a folder's, and no hub id."""
-
-Base = str | dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class Start:
     """Where the weights of a run's first step come from."""
 
     kind: Literal["checkpoint", "models", "random"]
-    base: Base
+    base: str | dict[str, str]
     """As checkpoints name it: a path or hub id, or the hub ids of the parts."""
     unfinished: bool = False
     """The stage that it comes from has not done all its steps."""
@@ -53,9 +51,9 @@ class StagePlan:
     resume: Path | None
     """The checkpoint to go on from; none: from the start."""
     resume_step: int | None
-    finished: dict[str, Any] | None
-    """What an earlier run said at its end, if it was asked for the same."""
-    recipe: dict[str, Any]
+    finished: FinishedRun | None
+    """What an earlier run came to, if it was to be as long as this one."""
+    recipe: Recipe
 
     @property
     def stage(self) -> str:
@@ -85,7 +83,7 @@ def plan_stage(settings: Settings) -> StagePlan:
     if train.resume == "auto" and resume is not None:
         check_recipe(resume, recipe, train.stage)
         finished = read_finished(run_dir, extent_of(settings))
-    resume_step = None if resume is None else int(read_json(resume / DESCRIPTION_FILE)["step"])
+    resume_step = None if resume is None else CheckpointMetadata.read(resume / METADATA_FILE).step
     return StagePlan(settings, run_dir, data, start, resume, resume_step, finished, recipe)
 
 
@@ -201,7 +199,7 @@ def find_resume(settings: Settings, workspace: Workspace, run_dir: Path) -> Path
     path = workspace.path(wish)
     if (path / CHECKPOINTS).is_dir():
         path = newest(path / CHECKPOINTS) or path
-    if not (path / DESCRIPTION_FILE).is_file():
+    if not (path / METADATA_FILE).is_file():
         raise DataError(
             f"train.resume: {path} is not a checkpoint",
             hint="auto, never, or a folder like runs/<stage>/checkpoints/step-00000100",
@@ -209,25 +207,22 @@ def find_resume(settings: Settings, workspace: Workspace, run_dir: Path) -> Path
     return path
 
 
-def recipe_of(settings: Settings, start: Start, data: tuple[DataFolder, ...], workspace: Workspace) -> dict[str, Any]:
+def recipe_of(settings: Settings, start: Start, data: tuple[DataFolder, ...], workspace: Workspace) -> Recipe:
     """All that a run's numbers depend on, by dotted path."""
     tree = settings.model_dump(mode="json", include=RECIPE_SECTIONS)
     return {
         **{path: value for path, value in flat(tree) if path not in FREE_TO_CHANGE},
-        "start": start.base,
-        "data folders": [[_relative(one.folder, workspace), one.weight, one.rows] for one in data],
+        RECIPE_START: start.base if isinstance(start.base, str) else {**start.base},
+        RECIPE_DATA: [[_relative(one.folder, workspace), one.weight, one.rows] for one in data],
     }
 
 
-def extent_of(settings: Settings) -> dict[str, Any]:
-    """How long a run is asked to be."""
-    return {"epochs": settings.train.epochs, "max_steps": settings.train.max_steps}
+def extent_of(settings: Settings) -> Extent:
+    """How long the run is to be."""
+    return Extent(epochs=settings.train.epochs, max_steps=settings.train.max_steps)
 
 
-def read_finished(run_dir: Path, extent: dict[str, Any]) -> dict[str, Any] | None:
-    """What a finished run says, if it was as long as `extent`."""
-    path = run_dir / FINISHED_FILE
-    if not path.is_file():
-        return None
-    said = read_json(path)
-    return said if said.get("extent") == extent else None
+def read_finished(run_dir: Path, extent: Extent) -> FinishedRun | None:
+    """What a finished run came to, if it was as long as `extent`."""
+    finished = FinishedRun.read_if_there(run_dir / FINISHED_FILE)
+    return finished if finished is not None and finished.extent == extent else None

@@ -2,8 +2,6 @@
 
 import functools
 import os
-from collections.abc import Iterator
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aurora_cli.console import Reporter
@@ -15,6 +13,9 @@ from aurora_cli.pipeline.train.build_model import build_network
 from aurora_cli.pipeline.train.callbacks import ReportPage
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.sample_captions import Captions
+from aurora_cli.runs.layout import METRICS_FILE
+from aurora_cli.runs.lines import RejectedLine, append_lines, cut_back
+from aurora_cli.runs.metadata import CheckpointMetadata, TrainState
 
 if TYPE_CHECKING:
     from aurora_cli.data.batches.loader import TrainingData
@@ -36,7 +37,7 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
     """
     from aurora_cli.data.batches.sampler import accumulation
     from aurora_cli.training import optim, trainer
-    from aurora_cli.training.checkpoint import Checkpoint, CheckpointMetadata, TrainState
+    from aurora_cli.training.checkpoint import TrainingCheckpoint
     from aurora_cli.training.engine import engine
     from aurora_cli.training.engine.deepspeed_config import read_config
     from aurora_cli.training.engine.zero_loading import assign_for
@@ -64,9 +65,9 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
         )
         position = TrainState(recipe=plan.recipe)
         if plan.resume is not None:
-            saved = Checkpoint(plan.resume)
-            running.restore(saved.state(running.shapes()), saved.position.step)
-            position = replace(saved.position, recipe=plan.recipe)
+            saved = TrainingCheckpoint(plan.resume)
+            running.restore(saved.parameters(running.shapes()), saved.state.step)
+            position = saved.state.model_copy(update={"recipe": plan.recipe})
         if rank.is_main:
             _prepare_records(plan, data, position.step)
             reporter.info(
@@ -84,8 +85,8 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
                 steps=data.total_steps,
                 base=plan.start.base,
                 trained=tuple(network.trained),
-                merging=settings.merging.model_dump(mode="json"),
-                model=settings.model.model_dump(mode="json"),
+                merging=settings.merging,
+                model=settings.model,
                 order_hash=position.order_hash,
                 lora=network.adapters,
             ),
@@ -152,14 +153,11 @@ def callbacks_of(
 
 def _prepare_records(plan: StagePlan, data: "TrainingData", step: int) -> None:
     """Cut the lines back to the checkpoint; a new run begins its rejects with what no pack holds."""
-    from aurora_cli.runs.layout import METRICS_FILE
-    from aurora_cli.runs.lines import append_lines, cut_back
-
     for name in (METRICS_FILE, REJECTS_FILE):
         cut_back(plan.run_dir / name, step if plan.resume is not None else -1)
     if plan.resume is None:
-        lines: Iterator[dict] = ({"step": 0, **rejected} for rejected in data.corpus.rejections())
-        append_lines(plan.run_dir / REJECTS_FILE, list(lines))
+        rejected = (RejectedLine.of(one, step=0) for one in data.corpus.rejections())
+        append_lines(plan.run_dir / REJECTS_FILE, rejected)
 
 
 def _on_timeout(reporter: Reporter, error: HostError) -> None:

@@ -1,6 +1,5 @@
 """What a model in training says of a few fixed images and videos, every so many steps: `runs/<stage>/samples/`."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ import numpy as np
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.token_store.folder import TOKENIZER
 from aurora_cli.io.atomic import atomic_write
-from aurora_cli.training.callbacks.callback import Callback, Line
+from aurora_cli.training.callbacks.callback import Callback
 
 if TYPE_CHECKING:
     import torch
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from aurora_cli.training.engine.engine import Engine
 
 from aurora_cli.runs.layout import SAMPLES
+from aurora_cli.runs.lines import CaptionLine, MetricsLine, write_lines
 
 MOST_NEW_TOKENS = 128
 NEIGHBOURS = 4
@@ -39,17 +39,17 @@ class Asked:
     answer: np.ndarray
     tokenizer: "Tokenizer"
 
-    def told(self, caption: str) -> dict[str, Any]:
+    def line(self, caption: str) -> CaptionLine:
         from aurora_cli.data.tokenization.tokenizer import decode
 
-        return {
-            "sample": self.sample.number,
-            "id": self.sample.id,
-            "frames": self.sample.media_lengths,
-            "prompt": decode(self.tokenizer, self.prompt.tolist()),
-            "caption": caption.strip(),
-            "reference": self.tokenizer.decode(self.answer.tolist()).strip(),
-        }
+        return CaptionLine(
+            sample=self.sample.number,
+            id=self.sample.id,
+            frames=tuple(self.sample.media_lengths),
+            prompt=decode(self.tokenizer, self.prompt.tolist()),
+            caption=caption.strip(),
+            reference=self.tokenizer.decode(self.answer.tolist()).strip(),
+        )
 
 
 class Captions(Callback):
@@ -62,8 +62,8 @@ class Captions(Callback):
         self._wanted = wanted
         self._asked: list[Asked] | None = None
 
-    def on_step_end(self, engine: "Engine", line: Line) -> None:
-        step = line["step"]
+    def on_step_end(self, engine: "Engine", line: MetricsLine) -> None:
+        step = line.step
         if (step % self._every and step != self._data.total_steps) or not (engine.is_main or engine.zero_stage == 3):
             return
         if self._asked is None:
@@ -73,9 +73,8 @@ class Captions(Callback):
         captions = self._captions(engine, self._asked)
         if engine.is_main:
             _keep_images(self._folder, self._asked)
-            with atomic_write(self._folder / f"step-{step:08d}.jsonl", "w") as file:
-                for asked, caption in zip(self._asked, captions, strict=True):
-                    file.write(json.dumps(asked.told(caption), ensure_ascii=False) + "\n")
+            lines = (one.line(caption) for one, caption in zip(self._asked, captions, strict=True))
+            write_lines(self._folder / f"step-{step:08d}.jsonl", lines)
 
     def _captions(self, engine: "Engine", asked: list[Asked]) -> list[str]:
         import torch

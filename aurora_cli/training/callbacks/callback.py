@@ -1,21 +1,20 @@
 """Who is told of a run's steps and checkpoints as they come."""
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from aurora_cli.runs.lines import MetricsLine
 
 if TYPE_CHECKING:
     from aurora_cli.training.engine.engine import Engine
-
-Line = Mapping[str, Any]
-"""What metrics.jsonl says of a step."""
 
 
 class Callback:
     """Told of a run's steps, on every rank alike; by default does nothing."""
 
-    def on_step_end(self, engine: "Engine", line: Line) -> None:
+    def on_step_end(self, engine: "Engine", line: MetricsLine) -> None:
         """A step is done; `line` is what metrics.jsonl says of it."""
 
     def on_checkpoint_begin(self, engine: "Engine") -> None:

@@ -6,7 +6,9 @@ from typing import Any
 
 from aurora_cli.console import Reporter
 from aurora_cli.errors import UsageError
-from aurora_cli.training.callbacks.callback import Callback, Line
+from aurora_cli.runs.lines import MetricsLine
+from aurora_cli.runs.metadata import Recipe
+from aurora_cli.training.callbacks.callback import Callback
 from aurora_cli.training.engine.engine import Engine
 
 PROJECT = "aurora"
@@ -32,7 +34,7 @@ def check_trackers(names: Sequence[str]) -> None:
 class Trackers(Callback):
     """Sends every line of metrics to accelerate's trackers, from rank 0."""
 
-    def __init__(self, names: Sequence[str], run_dir: Path, step: int, config: Line, reporter: Reporter) -> None:
+    def __init__(self, names: Sequence[str], run_dir: Path, step: int, recipe: Recipe, reporter: Reporter) -> None:
         """`step` is the one that the run goes on after."""
         from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
@@ -41,20 +43,22 @@ class Trackers(Callback):
         for name in names:
             kind: Any = LOGGER_TYPE_TO_CLASS[name]
             if name == "tensorboard":
-                one = kind("tensorboard", run_dir, purge_step=step + 1)  # what a lost stretch wrote is not shown
+                one = kind("tensorboard", run_dir, purge_step=step + 1)  # the lost steps are not shown
             else:
                 place = [run_dir] if kind.requires_logging_directory else []
                 one = kind(PROJECT, *place)
             one.start()
             if name != "tensorboard":  # it would make every setting a run of its own
-                one.store_init_configuration(dict(config))
+                one.store_init_configuration(dict(recipe))
             self._trackers.append(one)
 
-    def on_step_end(self, engine: Engine, line: Line) -> None:
-        values = {name: value for name, value in line.items() if name != "step" and isinstance(value, int | float)}
+    def on_step_end(self, engine: Engine, line: MetricsLine) -> None:
+        values = {
+            name: value for name, value in line.to_json().items() if name != "step" and isinstance(value, int | float)
+        }
         for one in list(self._trackers):
             try:
-                one.log(values, step=line["step"])
+                one.log(values, step=line.step)
             except Exception as error:  # its network is no reason to end a run of days
                 self._trackers.remove(one)
                 self._reporter.warning(f"{one.name} has failed and is told no more: {error}")

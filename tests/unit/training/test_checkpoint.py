@@ -12,11 +12,13 @@ from safetensors.torch import load_file
 from aurora_cli.errors import DataError, HostError
 from aurora_cli.io.atomic import disk_errors
 from aurora_cli.runs.checkpoints import all_checkpoints, checkpoint_name, newest, prune
-from aurora_cli.training.checkpoint import Checkpoint, CheckpointMetadata, TrainState, save, tensor_file
+from aurora_cli.runs.metadata import TrainState
+from aurora_cli.training.checkpoint import TrainingCheckpoint, save, tensor_file
 from aurora_cli.training.engine.zero_state import ParameterState
+from tests.run_files import metadata
 
 SHAPES = {"a.weight": (3, 5), "a.bias": (3,), "scalar": ()}
-DESCRIPTION = CheckpointMetadata("toy", 0, 9, "runs/toy/initial", ("projector",), {}, {}, "")
+METADATA = metadata()
 
 
 @dataclass
@@ -45,11 +47,11 @@ class Engine:
 
 
 def test_what_is_saved_is_read_back_to_the_bit(tmp_path: Path) -> None:
-    position = TrainState(7, 70, 2, "hash", {"train.seed": 1})
-    path = save(tmp_path, Engine(3), DESCRIPTION, position, keep=2)
-    read = Checkpoint(path)
-    assert read.position == position
-    for found, expected in zip(read.state(SHAPES), Engine(3).state(), strict=True):
+    state = TrainState(step=7, samples_seen=70, samples_rejected=2, loss_ema=0.1, recipe={"train.seed": 1})
+    path = save(tmp_path, Engine(3), METADATA, state, keep=2)
+    read = TrainingCheckpoint(path)
+    assert read.state == state
+    for found, expected in zip(read.parameters(SHAPES), Engine(3).state(), strict=True):
         assert found.name == expected.name
         for one, other in zip(found[1:], expected[1:], strict=True):
             assert torch.equal(one, other)
@@ -59,15 +61,15 @@ def test_what_is_saved_is_read_back_to_the_bit(tmp_path: Path) -> None:
 
 def test_latest_names_the_newest_and_only_the_kept_stay(tmp_path: Path) -> None:
     for step in (2, 4, 6):
-        save(tmp_path, Engine(), DESCRIPTION, TrainState(step), keep=2)
+        save(tmp_path, Engine(), METADATA, TrainState(step=step), keep=2)
     assert (tmp_path / "latest").read_text() == "step-00000006\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000004", "step-00000006"]
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(tmp_path: Path) -> None:
-    save(tmp_path, Engine(), DESCRIPTION, TrainState(2), keep=2)
+    save(tmp_path, Engine(), METADATA, TrainState(step=2), keep=2)
     with pytest.raises(HostError, match="disk is full"):
-        save(tmp_path, Engine(fail_at="scalar"), DESCRIPTION, TrainState(4), keep=2)
+        save(tmp_path, Engine(fail_at="scalar"), METADATA, TrainState(step=4), keep=2)
     assert [path.name for path in all_checkpoints(tmp_path)] == ["step-00000002"]
     assert newest(tmp_path) == tmp_path / checkpoint_name(2)
     assert not (tmp_path / checkpoint_name(4)).exists()
@@ -75,13 +77,13 @@ def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(tmp_path: Path) ->
 
 def test_a_rank_that_writes_nothing_takes_part_in_every_gathering(tmp_path: Path) -> None:
     engine = Engine(is_main=False)
-    save(tmp_path, engine, DESCRIPTION, TrainState(2), keep=1)
+    save(tmp_path, engine, METADATA, TrainState(step=2), keep=1)
     assert engine.gathered == list(SHAPES)
     assert list(tmp_path.iterdir()) == []
 
 
 def test_half_written_and_half_removed_checkpoints_do_not_count(tmp_path: Path) -> None:
-    save(tmp_path, Engine(), DESCRIPTION, TrainState(2), keep=9)
+    save(tmp_path, Engine(), METADATA, TrainState(step=2), keep=9)
     (tmp_path / ".step-00000004.partial").mkdir()
     (tmp_path / "step-00000006").mkdir()
     (tmp_path / ".step-00000001.old").mkdir()
@@ -94,14 +96,14 @@ def test_half_written_and_half_removed_checkpoints_do_not_count(tmp_path: Path) 
 
 @pytest.mark.parametrize("shapes", [{**SHAPES, "b": (1,)}, {"a.weight": (3, 5)}, {**SHAPES, "a.bias": (4,)}])
 def test_a_checkpoint_of_other_parts_is_refused(shapes: dict[str, tuple[int, ...]], tmp_path: Path) -> None:
-    path = save(tmp_path, Engine(), DESCRIPTION, TrainState(2), keep=1)
+    path = save(tmp_path, Engine(), METADATA, TrainState(step=2), keep=1)
     with pytest.raises(DataError, match="does not fit"):
-        list(Checkpoint(path).state(shapes))
+        list(TrainingCheckpoint(path).parameters(shapes))
 
 
 def test_a_folder_that_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="not a checkpoint to resume from"):
-        Checkpoint(tmp_path)
+        TrainingCheckpoint(tmp_path)
 
 
 def test_a_file_written_tensor_by_tensor_is_what_safetensors_reads(tmp_path: Path) -> None:

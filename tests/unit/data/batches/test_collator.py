@@ -6,6 +6,7 @@ import torch
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.models.merge_plan import frame_tokens
+from aurora_cli.runs.lines import Rejection
 
 IMAGE_TOKEN = 99
 TOKENS = functools.partial(frame_tokens, merged=2, whole=4, slowfast=True)
@@ -63,7 +64,7 @@ def test_a_sample_whose_media_failed_teaches_nothing_and_changes_nothing_else() 
     assert bad.labels[bad.segment_ids == 2].tolist() == [I] * 4
     assert bad.labels[bad.segment_ids != 2].tolist() == good.labels[good.segment_ids != 2].tolist()
     assert bad.taught_tokens == good.taught_tokens - 1
-    assert bad.rejected == [{"sample": 8, "id": "id8", "media": "a.jpg", "reason": "not a readable image"}]
+    assert bad.rejected == [Rejection(8, "id8", "a.jpg", "not a readable image")]
 
 
 def test_a_micro_batch_of_empty_packs_is_padding_alone() -> None:

@@ -195,11 +195,11 @@ def test_a_broken_image_is_listed_and_changes_no_other_sample(workspace: Path) -
     (workspace / "media" / "3.png").write_bytes(b"nothing")
     (workspace / "media" / "video.avi").unlink()
     bad = flat(list(data_of(workspace, max_bad_share=0.5).batches(0, 1)))
-    rejected = {line["sample"]: line for batch in bad for line in batch.rejected}
+    rejected = {line.sample: line for batch in bad for line in batch.rejected}
     assert set(rejected) == {13, 24, 25, 26, 27, 28, 29}
-    assert rejected[13]["id"] == "r13"
-    assert "3.png: not a readable image" in rejected[13]["reason"]
-    assert rejected[26]["media"] == "video.avi"
+    assert rejected[13].id == "r13"
+    assert "3.png: not a readable image" in rejected[13].reason
+    assert rejected[26].media == "video.avi"
     for before, after in zip(good, bad, strict=True):
         assert before.sample_ids == after.sample_ids
         assert torch.equal(before.input_ids, after.input_ids)
@@ -221,17 +221,17 @@ def test_too_long_samples_are_cut_at_the_end_or_left_out(tmp_path: Path, write_s
     cut = data_of(tmp_path, max_bad_share=1.0)
     assert cut.corpus.cut == 2
     assert cut.corpus.too_long.tolist() == [3]
-    assert [line["id"] for line in cut.corpus.rejections()] == ["r3"]
+    assert [line.id for line in cut.corpus.rejections()] == ["r3"]
     said = cut.corpus.notes()
     assert said[0] == "2 samples are too long for a pack of 40 tokens and 8 frames: their last answer is cut"
     assert said[1].startswith("1 samples are left out, too long for a pack of 40 tokens and 8 frames;")
     assert "of 1 alone are too much, up to 27 tokens or 9 frames, and a medium is never cut" in said[1]
     batches = flat(list(cut.batches(0, 1)))
-    rejected = {line["sample"]: line for batch in batches for line in batch.rejected}
+    rejected = {line.sample: line for batch in batches for line in batch.rejected}
     assert set(rejected) == {2, 4}
-    assert rejected[2]["media"] == "['none.png']"
-    assert rejected[4]["media"] is None
-    assert "nothing taught is left" in rejected[4]["reason"]
+    assert rejected[2].media == "['none.png']"
+    assert rejected[4].media is None
+    assert "nothing taught is left" in rejected[4].reason
     seen = {number: ids for batch in batches for number, (ids, *_) in samples_of(batch).items()}
     assert [len(seen[number]) for number in range(3)] == [30, 10, 40]
 

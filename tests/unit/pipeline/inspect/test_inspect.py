@@ -20,8 +20,10 @@ from aurora_cli.pipeline.inspect.run import RunReport
 from aurora_cli.pipeline.inspect.store import StoreReport
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize.command import run as tokenize
+from aurora_cli.runs.lines import append_lines
 from tests.archiving import info, tar_of
 from tests.chat_templates import CHAT_TEMPLATES
+from tests.run_files import metrics_line
 from tests.tokenizing import TINY, merge_settings, record, settings, write_records
 
 
@@ -213,8 +215,9 @@ def test_a_run_shows_how_far_it_is(tmp_path):
     (folder / "checkpoints/step-00000002/checkpoint.json").write_text("{}")
     (folder / "checkpoints/latest").write_text("step-00000002")
     (folder / "config.yaml").write_text("train: {stage: vision}\n")
-    lines = [{"step": step, "loss": 4.0 / step, "samples": 8, "tokens": 100} for step in (1, 2)]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines) + '{"step": 3, "lo')
+    append_lines(folder / "metrics.jsonl", [metrics_line(step) for step in (1, 2)])
+    with open(folder / "metrics.jsonl", "a") as file:
+        file.write('{"step": 3, "lo')
     report = inspected(tmp_path, "runs/vision")
     assert isinstance(report, RunReport)
     assert (report.stage, report.steps, report.samples, report.finished) == ("vision", 2, 16, False)

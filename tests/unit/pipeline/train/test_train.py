@@ -124,6 +124,18 @@ def test_resumed_from_an_earlier_checkpoint_the_run_is_the_same(root: Path) -> N
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
+def test_a_run_of_an_earlier_version_goes_on(root: Path) -> None:
+    train.run(alone(root, max_steps=4))
+    whole = lasting(root)
+    path = root / "runs/language/checkpoints/step-00000002/resume/state.json"
+    state = json.loads(path.read_text())
+    state["usual_loss"] = state.pop("loss_ema")
+    del state["schema"]
+    path.write_text(json.dumps(state))
+    train.run(alone(root, max_steps=4, resume="runs/language/checkpoints/step-00000002"))
+    assert lasting(root) == whole
+
+
 def test_resume_never_begins_again(root: Path) -> None:
     train.run(alone(root, max_steps=2))
     first = lasting(root)

@@ -1,0 +1,98 @@
+"""What a run says of itself: in every checkpoint, to those who read weights and to go on from; and at its end."""
+
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
+
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.training import Lora, ModelSettings
+from aurora_cli.io.json_files import StoredModel
+
+Recipe: TypeAlias = Mapping[str, JsonValue]
+"""What a run's numbers depend on: settings by dotted path, `start`, and `data folders`."""
+
+RECIPE_START = "start"
+RECIPE_DATA = "data folders"
+
+
+class TrainedFolder(NamedTuple):
+    """A merged folder that a run reads, as its recipe keeps it."""
+
+    folder: str
+    """Relative to the workspace where it lies in one."""
+    weight: float
+    samples: int
+
+
+_FOLDERS = TypeAdapter(tuple[TrainedFolder, ...])
+
+
+class CheckpointMetadata(StoredModel):
+    """checkpoint.json: what a checkpoint is, and where the parts come from that it does not hold."""
+
+    WHAT = "what a run writes"
+
+    stage: str
+    step: int
+    steps: int
+    """That the run has in all."""
+    base: str | dict[str, str]
+    """Folder or hub id that the run started from; a hub id for each part where it started from two models."""
+    trained: tuple[str, ...]
+    """The parts that a checkpoint holds."""
+    merging: TokenMerging
+    model: ModelSettings
+    order_hash: str
+    """Over the samples of every step so far, in their order."""
+    lora: dict[str, Lora] = Field(default_factory=dict)
+    """By part: its low-rank adapters, with the layers that have one."""
+
+
+class TrainState(StoredModel):
+    """resume/state.json: how far a run is, and what it must stay true to."""
+
+    WHAT = "the state of a run"
+    HINT = "Remove that checkpoint: the run goes on from the one before."
+
+    step: int = 0
+    samples_seen: int = 0
+    samples_rejected: int = 0
+    media_files: int = 0
+    """Images, frames and videos that the samples so far are made of."""
+    media_unreadable: int = 0
+    """Of the rejected samples, those whose media were the reason."""
+    loss_ema: float | None = Field(default=None, validation_alias=AliasChoices("loss_ema", "usual_loss"))
+    """Running mean of the loss, to know a jump by."""
+    order_hash: str = ""
+    """Over the samples of every step so far, in their order."""
+    recipe: Recipe = Field(default_factory=dict)
+
+    @property
+    def data(self) -> tuple[TrainedFolder, ...]:
+        """The folders that the run reads, from its recipe."""
+        return _FOLDERS.validate_python(self.recipe.get(RECIPE_DATA, ()))
+
+
+class Extent(BaseModel):
+    """How long a run is to be."""
+
+    model_config = ConfigDict(frozen=True)
+
+    epochs: float
+    max_steps: int | None
+
+
+class FinishedRun(StoredModel):
+    """finished.json: what a run came to."""
+
+    WHAT = "what a finished run writes"
+
+    stage: str
+    step: int
+    steps: int
+    checkpoint: str
+    """Name of its last."""
+    order_hash: str
+    extent: Extent
+    """With another one, the run goes on."""

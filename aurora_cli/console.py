@@ -1,10 +1,13 @@
-"""What a step says while it works. Steps get a `Reporter`; only the command line gives them one that prints."""
+"""What a step reports while it works. Steps get a `Reporter`; only the command line gives them one that prints."""
 
 import contextlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
 Advance = Callable[[int], None]
+
+WritePiece = Callable[[str], None]
+"""Shows a piece of a line."""
 
 
 class NotedAdvance(Protocol):
@@ -18,13 +21,19 @@ def unheard(amount: int, note: str = "", /) -> None:
 
 
 class Reporter:
-    """Says nothing: what a step called from Python gets. See `cli.output.ConsoleReporter` for the one that prints."""
+    """Reports nothing: what a step called from Python gets. `cli.console.ConsoleReporter` is the one that prints.
 
-    streams = False
-    """Whether somebody looks on: then a result may be shown by `stream` as it comes, and `lines()` leaves that out."""
+    A step whose results are worth seeing before its end streams them: lines that its result's `lines()` has too. The
+    command line shows them at once on a terminal, and does not print them again.
+    """
 
-    def stream(self, text: str) -> None:
-        """A piece of the result."""
+    def stream_line(self, line: str) -> None:
+        """A line of the result, whole."""
+
+    @contextlib.contextmanager
+    def stream_pieces(self, start: str) -> Iterator[WritePiece | None]:
+        """A line of the result that comes piece by piece behind `start`; None where nobody sees the pieces."""
+        yield None
 
     def info(self, message: str) -> None:
         """A line of log: what is being done, what was decided."""

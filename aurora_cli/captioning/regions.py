@@ -1,22 +1,22 @@
-"""The figure of `aurora merge-view`: the image, and beside it what merging leaves of it, region by region.
+"""Which patches of an image became one visual token, and how such regions are painted.
 
 Shapes: S side of the image in pixels, R rows and C columns of patches.
 """
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import torch
+from transformers import PreTrainedModel
 
 from aurora_cli.config.merging import TokenMerging
-
-if TYPE_CHECKING:
-    from aurora_cli.models.config import AuroraCapConfig
-
+from aurora_cli.models.config import AuroraCapConfig
+from aurora_cli.models.merge_plan import grid
+from aurora_cli.models.token_merging import trace_tokens
+from aurora_cli.models.vision_encoder import encode, has_class_token
 
 PANEL = 378
 """Pixels that a view is wide, about: patches stay whole pixels."""
-
-_INK, _FAINT, _PAPER = (32, 32, 32), (110, 110, 110), (255, 255, 255)
 
 
 class View(NamedTuple):
@@ -30,11 +30,11 @@ class View(NamedTuple):
 
 def region_colours(patch_RC3: np.ndarray, region_RC: np.ndarray) -> np.ndarray:
     """(R, C, 3): for each patch the mean colour over its region."""
-    _, place = np.unique(region_RC, return_inverse=True)
-    place = place.reshape(-1)
-    counts = np.bincount(place)
-    means = [np.bincount(place, weights=channel.reshape(-1)) / counts for channel in np.moveaxis(patch_RC3, -1, 0)]
-    return np.stack(means, axis=-1)[place].reshape(patch_RC3.shape)
+    _, index = np.unique(region_RC, return_inverse=True)
+    index = index.reshape(-1)
+    counts = np.bincount(index)
+    means = [np.bincount(index, weights=channel.reshape(-1)) / counts for channel in np.moveaxis(patch_RC3, -1, 0)]
+    return np.stack(means, axis=-1)[index].reshape(patch_RC3.shape)
 
 
 def paint(image_SS3: np.ndarray, patch_size: int, region_RC: np.ndarray, cell: int) -> np.ndarray:
@@ -53,14 +53,10 @@ def paint(image_SS3: np.ndarray, patch_size: int, region_RC: np.ndarray, cell: i
     return np.where(border[..., None], lines, painted).round().astype(np.uint8)
 
 
-def views_of(tower: Any, config: "AuroraCapConfig", pixels: Any, merging: TokenMerging) -> list[View]:
-    """A view of every frame of `pixels` (F, 3, S, S)."""
-    import torch
-
-    from aurora_cli.models.merge_plan import grid
-    from aurora_cli.models.token_merging import trace_tokens
-    from aurora_cli.models.vision_encoder import encode, has_class_token
-
+def views_of(
+    tower: PreTrainedModel, config: AuroraCapConfig, pixels: torch.Tensor, merging: TokenMerging
+) -> list[View]:
+    """A view of every frame of `pixels` (F, 3, S, S), as the tower's layers really merge it."""
     height, width = pixels.shape[-2:]
     rows, columns = grid(height, width, tower.config.patch_size)
     class_tokens = int(has_class_token(tower.config))
@@ -68,5 +64,5 @@ def views_of(tower: Any, config: "AuroraCapConfig", pixels: Any, merging: TokenM
         encoded = encode(tower, pixels, config.removals(height, width, merging), merging.proportional_attention)
     slots_FN = trace_tokens(encoded.matchings, rows * columns + class_tokens)[:, class_tokens:].cpu() - class_tokens
     tokens = encoded.hidden.shape[1] - class_tokens
-    places = slots_FN.expand(len(pixels), -1).reshape(-1, rows, columns).numpy()
-    return [View(merging.kept_ratio, tokens, region_RC) for region_RC in places]
+    regions_FRC = slots_FN.expand(len(pixels), -1).reshape(-1, rows, columns).numpy()
+    return [View(merging.kept_ratio, tokens, region_RC) for region_RC in regions_FRC]

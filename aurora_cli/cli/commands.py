@@ -14,7 +14,7 @@ from aurora_cli.cli.spec import CommandSpec, Flag, Step
 from aurora_cli.cli.table import COMMANDS
 from aurora_cli.config.resolve import Resolved, resolve
 from aurora_cli.config.settings import Settings
-from aurora_cli.console import SILENT, Reporter
+from aurora_cli.console import SILENT
 from aurora_cli.errors import Interrupted, UsageError
 
 SPLIT_METAVAR = "SPLIT"
@@ -193,7 +193,7 @@ _SPECS = (
     ),
     CommandSpec(
         "merge-view",
-        _step("pipeline.merge_view"),
+        _step("pipeline.merge_view.command"),
         (
             Flag("merge_view.image", (), "IMAGE"),
             Flag("merge_view.model", ("--model",), "DIR|ID"),
@@ -280,16 +280,16 @@ def _execute(spec: CommandSpec, given: dict[str, Any]) -> int:
     _check_needs(spec, given, resolved.settings)
     worker = int(os.environ.get("RANK", "0")) > 0
     step = spec.step()
-    reporter: Reporter = SILENT
+    reporter = None
     if not worker:
         reporter = QuietReporter() if given["quiet"] else ConsoleReporter(streams=not given["as_json"])
     try:
-        result = step(resolved.settings, reporter, dry_run=given["dry_run"])
+        result = step(resolved.settings, reporter or SILENT, dry_run=given["dry_run"])
     except KeyboardInterrupt:
         again = "Run the same command again to continue."
         raise Interrupted("interrupted; the work so far is safe", hint=again) from None
-    if not worker:
-        emit(result, given["as_json"])
+    if reporter is not None:
+        emit(result, given["as_json"], reporter.streamed)
     return result.exit_code
 
 

@@ -5,10 +5,11 @@ import dataclasses
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
-from aurora_cli.console import NotedAdvance, Reporter
+from aurora_cli.console import NotedAdvance, Reporter, WritePiece
 from aurora_cli.pipeline.result import Result
 
 LOG_EVERY_S = 30.0
@@ -18,13 +19,38 @@ class ConsoleReporter(Reporter):
     """Logs on stderr; progress as a bar on a terminal, as a line every half minute elsewhere."""
 
     def __init__(self, *, streams: bool = False) -> None:
+        """`streams`: lines of the result are shown as they come, if stdout is a terminal."""
         from rich.console import Console
 
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
-        self.streams = streams and sys.stdout.isatty()
+        self._streams = streams and sys.stdout.isatty()
+        self._open_bars: list[Any] = []
+        self.streamed: Counter[str] = Counter()
+        """Lines of the result that stand on stdout already."""
 
-    def stream(self, text: str) -> None:
-        print(text, end="", flush=True)
+    def stream_line(self, line: str) -> None:
+        if self._streams:
+            print(line, flush=True)
+            self.streamed[line] += 1
+
+    @contextlib.contextmanager
+    def stream_pieces(self, start: str) -> Iterator[WritePiece | None]:
+        if not self._streams:
+            yield None
+            return
+        pieces = [start]
+
+        def write(piece: str) -> None:
+            print(piece, end="", flush=True)
+            pieces.append(piece)
+
+        with self._bars_hidden():  # they redraw the line that is being written
+            print(start, end="", flush=True)
+            try:
+                yield write
+            finally:
+                print(flush=True)
+        self.streamed["".join(pieces)] += 1
 
     def info(self, message: str) -> None:
         self._console.print(message, markup=False)
@@ -44,15 +70,18 @@ class ConsoleReporter(Reporter):
 
         in_bytes = unit == "bytes"
         amount = progress.DownloadColumn() if in_bytes else progress.MofNCompleteColumn()
-        with _noted_progress()(
-            progress.TextColumn("{task.description}", markup=False),
-            progress.BarColumn(),
-            amount,
-            progress.TransferSpeedColumn() if in_bytes else _rate_column(unit),
-            progress.TimeRemainingColumn(),
-            console=self._console,
-            transient=True,
-        ) as bars:
+        with (
+            _noted_progress()(
+                progress.TextColumn("{task.description}", markup=False),
+                progress.BarColumn(),
+                amount,
+                progress.TransferSpeedColumn() if in_bytes else _rate_column(unit),
+                progress.TimeRemainingColumn(),
+                console=self._console,
+                transient=True,
+            ) as bars,
+            self._remembered(bars),
+        ):
             task = bars.add_task(description, total=total, note="")
 
             def advance(done: int, note: str = "", /) -> None:
@@ -61,16 +90,34 @@ class ConsoleReporter(Reporter):
             yield advance
 
     @contextlib.contextmanager
+    def _remembered(self, bars: Any) -> Iterator[None]:
+        self._open_bars.append(bars)
+        try:
+            yield
+        finally:
+            self._open_bars.remove(bars)
+
+    @contextlib.contextmanager
+    def _bars_hidden(self) -> Iterator[None]:
+        for bars in self._open_bars:
+            bars.stop()
+        try:
+            yield
+        finally:
+            for bars in self._open_bars:
+                bars.start()
+
+    @contextlib.contextmanager
     def _lines(self, description: str, total: int | None, unit: str) -> Iterator[NotedAdvance]:
-        began = said = time.monotonic()
+        began = reported = time.monotonic()
         done = 0
 
         def advance(amount: int, note: str = "", /) -> None:
-            nonlocal done, said
+            nonlocal done, reported
             done += amount
             now = time.monotonic()
-            if now - said >= LOG_EVERY_S:
-                said = now
+            if now - reported >= LOG_EVERY_S:
+                reported = now
                 rate = done / (now - began)
                 left = f", {(total - done) / rate:,.0f} s left" if total and rate > 0 else ""
                 how = f"; {note}" if note else ""
@@ -82,6 +129,10 @@ class ConsoleReporter(Reporter):
 
 class QuietReporter(Reporter):
     """`--quiet`: only warnings."""
+
+    def __init__(self) -> None:
+        self.streamed: Counter[str] = Counter()
+        """Nothing: the result is shown at its end."""
 
     def warning(self, message: str) -> None:
         print(f"warning: {message}", file=sys.stderr)
@@ -113,9 +164,17 @@ def _noted_progress() -> Any:
     return NotedProgress
 
 
-def emit(result: Result, as_json: bool) -> None:
-    """The one place that writes a result."""
+def emit(result: Result, as_json: bool, streamed: Counter[str]) -> None:
+    """The one place that writes a result; lines that were `streamed` are not written again."""
     if as_json:
         print(json.dumps(dataclasses.asdict(result), ensure_ascii=False, default=str))
-    else:
-        print("\n".join(result.lines()))
+        return
+    shown = streamed.copy()
+    lines: list[str] = []
+    for line in result.lines():
+        if shown[line]:
+            shown[line] -= 1
+        else:
+            lines.append(line)
+    if lines:
+        print("\n".join(lines))

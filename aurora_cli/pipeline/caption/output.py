@@ -2,15 +2,20 @@
 
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
+from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import UsageError
-from aurora_cli.io.atomic import atomic_write, disk_errors, open_to_append
+from aurora_cli.io.atomic import atomic_write, disk_errors, open_to_append, write_json
+from aurora_cli.io.json_files import JsonObject
 
 _BEGIN = b'{"media": '
+_CAPTION = TypeAdapter(Caption)
 
 
 def check_output(path: Path) -> None:
@@ -29,45 +34,80 @@ def check_output(path: Path) -> None:
                 )
 
 
-class CaptionLines:
-    """The captions in one file, and the media that could not be captioned, listed beside it."""
+class CaptionOutput:
+    """Where captions go: by itself nowhere, they are in the command's result alone."""
+
+    replaced = 0
+    """Captions in the file that others made."""
+
+    def __init__(self) -> None:
+        self.done: dict[str, Caption] = {}
+        """Medium -> its caption, of those that the file holds."""
+
+    def add(self, captions: Iterable[Caption]) -> None:
+        """Write captions; durable when this returns."""
+
+    def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject) -> None:
+        """List what this run could not caption, and note the settings that it had."""
+
+
+class CaptionFile(CaptionOutput):
+    """Captions in one file, and the media that could not be captioned, listed beside it."""
 
     def __init__(self, path: Path, made_by: str) -> None:
         """`made_by` names model and settings: lines that others made are replaced."""
+        super().__init__()
         self.path = path
         self.made_by = made_by
         lines = _read(path)
-        self.done = {line["media"]: line for line in lines if line.get("made_by") == made_by}
+        for line in lines:
+            if line.get("made_by") == made_by and (caption := _caption(line)) is not None:
+                self.done[caption.media] = caption
         self.replaced = len(lines) - len(self.done)
         if self.replaced or _is_torn(path):
-            _rewrite(path, self.done.values())
+            _rewrite(path, map(self._line, self.done.values()))
 
-    def add(self, lines: Iterable[dict[str, Any]]) -> None:
-        """Durable when this returns."""
+    def add(self, captions: Iterable[Caption]) -> None:
         with disk_errors(self.path), open_to_append(self.path) as file:
-            for line in lines:
-                self.done[line["media"]] = line
-                file.write(_text(line))
+            for caption in captions:
+                self.done[caption.media] = caption
+                file.write(_text(self._line(caption)))
             file.flush()
             os.fsync(file.fileno())
 
-    def reject(self, rejected: list[dict[str, str]]) -> None:
-        """List what this run could not caption; what other outputs in the folder list stays."""
+    def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject) -> None:
+        """Other outputs may lie in the same folder: what is listed there of them stays."""
         path = self.path.parent / REJECTS_FILE
         others = [line for line in _read(path) if line.get("output") != self.path.name]
-        lines = [*others, *({**line, "output": self.path.name} for line in rejected)]
+        lines = [*others, *({**asdict(each), "output": self.path.name} for each in uncaptioned)]
         if lines:
             _rewrite(path, lines)
         else:
             path.unlink(missing_ok=True)
+        write_json(self.path.with_name(f"{self.path.name}.settings.json"), settings)
+
+    def _line(self, caption: Caption) -> JsonObject:
+        return {**asdict(caption), "made_by": self.made_by}
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def open_output(path: Path | None, made_by: str) -> CaptionOutput:
+    """The output at `path`, with what it holds already; none: no file is written."""
+    return CaptionOutput() if path is None else CaptionFile(path, made_by)
+
+
+def _caption(line: JsonObject) -> Caption | None:
+    try:
+        return _CAPTION.validate_python(line)
+    except ValidationError:
+        return None
+
+
+def _read(path: Path) -> list[JsonObject]:
     """The whole lines; the last one may be torn."""
     if not path.is_file():
         return []
-    lines: list[dict[str, Any]] = []
-    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+    lines: list[JsonObject] = []
+    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):  # a caption may hold other line ends
         try:
             line = json.loads(text)
         except ValueError:
@@ -81,10 +121,10 @@ def _is_torn(path: Path) -> bool:
     return path.is_file() and not path.read_bytes().endswith(b"\n")
 
 
-def _rewrite(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+def _rewrite(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
     with atomic_write(path, "w") as file:
         file.writelines(map(_text, lines))
 
 
-def _text(line: dict[str, Any]) -> str:
+def _text(line: Mapping[str, object]) -> str:
     return json.dumps(line, ensure_ascii=False) + "\n"

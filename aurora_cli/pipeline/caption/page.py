@@ -1,25 +1,32 @@
-"""What the page asks, and what it is answered."""
+"""The captioner behind the page: what it tells of the model, and how it answers a question about a medium."""
 
 import base64
 import contextlib
 import io
 import threading
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
-from aurora_cli.captioning.captioner import Asked, Captioner
-from aurora_cli.config.merging import TokenMerging
-from aurora_cli.data.media.listing import Medium
+import numpy as np
+from PIL import Image
+
+from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.inputs import CaptionInput
+from aurora_cli.captioning.options import CaptionOptions
+from aurora_cli.captioning.regions import PANEL, paint, views_of
+from aurora_cli.captioning.result import MediaKind
+from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from aurora_cli.errors import AuroraError
+from aurora_cli.io.json_files import JsonObject
+from aurora_cli.models.merge_plan import WHOLE
 
-if TYPE_CHECKING:
-    from aurora_cli.checkpoints.checkpoint import Checkpoint
 
-
-class Refused(Exception):
-    """A request that cannot be answered: the status, and why."""
+class RequestRefused(Exception):
+    """A request that cannot be answered: the HTTP status, and why."""
 
     def __init__(self, status: int, reason: str) -> None:
         super().__init__(reason)
@@ -35,104 +42,127 @@ class Question(NamedTuple):
     prompt: str
 
 
+class ModelFacts(TypedDict):
+    """model.json: what the page shows of the model before anything is captioned."""
+
+    model: str
+    patches: int
+    """Of a frame."""
+    tokens: dict[str, int]
+    """Percent of the patches kept -> tokens of a frame, for those that the tower's layers can reach."""
+    ratio: float
+    slowfast: bool
+    prompt: str
+    clip_prompt: str
+    max_bytes: int
+
+
+class Region(TypedDict):
+    """A frame as the tower gets it and as merging leaves it, as data URLs."""
+
+    tokens: int
+    image: str
+    merged: str
+
+
 class Page:
     """A captioner behind the page: one medium at a time."""
 
-    def __init__(self, name: str, captioner: Captioner, checkpoint: "Checkpoint", max_bytes: int) -> None:
+    def __init__(self, name: str, captioner: Captioner, max_bytes: int) -> None:
         self.name = name
         self.captioner = captioner
-        self.checkpoint = checkpoint
         self.max_bytes = max_bytes
         self.captions = 0
+        """Captions that were made since the page was opened."""
         self.turn = threading.Lock()
         self.html = files("aurora_cli.pipeline.caption").joinpath("page.html").read_bytes()
-        self.tokens_by_percent = self._tokens()
+        self._tokens = self._tokens_by_percent()
 
-    def facts(self) -> dict[str, Any]:
-        asked = self.captioner.asked
+    def facts(self) -> ModelFacts:
+        options = self.captioner.options
         return {
             "model": self.name,
-            "patches": self.tokens_by_percent["100"],
-            "tokens": self.tokens_by_percent,
-            "ratio": asked.merging.kept_ratio,
-            "slowfast": asked.merging.slowfast,
-            "prompt": asked.prompt,
-            "clip_prompt": asked.clip_prompt,
+            "patches": self._tokens["100"],
+            "tokens": self._tokens,
+            "ratio": options.merging.kept_ratio,
+            "slowfast": options.merging.slowfast,
+            "prompt": options.prompt,
+            "clip_prompt": options.clip_prompt,
             "max_bytes": self.max_bytes,
         }
 
-    def answer(self, path: Path, question: Question, write: Any) -> None:
-        """Caption the file at `path`; `write` is given each line of the answer."""
-        asked = self._asked(question)
-        kind = _kind(question.name)
-        medium = Medium(question.name, path, kind)
+    def answer(self, path: Path, question: Question, write: Callable[[JsonObject], None]) -> None:
+        """Caption the file at `path`; `write` is given each line of the answer.
+
+        Raises:
+            RequestRefused: it cannot be read.
+            UsageError: the kept ratio cannot be reached.
+        """
+        options = self._options(question)
+        medium = CaptionInput(question.name, kind_of_name(question.name), path)
         began = time.monotonic()
-        first: list[float] = []
+        written_at: list[float] = []
 
-        def say(piece: str) -> None:
-            first.append(time.monotonic())
-            write({"say": piece})
+        def write_text(piece: str) -> None:
+            written_at.append(time.monotonic())
+            write({"text": piece})
 
-        made, rejected = self.captioner.caption([medium], asked, say)
+        captions, uncaptioned = self.captioner.caption_batch([medium], options, write_text)
         ended = time.monotonic()
-        if rejected:
-            raise Refused(422, rejected[0]["reason"].replace(str(path), question.name))
+        for each in uncaptioned:
+            raise RequestRefused(422, f"{each.media}: {each.reason.replace(str(path), question.name)}")
         self.captions += 1
-        (line,) = made
-        until_first = (first[0] if first else ended) - began
-        per_token = (ended - began - until_first) / max(1, line["new_tokens"] - 1)
+        (caption,) = captions
+        until_first = (written_at[0] if written_at else ended) - began
+        per_token = (ended - began - until_first) / max(1, caption.new_tokens - 1)
         timing = {"first_token_s": round(until_first, 4), "per_token_s": round(per_token, 5)}
-        write({"done": {**line, **timing, "regions": self._regions(medium, asked)}})
+        write({"done": {**asdict(caption), **timing, "regions": self._regions(medium, options)}})
 
-    def _asked(self, question: Question) -> Asked:
-        asked = self.captioner.asked
-        changes = {"kept_ratio": question.ratio, "slowfast": question.slowfast}
-        prompt = {"prompt": question.prompt, "clip_prompt": question.prompt} if question.prompt else {}
-        return asked._replace(merging=asked.merging.model_copy(update=changes), **prompt)
+    def _options(self, question: Question) -> CaptionOptions:
+        """The captioner's own, with what the page asks for. Its ratio was checked when the request was read."""
+        prompt = question.prompt or None
+        changes = {"token_kept_ratio": question.ratio, "slowfast": question.slowfast}
+        return self.captioner.options.changed({**changes, "prompt": prompt, "clip_prompt": prompt})
 
-    def _tokens(self) -> dict[str, int]:
-        """Percent of the patches kept -> tokens of a frame, for those that the tower's layers can reach."""
+    def _tokens_by_percent(self) -> dict[str, int]:
         found: dict[str, int] = {}
         for percent in range(1, 101):
-            merging = self.captioner.asked.merging.model_copy(update={"kept_ratio": percent / 100})
+            options = self.captioner.options.changed({"token_kept_ratio": percent / 100})
             with contextlib.suppress(AuroraError):
-                found[str(percent)] = self.captioner.visual_tokens(1, merging)
+                found[str(percent)] = self.captioner.visual_tokens(1, options.merging)
         return found
 
-    def _regions(self, medium: Medium, asked: Asked) -> list[dict[str, Any]]:
+    def _regions(self, medium: CaptionInput, options: CaptionOptions) -> list[Region]:
         """Each frame as the tower gets it, and as merging leaves it."""
-        from aurora_cli.captioning.regions import PANEL, paint, views_of
-
-        model = self.captioner.model
-        tower: Any = model.model.vision_tower
-        normalised, images = self.captioner.frames_to_look_at(medium, asked)
-        views = views_of(tower, model.config, normalised.to(model.device, model.dtype), asked.merging)
-        if asked.merging.slowfast and len(images) > 1:
-            whole = TokenMerging(kept_ratio=1.0)
-            views[:1] = views_of(tower, model.config, normalised[:1].to(model.device, model.dtype), whole)
+        model, tower = self.captioner.model, self.captioner.model.model.vision_tower
+        frames, images = self.captioner.frames_as_seen(medium, options)
+        pixels = frames.to(model.device, model.dtype)
+        views = views_of(tower, model.config, pixels, options.merging)
+        if options.merging.slowfast and len(images) > 1:
+            views[:1] = views_of(tower, model.config, pixels[:1], WHOLE)
         patch = tower.config.patch_size
-        shown = []
+        regions: list[Region] = []
         for image, view in zip(images, views, strict=True):
             cell = max(1, round(PANEL / max(view.region_RC.shape)))
             painted = paint(image, patch, view.region_RC, cell)
-            shown.append({"tokens": view.tokens, "image": _data_url(image), "merged": _data_url(painted)})
-        return shown
+            regions.append({"tokens": view.tokens, "image": _data_url(image), "merged": _data_url(painted)})
+        return regions
 
 
-def _kind(name: str) -> Any:
-    from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-
+def kind_of_name(name: str) -> MediaKind:
+    """
+    Raises:
+        RequestRefused: the suffix is neither an image's nor a video's.
+    """
     suffix = Path(name).suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         return "video"
     if suffix in IMAGE_SUFFIXES:
         return "image"
-    raise Refused(415, f"{name or 'a file without a name'}: is neither an image nor a video by its name")
+    raise RequestRefused(415, f"{name or 'a file without a name'}: is neither an image nor a video by its name")
 
 
-def _data_url(pixels: Any) -> str:
-    from PIL import Image
-
+def _data_url(pixels: np.ndarray) -> str:
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()

@@ -1,9 +1,9 @@
 """`aurora caption --serve`: a page on this machine where an image or video is dropped and captioned.
 
     GET  /             the page
-    GET  /model.json   what the page says of the model: its name, tokens of a frame by kept ratio
+    GET  /model.json   what the page shows of the model: its name, tokens of a frame by kept ratio
     POST /caption      the medium as the body, name, ratio, slowfast and prompt in the query; lines of JSON come back:
-                       {"say": piece of the caption} as it is made, then {"done": ...} or {"error": ...}
+                       {"text": piece of the caption} as it is made, then {"done": ...} or {"error": ...}
 
 Only this machine reaches it, and only pages that it sent itself may ask: the Host and Origin of a request are checked.
 """
@@ -11,73 +11,59 @@ Only this machine reaches it, and only pages that it sent itself may ask: the Ho
 import contextlib
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
 
-from aurora_cli.captioning.captioner import asked_of, load_captioner
+from aurora_cli.captioning.loading import build_captioner
+from aurora_cli.captioning.options import options_of
+from aurora_cli.checkpoints.checkpoint import Origin
+from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
 from aurora_cli.errors import HostError
-from aurora_cli.pipeline.caption.handler import HOST, _handler
+from aurora_cli.pipeline.caption.handler import PageServer
 from aurora_cli.pipeline.caption.page import Page
-from aurora_cli.pipeline.result import Result
+from aurora_cli.pipeline.caption.request import HOST, page_url
+from aurora_cli.pipeline.caption.result import ServeResult
 
 
-@dataclass(frozen=True)
-class ServeResult(Result):
-    """What a page was asked, when it is closed."""
-
-    model: str
-    url: str
-    captions: int = 0
-    dry_run: bool = False
-
-    def lines(self) -> list[str]:
-        if self.dry_run:
-            return [f"Would open a page at {self.url}, to caption with {self.model}"]
-        return [f"{self.captions:,} captions by {self.model}"]
-
-
-def serve(settings: Settings, reporter: Reporter, *, dry_run: bool) -> ServeResult:
+def serve(settings: Settings, model: str, reporter: Reporter) -> ServeResult:
     """Serve the page until Ctrl-C.
 
     Raises:
-        DataError: there is no model, or it is damaged.
+        DataError: the model is damaged.
         HostError: the port is taken.
     """
-    from aurora_cli.runs.find import find_model
-
     caption = settings.caption
-    workspace = Workspace(settings.workspace)
-    name = caption.model or str(find_model(workspace, reporter))
-    if dry_run:
-        return ServeResult(name, f"http://{HOST}:{caption.port}/", dry_run=True)
-
-    from aurora_cli.checkpoints.checkpoint import Origin
-    from aurora_cli.checkpoints.opening import open_checkpoint
-
-    checkpoint = open_checkpoint(name, Origin(workspace.root, None, settings.model))
-    asked = asked_of(settings, checkpoint)
-    page = Page(name, load_captioner(settings, checkpoint, asked), checkpoint, int(caption.max_upload_mb * 1e6))
+    checkpoint = open_checkpoint(model, Origin(settings.workspace, None, settings.model))
+    captioner = build_captioner(
+        checkpoint,
+        options_of(checkpoint, caption, settings.tokenize, settings.data),
+        root=settings.workspace,
+        fallback_tokenizer=settings.model.tokenizer,
+        device=caption.device,
+        device_map=caption.device_map,
+    )
+    page = Page(model, captioner, int(caption.max_upload_mb * 1e6))
     with start(page, caption.port) as url:
-        reporter.warning(f"{name} captions at {url} (Ctrl-C ends it)")
+        reporter.warning(f"{model} captions at {url} (Ctrl-C ends it)")
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
-    return ServeResult(name, url, page.captions)
+    return ServeResult(model, url, page.captions)
 
 
 @contextlib.contextmanager
-def start(page: "Page", port: int) -> Iterator[str]:
-    """Serve `page` in the background; its address."""
+def start(page: Page, port: int) -> Iterator[str]:
+    """Serve `page` in the background; its address.
+
+    Raises:
+        HostError: the port is taken, or is none.
+    """
     try:
-        server = ThreadingHTTPServer((HOST, port), _handler(page))
+        server = PageServer(page, port)
     except (OSError, OverflowError) as error:
         raise HostError(f"port {port} of {HOST}: {error}", hint="Name another: --port 0 takes a free one.") from error
-    server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.1,), daemon=True).start()
     try:
-        yield f"http://{HOST}:{server.server_port}/"
+        yield page_url(server.server_port)
     finally:
         server.shutdown()
         server.server_close()

@@ -1,10 +1,6 @@
-import io
-
 import numpy as np
-from PIL import Image
 
-from aurora_cli.captioning.regions import View, paint, region_colours
-from aurora_cli.pipeline.merge_view import draw
+from aurora_cli.captioning.regions import paint, region_colours
 
 
 def test_a_region_has_the_mean_colour_of_its_patches_wherever_they_lie():
@@ -30,12 +26,3 @@ def test_pixels_that_fill_no_patch_are_not_painted():
     image = np.full((7, 7, 3), 40, np.uint8)
     image[6] = image[:, 6] = 255
     assert (paint(image, 2, np.zeros((3, 3), int), cell=1) == 40).all()
-
-
-def test_the_views_stand_in_a_row_behind_the_image():
-    file = io.BytesIO()
-    views = [View(1.0, 4, np.array([[0, 1], [2, 3]])), View(0.5, 2, np.array([[0, 0], [1, 1]]))]
-    draw(np.zeros((28, 28, 3), np.uint8), 14, views, file, facts="about")
-    sheet = Image.open(file)
-    assert sheet.width == 14 + 3 * (2 * 189 + 14)
-    assert sheet.text == {"aurora": "about"}

@@ -6,18 +6,25 @@ import json
 import shutil
 import threading
 from collections.abc import Iterator
+from dataclasses import asdict
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from aurora_cli.console import Reporter
+from aurora_cli.captioning.options import CaptionOptions, Decoding
+from aurora_cli.captioning.result import Caption, Uncaptioned
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.console import Reporter, WritePiece
 from aurora_cli.data.media.listing import list_media
+from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.io.atomic import read_json
 from aurora_cli.pipeline.caption import command as caption
+from aurora_cli.pipeline.caption import session
+from aurora_cli.pipeline.caption.output import CaptionFile
 from aurora_cli.pipeline.convert.command import run as convert
 from tests.captioners import GOLDEN, caption_settings, convert_settings, make_runs
 
@@ -61,19 +68,19 @@ def test_a_folder_is_captioned_and_what_is_broken_is_listed(workspace):
     assert not (workspace / "out").exists()
     result = caption.run(settings)
     assert result.exit_code == 3
-    assert sorted(line["media"] for line in result.captions) == GOOD
-    assert sorted(line["media"] for line in result.rejected) == BAD
-    kinds = {line["media"]: (line["kind"], line["frames"], line["visual_tokens"]) for line in result.captions}
+    assert sorted(line.media for line in result.captions) == GOOD
+    assert sorted(line.media for line in result.rejected) == BAD
+    kinds = {line.media: (line.kind, line.frames, line.visual_tokens) for line in result.captions}
     assert kinds["media/im_120x160.png"] == ("image", 1, 8)
     assert kinds["media/clip.mp4"] == kinds["media/walk"] == ("video", 8, 64)
-    assert all(line["new_tokens"] <= 4 for line in result.captions)
+    assert all(line.new_tokens <= 4 for line in result.captions)
     written = lines_of(workspace / "out" / "captions.jsonl")
     assert sorted(line["media"] for line in written) == GOOD
     rejected = lines_of(workspace / "out" / "rejected.jsonl")
     assert sorted(line["media"] for line in rejected) == BAD
     assert all(line["reason"] for line in rejected)
     assert read_json(workspace / "out" / "captions.jsonl.settings.json")["merging"]["kept_ratio"] == 0.5
-    assert json.dumps(result.captions)
+    assert json.dumps(asdict(result))
 
 
 def test_a_second_call_captions_only_what_is_new_and_a_torn_line_is_made_again(workspace):
@@ -84,7 +91,7 @@ def test_a_second_call_captions_only_what_is_new_and_a_torn_line_is_made_again(w
     output.write_bytes(whole[: whole.rindex(b"new_tokens")])
     again = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=4, output=output))
     assert again.reused == 3
-    assert [line["caption"] for line in again.captions] == [line["caption"] for line in first.captions]
+    assert [line.caption for line in again.captions] == [line.caption for line in first.captions]
     assert len(lines_of(output)) == 4
     assert caption.run(caption_settings(workspace, *GOOD, max_new_tokens=4, output=output)).reused == 4
 
@@ -97,15 +104,15 @@ def test_captions_of_another_model_or_other_settings_are_made_anew(workspace):
     assert [line["new_tokens"] <= 2 for line in lines_of(output)] == [True]
 
 
-def test_a_batch_says_what_its_media_say_alone_and_the_export_says_what_the_run_does(workspace):
-    together = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6))
-    assert together.model == "runs/language"
+def test_captions_do_not_depend_on_the_batch_and_the_export_captions_as_its_run_does(workspace):
+    batched = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6))
+    assert batched.model == "runs/language"
     alone = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6, batch_size=1))
     convert(convert_settings(workspace, format="huggingface", verify=False))
     exported = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6))
     assert exported.model == "export/huggingface"
     for result in (alone, exported):
-        assert [line["caption"] for line in result.captions] == [line["caption"] for line in together.captions]
+        assert [line.caption for line in result.captions] == [line.caption for line in batched.captions]
 
 
 def test_the_kept_ratio_frames_and_slowfast_of_the_call_are_taken(workspace):
@@ -113,7 +120,7 @@ def test_the_kept_ratio_frames_and_slowfast_of_the_call_are_taken(workspace):
         workspace, GOOD[0], token_kept_ratio=0.25, frames=3, slowfast=True, max_new_tokens=2, model="runs/projection"
     )
     (line,) = caption.run(settings).captions
-    assert (line["frames"], line["visual_tokens"]) == (3, 16 + 2 * 4)
+    assert (line.frames, line.visual_tokens) == (3, 16 + 2 * 4)
 
 
 def test_without_a_model_the_message_says_what_to_type(tmp_path):
@@ -130,8 +137,8 @@ def test_a_model_that_is_not_there_is_told_by_a_dry_run_too(workspace):
 
 def test_a_missing_file_is_a_reject_and_the_others_are_captioned(workspace):
     result = caption.run(caption_settings(workspace, "media/nothing.png", GOOD[1], max_new_tokens=2))
-    assert [line["media"] for line in result.captions] == [GOOD[1]]
-    assert result.rejected == ({"media": "media/nothing.png", "reason": "there is no such file"},)
+    assert [line.media for line in result.captions] == [GOOD[1]]
+    assert result.rejected == (Uncaptioned("media/nothing.png", "there is no such file"),)
     assert result.exit_code == 3
 
 
@@ -146,7 +153,7 @@ def test_an_output_that_is_no_list_of_captions_is_never_replaced(workspace, kept
 
 
 def test_an_output_that_cannot_be_is_told_before_the_model_is_loaded(workspace, monkeypatch):
-    monkeypatch.setattr(caption, "load_captioner", lambda *_: pytest.fail("it was loaded"))
+    monkeypatch.setattr(session, "build_captioner", lambda *_, **__: pytest.fail("it was loaded"))
     with pytest.raises(UsageError, match="is a folder") as caught:
         caption.run(caption_settings(workspace, GOOD[1], output=Path("media")))
     assert caught.value.hint == f"--output {workspace / 'media' / 'captions.jsonl'}"
@@ -154,23 +161,23 @@ def test_an_output_that_cannot_be_is_told_before_the_model_is_loaded(workspace, 
         caption.run(caption_settings(workspace, GOOD[1], output=Path("/proc/nothing/c.jsonl")))
 
 
-def test_a_newer_run_than_the_export_is_said(workspace):
+def test_a_run_newer_than_the_export_is_a_warning(workspace):
     from aurora_cli.config.workspace import Workspace
-    from aurora_cli.console import Reporter
+    from aurora_cli.runs.find import find_model
 
-    class Heard(Reporter):
-        said = ""
+    class Warnings(Reporter):
+        text = ""
 
         def warning(self, message: str) -> None:
-            self.said += message
+            self.text += message
 
     convert(convert_settings(workspace, format="huggingface", verify=False))
-    heard = Heard()
-    caption.find_model(Workspace(workspace), heard)
-    assert heard.said == ""
+    warnings = Warnings()
+    find_model(Workspace(workspace), warnings)
+    assert warnings.text == ""
     (workspace / "runs" / "language" / "finished.json").touch()
-    caption.find_model(Workspace(workspace), heard)
-    assert "runs/language is newer" in heard.said
+    find_model(Workspace(workspace), warnings)
+    assert "runs/language is newer" in warnings.text
 
 
 def test_media_are_named_by_files_folders_and_patterns_each_once(workspace):
@@ -210,54 +217,90 @@ def test_what_names_no_media_is_a_usage_error(tmp_path, media, message):
         caption.run(caption_settings(tmp_path, *media))
 
 
-class Heard(Reporter):
-    """Somebody who looks on."""
-
-    streams = True
+class Terminal(Reporter):
+    """Keeps what is shown before the end."""
 
     def __init__(self) -> None:
-        self.pieces: list[str] = []
+        self.lines: list[list[str]] = []
+        """Of each line its pieces."""
 
-    def stream(self, text: str) -> None:
-        self.pieces.append(text)
+    def stream_line(self, line: str) -> None:
+        self.lines.append([line])
+
+    @contextlib.contextmanager
+    def stream_pieces(self, start: str) -> Iterator[WritePiece]:
+        self.lines.append([start])
+        yield self.lines[-1].append
 
 
-def test_one_caption_comes_word_by_word_and_several_line_by_line_to_who_looks_on(workspace):
-    heard = Heard()
-    result = caption.run(caption_settings(workspace, GOOD[1], max_new_tokens=6), heard)
-    assert "".join(heard.pieces) == f"{GOOD[1]}: {result.captions[0]['caption']}\n"
-    assert len(heard.pieces) > 3
-    assert result.lines() == []
-    heard = Heard()
-    result = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6), heard)
-    assert heard.pieces == [f"{line['media']}: {line['caption']}\n" for line in result.captions]
+def test_on_a_terminal_one_caption_comes_word_by_word_and_several_line_by_line(workspace):
+    terminal = Terminal()
+    result = caption.run(caption_settings(workspace, GOOD[1], max_new_tokens=6), terminal)
+    assert ["".join(pieces) for pieces in terminal.lines] == result.lines()
+    assert len(terminal.lines[0]) > 3
+    terminal = Terminal()
+    result = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6), terminal)
+    assert terminal.lines == [[line] for line in result.lines()]
+
+
+def test_with_beams_the_caption_is_shown_whole_and_a_broken_medium_as_a_dash(workspace):
+    terminal = Terminal()
+    settings = caption_settings(workspace, GOOD[1], BAD[0], batch_size=1, num_beams=2, max_new_tokens=6)
+    result = caption.run(settings, terminal)
+    assert terminal.lines == [[f"{GOOD[1]}: ", result.captions[0].caption], [f"{BAD[0]}: ", "-"]]
+
+
+def test_captions_in_the_output_are_shown_again(workspace):
+    settings = caption_settings(workspace, *GOOD, max_new_tokens=4, output=Path("captions.jsonl"))
+    first, terminal = caption.run(settings), Terminal()
+    caption.run(settings, terminal)
+    assert terminal.lines == [[line] for line in first.lines()[:-1]]
+
+
+def test_a_caption_with_any_sign_that_ends_a_line_is_found_again(tmp_path):
+    made = Caption("a.png", "image", "one\u2028two\x85three\x0cfour\nfive", 1, 8, 3, 4, 0.1)
+    CaptionFile(tmp_path / "captions.jsonl", "me").add([made])
+    again = CaptionFile(tmp_path / "captions.jsonl", "me")
+    assert (list(again.done.values()), again.replaced) == ([made], 0)
+
+
+def test_captions_of_an_earlier_version_are_not_made_again():
+    """Lines hold a hash of the model's files and of this text."""
+    options = CaptionOptions(
+        TokenMerging(kept_ratio=0.5), "vicuna", 8, Sampling("timestamp", 1.0), "p", "c", Decoding(4, 0.0, 1.0, 1, 0)
+    )
+    assert json.dumps(options.to_json()) == (
+        '{"merging": {"kept_ratio": 0.5, "schedule": "exact", "proportional_attention": true, "slowfast": false}, '
+        '"template": "vicuna", "frames": 8, "sampling": ["timestamp", 1.0], "prompt": "p", "clip_prompt": "c", '
+        '"decoding": {"max_new_tokens": 4, "temperature": 0.0, "top_p": 1.0, "num_beams": 1, "seed": 0}}'
+    )
 
 
 @pytest.mark.parametrize("layout", ["huggingface", "xtuner", "official"])
 def test_greedy_captions_of_an_export_are_those_of_its_run(workspace, tmp_path, layout):
-    def say(model: str) -> list[tuple[str, str]]:
+    def captions(model: str) -> list[tuple[str, str]]:
         settings = caption_settings(workspace, *GOOD, model=model, max_new_tokens=12)
-        return [(line["media"], line["caption"]) for line in caption.run(settings).captions]
+        return [(line.media, line.caption) for line in caption.run(settings).captions]
 
     output = tmp_path / layout
     settings = convert_settings(workspace, checkpoint="runs/language", output=output, format=layout, verify=False)
     convert(settings)
-    said = say("runs/language")
-    assert all(words for _, words in said)
-    assert say(str(output)) == said
+    expected = captions("runs/language")
+    assert all(text for _, text in expected)
+    assert captions(str(output)) == expected
 
 
 def test_beams_and_drawing_change_captions_and_a_seed_repeats_them(workspace):
-    def say(**how) -> list[str]:
-        return [line["caption"] for line in caption.run(caption_settings(workspace, *GOOD, **how)).captions]
+    def captions(**how) -> list[str]:
+        return [line.caption for line in caption.run(caption_settings(workspace, *GOOD, **how)).captions]
 
-    greedy = say(max_new_tokens=8)
-    assert say(max_new_tokens=8, num_beams=3) != greedy
-    drawn = say(max_new_tokens=8, temperature=2.0, top_p=0.9)
+    greedy = captions(max_new_tokens=8)
+    assert captions(max_new_tokens=8, num_beams=3) != greedy
+    drawn = captions(max_new_tokens=8, temperature=2.0, top_p=0.9)
     assert drawn != greedy
-    assert say(max_new_tokens=8, temperature=2.0, top_p=0.9) == drawn
-    assert say(max_new_tokens=8, temperature=2.0, top_p=0.9, seed=1) != drawn
-    assert say(max_new_tokens=8, device_map="auto") == greedy
+    assert captions(max_new_tokens=8, temperature=2.0, top_p=0.9) == drawn
+    assert captions(max_new_tokens=8, temperature=2.0, top_p=0.9, seed=1) != drawn
+    assert captions(max_new_tokens=8, device_map="auto") == greedy
 
 
 @pytest.fixture
@@ -291,13 +334,13 @@ def site(workspace) -> Iterator[str]:
 
 
 def test_media_from_the_network_are_captioned_where_it_is_allowed(workspace, site):
-    here = caption.run(caption_settings(workspace, *GOOD[:2], max_new_tokens=4))
+    local = caption.run(caption_settings(workspace, *GOOD[:2], max_new_tokens=4))
     urls = [f"{site}/{name}" for name in GOOD[:2]]
     output = workspace / "captions.jsonl"
-    there = caption.run(caption_settings(workspace, *urls, max_new_tokens=4, allow_remote=True, output=output))
-    assert [line["caption"] for line in there.captions] == [line["caption"] for line in here.captions]
-    assert [line["media"] for line in there.captions] == urls
-    assert [line["kind"] for line in there.captions] == ["video", "image"]
+    remote = caption.run(caption_settings(workspace, *urls, max_new_tokens=4, allow_remote=True, output=output))
+    assert [line.caption for line in remote.captions] == [line.caption for line in local.captions]
+    assert [line.media for line in remote.captions] == urls
+    assert [line.kind for line in remote.captions] == ["video", "image"]
     again = caption.run(caption_settings(workspace, *urls, max_new_tokens=4, allow_remote=True, output=output))
     assert again.reused == 2
 
@@ -318,6 +361,6 @@ def test_what_the_network_does_not_give_is_a_reject(workspace, site, name, reaso
         workspace, f"{site}/{name}", GOOD[1], allow_remote=True, max_new_tokens=2, max_remote_mb=1.0
     )
     result = caption.run(settings)
-    assert [line["media"] for line in result.captions] == [GOOD[1]]
-    assert reason in result.rejected[0]["reason"]
+    assert [line.media for line in result.captions] == [GOOD[1]]
+    assert reason in result.rejected[0].reason
     assert result.exit_code == 3

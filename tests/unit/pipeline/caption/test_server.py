@@ -10,8 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from aurora_cli.captioning.captioner import asked_of, load_captioner
-from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.captioning.loading import load_captioner
 from aurora_cli.console import SILENT
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import HostError
@@ -27,13 +26,17 @@ LIMIT = 50_000
 
 
 @pytest.fixture(scope="module")
-def page(tmp_path_factory) -> Page:
+def workspace(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("workspace")
     make_runs(root)
-    settings = caption_settings(root, max_new_tokens=6)
-    checkpoint = open_checkpoint(root / "runs" / "language")
-    asked = asked_of(settings, checkpoint)
-    return Page("runs/language", load_captioner(settings, checkpoint, asked), checkpoint, LIMIT)
+    return root
+
+
+@pytest.fixture(scope="module")
+def page(workspace) -> Page:
+    captioner = load_captioner(workspace / "runs" / "language")
+    captioner.options = captioner.options.changed({"max_new_tokens": 6})
+    return Page("runs/language", captioner, LIMIT)
 
 
 @pytest.fixture
@@ -52,13 +55,13 @@ def ask(address: str, body: Any, query: str = "name=a.png", method: str = "POST"
     return answer.status, lines
 
 
-def test_a_image_comes_back_as_pieces_of_its_caption_then_with_all_numbers(page, address):
+def test_an_image_comes_back_as_pieces_of_its_caption_then_with_all_numbers(workspace, address):
     status, lines = ask(address, IMAGE.read_bytes(), "name=cat.png&ratio=0.5")
     assert status == 200
     done = lines[-1]["done"]
-    assert "".join(line["say"] for line in lines[:-1]) == done["caption"]
-    settings = caption_settings(page.checkpoint.path.parents[1], str(IMAGE), max_new_tokens=6)
-    assert done["caption"] == caption.run(settings).captions[0]["caption"]
+    assert "".join(line["text"] for line in lines[:-1]) == done["caption"]
+    settings = caption_settings(workspace, str(IMAGE), max_new_tokens=6)
+    assert done["caption"] == caption.run(settings).captions[0].caption
     assert (done["media"], done["frames"], done["visual_tokens"]) == ("cat.png", 1, 8)
     assert [frame["tokens"] for frame in done["regions"]] == [8]
     assert done["regions"][0]["merged"].startswith("data:image/png;base64,")
@@ -100,7 +103,7 @@ def test_bad_requests_are_refused_with_a_reason_and_the_next_one_is_answered(
 
 def test_a_medium_of_unknown_size_is_refused(address):
     status, lines = ask(address, None, **{"Content-Length": "many"})
-    assert (status, lines[0]["error"]) == (411, "the size of the medium was not said")
+    assert (status, lines[0]["error"]) == (411, "the request does not give the size of the medium")
 
 
 def test_other_addresses_do_not_exist(address):
@@ -129,20 +132,20 @@ def test_a_taken_port_is_an_error_of_the_machine(page, address):
         pass
 
 
-def test_a_dry_run_says_where_the_page_would_be(page):
-    settings = caption_settings(page.checkpoint.path.parents[1], serve=True, port=7999)
+def test_a_dry_run_says_where_the_page_would_be(workspace):
+    settings = caption_settings(workspace, serve=True, port=7999)
     assert caption.run(settings, dry_run=True).lines() == [
         "Would open a page at http://127.0.0.1:7999/, to caption with runs/language"
     ]
 
 
-def test_ctrl_c_ends_the_page_and_says_how_much_it_did(page, monkeypatch):
+def test_ctrl_c_ends_the_page_and_says_how_much_it_did(workspace, monkeypatch):
     def interrupted(self: threading.Event, timeout: float | None = None) -> bool:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(threading.Event, "wait", interrupted)
     monkeypatch.setattr("aurora_cli.pipeline.caption.server.start", _nothing)
-    result = serve(caption_settings(page.checkpoint.path.parents[1], port=0), SILENT, dry_run=False)
+    result = serve(caption_settings(workspace, port=0), "runs/language", SILENT)
     assert result.lines() == ["0 captions by runs/language"]
 
 
@@ -182,8 +185,8 @@ def test_in_a_browser_a_dropped_image_is_captioned_and_the_slider_changes_its_to
         image = base64.b64encode(IMAGE.read_bytes()).decode()
         tab.run(DROP % (image, "cat.png", "image/png"))
         assert "visual tokens: 8" in tab.wait(fact)
-        said = tab.run(caption_words)
-        assert said
+        shown = tab.run(caption_words)
+        assert shown
         assert tab.run("document.querySelectorAll('#frames img').length") == 2
         tab.screenshot(shots / "caption-page.png")
         move = "range.value = %d; range.dispatchEvent(new Event('%s'))"
@@ -192,7 +195,7 @@ def test_in_a_browser_a_dropped_image_is_captioned_and_the_slider_changes_its_to
         assert tab.run("document.querySelector('#kept').innerText") == "0.25: 4 of 16 tokens a frame"
         tab.run(f"{move % (50, 'change')}")
         tab.wait(f"({fact}).includes('visual tokens: 8')")
-        assert tab.run(caption_words) == said
+        assert tab.run(caption_words) == shown
 
         tab.run(DROP % (base64.b64encode(b"no image").decode(), "broken.png", "image/png"))
         assert "not a readable image" in tab.wait("document.querySelector('#error').innerText")

@@ -8,7 +8,9 @@ from aurora_cli.config.settings import MergeViewSettings, Settings
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, SettingsError, UsageError
 from aurora_cli.models.auroracap import AuroraCap
-from aurora_cli.pipeline import merge_view
+from aurora_cli.pipeline.merge_view import command as merge_view
+from aurora_cli.pipeline.merge_view import figure
+from aurora_cli.pipeline.merge_view.command import ShownView
 from tests.captioners import GOLDEN, MODEL, WEIGHTS, make_runs
 
 IMAGE = GOLDEN / "pixels" / "images" / "im_120x160.png"
@@ -22,7 +24,7 @@ def view(workspace, **fields):
 def test_without_arguments_the_newest_model_shows_the_usual_ratios_that_it_can_reach(tmp_path):
     make_runs(tmp_path)  # 16 patches, two layers that merge: 4 patches at least
     result = view(tmp_path)
-    assert result.views == ({"kept_ratio": 1.0, "tokens": 16}, {"kept_ratio": 0.5, "tokens": 8})
+    assert result.views == (ShownView(1.0, 16), ShownView(0.5, 8))
     assert [line[:32] for line in result.left_out] == [
         f"left out: merging.kept_ratio is {ratio}"[:32] for ratio in (0.2, 0.1)
     ]
@@ -34,7 +36,7 @@ def test_without_arguments_the_newest_model_shows_the_usual_ratios_that_it_can_r
 
 def test_a_view_has_as_many_regions_as_tokens_reach_the_projector(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(merge_view, "draw", lambda image, patch_size, views, file, facts: drawn.extend(views))
+    monkeypatch.setattr(figure, "draw", lambda image, patch_size, views, file, facts: drawn.extend(views))
     ratios = (1.0, 0.7, 0.4, 0.2)
     result = view(tmp_path, model=str(WEIGHTS), token_kept_ratios=ratios)
     assert result.schedule == "constant"
@@ -63,14 +65,14 @@ def test_the_same_call_writes_the_same_bytes(tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_ratio_that_was_asked_for_and_cannot_be_names_the_least(tmp_path):
+def test_a_requested_ratio_that_cannot_be_names_the_least(tmp_path):
     make_runs(tmp_path)
     with pytest.raises(SettingsError, match="2 layers keep at least 4 of them"):
         view(tmp_path, token_kept_ratios=(0.5, 0.1))
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_without_a_model_or_a_image_the_next_command_is_named(tmp_path):
+def test_without_a_model_or_an_image_the_next_command_is_named(tmp_path):
     with pytest.raises(UsageError) as no_image:
         view(tmp_path, image=None)
     assert no_image.value.hint == "aurora merge-view image.jpg"
@@ -82,12 +84,12 @@ def test_without_a_model_or_a_image_the_next_command_is_named(tmp_path):
 
 
 def test_the_image_is_never_written_over(tmp_path):
-    shutil.copy(IMAGE, tmp_path / "mine.png")
+    shutil.copy(IMAGE, tmp_path / "own.png")
     with pytest.raises(UsageError, match="is the image itself"):
-        view(tmp_path, image="mine.png", output="mine.png", model=str(WEIGHTS))
+        view(tmp_path, image="own.png", output="own.png", model=str(WEIGHTS))
     with pytest.raises(UsageError, match=r"a name that ends in .png was expected"):
-        view(tmp_path, output="mine.jpg", model=str(WEIGHTS))
-    assert (tmp_path / "mine.png").read_bytes() == IMAGE.read_bytes()
+        view(tmp_path, output="own.jpg", model=str(WEIGHTS))
+    assert (tmp_path / "own.png").read_bytes() == IMAGE.read_bytes()
 
 
 def test_a_damaged_image_is_named_and_nothing_is_written(tmp_path):
@@ -106,7 +108,7 @@ def test_a_dry_run_says_what_would_be_drawn_and_touches_nothing(tmp_path):
 
 def test_of_a_video_the_middle_frame_is_shown(tmp_path, monkeypatch):
     drawn = []
-    monkeypatch.setattr(merge_view, "draw", lambda image, *_, **__: drawn.append(image))
+    monkeypatch.setattr(figure, "draw", lambda image, *_, **__: drawn.append(image))
     shades = [Image.new("RGB", (64, 64), (shade,) * 3) for shade in (10, 10, 200, 10, 10)]
     (tmp_path / "clip.mp4").write_bytes(encode_video(shades))
     view(tmp_path, image="clip.mp4", model=str(WEIGHTS))

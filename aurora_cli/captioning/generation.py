@@ -1,0 +1,61 @@
+"""From prompts and frames to the ids of captions, all at once. Shapes: F frames, S side of the tower's square."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+
+import torch
+
+from aurora_cli.captioning.options import CaptionOptions
+from aurora_cli.captioning.text_stream import TextStream
+from aurora_cli.models.auroracap import AuroraCap
+
+
+def generate(
+    model: AuroraCap,
+    prompts: Sequence[list[int]],
+    frames_F3SS: Sequence[torch.Tensor],
+    options: CaptionOptions,
+    *,
+    end_id: int,
+    seed: int,
+    streamer: TextStream | None = None,
+) -> list[list[int]]:
+    """The new ids of each prompt, without `end_id` and what comes behind it. The global random state stays as it is."""
+    ids, mask = _rows(prompts)
+    decoding = options.decoding
+    samples = decoding.temperature > 0
+    sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if samples else {}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        out = model.generate(
+            input_ids=ids.to(model.device),
+            attention_mask=mask.to(model.device),
+            pixel_values=torch.cat(list(frames_F3SS)).to(model.device, model.dtype),
+            media_lengths=[len(frames) for frames in frames_F3SS],
+            merging=options.merging,
+            max_new_tokens=decoding.max_new_tokens,
+            num_beams=decoding.num_beams,
+            eos_token_id=end_id,
+            pad_token_id=end_id,
+            streamer=streamer,
+            do_sample=samples,
+            **sampling,
+        )
+    return [row[: row.index(end_id)] if end_id in row else row for row in out.tolist()]
+
+
+def batch_seed(seed: int, names: Sequence[str]) -> int:
+    """The seed of one batch: the same media in the same batch get the same captions, whatever was captioned before."""
+    return int.from_bytes(hashlib.sha256(json.dumps([seed, *names]).encode()).digest()[:7], "big")
+
+
+def _rows(prompts: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Ids and mask, (prompts, longest), padded behind."""
+    width = max(map(len, prompts))
+    ids = torch.zeros(len(prompts), width, dtype=torch.long)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, : len(prompt)] = torch.tensor(prompt)
+        mask[row, : len(prompt)] = 1
+    return ids, mask

@@ -1,0 +1,100 @@
+"""From what a caller names or holds to what is captioned: files, folders of frames, images and frames in memory.
+
+Shapes: F frames, H height, W width, S side of the tower's square.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from aurora_cli.captioning.result import MediaKind
+from aurora_cli.config.settings import ModelSettings
+from aurora_cli.data.media.images import as_rgb
+from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
+from aurora_cli.data.media.reader import load_frames
+from aurora_cli.data.media.transforms import normalise, padding_colour, square_image
+from aurora_cli.data.media.video_decoder import Sampling, evenly_spaced
+from aurora_cli.errors import UsageError
+
+Media: TypeAlias = str | Path | Image.Image | np.ndarray | Sequence[str | Path] | Sequence[Image.Image]
+"""One image or video: a file, a folder of frames, a list of frame files, an image, a list of images, or an array of
+uint8: an image (H, W, 3), or a video (F, H, W, 3)."""
+
+EXPECTED = "a path, an image, a list of either, or an array (H, W, 3) or (F, H, W, 3) of uint8 was expected"
+
+
+@dataclass(frozen=True)
+class InMemory:
+    """Images that no file holds: one, or the frames of a video."""
+
+    images: tuple[Image.Image, ...]
+
+
+class CaptionInput(NamedTuple):
+    """One image or video to caption."""
+
+    name: str
+    kind: MediaKind
+    source: Path | tuple[Path, ...] | InMemory
+    """A file or a folder of frames, frame files, or what lies in memory."""
+
+    def frames(self, count: int, model: ModelSettings, sampling: Sampling) -> torch.Tensor:
+        """The vision tower's input, (F, 3, S, S) float32: F is 1 of an image, else `count`.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        mean, std, size = model.image_mean, model.image_std, model.image_size
+        if not isinstance(self.source, InMemory):
+            return load_frames(None, self.source, count, size, mean, std, sampling)
+        images, fill = self.source.images, padding_colour(mean)
+        wanted = evenly_spaced(len(images), count) if self.kind == "video" else range(1)
+        frames_FSSC = np.stack([square_image(_upright(images[index], fill), size, fill) for index in wanted])
+        return normalise(torch.from_numpy(frames_FSSC), mean, std)
+
+
+def caption_inputs(media: Iterable[Media]) -> list[CaptionInput]:
+    """Each medium as an input, in order.
+
+    Raises:
+        UsageError: something that is no medium.
+    """
+    if isinstance(media, str | Path | Image.Image | np.ndarray):
+        raise UsageError(f"media: a list was expected, not a {type(media).__name__} alone: write [...] around it")
+    return [_input(medium, f"media[{number}]") for number, medium in enumerate(media)]
+
+
+def _input(medium: Media, name: str) -> CaptionInput:
+    if isinstance(medium, str | Path):
+        path = Path(medium)
+        is_video = path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
+        return CaptionInput(str(medium), "video" if is_video else "image", path)
+    if isinstance(medium, Image.Image):
+        return CaptionInput(name, "image", InMemory((medium,)))
+    if isinstance(medium, np.ndarray):
+        return _array(medium, name)
+    if isinstance(medium, Sequence) and len(medium) > 0:
+        images = tuple(frame for frame in medium if isinstance(frame, Image.Image))
+        paths = tuple(Path(frame) for frame in medium if isinstance(frame, str | Path))
+        if len(images) == len(medium):
+            return CaptionInput(name, "video", InMemory(images))
+        if len(paths) == len(medium):
+            return CaptionInput(name, "video", paths)
+    raise UsageError(f"{name}: is {medium!r:.60}; {EXPECTED}")
+
+
+def _array(array: np.ndarray, name: str) -> CaptionInput:
+    is_video = array.ndim == 4
+    if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or array.size == 0:
+        raise UsageError(f"{name}: is an array {array.shape} of {array.dtype}; {EXPECTED}")
+    images = tuple(Image.fromarray(frame) for frame in (array if is_video else array[None]))
+    return CaptionInput(name, "video" if is_video else "image", InMemory(images))
+
+
+def _upright(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
+    return as_rgb(ImageOps.exif_transpose(image), fill)

@@ -1,0 +1,88 @@
+"""From a folder with weights to a captioner: `aurora_cli.load_captioner`."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.options import CaptionOptions, options_of
+from aurora_cli.checkpoints.checkpoint import Checkpoint
+from aurora_cli.checkpoints.loading import build_model, resolve_device, spread
+from aurora_cli.checkpoints.locate import locate
+from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.preparing import TokenizeSettings
+from aurora_cli.config.training import DataSettings
+from aurora_cli.config.using import CaptionSettings
+from aurora_cli.data.tokenization.tokenizer import load_tokenizer
+from aurora_cli.errors import DataError
+
+
+def load_captioner(
+    path: str | Path,
+    *,
+    token_merging: TokenMerging | None = None,
+    tokenizer: str | Path | None = None,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device = "auto",
+    device_map: Literal["auto", "balanced", "sequential"] | None = None,
+) -> Captioner:
+    """Load a captioner with all that `aurora caption` uses: tokenizer, template, frames of a video, merging.
+
+        captioner = aurora_cli.load_captioner("export/huggingface")
+        (result,) = captioner.caption(["cat.jpg"])
+        print(result.caption)
+
+    Args:
+        path: an xtuner, huggingface or official folder, a run or a checkpoint, or a repository on the hub.
+        token_merging: how visual tokens merge; none: as stored with the weights.
+        tokenizer: folder or hub id; none: the model's own.
+        dtype: of the weights in memory: `float32`, `bfloat16`, `float16`; none: bfloat16 on CUDA, else float32.
+        device: `cpu`, `cuda`, `cuda:1`, or `auto` for CUDA where there is one.
+        device_map: spread the model over all devices, as accelerate does it; none: all of it on `device`.
+
+    Raises:
+        DataError: the folder is damaged, or nothing says which tokenizer it has.
+        UsageError: there is no such device or dtype.
+    """
+    checkpoint = open_checkpoint(path)
+    if tokenizer is not None:
+        checkpoint = replace(checkpoint, tokenizer=str(tokenizer))
+    options = options_of(checkpoint, CaptionSettings(), TokenizeSettings(), DataSettings())
+    if token_merging is not None:
+        options = options._replace(merging=token_merging)
+    return build_captioner(checkpoint, options, dtype=dtype, device=device, device_map=device_map)
+
+
+def build_captioner(
+    checkpoint: Checkpoint,
+    options: CaptionOptions,
+    *,
+    root: Path | None = None,
+    fallback_tokenizer: str | None = None,
+    dtype: str | torch.dtype | None = None,
+    device: str | torch.device = "auto",
+    device_map: Literal["auto", "balanced", "sequential"] | None = None,
+) -> Captioner:
+    """The captioner of an opened checkpoint.
+
+    Relative names start at `root` (the workspace); `fallback_tokenizer` is taken where the checkpoint has none.
+
+    Raises:
+        DataError: the checkpoint is damaged, or nothing says which tokenizer it has.
+        UsageError: there is no such device or dtype, or the kept ratio cannot be reached.
+    """
+    tokenizer = checkpoint.tokenizer or fallback_tokenizer
+    if tokenizer is None:
+        hint = "Name one: --set model.tokenizer=DIR; in Python load_captioner(..., tokenizer=DIR)."
+        raise DataError(f"{checkpoint.path}: has no tokenizer", hint=hint)
+    text_tokenizer = load_tokenizer(locate(tokenizer, root))
+    target = resolve_device(device)
+    dtype = dtype or ("bfloat16" if target.type == "cuda" else "float32")
+    if device_map is None:
+        model = build_model(checkpoint, options.merging, dtype, target)
+    else:
+        model = spread(build_model(checkpoint, options.merging, dtype), device_map)
+    return Captioner(model, text_tokenizer, checkpoint.model, options)

@@ -1,0 +1,34 @@
+"""A caption's text while its tokens come."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+WriteText = Callable[[str], None]
+"""Takes a caption piece by piece."""
+
+HALF_A_CHARACTER = "\ufffd"
+"""What a tokenizer writes for the first bytes of a character whose others have not come."""
+
+
+class TextStream:
+    """A streamer as transformers calls it: text is written as its tokens come, but what the next may change."""
+
+    def __init__(self, text_of: Callable[[Sequence[int]], str], write: WriteText) -> None:
+        self._text_of, self._write = text_of, write
+        self._ids: list[int] = []
+        self._written = 0
+
+    def put(self, value: torch.Tensor) -> None:
+        self._ids += value.flatten().tolist()
+        text = self._text_of(self._ids)
+        if not text.endswith(HALF_A_CHARACTER):
+            self._write_rest(text)
+
+    def end(self) -> None:
+        self._write_rest(self._text_of(self._ids))
+
+    def _write_rest(self, text: str) -> None:
+        if len(text) > self._written:
+            self._write(text[self._written :])
+            self._written = len(text)

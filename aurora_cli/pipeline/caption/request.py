@@ -1,0 +1,60 @@
+"""What `aurora caption` shall do, known before weights are read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from aurora_cli.checkpoints.locate import check_name
+from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.console import Reporter
+from aurora_cli.data.media.listing import Medium, list_media
+from aurora_cli.errors import UsageError
+from aurora_cli.pipeline.caption.output import check_output
+from aurora_cli.runs.find import find_model
+
+HOST = "127.0.0.1"
+"""Where the page is served: this machine alone reaches it."""
+
+
+@dataclass(frozen=True)
+class CaptionRequest:
+    """The media to caption, the model, and the file that the captions go to."""
+
+    model: str
+    media: tuple[Medium, ...]
+    output: Path | None
+
+
+def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
+    """What the settings ask for.
+
+    Raises:
+        UsageError: no media, a URL that was not allowed, a folder without any, or an output that holds something else.
+        DataError: there is no such model.
+    """
+    caption, workspace = settings.caption, Workspace(settings.workspace)
+    if not caption.media:
+        raise UsageError("no media are named", hint="aurora caption image.jpg clip.mp4 folder/")
+    media = list_media(caption.media, workspace.root, allow_remote=caption.allow_remote)
+    model = resolve_model(settings, reporter)
+    output = None if caption.output is None else workspace.path(caption.output)
+    if output is not None:
+        check_output(output)
+    return CaptionRequest(model, tuple(media), output)
+
+
+def resolve_model(settings: Settings, reporter: Reporter) -> str:
+    """The model that the settings name, else the workspace's own.
+
+    Raises:
+        DataError: there is no such model, or none at all.
+    """
+    workspace = Workspace(settings.workspace)
+    name = settings.caption.model or str(find_model(workspace, reporter))
+    check_name(name, workspace.root)
+    return name
+
+
+def page_url(port: int) -> str:
+    """The address of the page of `--serve`."""
+    return f"http://{HOST}:{port}/"

@@ -69,7 +69,8 @@ def _setting_row(setting: fields.Setting) -> str:
     default = shown_default(setting)
     shown = f"`{default}`" if default else ("off" if setting.default is False else "none")
     shown = "must be given" if setting.info.is_required() else _cell(shown)
-    return f"| `{setting.path}` | {_cell(kind)} | {shown} | {_cell(setting.help)} |"
+    resume = " *May change when a run resumes.*" if setting.may_change else ""
+    return f"| `{setting.path}` | {_cell(kind)} | {shown} | {_cell(setting.help)}{resume} |"
 
 
 def _cell(text: str) -> str:

@@ -12,6 +12,7 @@ import annotated_types
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from aurora_cli.config.section import Mark
 from aurora_cli.config.settings import Settings
 
 
@@ -45,6 +46,11 @@ class Setting:
     def many(self) -> bool:
         """Takes any number of words."""
         return get_origin(self.annotation) is tuple and get_args(self.annotation)[-1] is ...
+
+    @property
+    def may_change(self) -> bool:
+        """A run may go on with another value."""
+        return Mark.MAY_CHANGE in self.info.metadata
 
     @property
     def kind(self) -> str:

@@ -1,7 +1,8 @@
 """What every section of the settings tree is made of."""
 
+from enum import Enum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
@@ -17,6 +18,17 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Triple = tuple[float, float, float]
 KeptRatio = Annotated[float, Field(gt=0.0, le=1.0)]
 KeptRatios = Annotated[tuple[KeptRatio, ...], BeforeValidator(_as_list)]
+
+
+class Mark(Enum):
+    """What may be said of a setting beside its type and range, in its annotation."""
+
+    MAY_CHANGE = "may change"
+    """A run may go on with another value: its numbers do not depend on it, or only as far as the user means them to."""
+
+
+Value = TypeVar("Value")
+MayChange = Annotated[Value, Mark.MAY_CHANGE]
 
 
 class Section(BaseModel):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from aurora_cli.config.section import Names, Precision, Section, Triple
+from aurora_cli.config.section import MayChange, Names, Precision, Section, Triple
 
 
 class ModelSettings(Section):
@@ -26,7 +26,7 @@ class ModelSettings(Section):
     text_config: dict[str, Any] | None = None
     """A language model's config (by `model_type`) to start from at random, instead of `language_model`."""
 
-    tokenizer: str | None = None
+    tokenizer: MayChange[str | None] = None
     """Folder or hub id of the tokenizer; none: the language model's."""
 
     feature_layer: int = Field(default=-2, le=-1)
@@ -84,19 +84,19 @@ class TrainSettings(Section):
     stage: str = "projection"
     """Stage: a file of the preset (projection, vision, language)."""
 
-    after: str | None = None
+    after: MayChange[str | None] = None
     """The stage whose newest weights this one starts from; none: the preset's models."""
 
-    init_from: str | None = None
+    init_from: MayChange[str | None] = None
     """Folder (run, checkpoint, xtuner, huggingface) or hub id to start from, instead of `after`."""
 
-    data: Names = ()
+    data: MayChange[Names] = ()
     """Merged folders, `:weight` behind one repeats it that often; none: every tokenized/<stage>/*/merged."""
 
-    media_root: Path | None = None
+    media_root: MayChange[Path | None] = None
     """Folder that images and videos are named from; none: the annotation file's."""
 
-    run_dir: Path | None = None
+    run_dir: MayChange[Path | None] = None
     """Where the run writes; none: runs/<stage>."""
 
     projector: ModuleTraining | None = None
@@ -110,16 +110,16 @@ class TrainSettings(Section):
 
     lora: LoraSettings = LoraSettings()
 
-    epochs: float = Field(default=1.0, gt=0.0)
+    epochs: MayChange[float] = Field(default=1.0, gt=0.0)
     """Times through the data."""
 
-    max_steps: int | None = Field(default=None, ge=1)
+    max_steps: MayChange[int | None] = Field(default=None, ge=1)
     """Stop after so many optimizer steps, and plan the schedule for them; none: `epochs` decides."""
 
     global_batch_packs: int = Field(default=16, ge=1)
     """Packs an optimizer step, over all processes."""
 
-    micro_batch_packs: int = Field(default=1, ge=1)
+    micro_batch_packs: MayChange[int] = Field(default=1, ge=1)
     """Packs that a process takes through the network at once."""
 
     pack_tokens: int = Field(default=4096, ge=16)
@@ -137,43 +137,43 @@ class TrainSettings(Section):
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Gradients are scaled down to this global norm."""
 
-    max_loss_jump: float | None = Field(default=10.0, gt=0.0)
+    max_loss_jump: MayChange[float | None] = Field(default=10.0, gt=0.0)
     """The run stops at a step whose loss is so many nats above the mean of the last 50 or so; none: never."""
 
-    precision: Precision = "auto"
+    precision: MayChange[Precision] = "auto"
     """Of the computation; weights are kept in fp32. `auto`: bf16 on CUDA, fp32 on a CPU."""
 
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: MayChange[bool] = False
     """Compute activations a second time in the backward pass instead of keeping them."""
 
     seed: int = Field(default=0, ge=0)
     """Of the order of samples, dropout and random weights."""
 
-    deepspeed: str | None = None
+    deepspeed: MayChange[str | None] = None
     """none, zero1, zero2, zero2_offload, zero3, zero3_offload or a JSON file; unset: none for one process, or zero2."""
 
-    num_processes: int | None = Field(default=None, ge=1)
+    num_processes: MayChange[int | None] = Field(default=None, ge=1)
     """Processes to start; unset: one a GPU, or one."""
 
-    plan: bool = False
+    plan: MayChange[bool] = False
     """Only reckon: parameters, memory, tokens, steps, FLOPs and hours, disk. Touches nothing."""
 
-    flops_per_s: float = Field(default=2e14, gt=0.0)
+    flops_per_s: MayChange[float] = Field(default=2e14, gt=0.0)
     """FLOP/s that a process is taken to reach in `plan` (an H100 in bf16: 2e14 to 5e14)."""
 
-    resume: str = "auto"
+    resume: MayChange[str] = "auto"
     """`auto` goes on from the newest checkpoint, `never` starts afresh, or a checkpoint's folder."""
 
-    trackers: Names = ("tensorboard",)
+    trackers: MayChange[Names] = ("tensorboard",)
     """Experiment trackers by accelerate's names (wandb, trackio, mlflow, ...); TensorBoard's files lie in the run."""
 
-    samples_every: int = Field(default=500, ge=0)
+    samples_every: MayChange[int] = Field(default=500, ge=0)
     """Optimizer steps between captions of fixed images and videos, into `samples/` of the run; 0: never."""
 
-    samples: int = Field(default=4, ge=1)
+    samples: MayChange[int] = Field(default=4, ge=1)
     """Images and videos that these captions are of: held-out ones if there are any."""
 
-    watchdog_s: float = Field(default=1800.0, gt=0.0)
+    watchdog_s: MayChange[float] = Field(default=1800.0, gt=0.0)
     """Seconds that a step may take before every process prints where it is and the run ends."""
 
 
@@ -193,13 +193,13 @@ class DataSettings(Section):
     fps: float = Field(default=1.0, gt=0.0)
     """Frames a second for `frame_sampling: fps`; a video too long for them is spread evenly, a short one repeats."""
 
-    max_bad_share: float = Field(default=0.01, ge=0.0, le=1.0)
+    max_bad_share: MayChange[float] = Field(default=0.01, ge=0.0, le=1.0)
     """Share of a run's images, frame files and videos that cannot be read, above which it stops."""
 
     validation_share: float = Field(default=0.0, ge=0.0, lt=0.5)
     """Share of samples held out, whose loss is measured at every checkpoint."""
 
-    workers: int = Field(default=2, ge=0)
+    workers: MayChange[int] = Field(default=2, ge=0)
     """Loader processes beside each training process; 0 reads in the training process itself."""
 
 

@@ -1,43 +1,31 @@
 """Settings that a run may not change when it goes on."""
 
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from pydantic import JsonValue
 
+from aurora_cli.config import fields
 from aurora_cli.config.settings import Settings
 from aurora_cli.errors import UsageError
 from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE
 from aurora_cli.runs.metadata import Recipe, TrainState
 
-FREE_TO_CHANGE = (
-    "train.max_steps",
-    "train.epochs",
-    "train.num_processes",
-    "train.deepspeed",
-    "train.micro_batch_packs",
-    "train.precision",
-    "train.gradient_checkpointing",
-    "train.resume",
-    "train.run_dir",
-    "train.media_root",
-    "train.watchdog_s",
-    "train.max_loss_jump",
-    "train.trackers",
-    "train.plan",
-    "train.flops_per_s",
-    "train.samples_every",
-    "train.samples",
-    "train.data",
-    "train.init_from",
-    "train.after",
-    "model.tokenizer",
-    "data.workers",
-    "data.max_bad_share",
-)
-"""Settings that a run may be continued with other values of. (Data and start are compared by what they come to.)"""
-
 RECIPE_SECTIONS = {"model", "merging", "train", "data"}
+"""Of the settings: those that a run's numbers can depend on."""
+
+
+def recipe_of(settings: Settings) -> dict[str, JsonValue]:
+    """The settings that a run may not go on with other values of, by dotted path."""
+    tree = settings.model_dump(mode="json", include=RECIPE_SECTIONS)
+    return {path: value for path, value in _flat(tree) if path not in may_change()}
+
+
+@functools.cache
+def may_change() -> frozenset[str]:
+    """The settings that are marked so where they stand (`config.section.MayChange`)."""
+    return frozenset(setting.path for setting in fields.settings() if setting.may_change)
 
 
 def check_recipe(checkpoint: Path, recipe: Recipe, stage: str) -> None:
@@ -47,10 +35,12 @@ def check_recipe(checkpoint: Path, recipe: Recipe, stage: str) -> None:
         UsageError: it does not; the message names every setting that differs.
         DataError: the checkpoint is damaged.
     """
-    began = TrainState.read(checkpoint / RESUME_FOLDER / STATE_FILE).recipe
-    # A setting that the run's version did not have yet was, so to speak, at its default.
-    defaults = dict(flat(Settings().model_dump(mode="json", include=RECIPE_SECTIONS)))
-    began = {path: defaults[path] for path in recipe.keys() & defaults.keys()} | dict(began)
+    stored = TrainState.read(checkpoint / RESUME_FOLDER / STATE_FILE).recipe
+    # A setting that the run's version did not have yet was, so to speak, at its default; one that may change by now
+    # was perhaps not allowed to then.
+    defaults = recipe_of(Settings())
+    began = {path: defaults[path] for path in recipe.keys() & defaults.keys()}
+    began |= {path: value for path, value in stored.items() if path not in may_change()}
     differing = sorted(path for path in began.keys() | recipe.keys() if began.get(path) != recipe.get(path))
     if differing:
         changes = "; ".join(
@@ -63,11 +53,11 @@ def check_recipe(checkpoint: Path, recipe: Recipe, stage: str) -> None:
         )
 
 
-def flat(tree: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:
+def _flat(tree: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:
     """A tree of settings by dotted path."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
+            yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -11,7 +11,7 @@ from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.find import is_free_for_a_run
 from aurora_cli.runs.layout import CHECKPOINTS, FINISHED_FILE, INITIAL, METADATA_FILE
 from aurora_cli.runs.metadata import RECIPE_DATA, RECIPE_START, CheckpointMetadata, Extent, FinishedRun, Recipe
-from aurora_cli.runs.recipe import FREE_TO_CHANGE, RECIPE_SECTIONS, check_recipe, flat
+from aurora_cli.runs.recipe import check_recipe, recipe_of
 
 WORKSPACE_FOLDERS = ("runs/", "export/", ".", "/", "~")
 """A name that begins so is a folder's, and no hub id."""
@@ -77,7 +77,7 @@ def plan_stage(settings: Settings) -> StagePlan:
     _check_run_folder(run_dir)
     start = find_start(settings, workspace, run_dir)
     data = find_data(settings, workspace)
-    recipe = recipe_of(settings, start, data, workspace)
+    recipe = whole_recipe(settings, start, data, workspace)
     resume = find_resume(settings, workspace, run_dir)
     finished = None
     if train.resume == "auto" and resume is not None:
@@ -207,11 +207,10 @@ def find_resume(settings: Settings, workspace: Workspace, run_dir: Path) -> Path
     return path
 
 
-def recipe_of(settings: Settings, start: Start, data: tuple[DataFolder, ...], workspace: Workspace) -> Recipe:
-    """All that a run's numbers depend on, by dotted path."""
-    tree = settings.model_dump(mode="json", include=RECIPE_SECTIONS)
+def whole_recipe(settings: Settings, start: Start, data: tuple[DataFolder, ...], workspace: Workspace) -> Recipe:
+    """All that the run's numbers depend on: settings, start and data."""
     return {
-        **{path: value for path, value in flat(tree) if path not in FREE_TO_CHANGE},
+        **recipe_of(settings),
         RECIPE_START: start.base if isinstance(start.base, str) else {**start.base},
         RECIPE_DATA: [[_relative(one.folder, workspace), one.weight, one.rows] for one in data],
     }

@@ -1,0 +1,101 @@
+"""Which settings a run may go on with other values of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.errors import UsageError
+from aurora_cli.runs.metadata import TrainState
+from aurora_cli.runs.recipe import RECIPE_SECTIONS, check_recipe, may_change, recipe_of
+
+MARKED = {
+    "data.max_bad_share",
+    "data.workers",
+    "model.tokenizer",
+    "train.after",
+    "train.data",
+    "train.deepspeed",
+    "train.epochs",
+    "train.flops_per_s",
+    "train.gradient_checkpointing",
+    "train.init_from",
+    "train.max_loss_jump",
+    "train.max_steps",
+    "train.media_root",
+    "train.micro_batch_packs",
+    "train.num_processes",
+    "train.plan",
+    "train.precision",
+    "train.resume",
+    "train.run_dir",
+    "train.samples",
+    "train.samples_every",
+    "train.trackers",
+    "train.watchdog_s",
+}
+DEPENDED_ON = {
+    "data.batching": "padded",
+    "data.validation_share": 0.1,
+    "merging.kept_ratio": 0.5,
+    "model.image_size": 28,
+    "train.global_batch_packs": 8,
+    "train.pack_tokens": 512,
+    "train.projector.lr": 1.0,
+    "train.seed": 3,
+    "train.warmup_ratio": 0.5,
+}
+
+
+def saved(folder: Path, recipe: dict[str, Any]) -> Path:
+    """A checkpoint of a run that began with these settings."""
+    (folder / "resume").mkdir(parents=True)
+    (folder / "resume/state.json").write_text(json.dumps({"step": 2, "recipe": recipe}))
+    return folder
+
+
+def changed(path: str, value: Any) -> Settings:
+    tree: Any = value
+    for key in reversed(path.split(".")):
+        tree = {key: tree}
+    return Settings.model_validate(tree)
+
+
+def test_exactly_these_settings_are_marked() -> None:
+    assert may_change() == MARKED
+    assert {path.partition(".")[0] for path in MARKED} <= RECIPE_SECTIONS
+    assert not MARKED & recipe_of(Settings()).keys()
+
+
+@pytest.mark.parametrize(("path", "value"), DEPENDED_ON.items())
+def test_a_setting_that_numbers_depend_on_must_stay(path: str, value: object, tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path / "a", recipe_of(Settings()))
+    with pytest.raises(UsageError, match=f"{path} was .*, is now {value}"):
+        check_recipe(checkpoint, recipe_of(changed(path, value)), "vision")
+
+
+def test_every_other_one_may_change(tmp_path: Path) -> None:
+    checkpoint = saved(tmp_path / "a", recipe_of(Settings()))
+    others: dict[str, Any] = {
+        "train.max_steps": 3, "train.epochs": 2.0, "train.precision": "fp16", "train.trackers": ["wandb"],
+        "train.data": ["x:2"], "data.workers": 0, "model.tokenizer": "elsewhere",
+    }  # fmt: skip
+    for path, value in others.items():
+        check_recipe(checkpoint, recipe_of(changed(path, value)), "vision")
+
+
+def test_a_run_goes_on_that_was_begun_before_a_setting_was_there_or_might_change(tmp_path: Path) -> None:
+    began = recipe_of(Settings())
+    del began["data.fps"]
+    began["train.watchdog_s"] = 5.0
+    check_recipe(saved(tmp_path / "a", began), recipe_of(Settings()), "vision")
+    with pytest.raises(UsageError, match=r"data\.fps was 1\.0, is now 2\.0"):
+        check_recipe(saved(tmp_path / "b", began), recipe_of(changed("data.fps", 2.0)), "vision")
+
+
+def test_what_a_run_keeps_is_what_the_next_one_compares(tmp_path: Path) -> None:
+    recipe = recipe_of(changed("train.lora.language_model", {"rank": 4, "targets": ["q_proj"]}))
+    TrainState(recipe=recipe).write(tmp_path / "state.json")
+    assert TrainState.read(tmp_path / "state.json").recipe == recipe

@@ -1,13 +1,19 @@
 """Settings: which source wins, and what a wrong value's message says."""
 
 import contextlib
+import functools
+import tempfile
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aurora_cli.config.resolve import dump_yaml, load_resolved, resolve
+from aurora_cli.config.settings import Settings
 from aurora_cli.errors import SettingsError
 
 
@@ -148,6 +154,58 @@ def test_saved_settings_come_back_equal(workspace: Path) -> None:
     assert load_resolved(path) == settings
 
 
+LOWEST_FIRST = ("default", "preset", "aurora.yaml", "--config", "environment", "flag", "--set")
+PATHS = ("checkpoint.every", "data.fps", "tokenize.batch_size", "train.max_steps", "train.projector.lr")
+
+
+@hypothesis_settings(deadline=None)
+@given(
+    path=st.sampled_from(PATHS),
+    given_by=st.sets(st.sampled_from(LOWEST_FIRST[1:])),
+    of_a_stage=st.sets(st.sampled_from(LOWEST_FIRST[1:4])),
+)
+def test_of_all_sources_that_give_a_setting_the_highest_wins(
+    path: str, given_by: set[str], of_a_stage: set[str]
+) -> None:
+    """Each source gives another number. In a file it may stand under the stage, which beats what all stages share."""
+    numbers = {source: rank + 1 for rank, source in enumerate(LOWEST_FIRST)}
+    with tempfile.TemporaryDirectory() as folder:
+        workspace = Path(folder)
+        files = {"preset": "preset.yaml", "aurora.yaml": "aurora.yaml", "--config": "config.yaml"}
+        for source, name in files.items():
+            tree = nested(path, numbers[source]) if source in given_by else {}
+            if source in of_a_stage and tree:
+                tree = {**nested(path, 99), "stages": {"vision": tree}}
+            (workspace / name).write_text(yaml.safe_dump({"stages": {"vision": {}}, **tree}))
+        variable = f"AURORA_{path.upper().replace('.', '__')}"
+        resolved = resolve(
+            flags={
+                "workspace": ("--workspace", folder),
+                "preset": ("--preset", "preset.yaml"),
+                **({path: ("--it", numbers["flag"])} if "flag" in given_by else {}),
+            },
+            sets=[f"{path}={numbers['--set']}"] if "--set" in given_by else [],
+            config=workspace / "config.yaml",
+            environment={variable: str(numbers["environment"])} if "environment" in given_by else {},
+        )
+    highest = max(given_by, key=LOWEST_FIRST.index, default="")
+    expected = numbers[highest] if given_by else value_at(Settings(), path)
+    assert value_at(resolved.settings, path) == expected
+    assert (path in resolved.origins) == bool(given_by)
+
+
+def nested(path: str, value: object) -> dict[str, Any]:
+    tree: Any = value
+    for key in reversed(path.split(".")):
+        tree = {key: tree}
+    return tree
+
+
+def value_at(settings: Settings, path: str) -> object:
+    return functools.reduce(lambda section, name: getattr(section, name, None), path.split("."), settings)
+
+
+@hypothesis_settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_assignment_resolves_or_is_a_settings_error(key: str, value: str) -> None:
     with contextlib.suppress(SettingsError):

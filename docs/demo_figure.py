@@ -1,6 +1,6 @@
-"""Make the figure of README.md from a workspace in which `aurora demo` has run: a video, its caption, what merging leaves.
+"""Make the figure of README.md, a video with its caption and its visual tokens, where `aurora demo` has run.
 
-    python docs/demo_figure.py aurora-demo
+python docs/demo_figure.py aurora-demo
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Writes what the docs have from the code: reference/{cli,settings}.md and, by house.py, the drawing of the rooms.
+"""Writes what the docs have from the code: reference/{cli,settings,files}.md and the drawing of the rooms.
 
 With --check, fails when one of them is stale. (docs/hardware.md has a script of its own: it builds networks.)
 """
@@ -6,6 +6,7 @@ With --check, fails when one of them is stale. (docs/hardware.md has a script of
 import sys
 from pathlib import Path
 
+import file_formats
 import house
 
 from aurora_cli.cli.commands import SPECS
@@ -78,7 +79,8 @@ def _cell(text: str) -> str:
 
 
 def main() -> int:
-    pages = {FOLDER / "cli.md": cli_page(), FOLDER / "settings.md": settings_page(), **house.pages()}
+    pages = {FOLDER / "cli.md": cli_page(), FOLDER / "settings.md": settings_page()}
+    pages |= {FOLDER / "files.md": file_formats.page(GENERATED), **house.pages()}
     if "--check" in sys.argv:
         stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]
         if stale:

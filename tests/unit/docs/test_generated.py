@@ -1,11 +1,15 @@
 """Pages that are made from the code are as the code is (those of `make reference` are checked by `make lint`)."""
 
+import importlib
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+
+from aurora_cli.io.json_files import StoredModel
 
 ROOT = Path(__file__).parents[3]
 AT_THE_ROOT = {"contributing.md", "changelog.md"}
@@ -27,6 +31,23 @@ def test_every_page_stands_in_the_navigation_once() -> None:
     shown = list(_pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
     there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert sorted(shown) == sorted(there | AT_THE_ROOT)
+
+
+def test_every_file_that_has_a_model_is_described_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    file_formats = importlib.import_module("file_formats")
+    for path in sorted((ROOT / "aurora_cli").rglob("*.py")):
+        if "StoredModel" in path.read_text(encoding="utf-8"):
+            importlib.import_module(".".join(path.relative_to(ROOT).with_suffix("").parts))
+    models = {one.model for formats in file_formats.GROUPS.values() for one in formats if one.model}
+    written = {kind.__name__ for kind in _below(StoredModel) if kind.__module__.startswith("aurora_cli")}
+    assert written - models == set()
+
+
+def _below(kind: type) -> list[type]:
+    """The classes made from it that none is made from."""
+    direct = kind.__subclasses__()
+    return [leaf for each in direct for leaf in (_below(each) or [each])]
 
 
 def _pages(node: object) -> list[str]:

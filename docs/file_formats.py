@@ -1,0 +1,329 @@
+"""docs/reference/files.md: every file that aurora writes. docs/reference.py calls this.
+
+What has a `StoredModel` is described by it: keys, types and docstrings. The rest is described here.
+"""
+
+import ast
+import html
+import importlib
+import inspect
+import textwrap
+import types
+import typing
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from functools import cache
+from pathlib import Path
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from aurora_cli.config.section import Section
+from aurora_cli.io.json_files import StoredModel
+
+PACKAGE = Path(__file__).parents[1] / "aurora_cli"
+PLAIN = {int: "integer", str: "string", bool: "true or false", float: "number", type(None): "null", dict: "object"}
+SETTINGS = {"TokenMerging": "merging", "Lora": "train", "ModelSettings": "model"}
+"""Sections of the settings that files repeat, by their class."""
+
+
+@dataclass(frozen=True)
+class Format:
+    """One file."""
+
+    path: str
+    about: str
+    model: str | None = None
+    """Name of its class; none, or not there: `keys` describes it."""
+    keys: Mapping[str, str] = field(default_factory=dict)
+    line: bool = False
+    """Whether the model is of one of its lines."""
+
+
+GROUPS: dict[str, tuple[Format, ...]] = {
+    "Data": (
+        Format(
+            "data/download.json",
+            "Written by `aurora download` before the first byte comes, and again for each selection. `merge-tars` and"
+            " `extract` look into it for what is still to come.",
+            "DownloadManifest",
+            {
+                "schema": "integer: 1",
+                "repo, revision, commit": "string: where it comes from, and the commit that `revision` was",
+                "settings": "object: the `download` settings",
+                "terms": "object: `<split>/<subset>` to a list of `name`, `licence`, `url`, `note`",
+                "files": "list of `path`, `size` (bytes), `sha256` or `git_sha1`",
+            },
+        ),
+        Format(
+            "data/<split>/<subset>/.spent.jsonl",
+            "A line for each archive or part that `--delete-archives` or `--delete-parts` removed: it is not missing.",
+            None,
+            {"name, size": "of the file that was", "into": "string: what was made of it"},
+        ),
+        Format(
+            "data/<split>/<subset>/.aurora/<archive>/receipt.json",
+            "Written by `aurora extract` when an archive is done. While it works, `journal.jsonl` beside it has a line"
+            " for each group of members that is on the disk.",
+            "ExtractionReceipt",
+            {
+                "archive, layout": "string: which one, and `files` or `index`",
+                "identity": "string: a hash that another archive of that name would not have",
+                "members, bytes, duplicates, rejected": "integers",
+                "broken": "string or null: where and why the archive could not be read to its end",
+                "nested": "list of strings: members that are archives; they stay packed",
+                "samples": "list of strings: some members, to notice that the output was removed",
+                "settings": "object: the `extract` settings",
+            },
+        ),
+        Format(
+            "data/<split>/<subset>/rejected.jsonl",
+            "A line for each member of an archive that was refused.",
+            None,
+            {"archive, member, offset, reason": "which one, where in the tar, and why"},
+        ),
+        Format(
+            "NAME.tar.index",
+            "Made by `aurora extract --layout index` beside `NAME.tar`: a safetensors file with the columns `key`,"
+            " `offset`, `size`, `name_end`, `crc32` and `names`. See [archives](../how-it-works/archives.md).",
+        ),
+    ),
+    "Token store": (
+        Format(
+            "tokenized/<split>/<subset>/tokenize.json",
+            "Written last by `aurora tokenize`: all shards are there.",
+            "TokenizeManifest",
+            {
+                "schema_version": "integer: 1",
+                "tokenizer, tokenizer_fingerprint, bos_token, eos_token": "strings: what the ids mean",
+                "record_schema, template, chat_template, max_length, frames, batch_size, check_media": "the settings"
+                " that decide what a row looks like",
+                "inputs": "list of `path`, `size`, `sha256`, `frame_lists`",
+                "settings": "object: the `tokenize` settings",
+                "shards": "integer: how many make it complete",
+            },
+        ),
+        Format(
+            "tokenized/<split>/<subset>/shards/part-00000/manifest.json",
+            "One shard. The keys of `tokenize.json` without `shards`, and:",
+            "ShardManifest",
+            {
+                "rows": "integer",
+                "source": "object: the input that it is of, as in `inputs`",
+                "lines": "list of two integers: first and last line of the input",
+                "media_root": "string: folder that `image` and `video` are named from, relative to the workspace",
+                "counts": "object: `read`, `kept`, `tokens`, `taught` (target tokens), `rejected` by reason",
+                "data_sha256": "string: of the rows",
+                "files": "object: size of each file beside it",
+            },
+        ),
+        Format(
+            "tokenized/<split>/<subset>/merged/manifest.json",
+            "What `aurora merge-shards` linked. The keys that all shards share, sums of `rows` and `counts`, and:",
+            "MergedManifest",
+            {"parts": "list: of each shard `shard`, `rows`, `media_root`, `source`, `lines`, `counts`, `size`"},
+        ),
+        Format(
+            "tokenized/<split>/<subset>/.../data-00000-of-00001.arrow, summary.arrow, dataset_info.json, state.json",
+            "The rows, as `datasets.load_from_disk` reads them, and some integers a row that packing needs. The columns"
+            " are in [preparing text](../preparing-text.md#what-is-written).",
+        ),
+        Format(
+            "tokenized/<split>/<subset>/rejected.jsonl",
+            "A line for each record that gave no row. The reasons are in"
+            " [preparing text](../preparing-text.md#rejected-records).",
+            None,
+            {"file, line, id": "which record", "reason, detail": "why"},
+        ),
+    ),
+    "Runs": (
+        Format("runs/<stage>/config.yaml", "The resolved settings of the run; its workers are started on this file."),
+        Format("runs/<stage>/metrics.jsonl", "A line for each optimizer step.", "MetricsLine", line=True),
+        Format(
+            "runs/<stage>/rejected.jsonl",
+            "A line for each sample that the loss leaves out: media that cannot be read, or too long for a pack.",
+            "RejectedLine",
+            line=True,
+        ),
+        Format(
+            "runs/<stage>/samples/step-00000500.jsonl",
+            "What the model said of a few images and videos at that step.",
+            "CaptionLine",
+            line=True,
+        ),
+        Format("runs/<stage>/finished.json", "Written last, when all steps are done.", "FinishedRun"),
+        Format(
+            "runs/<stage>/checkpoints/step-00000100/checkpoint.json",
+            "Beside `model.safetensors`, which holds the trained parts by transformers' names. `checkpoints/latest` has"
+            " the name of the newest checkpoint.",
+            "CheckpointMetadata",
+        ),
+        Format(
+            "runs/<stage>/checkpoints/step-00000100/resume/state.json",
+            "Beside `exp_avg.safetensors` and `exp_avg_sq.safetensors`, Adam's moments by parameter name.",
+            "TrainState",
+        ),
+        Format(
+            "runs/<stage>/report.html, tensorboard/, logs/rank-N.log, initial/",
+            "The page to look at; TensorBoard's files; what each worker printed; the random weights of a run that began"
+            " without pretrained ones.",
+        ),
+    ),
+    "Exports and captions": (
+        Format(
+            "export/<format>/aurora.json",
+            "Beside the weights: how they merge tokens, and what made them. A second `aurora convert` compares its"
+            " `receipt`.",
+            "ExportFacts",
+        ),
+        Format("export/<format>/settings.json", "The resolved settings of the export.", "ExportSettings"),
+        Format(
+            "captions.jsonl",
+            "The file of `aurora caption --output`: a line for each image or video.",
+            "Caption",
+            {
+                "media, kind": "string: the path, and `image` or `video`",
+                "caption": "string",
+                "frames, visual_tokens, prompt_tokens, new_tokens": "integers",
+                "seconds": "number",
+                "made_by": "string: a hash of the model's files and the settings; other lines are made anew",
+            },
+            line=True,
+        ),
+        Format(
+            "captions.jsonl.settings.json",
+            "What the captions were made with.",
+            "CaptionSettingsFile",
+            {
+                "model, merging, template, frames, sampling": "of the model",
+                "prompt, clip_prompt, decoding": "what was asked, and how words were chosen",
+            },
+        ),
+        Format(
+            "rejected.jsonl beside the captions",
+            "A line for each image or video that could not be captioned.",
+            None,
+            {"media, reason": "which one, and why", "output": "string: the captions' file that it is missing in"},
+        ),
+    ),
+}
+
+
+@cache
+def homes() -> Mapping[str, str]:
+    """Module of every class of the package, by the class's name."""
+    found = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                found[node.name] = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+    return found
+
+
+def stored_model(name: str | None) -> type[StoredModel] | None:
+    """The class of that name, if it is there and a file's."""
+    if name is None or name not in homes():
+        return None
+    found = getattr(importlib.import_module(homes()[name]), name)
+    return found if inspect.isclass(found) and issubclass(found, StoredModel) else None
+
+
+def page(generated: str) -> str:
+    """The whole page; `generated` is its first line."""
+    lines = [
+        generated,
+        "# File formats",
+        "",
+        "Every file that aurora writes, by its path in the workspace. JSON files of aurora's own have a schema number."
+        " A newer version reads what an older one wrote; keys that it does not know are ignored. Every file is written"
+        " under another name and renamed: one that exists is whole. A `.lock` beside an output says who is at work.",
+    ]
+    for title, formats in GROUPS.items():
+        lines += ["", f"## {title}"]
+        for one in formats:
+            lines += ["", f"### `{one.path}`", "", one.about, *described(one)]
+    return "\n".join(lines) + "\n"
+
+
+def described(one: Format) -> list[str]:
+    """The table of a file's keys, if it has any."""
+    model = stored_model(one.model)
+    if model is None and not one.keys:
+        return []
+    if model is None:
+        rows = [f"| {', '.join(f'`{key}`' for key in keys.split(', '))} | {text} |" for keys, text in one.keys.items()]
+        return ["", "| key | what it is |", "| --- | --- |", *rows]
+    head = [] if one.line else [f"| `{model.SCHEMA_KEY}` | integer | {model.SCHEMA} |"]
+    return ["", "| key | type | what it is |", "| --- | --- | --- |", *head, *model_rows(model, "")]
+
+
+def model_rows(model: type, prefix: str) -> Iterator[str]:
+    """A row for each key, those of objects inside under it."""
+    notes = docstrings(model)
+    for name, kind, info in members(model):
+        key = prefix + (info.serialization_alias or info.alias or name if info is not None else name)
+        inner, suffix = inside(kind)
+        text = notes.get(name, "")
+        if isinstance(inner, type) and inner.__name__ in SETTINGS:
+            section = SETTINGS[inner.__name__]
+            text = f"{text} As the [settings](settings.md#{section}) `{section}`.".strip()
+            inner = None
+        yield f"| `{key}` | {html.escape(type_name(kind), quote=False)} | {text} |"
+        if inner is not None:
+            yield from model_rows(inner, f"{key}{suffix}.")
+
+
+def members(model: type) -> Iterator[tuple[str, object, FieldInfo | None]]:
+    """Name, type and pydantic's field of each member of a model or a dataclass."""
+    if issubclass(model, BaseModel):
+        yield from ((name, info.annotation, info) for name, info in model.model_fields.items())
+    else:
+        yield from ((name, kind, None) for name, kind in typing.get_type_hints(model).items())
+
+
+def inside(kind: object) -> tuple[type | None, str]:
+    """The class of objects in a type, and how a key says that there are several of them."""
+    if isinstance(kind, type) and (issubclass(kind, BaseModel) or is_dataclass(kind)):
+        return kind, ""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    mark = "[]" if origin in (tuple, list) else ".*" if origin in (dict, Mapping) else ""
+    for argument in arguments:
+        found, below = inside(argument)
+        if found is not None:
+            return found, mark + below
+    return None, ""
+
+
+def type_name(kind: object) -> str:
+    """A type in JSON's words.
+
+    >>> type_name(tuple[int, ...]), type_name(dict[str, float] | None)
+    ('list of integer', 'object of number, or null')
+    """
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        names = [type_name(each) for each in arguments]
+        return ", or ".join([*(n for n in names if n != "null"), *(["null"] if "null" in names else [])])
+    if origin is typing.Literal:
+        return ", ".join(f'"{each}"' for each in arguments)
+    if origin in (tuple, list):
+        return f"list of {type_name(arguments[0])}"
+    if origin is not None and issubclass(origin, Mapping):
+        return f"object of {type_name(arguments[1])}"
+    if isinstance(kind, type) and issubclass(kind, tuple):
+        return f"list: {', '.join(typing.get_type_hints(kind))}"
+    return PLAIN.get(kind, "object") if isinstance(kind, type) else "any"
+
+
+def docstrings(model: type) -> dict[str, str]:
+    """The text below each member, in the source of the class and of those it is made from."""
+    found: dict[str, str] = {}
+    for base in reversed(model.__mro__):
+        if base.__module__.startswith("aurora_cli") and base not in (StoredModel, Section):
+            body = ast.parse(textwrap.dedent(inspect.getsource(base))).body[0]
+            assert isinstance(body, ast.ClassDef)
+            for before, after in zip(body.body, body.body[1:], strict=False):
+                if isinstance(before, ast.AnnAssign) and isinstance(after, ast.Expr):
+                    assert isinstance(before.target, ast.Name)
+                    found[before.target.id] = inspect.cleandoc(ast.literal_eval(after.value)).replace("\n", " ")
+    return found

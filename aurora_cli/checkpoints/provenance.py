@@ -4,12 +4,11 @@ from pathlib import Path
 
 from aurora_cli.checkpoints.facts import AnnotationFile, StageData
 from aurora_cli.data.download.origins import Origin, recorded_origins
+from aurora_cli.data.token_store.manifest import merged_inputs
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject, read_object
 from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE
 from aurora_cli.runs.metadata import TrainedFolder, TrainState
-
-MANIFEST_FILE = "manifest.json"
 
 
 def data_of(step: Path, root: Path | None) -> tuple[StageData, ...]:
@@ -32,14 +31,14 @@ def _folders_of(step: Path) -> tuple[TrainedFolder, ...]:
 def _data_in(roots: list[Path], folder: str, weight: float, records: int) -> StageData:
     """What the folder's manifest says, in the first of the workspaces that has one."""
     workspace = next((root for root in roots if (root / folder).exists()), roots[0])
-    manifest = _object(workspace / folder / MANIFEST_FILE)
-    media_root = manifest.get("media_root")
+    inputs = merged_inputs(workspace / folder)
+    subsets = dict.fromkeys(Path(file.path).parent for file in inputs)
     return StageData(
         folder=folder,
         weight=weight,
         records=records,
-        files=tuple(AnnotationFile.model_validate(file) for file in manifest.get("inputs", ())),
-        origins=() if media_root is None else _origins(workspace / media_root),
+        files=tuple(AnnotationFile(path=file.path, sha256=file.sha256) for file in inputs),
+        origins=tuple(origin for subset in subsets for origin in _origins(workspace / subset)),
     )
 
 

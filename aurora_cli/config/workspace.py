@@ -14,6 +14,16 @@ class Workspace:
         """`path` as the user means it: relative ones start at the root."""
         return self.root / Path(path).expanduser()
 
+    def relative(self, path: Path) -> str:
+        """A path as files keep it: relative to the root if it lies in it, so that a workspace can be moved, else
+        absolute.
+
+        >>> Workspace(Path("/w")).relative(Path("/w/data/a.jsonl")), Workspace(Path("/w")).relative(Path("/x/a.jsonl"))
+        ('data/a.jsonl', '/x/a.jsonl')
+        """
+        path, root = path.absolute(), self.root.absolute()
+        return (path.relative_to(root) if path.is_relative_to(root) else path).as_posix()
+
     @property
     def data(self) -> Path:
         return self.root / "data"
@@ -31,3 +41,12 @@ class Workspace:
 
     def export(self, layout: str) -> Path:
         return self.root / "export" / layout
+
+
+def media_root_of(annotation_file: Path, media_root: Path | None = None) -> Path:
+    """What the paths of an annotation file's images and videos start from: `media_root`, or else the file's folder.
+
+    >>> media_root_of(Path("data/vision/m3it/m3it.jsonl"))
+    PosixPath('data/vision/m3it')
+    """
+    return annotation_file.parent if media_root is None else media_root

@@ -34,6 +34,10 @@ def read_object(path: Path, *, hint: str | None = None) -> JsonObject:
     return content
 
 
+class NewerSchema(DataError):
+    """A file of ours that a later version wrote: not damaged, and not to be replaced."""
+
+
 class StoredModel(BaseModel):
     """A file of ours. A subclass says what it is, which schema it has, and how an older one becomes that.
 
@@ -61,13 +65,14 @@ class StoredModel(BaseModel):
         """The model of an object that was read from `path`.
 
         Raises:
-            DataError: it is not what it should be, or was written by a later version.
+            DataError: it is not what it should be.
+            NewerSchema: it was written by a later version.
         """
         schema = content.get(cls.SCHEMA_KEY, 1)
         if not isinstance(schema, int) or isinstance(schema, bool):
             raise DataError(f"{path}: is not {cls.WHAT}: its schema is {schema!r}", hint=cls.HINT)
         if schema > cls.SCHEMA:
-            raise DataError(
+            raise NewerSchema(
                 f"{path}: has schema {schema}; this version of aurora reads up to {cls.SCHEMA}",
                 hint="It was written by a newer aurora: use that one.",
             )

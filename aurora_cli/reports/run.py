@@ -8,7 +8,7 @@ from typing import NamedTuple
 import yaml
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.token_store.schema import MANIFEST
+from aurora_cli.data.token_store.manifest import merged_inputs
 from aurora_cli.io.atomic import read_json, write_text
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.reports.charts import line_chart
@@ -136,9 +136,7 @@ def _data(state: JsonObject, root: Path) -> list[DataFolder]:
     """The merged folders, their weights, and the annotation files that they were made from."""
     folders = []
     for name, weight, samples in state.get("recipe", {}).get("data folders", []):
-        manifest = root / name / MANIFEST
-        inputs = read_json(manifest).get("inputs", []) if manifest.is_file() else []
-        sources = [f"{source.get('path')} (sha256 {str(source.get('sha256'))[:12]}…)" for source in inputs]
+        sources = [f"{source.path} (sha256 {source.sha256[:12]}…)" for source in merged_inputs(root / name)]
         folders.append(DataFolder(name, samples, f"{weight:g}", sources))
     return folders
 

@@ -20,16 +20,15 @@ from PIL import Image
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.token_store.manifest import Counts, ShardManifest, SourceFile
 from aurora_cli.data.token_store.schema import (
     DATA_FILE,
     MANIFEST,
     MERGED_SUMMARY_FILE,
-    SCHEMA_VERSION,
     SUMMARY_FILE,
     write_dataset_files,
 )
 from aurora_cli.data.token_store.writer import ShardWriter, row_batch, summary_batch
-from aurora_cli.io.atomic import write_json
 
 SHARD_ROWS = 20_000
 ROWS = int(float(sys.argv[1])) if len(sys.argv) > 1 else 20_000_000
@@ -58,7 +57,7 @@ def write_shard(folder: Path, images: int) -> None:
         video=[None] * SHARD_ROWS,
         media_lengths=[[f] if f else [] for f in frames],
         length=[len(one) for one in ids],
-        taught=[int((one != IGNORE_INDEX).sum()) for one in labels],
+        target_tokens=[int((one != IGNORE_INDEX).sum()) for one in labels],
         input_ids=np.concatenate(ids).astype(np.int32),
         labels=np.concatenate(labels).astype(np.int32),
         rejected=[],
@@ -77,7 +76,26 @@ def write_store(folder: Path, shard: Path, copies: int) -> None:
         os.link(shard / SUMMARY_FILE, folder / MERGED_SUMMARY_FILE.format(index=index, count=copies))
     write_dataset_files(folder, names, "0" * 16)
     rows = SHARD_ROWS * copies
-    write_json(folder / MANIFEST, {"schema_version": SCHEMA_VERSION, "rows": rows, "media_root": "media"})
+    source = SourceFile(path="media/mine.jsonl", size=0, sha256="0", frame_lists="separate")
+    manifest = ShardManifest(
+        tokenizer="tiny",
+        tokenizer_fingerprint="0",
+        bos_token="<s>",
+        eos_token="</s>",
+        template="vicuna",
+        max_length=4096,
+        frames=8,
+        batch_size=rows,
+        inputs=(source,),
+        rows=rows,
+        source=source,
+        lines=(1, rows),
+        media_root=source.media_root_path,
+        counts=Counts(read=rows, kept=rows),
+        data_sha256="0",
+        files={},
+    )
+    manifest.write(folder / MANIFEST)
     shutil.copy(TOKENIZER, folder / "tokenizer.json")
 
 

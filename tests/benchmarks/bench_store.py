@@ -20,20 +20,34 @@ import numpy as np
 import pyarrow as pa
 
 from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.token_store.manifest import (
+    CompletionManifest,
+    Counts,
+    ShardManifest,
+    SourceFile,
+    TokenizeManifest,
+)
 from aurora_cli.data.token_store.schema import MANIFEST, SUMMARY_FILE
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.data.token_store.writer import ShardWriter, row_batch, summary_batch
-from aurora_cli.io.atomic import write_json
 
 ROWS = int(float(sys.argv[1])) if len(sys.argv) > 1 else 10_000_000
 SHARDS = int(sys.argv[2]) if len(sys.argv) > 2 else 100
 SHORT, USUAL = 8, 250
 """Tokens a row: few where only the number of rows counts, and as many as a caption has."""
 TOKENIZER = Path(__file__).parents[2] / "presets" / "tiny" / "tokenizer" / "tokenizer.json"
-RECIPE = {
-    "schema_version": 1, "tokenizer": "tiny", "tokenizer_fingerprint": "0", "template": "vicuna", "max_length": 4096,
-    "frames": 8, "batch_size": ROWS // SHARDS, "bos_token": "<s>", "eos_token": "</s>",
-}  # fmt: skip
+SOURCE = SourceFile(path="data/vision/mine/mine.jsonl", size=0, sha256="0", frame_lists="separate")
+BASE = TokenizeManifest(
+    tokenizer="tiny",
+    tokenizer_fingerprint="0",
+    bos_token="<s>",
+    eos_token="</s>",
+    template="vicuna",
+    max_length=4096,
+    frames=8,
+    batch_size=ROWS // SHARDS,
+    inputs=(SOURCE,),
+)
 
 MEASURED = """
 import sys, threading, time
@@ -78,7 +92,7 @@ def encoded(first: int, count: int, tokens: int) -> EncodedRecords:
         video=[None] * count,
         media_lengths=[[1]] * count,
         length=[tokens] * count,
-        taught=[tokens - tokens // 2] * count,
+        target_tokens=[tokens - tokens // 2] * count,
         input_ids=ids,
         labels=labels,
         rejected=[],
@@ -93,20 +107,18 @@ def write_shard(folder: Path, rows: int, tokens: int, index: int = 0) -> None:
             batch = encoded(first, min(10_000, rows - first), tokens)
             writer.append(row_batch(batch), summary_batch(batch))
     (folder / "rejected.jsonl").touch()
-    taught = rows * (tokens - tokens // 2)
-    source = {"path": "data/vision/mine/mine.jsonl", "sha256": "0", "frame_lists": "separate"}
-    manifest = {
-        **RECIPE,
-        "inputs": [source],
-        "rows": rows,
-        "source": source,
-        "lines": [index * rows + 1, (index + 1) * rows],
-        "media_root": "data/vision/mine",
-        "counts": {"read": rows, "kept": rows, "tokens": rows * tokens, "taught": taught, "rejected": {}},
-        "data_sha256": writer.data_sha256,
-        "files": {file.name: file.stat().st_size for file in sorted(folder.iterdir())},
-    }
-    write_json(folder / MANIFEST, manifest)
+    target_tokens = rows * (tokens - tokens // 2)
+    manifest = ShardManifest(
+        **dict(BASE),
+        rows=rows,
+        source=SOURCE,
+        lines=(index * rows + 1, (index + 1) * rows),
+        media_root=SOURCE.media_root_path,
+        counts=Counts(read=rows, kept=rows, tokens=rows * tokens, target_tokens=target_tokens),
+        data_sha256=writer.data_sha256,
+        files={file.name: file.stat().st_size for file in sorted(folder.iterdir())},
+    )
+    manifest.write(folder / MANIFEST)
 
 
 def write_folder(folder: Path, rows: int, shards: int) -> None:
@@ -115,7 +127,7 @@ def write_folder(folder: Path, rows: int, shards: int) -> None:
     write_shard(first, rows // shards, SHORT)
     for index in range(1, shards):
         shutil.copytree(first, folder / "shards" / f"part-{index:05d}")
-    write_json(folder / "tokenize.json", {**RECIPE, "shards": shards})
+    CompletionManifest(**dict(BASE), shards=shards).write(folder / "tokenize.json")
     shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
     os.sync()
 

@@ -34,7 +34,7 @@ REASONS = {
     "video_count": "There is a video, and not exactly one `<video>` in the turns that are used.",
     "chat_template": "The tokenizer's own template refuses the conversation, or changes its texts.",
     "missing_media": "With `--check-media`: one of its images or its video is not there.",
-    "nothing_taught": "The cut at `max_length` leaves no token of an answer.",
+    "no_target_tokens": "The cut at `max_length` leaves no token of an answer.",
 }
 """Every reason for which a record is left out, and what it means."""
 

@@ -11,14 +11,17 @@ LINE_SUFFIXES = (".jsonl", ".jsonl.gz")
 
 
 @dataclass(frozen=True)
-class Source:
-    """An annotation file, and whether its lists of images are videos."""
+class AnnotationSource:
+    """An annotation file, and how its records are read."""
 
     path: Path
-    video: bool
+    images_are_video: bool
+    """Whether a list of images is one video."""
 
 
-def sources(files: Sequence[Path], settings: TokenizeSettings) -> tuple[Source, ...]:
+def annotation_sources(files: Sequence[Path], settings: TokenizeSettings) -> tuple[AnnotationSource, ...]:
+    """The files, each with what the settings say of its records."""
     return tuple(
-        Source(file, settings.frame_lists == "clip" or file.parent.name in settings.clip_subsets) for file in files
+        AnnotationSource(file, settings.frame_lists == "clip" or file.parent.name in settings.clip_subsets)
+        for file in files
     )

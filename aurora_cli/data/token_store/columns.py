@@ -1,9 +1,14 @@
 """Rows that are ready to be written, as columns."""
 
-from typing import Any, NamedTuple
+from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
+
+from aurora_cli.data.token_store.manifest import Counts
+from aurora_cli.data.token_store.rejected import RejectedRecord
+from aurora_cli.data.token_store.schema import TARGET_TOKENS
 
 
 class EncodedRecords(NamedTuple):
@@ -15,24 +20,36 @@ class EncodedRecords(NamedTuple):
     media_lengths: list[list[int]]
     length: list[int]
     """Tokens of each row."""
-    taught: list[int]
-    """Tokens of each row that are taught."""
+    target_tokens: list[int]
+    """Tokens of each row that have a label."""
     input_ids: np.ndarray
     labels: np.ndarray
     """int32, both."""
-    rejected: list[dict[str, Any]]
-    """file, line, id, reason, detail of each record that gave no row."""
+    rejected: list[RejectedRecord]
 
 
 class EncodedChunk(NamedTuple):
-    """What became of a chunk."""
+    """What became of a chunk of records."""
 
     shard: int
     source: int
+    """Number of the file among the inputs."""
     ends_shard: bool
+    """Whether it is the last of its shard."""
     read: int
+    """Records."""
     first_line: int
     last_line: int
     rows: pa.RecordBatch
     summary: pa.RecordBatch
-    rejected: list[dict[str, Any]]
+    rejected: list[RejectedRecord]
+
+    def counts(self) -> Counts:
+        """What the shard's manifest says of it."""
+        return Counts(
+            read=self.read,
+            kept=self.rows.num_rows,
+            tokens=int(self.summary.column("length").to_numpy().sum(dtype=np.int64)),
+            target_tokens=int(self.summary.column(TARGET_TOKENS).to_numpy().sum(dtype=np.int64)),
+            rejected=Counter(record.reason for record in self.rejected),
+        )

@@ -13,14 +13,17 @@ import pyarrow as pa
 from aurora_cli.io.atomic import write_json
 
 DATA_FILE = "data-{index:05d}-of-{count:05d}.arrow"
+SHARD_DATA = DATA_FILE.format(index=0, count=1)
+"""The one file of rows that a shard has."""
 STATE_FILE = "state.json"
 INFO_FILE = "dataset_info.json"
 
-SCHEMA_VERSION = 1
 MANIFEST = "manifest.json"
 SUMMARY_FILE = "summary.arrow"
 MERGED_SUMMARY_FILE = "summary-{index:05d}-of-{count:05d}.arrow"
-SUMMARY_SCHEMA = pa.schema({name: pa.int32() for name in ("length", "frames", "media", "clips", "taught")})
+VIDEOS, TARGET_TOKENS = "clips", "taught"
+"""Columns of the summary, under the names that they had in the first version."""
+SUMMARY_SCHEMA = pa.schema({name: pa.int32() for name in ("length", "frames", "media", VIDEOS, TARGET_TOKENS)})
 
 VALUE_TYPES = {
     "id": pa.string(),

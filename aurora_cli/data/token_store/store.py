@@ -1,8 +1,8 @@
 """The token store: `datasets` folders of Arrow files, one a shard, and a merged folder that links the files of many.
 
 A row is one record: `id`, `image`, `video`, `media_lengths`, `input_ids` (-200 where an image or frame goes), `labels`
-(-100: not taught), `length`. Beside the rows each shard has `summary.arrow`, a few integers a row, so that packing and
-statistics never touch tokens, and `manifest.json`, what the rows were made from.
+(-100 for all but target tokens), `length`. Beside the rows each shard has `summary.arrow`, a few integers a row, so
+that packing and statistics never touch tokens, and `manifest.json`, what the rows were made from.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,11 +12,16 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from aurora_cli.data.token_store.schema import MANIFEST, ROW_SCHEMA, SCHEMA_VERSION, STATE_FILE, SUMMARY_SCHEMA
+from aurora_cli.data.token_store.manifest import (
+    MADE_AGAIN,
+    MergedManifest,
+    MergedShard,
+    ShardManifest,
+    read_manifest,
+)
+from aurora_cli.data.token_store.schema import MANIFEST, ROW_SCHEMA, STATE_FILE, SUMMARY_SCHEMA
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import read_json
-
-MADE_AGAIN = "Remove the damaged shard: aurora tokenize makes it again, and aurora merge-shards links it."
+from aurora_cli.io.json_files import read_object
 
 
 class Summary(NamedTuple):
@@ -30,7 +35,7 @@ class Summary(NamedTuple):
     """Images and videos."""
     videos: np.ndarray
     """Media of more than one frame."""
-    taught: np.ndarray
+    target_tokens: np.ndarray
     """Tokens with a label."""
 
 
@@ -69,13 +74,18 @@ class RecordRows:
 class TokenStore:
     """A shard or a merged folder, memory-mapped: open it with `open_store`. Rows are views, not copies: read-only."""
 
-    def __init__(self, folder: Path, manifest: dict[str, Any], batches: list[pa.RecordBatch]) -> None:
+    def __init__(self, folder: Path, manifest: ShardManifest | MergedManifest, batches: list[pa.RecordBatch]) -> None:
         self.folder = folder
         self.manifest = manifest
+        self.parts: tuple[ShardManifest | MergedShard, ...] = (
+            manifest.parts if isinstance(manifest, MergedManifest) else (manifest,)
+        )
+        """What is said of each shard, in the order of their rows."""
         self.batches = batches
         self.starts = np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)])
         self.num_rows = int(self.starts[-1])
         self.opened: dict[int, RecordRows] = {}
+        self.part_ends = np.cumsum([part.rows for part in self.parts], dtype=np.int64)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return open_store, (self.folder,)
@@ -89,9 +99,9 @@ class TokenStore:
         wanted = np.asarray(indices, dtype=np.int64)
         if len(wanted) and not 0 <= wanted.min() <= wanted.max() < self.num_rows:
             raise IndexError(f"{self.folder} has rows 0 to {self.num_rows - 1}")
-        places = np.searchsorted(self.starts, wanted, side="right") - 1
-        inside = wanted - self.starts[places]
-        return [self.batch(place).row(index) for place, index in zip(places.tolist(), inside.tolist(), strict=True)]
+        batches = np.searchsorted(self.starts, wanted, side="right") - 1
+        inside = wanted - self.starts[batches]
+        return [self.batch(batch).row(index) for batch, index in zip(batches.tolist(), inside.tolist(), strict=True)]
 
     def batch(self, index: int) -> RecordRows:
         if index not in self.opened:
@@ -111,12 +121,8 @@ class TokenStore:
 
     def media_root(self, row: int) -> str:
         """The folder that a row's media are named from, relative to the workspace unless absolute."""
-        end = 0
-        for part in self.manifest.get("parts", ()):
-            end += part["rows"]
-            if row < end:
-                return part["media_root"]
-        return self.manifest["media_root"]
+        part = int(np.searchsorted(self.part_ends, row, side="right"))
+        return self.parts[part].media_root
 
 
 def open_store(folder: Path) -> TokenStore:
@@ -125,22 +131,20 @@ def open_store(folder: Path) -> TokenStore:
     Raises:
         DataError: there is none, or it is damaged.
     """
+    for name in (MANIFEST, STATE_FILE):
+        if not (folder / name).is_file():
+            raise DataError(f"{folder}: is no token store: {name} is missing", hint="aurora merge-shards")
+    manifest = read_manifest(folder)
     try:
-        manifest = read_json(folder / MANIFEST)
-        version, rows = manifest["schema_version"], manifest["rows"]
-        names = [entry["filename"] for entry in read_json(folder / STATE_FILE)["_data_files"]]
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{folder}: is no token store: {Path(error.filename).name} is missing", hint="aurora merge-shards"
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{folder}: is a damaged token store: {error!r}", hint=MADE_AGAIN) from error
-    if version != SCHEMA_VERSION:
-        raise DataError(f"{folder}: has schema {version}, this version of aurora reads {SCHEMA_VERSION}")
+        names = [entry["filename"] for entry in read_object(folder / STATE_FILE, hint=MADE_AGAIN)["_data_files"]]
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{folder / STATE_FILE}: names no data files: {error!r}", hint=MADE_AGAIN) from error
     batches = [batch for name in names for batch in read_stream(folder / name, ROW_SCHEMA).to_batches()]
     store = TokenStore(folder, manifest, batches)
-    if store.num_rows != rows:
-        raise DataError(f"{folder}: holds {store.num_rows:,} rows, its manifest says {rows:,}", hint=MADE_AGAIN)
+    if store.num_rows != manifest.rows:
+        raise DataError(
+            f"{folder}: holds {store.num_rows:,} rows, its manifest says {manifest.rows:,}", hint=MADE_AGAIN
+        )
     return store
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from aurora_cli.data.token_store.columns import EncodedRecords
-from aurora_cli.data.token_store.schema import DATA_FILE, ROW_SCHEMA, SUMMARY_FILE, SUMMARY_SCHEMA, write_dataset_files
+from aurora_cli.data.token_store.schema import ROW_SCHEMA, SHARD_DATA, SUMMARY_FILE, SUMMARY_SCHEMA, write_dataset_files
 from aurora_cli.io.atomic import sha256_of
 
 BATCH_ROWS = 10_000
@@ -37,7 +37,7 @@ def summary_batch(encoded: EncodedRecords) -> pa.RecordBatch:
         [sum(lengths) for lengths in media],
         [len(lengths) for lengths in media],
         [sum(length > 1 for length in lengths) for lengths in media],
-        encoded.taught,
+        encoded.target_tokens,
     ]
     return pa.RecordBatch.from_arrays([pa.array(column, pa.int32()) for column in columns], schema=SUMMARY_SCHEMA)
 
@@ -47,8 +47,7 @@ class ShardWriter:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.data_name = DATA_FILE.format(index=0, count=1)
-        self.files = [pa.OSFile(str(folder / name), "wb") for name in (self.data_name, SUMMARY_FILE)]
+        self.files = [pa.OSFile(str(folder / name), "wb") for name in (SHARD_DATA, SUMMARY_FILE)]
         schemas = (ROW_SCHEMA, SUMMARY_SCHEMA)
         self.streams = [pa.ipc.new_stream(file, schema) for file, schema in zip(self.files, schemas, strict=True)]
         self.waiting: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
@@ -82,5 +81,5 @@ class ShardWriter:
             stream.close()
             file.close()
         if error is None:
-            self.data_sha256 = sha256_of(self.folder / self.data_name)
-            write_dataset_files(self.folder, [self.data_name], self.data_sha256)
+            self.data_sha256 = sha256_of(self.folder / SHARD_DATA)
+            write_dataset_files(self.folder, [SHARD_DATA], self.data_sha256)

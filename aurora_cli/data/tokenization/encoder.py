@@ -9,6 +9,7 @@ from aurora_cli.data.annotations.records import Record, Rejection, decode_json, 
 from aurora_cli.data.annotations.schemas import Schema, parse_record
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.token_store.rejected import RejectedRecord
 from aurora_cli.data.tokenization.rows import EncodedConversation, Rows
 from aurora_cli.data.tokenization.template_encoder import TurnEncoder
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
@@ -77,14 +78,14 @@ class Encoder:
                 written = self.conversations.render(record, frames=self.frames, images_are_video=images_are_video)
                 usable.append((line, record, written))
             except Rejection as rejection:
-                rejected.append(rejected_line(file, line, record_name(raw, f"{name}:{line}"), rejection))
+                rejected.append(rejected_record(file, line, record_name(raw, f"{name}:{line}"), rejection))
         rows = Rows(self.max_length)
         encoded = self.conversations.encode([written for *_, written in usable])
         for (line, record, written), conversation in zip(usable, encoded, strict=True):
             if not rows.append(record, written.media_lengths, conversation):
-                rejection = Rejection("nothing_taught", f"max_length is {self.max_length}")
-                rejected.append(rejected_line(file, line, record.id, rejection))
-        rejected.sort(key=lambda entry: entry["line"])
+                rejection = Rejection("no_target_tokens", f"max_length is {self.max_length}")
+                rejected.append(rejected_record(file, line, record.id, rejection))
+        rejected.sort(key=lambda entry: entry.line)
         return rows.encoded(rejected)
 
     def _media_root(self, file: str) -> MediaRoot | None:
@@ -109,5 +110,5 @@ def record_name(raw: bytes, place: str) -> str:
         return place
 
 
-def rejected_line(file: str, line: int, name: str, rejection: Rejection) -> dict[str, Any]:
-    return {"file": file, "line": line, "id": name, "reason": rejection.reason, "detail": rejection.detail}
+def rejected_record(file: str, line: int, name: str, rejection: Rejection) -> RejectedRecord:
+    return RejectedRecord(file, line, name, rejection.reason, rejection.detail)

@@ -29,7 +29,7 @@ SMALL_INPUT = 16 << 20
 """Bytes of input below which a second process costs more time (about 0.7 s to start) than it saves."""
 
 
-class Chunk(NamedTuple):
+class RecordChunk(NamedTuple):
     """Records that go through the encoder together."""
 
     shard: int
@@ -54,7 +54,7 @@ def in_chunks(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
         yield chunk
 
 
-def encode(encoder: Encoder, chunk: Chunk) -> EncodedChunk:
+def encode(encoder: Encoder, chunk: RecordChunk) -> EncodedChunk:
     encoded = encoder.encode(chunk.records, chunk.file, images_are_video=chunk.images_are_video)
     return EncodedChunk(
         shard=chunk.shard,
@@ -114,7 +114,7 @@ class EncodingPool:
             self.executor.shutdown(wait=True, cancel_futures=True)
         self.lifeline.close()
 
-    def encoded(self, chunks: Iterable[Chunk]) -> Iterator[EncodedChunk]:
+    def encoded(self, chunks: Iterable[RecordChunk]) -> Iterator[EncodedChunk]:
         """The chunks encoded, in their order. Never more than a few are under way.
 
         What `chunks` raises is raised behind the chunks before it.
@@ -178,5 +178,5 @@ def given_encoder() -> Encoder:
     return encoder
 
 
-def encode_in_worker(chunk: Chunk) -> EncodedChunk:
+def encode_in_worker(chunk: RecordChunk) -> EncodedChunk:
     return encode(given_encoder(), chunk)

@@ -3,13 +3,14 @@
 Tokens are held as bytes of int32: pieces that are remembered are joined without a Python integer being made.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.annotations.records import Record
 from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.token_store.rejected import RejectedRecord
 
 TOKEN_BYTES = 4
 
@@ -60,7 +61,7 @@ class Rows:
         self.columns.append((record.id, record.images, record.video, media_lengths, length, taught))
         return True
 
-    def encoded(self, rejected: list[dict[str, Any]]) -> EncodedRecords:
+    def encoded(self, rejected: list[RejectedRecord]) -> EncodedRecords:
         input_ids = np.frombuffer(self.tokens, dtype=np.int32)
         labels = np.full(len(input_ids), IGNORE_INDEX, dtype=np.int32)
         for start, stop in self.spans:

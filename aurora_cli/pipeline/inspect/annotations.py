@@ -11,7 +11,7 @@ from aurora_cli.constants import IMAGE
 from aurora_cli.data.annotations.files import raw_records
 from aurora_cli.data.annotations.records import REASONS, Record, Rejection, decode_json, media_of
 from aurora_cli.data.annotations.schemas import SIGNS, recognised, record_of
-from aurora_cli.data.annotations.sources import Source, sources
+from aurora_cli.data.annotations.sources import AnnotationSource, annotation_sources
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.tokenization.preview import TAUGHT
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, render
@@ -82,7 +82,7 @@ class AnnotationsReport(Result):
 
 def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
     step = settings.tokenize
-    (source,) = sources([path], step)
+    (source,) = annotation_sources([path], step)
     show = shower(settings, source)
     root = MediaRoot(path.parent)
     read = turns = 0
@@ -115,7 +115,7 @@ def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
         schemas=dict(schemas),
         recognised_by=reasons_for(schemas) if step.record_schema == "auto" else "as told",
         template=step.template,
-        frame_lists="clip" if source.video else "separate",
+        frame_lists="clip" if source.images_are_video else "separate",
         read=read,
         kept=sum(kinds.values()),
         kinds=kinds,
@@ -134,7 +134,7 @@ def reasons_for(schemas: Counter[str]) -> str:
     )
 
 
-def shower(settings: Settings, source: Source) -> Callable[[Record], tuple[int, str]]:
+def shower(settings: Settings, source: AnnotationSource) -> Callable[[Record], tuple[int, str]]:
     """What tells a record's answers, and its text with the taught parts marked, or raises a Rejection."""
     step = settings.tokenize
     if step.template == OWN_TEMPLATE:
@@ -144,7 +144,7 @@ def shower(settings: Settings, source: Source) -> Callable[[Record], tuple[int, 
         own = ChatEncoder(find_tokenizer(name, Workspace(settings.workspace)))
 
         def show_own(record: Record) -> tuple[int, str]:
-            text_segments, _ = own.render(record, frames=step.frames, images_are_video=source.video)
+            text_segments, _ = own.render(record, frames=step.frames, images_are_video=source.images_are_video)
             return sum(len(taught) for _, taught in text_segments), IMAGE.join(
                 map(marked, *zip(*text_segments, strict=True))
             )
@@ -153,7 +153,7 @@ def shower(settings: Settings, source: Source) -> Callable[[Record], tuple[int, 
     template = get_template(step.template)
 
     def show(record: Record) -> tuple[int, str]:
-        conversation = render(record, template, frames=step.frames, images_are_video=source.video)
+        conversation = render(record, template, frames=step.frames, images_are_video=source.images_are_video)
         turns = [
             IMAGE.join(turn.prompt) + (TAUGHT.format(text=turn.answer) if turn.taught else turn.answer)
             for turn in conversation.turns
@@ -172,10 +172,10 @@ def marked(text: str, taught: list[tuple[int, int]]) -> str:
     return "".join([*parts, text[at:]])
 
 
-def kind_of(record: Record, source: Source) -> str:
+def kind_of(record: Record, source: AnnotationSource) -> str:
     if record.video:
         return "video"
     count = len(record.images or ())
     if count > 1:
-        return "frames" if source.video else "images"
+        return "frames" if source.images_are_video else "images"
     return "image" if count else "text"

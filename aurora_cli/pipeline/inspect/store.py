@@ -11,6 +11,7 @@ from tokenizers import Tokenizer
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.token_store.folder import SHARDS, TOKENIZER, is_complete, part_name, shard_manifests
+from aurora_cli.data.token_store.manifest import Counts, MergedManifest
 from aurora_cli.data.token_store.store import Row, TokenStore, open_store
 from aurora_cli.data.tokenization.preview import Sample, sample_of
 from aurora_cli.errors import DataError
@@ -145,7 +146,7 @@ class Stores(NamedTuple):
 def one_store(folder: Path) -> Stores:
     """One shard or merged folder."""
     store = open_store(folder)
-    merged = "parts" in store.manifest
+    merged = isinstance(store.manifest, MergedManifest)
     tokenizer = (folder if merged else folder.parent.parent) / TOKENIZER
     return Stores(folder, "merged" if merged else "shard", [store], read_tokenizer(tokenizer), [folder], True)
 
@@ -171,16 +172,14 @@ def read_tokenizer(path: Path) -> Tokenizer | None:
 
 
 def report_on(chosen: Stores, numbers: StoreNumbers, workspace: Workspace, samples: int) -> StoreReport:
-    rejected: Counter[str] = Counter()
-    for store in chosen.stores:
-        rejected.update(store.manifest["counts"]["rejected"])
+    counts = Counts.total(store.manifest.counts for store in chosen.stores)
     manifest = chosen.stores[0].manifest
     return StoreReport(
         path=str(chosen.folder),
         kind=chosen.kind,
         rows=numbers.rows,
         tokens=numbers.tokens,
-        target_share=numbers.taught / max(1, numbers.tokens),
+        target_share=numbers.target_tokens / max(1, numbers.tokens),
         lengths=numbers.lengths(),
         histogram={entry.name: entry.rows for entry in numbers.doubling_lengths()},
         media=numbers.media,
@@ -188,9 +187,9 @@ def report_on(chosen: Stores, numbers: StoreNumbers, workspace: Workspace, sampl
         frames=numbers.frames,
         media_per_row={entry.name: entry.rows for entry in numbers.media_counts()},
         without_media=numbers.without_media,
-        read=sum(store.manifest["counts"]["read"] for store in chosen.stores),
-        rejected=dict(rejected),
-        settings={name: manifest[name] for name in ("tokenizer", "template", "max_length", "frames")},
+        read=counts.read,
+        rejected=counts.rejected,
+        settings={name: getattr(manifest, name) for name in ("tokenizer", "template", "max_length", "frames")},
         complete=chosen.complete,
         samples=shown_rows(chosen, workspace, samples),
     )

@@ -31,7 +31,7 @@ class StoreNumbers:
     """Counts of rows by length, taught share and media, and sums over all rows."""
 
     def __init__(self, summaries: Iterable[Summary]) -> None:
-        self.rows = self.tokens = self.taught = self.media = self.videos = self.frames = 0
+        self.rows = self.tokens = self.target_tokens = self.media = self.videos = self.frames = 0
         self.by_length = np.zeros(1, np.int64)
         """Rows of every length."""
         self.by_media = np.zeros(1, np.int64)
@@ -46,14 +46,14 @@ class StoreNumbers:
     def _add(self, summary: Summary) -> None:
         self.rows += len(summary.length)
         self.tokens += int(summary.length.sum(dtype=np.int64))
-        self.taught += int(summary.taught.sum(dtype=np.int64))
+        self.target_tokens += int(summary.target_tokens.sum(dtype=np.int64))
         self.media += int(summary.media.sum(dtype=np.int64))
         self.videos += int(summary.videos.sum(dtype=np.int64))
         self.frames += int(summary.frames.sum(dtype=np.int64))
         self.by_length = added(self.by_length, np.bincount(summary.length))
         self.by_media = added(self.by_media, np.bincount(summary.media))
         self.by_frames = added(self.by_frames, np.bincount(summary.frames))
-        shares = summary.taught.astype(np.int64) * SHARES // np.maximum(summary.length, 1)
+        shares = summary.target_tokens.astype(np.int64) * SHARES // np.maximum(summary.length, 1)
         self.by_share += np.bincount(np.minimum(shares, SHARES - 1), minlength=SHARES)
 
     @property

@@ -6,11 +6,12 @@ from typing import NamedTuple
 
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.annotations.records import REASONS
+from aurora_cli.data.token_store.rejected import RejectedRecord
 from aurora_cli.pipeline.inspect.row_cards import PageRow, RowCard, card
 from aurora_cli.pipeline.inspect.store import StoreReport, Stores
 from aurora_cli.pipeline.inspect.store_charts import distributions
 from aurora_cli.pipeline.inspect.store_numbers import StoreNumbers
-from aurora_cli.pipeline.inspect.store_rejects import RejectExample, examples
+from aurora_cli.pipeline.inspect.store_rejects import examples
 from aurora_cli.reports.page import Chart, Fact, Page, render, short
 
 
@@ -22,7 +23,7 @@ class RejectedReason(NamedTuple):
     records: int
     share: str
     """Of all records."""
-    examples: list[RejectExample]
+    examples: list[RejectedRecord]
 
 
 class SourceTotal(NamedTuple):
@@ -73,7 +74,7 @@ def facts(report: StoreReport, numbers: StoreNumbers) -> list[Fact]:
     return [
         Fact("rows", f"{report.rows:,}", f"of {report.read:,} records"),
         Fact("tokens", short(report.tokens), f"{report.lengths.get('mean', 0):,g} a row in the mean"),
-        Fact("target tokens", f"{report.target_share:.1%}", f"{numbers.taught:,} that the loss learns from"),
+        Fact("target tokens", f"{report.target_share:.1%}", f"{numbers.target_tokens:,} that the loss learns from"),
         Fact("images", f"{report.media - report.videos:,}", f"{report.without_media:,} rows of text alone"),
         Fact("videos", f"{report.videos:,}", f"{report.frames:,} frames with the images"),
         Fact("rejected", f"{rejected:,}", f"{rejected / max(1, report.read):.2%} of the records"),
@@ -96,11 +97,10 @@ def rejects(report: StoreReport, selected: Stores) -> list[RejectedReason]:
 def sources(selected: Stores) -> list[SourceTotal]:
     totals: dict[str, SourceTotal] = {}
     for store in selected.stores:
-        for part in store.manifest.get("parts", [store.manifest]):
-            source, counts = part["source"], part["counts"]
-            path = source["path"]
-            total = totals.get(path, SourceTotal(path, str(source.get("sha256", "")), 0, 0, 0))
-            totals[path] = total._replace(
-                shards=total.shards + 1, read=total.read + counts["read"], kept=total.kept + counts["kept"]
+        for part in store.parts:
+            source, counts = part.source, part.counts
+            total = totals.get(source.path, SourceTotal(source.path, source.sha256, 0, 0, 0))
+            totals[source.path] = total._replace(
+                shards=total.shards + 1, read=total.read + counts.read, kept=total.kept + counts.kept
             )
     return list(totals.values())

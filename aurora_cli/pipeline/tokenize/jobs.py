@@ -7,19 +7,19 @@ from pathlib import Path
 from aurora_cli.config.settings import TokenizeSettings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.annotations.files import SUFFIXES, is_annotation_file
-from aurora_cli.data.annotations.sources import LINE_SUFFIXES, Source, sources
+from aurora_cli.data.annotations.sources import LINE_SUFFIXES, AnnotationSource, annotation_sources
 from aurora_cli.errors import DataError, UsageError
 
 
 @dataclass(frozen=True)
-class Job:
+class TokenizeJob:
     """Files that become the shards of one folder, in order."""
 
-    sources: tuple[Source, ...]
+    sources: tuple[AnnotationSource, ...]
     output: Path
 
 
-def plan_jobs(settings: TokenizeSettings, workspace: Workspace) -> list[Job]:
+def plan_jobs(settings: TokenizeSettings, workspace: Workspace) -> list[TokenizeJob]:
     """A job for all inputs that the settings name, or one for each subset of the workspace.
 
     Raises:
@@ -34,13 +34,13 @@ def plan_jobs(settings: TokenizeSettings, workspace: Workspace) -> list[Job]:
                 f"the inputs belong to {len(outputs)} subsets: {', '.join(output.name for output in outputs)}",
                 hint="Say where all of them go together with --output, or tokenize one subset at a time.",
             )
-        return [Job(sources(files, settings), outputs[0])]
+        return [TokenizeJob(annotation_sources(files, settings), outputs[0])]
     subsets = subsets_of(settings, workspace)
     if settings.output:
         files = [file for folder in subsets for file in subsets[folder]]
-        return [Job(sources(files, settings), workspace.path(settings.output))]
+        return [TokenizeJob(annotation_sources(files, settings), workspace.path(settings.output))]
     return [
-        Job(sources(files, settings), workspace.tokenized / folder.parent.name / folder.name)
+        TokenizeJob(annotation_sources(files, settings), workspace.tokenized / folder.parent.name / folder.name)
         for folder, files in subsets.items()
     ]
 
@@ -90,6 +90,6 @@ def subsets_of(settings: TokenizeSettings, workspace: Workspace) -> dict[Path, l
         and (not settings.subsets or folder.name in settings.subsets)
     }
     if not wanted:
-        there = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in found)
-        raise DataError(f"no subset is called so; in {workspace.data} there are: {there}", hint="aurora download")
+        present = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in found)
+        raise DataError(f"no subset is called so; in {workspace.data} there are: {present}", hint="aurora download")
     return wanted

@@ -154,7 +154,7 @@ def find_start(settings: Settings, workspace: Workspace, run_dir: Path) -> Start
             return Start("checkpoint", train.init_from)
         if (path / CHECKPOINTS).is_dir():
             return _start_from_run(path, workspace)
-        return Start("checkpoint", _relative(path, workspace))
+        return Start("checkpoint", workspace.relative(path))
     if train.after:
         path = workspace.run(train.after)
         if not (path / CHECKPOINTS).is_dir():
@@ -166,7 +166,7 @@ def find_start(settings: Settings, workspace: Workspace, run_dir: Path) -> Start
     if (model.vision_config is None) != (model.text_config is None):
         raise UsageError("model.vision_config and model.text_config go together: give both, or neither")
     if model.vision_config is not None:
-        return Start("random", _relative(run_dir / INITIAL, workspace))
+        return Start("random", workspace.relative(run_dir / INITIAL))
     if train.projector is None:
         raise UsageError(
             f"stage {train.stage!r} starts from {model.vision_tower} and {model.language_model} with a new projector,"
@@ -180,13 +180,7 @@ def _start_from_run(run: Path, workspace: Workspace) -> Start:
     checkpoint = newest(run / CHECKPOINTS)
     if checkpoint is None:
         raise DataError(f"{run}: has no checkpoint yet", hint=f"aurora train --stage {run.name}")
-    return Start("checkpoint", _relative(checkpoint, workspace), unfinished=not (run / FINISHED_FILE).is_file())
-
-
-def _relative(path: Path, workspace: Workspace) -> str:
-    """Inside the workspace a path is kept relative to it, so that a workspace can be moved."""
-    absolute, root = path.absolute(), workspace.root.absolute()
-    return str(absolute.relative_to(root)) if absolute.is_relative_to(root) else str(absolute)
+    return Start("checkpoint", workspace.relative(checkpoint), unfinished=not (run / FINISHED_FILE).is_file())
 
 
 def find_resume(settings: Settings, workspace: Workspace, run_dir: Path) -> Path | None:
@@ -212,7 +206,7 @@ def whole_recipe(settings: Settings, start: Start, data: tuple[DataFolder, ...],
     return {
         **recipe_of(settings),
         RECIPE_START: start.base if isinstance(start.base, str) else {**start.base},
-        RECIPE_DATA: [[_relative(one.folder, workspace), one.weight, one.rows] for one in data],
+        RECIPE_DATA: [[workspace.relative(one.folder), one.weight, one.rows] for one in data],
     }
 
 

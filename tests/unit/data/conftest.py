@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 from aurora_cli.data.token_store.columns import EncodedRecords
-from aurora_cli.data.token_store.schema import MANIFEST, SCHEMA_VERSION
+from aurora_cli.data.token_store.schema import MANIFEST
 from aurora_cli.data.token_store.store import Row
 from aurora_cli.data.token_store.writer import ShardWriter, row_batch, summary_batch
-from aurora_cli.io.atomic import write_json
+from tests.tokenizing import shard_manifest
 
 WriteClip = Callable[[Path, Sequence[Image.Image]], None]
 WriteStore = Callable[[Path, Sequence[Row], str], None]
@@ -33,14 +33,14 @@ def write_token_store(folder: Path, rows: Sequence[Row], media_root: str = "medi
         video=[row.video for row in rows],
         media_lengths=[row.media_lengths for row in rows],
         length=[len(row.input_ids) for row in rows],
-        taught=[int((np.asarray(row.labels) != -100).sum()) for row in rows],
+        target_tokens=[int((np.asarray(row.labels) != -100).sum()) for row in rows],
         input_ids=np.concatenate([row.input_ids for row in rows]).astype(np.int32),
         labels=np.concatenate([row.labels for row in rows]).astype(np.int32),
         rejected=[],
     )
     with ShardWriter(folder) as shard:
         shard.append(row_batch(encoded), summary_batch(encoded))
-    write_json(folder / MANIFEST, {"schema_version": SCHEMA_VERSION, "rows": len(rows), "media_root": media_root})
+    shard_manifest(len(rows), media_root).write(folder / MANIFEST)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from aurora_cli.data.download.origins import origins_of, to_record
 from aurora_cli.io.atomic import read_json, write_json
 from aurora_cli.pipeline.convert.command import run
 from tests.captioners import WEIGHTS, convert_settings, make_runs
+from tests.tokenizing import merged_manifest
 
 
 def card_of(settings: Settings) -> tuple[dict, str]:
@@ -26,8 +27,7 @@ def record_data(workspace: Path) -> None:
     (resume / "state.json").write_text(json.dumps({"recipe": {"data folders": folders}}))
     merged = workspace / "tokenized/language/m4/merged"
     merged.mkdir(parents=True)
-    inputs = [{"path": "data/language/m4/m4.jsonl", "size": 3, "sha256": "ab"}]
-    write_json(merged / "manifest.json", {"inputs": inputs, "media_root": "data/language/m4"})
+    merged_manifest(1200, "data/language/m4/m4.jsonl", sha256="ab").write(merged / "manifest.json")
     (workspace / "data/language/m4").mkdir(parents=True)
     listed = {"repo": "a/b", "revision": "main", "commit": "", "settings": {}, "files": []}
     terms = {"language/m4": to_record(origins_of("language/m4"))}

@@ -181,8 +181,9 @@ def test_a_summary_of_another_shard_is_found(tmp_path, folder):
 @pytest.mark.parametrize(
     ("path", "text", "said"),
     [
-        ("tokenize.json", "{", "tokenize.json: is damaged"),
-        ("tokenize.json", "[]", "tokenize.json: is damaged"),
+        ("tokenize.json", "{", "tokenize.json: cannot be read"),
+        ("tokenize.json", "[]", "tokenize.json: holds a list; an object was expected"),
+        ("tokenize.json", "{}", "tokenize.json: is not the note that all shards are there: tokenizer: Field required"),
         ("shards/part-00001/manifest.json", "{", "1 of 3 shards are missing or damaged: part-00001"),
         ("shards/part-00001/manifest.json", "[]", "1 of 3 shards are missing or damaged: part-00001"),
         ("shards/part-00001/manifest.json", None, "1 of 3 shards are missing or damaged: part-00001"),
@@ -197,12 +198,15 @@ def test_damaged_notes_are_bad_data_not_bugs(tmp_path, folder, path, text, said)
         run(merge_settings(tmp_path))
 
 
-def test_a_manifest_that_lacks_something_is_bad_data(tmp_path, folder):
+def test_a_manifest_that_lacks_something_is_a_damaged_shard_that_tokenize_makes_again(tmp_path, folder):
     manifest = read_json(folder / "shards/part-00001/manifest.json")
     del manifest["counts"]
     write_json(folder / "shards/part-00001/manifest.json", manifest)
-    with pytest.raises(DataError, match="manifest of a shard is damaged: KeyError\\('counts'\\)"):
+    with pytest.raises(DataError, match="1 of 3 shards are missing or damaged: part-00001") as caught:
         run(merge_settings(tmp_path))
+    assert "Run aurora tokenize again" in (caught.value.hint or "")
+    assert tokenize(settings(tmp_path, batch_size=3)).folders[0].made == 1
+    assert run(merge_settings(tmp_path)).folders[0].rows == 7
 
 
 def test_without_its_tokenizer_nothing_is_merged(tmp_path, folder):

@@ -14,6 +14,7 @@ from aurora_cli.reports.metrics import POINTS
 from aurora_cli.reports.rejects import ShownReject, count_rejects
 from aurora_cli.reports.run import run_page, write_report
 from tests.browser import dom, needs_browser, screenshot
+from tests.tokenizing import merged_manifest
 
 STEPS = 1000
 HOSTILE = '<script>alert(1)</script> & "quotes"'
@@ -28,8 +29,7 @@ def root(tmp_path: Path) -> Path:
     (run / "samples").mkdir()
     merged = tmp_path / "tokenized/vision/cats/merged"
     merged.mkdir(parents=True)
-    inputs = [{"path": "data/vision/cats/cats.jsonl", "sha256": "ab" * 32}]
-    (merged / "manifest.json").write_text(json.dumps({"inputs": inputs}))
+    merged_manifest(4000, "data/vision/cats/cats.jsonl", sha256="ab" * 32).write(merged / "manifest.json")
     (run / "metrics.jsonl").write_text("".join(json.dumps(line(number)) + "\n" for number in range(1, STEPS + 1)))
     metadata = {"stage": "vision", "steps": STEPS, "step": STEPS, "base": "runs/projection", "trained": ["projector"]}
     (step / "checkpoint.json").write_text(json.dumps({**metadata, "merging": {"kept_ratio": 0.1}}))

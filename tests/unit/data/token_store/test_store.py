@@ -17,6 +17,7 @@ from aurora_cli.data.token_store.store import open_store
 from aurora_cli.data.token_store.writer import ShardWriter, row_batch, summary_batch
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import read_json, write_json
+from tests.tokenizing import shard_manifest
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "datasets_2_20"
 OTHER_DATASETS = os.environ.get("AURORA_DATASETS_PYTHON")
@@ -38,7 +39,7 @@ def encoded(start: int, count: int) -> EncodedRecords:
         video=["c.mp4" if index % 7 == 5 else None for index in indices],
         media_lengths=media,
         length=lengths,
-        taught=[1] * count,
+        target_tokens=[1] * count,
         input_ids=tokens,
         labels=labels,
         rejected=[],
@@ -52,7 +53,7 @@ def store(tmp_path, monkeypatch):
         for start in range(0, 150, 30):
             batch = encoded(start, 30)
             writer.append(row_batch(batch), summary_batch(batch))
-    write_json(tmp_path / "manifest.json", {"schema_version": 1, "rows": writer.rows, "media_root": "data/x"})
+    shard_manifest(writer.rows, "data/x").write(tmp_path / "manifest.json")
     return open_store(tmp_path)
 
 
@@ -154,7 +155,7 @@ def test_summaries_come_in_pieces_that_make_the_summary(store):
 def test_an_empty_shard_is_a_store_of_no_rows(tmp_path):
     with ShardWriter(tmp_path):
         pass
-    write_json(tmp_path / "manifest.json", {"schema_version": 1, "rows": 0, "media_root": "."})
+    shard_manifest(0).write(tmp_path / "manifest.json")
     store = open_store(tmp_path)
     assert (store.num_rows, len(store.summary().length)) == (0, 0)
 
@@ -162,7 +163,7 @@ def test_an_empty_shard_is_a_store_of_no_rows(tmp_path):
 def test_what_is_no_store_or_damaged_is_named(tmp_path, store):
     with pytest.raises(DataError, match=r"manifest\.json is missing"):
         open_store(tmp_path / "elsewhere")
-    write_json(store.folder / "manifest.json", {"schema_version": 1, "rows": 149})
+    shard_manifest(149).write(store.folder / "manifest.json")
     with pytest.raises(DataError, match="holds 150 rows, its manifest says 149"):
         open_store(store.folder)
     write_json(store.folder / "manifest.json", {"schema_version": 2, "rows": 150})
@@ -170,6 +171,6 @@ def test_what_is_no_store_or_damaged_is_named(tmp_path, store):
         open_store(store.folder)
     data = store.folder / "data-00000-of-00001.arrow"
     data.write_bytes(data.read_bytes()[:600])
-    write_json(store.folder / "manifest.json", {"schema_version": 1, "rows": 150})
+    shard_manifest(150).write(store.folder / "manifest.json")
     with pytest.raises(DataError, match=r"arrow: cannot be read|holds"):
         open_store(store.folder)

@@ -156,7 +156,7 @@ def test_an_answer_of_weight_0_is_read_and_not_taught(template):
     ((ids, labels),) = rows(columns)
     assert "Wrong." in decode(tokenizer.backend, ids)
     assert target_runs(tokenizer, labels) == ["Right." + ("</s>" if template == "vicuna" else "<|im_end|>")]
-    assert [entry["reason"] for entry in columns.rejected] == ["no_answer"]
+    assert [record.reason for record in columns.rejected] == ["no_answer"]
 
 
 def original(record: dict, tokenizer: TextTokenizer, max_length: int) -> tuple[list[int], list[int]] | None:
@@ -209,7 +209,7 @@ def test_rows_are_those_of_a_record_at_a_time(folder, max_length):
     columns = encode(tokenizer, "vicuna", records, max_length)
     expected = [original(record, tokenizer, max_length) for record in records]
     assert [(ids.tolist(), labels.tolist()) for ids, labels in rows(columns)] == [row for row in expected if row]
-    assert {entry["reason"] for entry in columns.rejected} <= {"nothing_taught"}
+    assert {record.reason for record in columns.rejected} <= {"no_target_tokens"}
     assert len(columns.rejected) == expected.count(None)
 
 

@@ -14,6 +14,7 @@ from tokenizers.normalizers import NFC
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.annotations.files import RawRecord
+from aurora_cli.data.token_store.rejected import RejectedRecord
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.rows import packed
 from aurora_cli.data.tokenization.sentencepiece import parse_model
@@ -65,7 +66,7 @@ def test_labels_are_the_answers_and_their_ends(tiny, template):
     taught = labels[labels != IGNORE_INDEX]
     assert decode(tiny.backend, taught) == "A red circle.</s>At the top.</s>"
     assert (ids[labels != IGNORE_INDEX] == taught).all()
-    assert columns.taught == [len(taught)]
+    assert columns.target_tokens == [len(taught)]
     assert (ids == IMAGE_PLACEHOLDER).sum() == 1
 
 
@@ -112,13 +113,7 @@ def test_a_cut_before_the_answer_rejects_the_record(tiny):
     columns = encoded(tiny, raw(id="x", conversations=conversation("Which?", "That.")), max_length=3)
     assert columns.id == []
     assert columns.rejected == [
-        {
-            "file": "folder/file.jsonl",
-            "line": 1,
-            "id": "x",
-            "reason": "nothing_taught",
-            "detail": "max_length is 3",
-        }
+        RejectedRecord("folder/file.jsonl", line=1, id="x", reason="no_target_tokens", detail="max_length is 3")
     ]
 
 

@@ -15,8 +15,8 @@ ROWS = st.lists(st.tuples(st.integers(1, 300), st.integers(0, 15), st.floats(0, 
 def summary(rows):
     lengths = np.array([length for length, _, _ in rows], np.int32)
     media = np.array([media for _, media, _ in rows], np.int32)
-    taught = np.array([int(share * length) for length, _, share in rows], np.int32)
-    return Summary(length=lengths, frames=media * 2, media=media, videos=media // 2, taught=taught)
+    target_tokens = np.array([int(share * length) for length, _, share in rows], np.int32)
+    return Summary(length=lengths, frames=media * 2, media=media, videos=media // 2, target_tokens=target_tokens)
 
 
 @given(ROWS, ROWS)
@@ -25,7 +25,7 @@ def test_pieces_add_up_to_the_whole(first, second):
     assert pieces.lengths() == whole.lengths()
     assert pieces.even_lengths() == whole.even_lengths()
     assert pieces.by_share.tolist() == whole.by_share.tolist()
-    assert (pieces.tokens, pieces.taught, pieces.frames) == (whole.tokens, whole.taught, whole.frames)
+    assert (pieces.tokens, pieces.target_tokens, pieces.frames) == (whole.tokens, whole.target_tokens, whole.frames)
 
 
 @given(ROWS)
@@ -44,9 +44,11 @@ def test_every_histogram_holds_every_row(rows):
 
 
 def test_worked_by_hand():
-    lengths, taught = [1, 5, 20, 40], [0, 5, 10, 39]
+    lengths, target_tokens = [1, 5, 20, 40], [0, 5, 10, 39]
     media = np.array([0, 1, 1, 12], np.int32)
-    numbers = StoreNumbers([Summary(np.array(lengths, np.int32), media, media, media * 0, np.array(taught, np.int32))])
+    numbers = StoreNumbers(
+        [Summary(np.array(lengths, np.int32), media, media, media * 0, np.array(target_tokens, np.int32))]
+    )
     assert numbers.lengths() == {"min": 1, "median": 5, "mean": 16.5, "p95": 40, "max": 40}
     assert {entry.name: entry.rows for entry in numbers.doubling_lengths()} == {"1-15": 2, "16-31": 1, "32-63": 1}
     assert {entry.name: entry.rows for entry in numbers.media_counts() if entry.rows} == {"0": 1, "1": 2, "10-12": 1}

@@ -95,8 +95,8 @@ def check_accounted_for_by(encoder: Encoder, raws: list[bytes]) -> None:
     records = [RawRecord(number, raw) for number, raw in enumerate(raws, start=1)]
     columns = encoder.encode(records, "x.jsonl", images_are_video=False)
     assert len(columns.id) + len(columns.rejected) == len(raws)
-    assert {entry["reason"] for entry in columns.rejected} <= REASONS.keys()
-    json.dumps(columns.rejected).encode("ascii")
+    assert {record.reason for record in columns.rejected} <= REASONS.keys()
+    "".join(record.to_line() for record in columns.rejected).encode("ascii")
     assert sum(columns.length) == len(columns.input_ids) == len(columns.labels)
     assert max(columns.length, default=0) <= 64
     ends = np.cumsum(columns.length)

@@ -86,7 +86,7 @@ class Stage:
         stage = ZERO_STAGE[candidate.engine.removesuffix("_offload")]
         states = costs.states(self.parts, stage, machine.gpus, "bf16", offload=candidate.offload)
         activations = network_costs.activations_of(self.model, settings, self.parts, size=2)
-        learning = sum(part.learning for part in self.parts)
+        learning = sum(part.trained for part in self.parts)
         shared = stage == 3 and machine.gpus > 1
         loading = costs.loading(self.parts, machine.gpus, "bf16", shared=shared) * machine.gpus
         optimizer = (4 + costs.MOMENTS) * learning if candidate.offload else 0
@@ -165,10 +165,10 @@ def engine_rows(stages: dict[str, tuple[Stage, Stage]]) -> Iterator[str]:
 def part_rows(stages: dict[str, tuple[Stage, Stage]]) -> Iterator[str]:
     for name, (plain, _) in stages.items():
         train = plain.settings.train
-        learning = sum(part.learning for part in plain.parts) / GB
+        learning = sum(part.trained for part in plain.parts) / GB
         cells = [
             name,
-            ", ".join(part.name.replace("_", " ") for part in plain.parts if part.learning),
+            ", ".join(part.name.replace("_", " ") for part in plain.parts if part.trained),
             f"{learning:.2f}",
             f"{plain.settings.merging.kept_ratio:g}",
             f"{train.global_batch_packs} x {train.pack_tokens:,}",

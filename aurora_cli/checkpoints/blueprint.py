@@ -10,6 +10,7 @@ from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
+from aurora_cli.models.parts import Part
 
 VISION_TYPES = {"clip": "clip_vision_model", "siglip": "siglip_vision_model", "siglip2": "siglip2_vision_model"}
 """A whole contrastive model's `model_type`, and that of the vision tower inside it."""
@@ -65,7 +66,7 @@ def weights_of(config: LlavaConfig) -> dict[str, Weight]:
     return weights
 
 
-def check(what: str, tensors: Tensors, config: LlavaConfig, may_lack: frozenset[names.Part] = frozenset()) -> None:
+def check(what: str, tensors: Tensors, config: LlavaConfig, may_lack: frozenset[Part] = frozenset()) -> None:
     """Raise unless `tensors` are exactly the weights of the model that `config` describes.
 
     Raises:

@@ -18,13 +18,14 @@ from typing import Any, Literal, NamedTuple
 from pydantic import ValidationError
 from transformers import LlavaConfig
 
-from aurora_cli.checkpoints import blueprint, names
+from aurora_cli.checkpoints import blueprint
 from aurora_cli.checkpoints.facts import FACTS_FILE, Prompting, StageHistory, WeightFacts
 from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject, read_object
+from aurora_cli.models.parts import Part
 
 Kind = Literal["run", "checkpoint", "huggingface", "xtuner", "official", "state_dict", "zero", "adapter", "parts"]
 
@@ -60,7 +61,7 @@ class Checkpoint:
         """Everything that it is made of; if none changed, neither did it."""
         return sorted({tensor.file for tensor in self.tensors.values()} | set(self.described_by))
 
-    def check(self, may_lack: frozenset[names.Part] = frozenset()) -> None:
+    def check(self, may_lack: frozenset[Part] = frozenset()) -> None:
         """Raise DataError unless every weight is there in its shape, and no other."""
         blueprint.check(str(self.path), self.tensors, self.config, may_lack)
 

@@ -14,6 +14,7 @@ from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import HostError, UsageError
 from aurora_cli.models.assign import Assign, assign_whole, values_of
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
+from aurora_cli.models.parts import Part
 from aurora_cli.models.vision_encoder import install_merging
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -45,7 +46,7 @@ def build_model(
     token_merging: TokenMerging | None = None,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device = "cpu",
-    fresh: frozenset[names.Part] = frozenset(),
+    fresh: frozenset[Part] = frozenset(),
     assign: Assign = assign_whole,
 ) -> AuroraCap:
     """The captioner of an opened checkpoint. A part in `fresh` that the checkpoint lacks is made at random.
@@ -147,7 +148,7 @@ def _fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "", assign: A
 
 
 @torch.no_grad()
-def _make_at_random(model: AuroraCap, part: names.Part, assign: Assign) -> None:
+def _make_at_random(model: AuroraCap, part: Part, assign: Assign) -> None:
     """Linear layers as PyTorch makes them, which is what the original's new projector is."""
     for own_name, module in model.named_modules():
         name = names.canonical(f"{own_name}.weight")

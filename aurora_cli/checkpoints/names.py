@@ -9,10 +9,8 @@ state dict (`llm.`, `visual_encoder.`, `projector.`), haotian-liu's LLaVA. `xtun
 """
 
 import re
-from typing import Literal
 
-Part = Literal["vision_tower", "projector", "language_model"]
-PARTS: tuple[Part, ...] = ("vision_tower", "projector", "language_model")
+from aurora_cli.models.parts import Part
 
 VISION = "vision_tower.vision_model."
 PROJECTOR = "multi_modal_projector."

@@ -24,6 +24,7 @@ from aurora_cli.checkpoints.locate import locate
 from aurora_cli.checkpoints.parts import open_part, open_parts, within
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.json_files import read_object
+from aurora_cli.models.parts import PARTS
 from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, METADATA_FILE, MODEL_FILE
 from aurora_cli.runs.metadata import CheckpointMetadata
@@ -248,7 +249,7 @@ def _base_of(path: Path, origin: Origin) -> Checkpoint:
 def _filled(checkpoint: Checkpoint, origin: Origin) -> Checkpoint:
     """With the parts that it lacks whole, from the base."""
     there = {names.part_of(name) for name in checkpoint.tensors}
-    if there == set(names.PARTS):
+    if there == set(PARTS):
         return checkpoint
     base = _base_of(checkpoint.path, origin)
     extra = {name: tensor for name, tensor in base.tensors.items() if names.part_of(name) not in there}

@@ -32,17 +32,10 @@ from aurora_cli.models.multimodal_inputs import (
     splice,
     whole_frames,
 )
+from aurora_cli.models.parts import PREFIXES, Part
 from aurora_cli.models.vision_encoder import encode, has_class_token, install_merging, unused_parameters
 
-Part = Literal["vision_tower", "projector", "language_model"]
-
-__all__ = ["AuroraCap", "AuroraCapConfig", "Part"]
-
-_PREFIXES: dict[Part, tuple[str, ...]] = {
-    "vision_tower": ("model.vision_tower.",),
-    "projector": ("model.multi_modal_projector.",),
-    "language_model": ("model.language_model.", "lm_head."),
-}
+__all__ = ["AuroraCap", "AuroraCapConfig"]
 
 
 def _register_names_on_disk(kind: type) -> None:
@@ -235,7 +228,7 @@ class AuroraCap(LlavaForConditionalGeneration):
         return {
             name: parameter
             for name, parameter in self.named_parameters()
-            if name.startswith(_PREFIXES[part]) and name not in unused
+            if name.startswith(PREFIXES[part]) and name not in unused
         }
 
     def checkpoint_activations(self, enabled: bool = True) -> None:

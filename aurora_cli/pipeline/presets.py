@@ -6,9 +6,11 @@ from aurora_cli.config.presets import load_preset, preset_names
 from aurora_cli.config.resolve import resolve
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
+from aurora_cli.models.parts import Part
 from aurora_cli.pipeline.result import Result
 
-PARTS = ("projector", "vision_tower", "language_model")
+PARTS: tuple[Part, ...] = ("projector", "vision_tower", "language_model")
+"""In the order that stages begin to train them."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What a run will take, reckoned before it starts: memory, arithmetic, disk. Pure numbers.
+"""What a run will take, estimated before it starts: memory, arithmetic, disk. Pure numbers.
 
 Memory of mixed-precision Adam: Rajbhandari et al. (ZeRO), SC 2020, section 3. FLOPs: two a weight and token forwards,
 twice that backwards where weights learn, once where only what comes before them does; attention counts beside.
@@ -15,16 +15,16 @@ MOMENTS = 8
 
 
 @dataclass(frozen=True)
-class Part:
-    """One part of the network."""
+class PartSize:
+    """Parameters of one part of the network."""
 
     name: str
     parameters: int
-    learning: int
+    trained: int
 
 
 @dataclass(frozen=True)
-class Layers:
+class LayerStack:
     """A stack of transformer layers."""
 
     number: int
@@ -49,17 +49,17 @@ class Memory:
         return self.states + self.activations
 
 
-def states(parts: Sequence[Part], stage: int, world: int, precision: Precision, *, offload: bool = False) -> int:
+def states(parts: Sequence[PartSize], stage: int, world: int, precision: Precision, *, offload: bool = False) -> int:
     """Bytes of weights, gradients and moments on a process's device; `stage` 0 is no engine.
 
     Without an engine weights stay in fp32. ZeRO 1 shards moments and master weights, 2 gradients, 3 the weights too.
 
-    >>> seven = [Part("all", 7_000_000_000, 7_000_000_000)]
+    >>> seven = [PartSize("all", 7_000_000_000, 7_000_000_000)]
     >>> [round(states(seven, stage, 8, "bf16") / 1e9, 1) for stage in (0, 1, 2, 3)]
     [112.0, 38.5, 26.2, 14.0]
     """
     weights = sum(part.parameters for part in parts)
-    learning = sum(part.learning for part in parts)
+    learning = sum(part.trained for part in parts)
     if stage == 0:
         return 4 * weights + (4 + MOMENTS) * learning
     size = 4 if precision == "fp32" else 2
@@ -71,10 +71,10 @@ def states(parts: Sequence[Part], stage: int, world: int, precision: Precision, 
     )
 
 
-def loading(parts: Sequence[Part], world: int, precision: Precision, *, shared: bool) -> int:
+def loading(parts: Sequence[PartSize], world: int, precision: Precision, *, shared: bool) -> int:
     """Bytes of a process's memory that weights take as they are loaded: whole and in fp32, or its share (`shared`).
 
-    >>> seven = [Part("all", 7_000_000_000, 7_000_000_000)]
+    >>> seven = [PartSize("all", 7_000_000_000, 7_000_000_000)]
     >>> loading(seven, 8, "bf16", shared=False) / 1e9, loading(seven, 8, "bf16", shared=True) / 1e9
     (28.0, 1.75)
     """
@@ -84,7 +84,7 @@ def loading(parts: Sequence[Part], world: int, precision: Precision, *, shared: 
     return (4 if precision == "fp32" else 2) * weights // world
 
 
-def activations(layers: Layers, tokens: int, size: int, *, kept: bool, recomputed: bool) -> int:
+def activations(layers: LayerStack, tokens: int, size: int, *, kept: bool, recomputed: bool) -> int:
     """Bytes that a stack holds at once: of every layer if a backward pass comes (`kept`), else of one.
 
     A layer keeps its two normed inputs, query, key, value, what attention gives, its residuals and the MLP's insides;
@@ -98,7 +98,7 @@ def activations(layers: Layers, tokens: int, size: int, *, kept: bool, recompute
     return layers.number * inside
 
 
-def forward_flops(layers: Layers, tokens_of_layers: Sequence[int], attended: float) -> float:
+def forward_flops(layers: LayerStack, tokens_of_layers: Sequence[int], attended: float) -> float:
     """Of a stack on one frame or sample; `attended`: share of the square of the length that attention looks at."""
     return sum(
         2.0 * layers.matrices * tokens + 4.0 * attended * tokens * tokens * layers.width for tokens in tokens_of_layers

@@ -11,20 +11,22 @@ from torch import nn
 
 from aurora_cli.config.training import Lora, TrainSettings
 from aurora_cli.errors import UsageError
+from aurora_cli.models.parts import SUBMODULES, Part
 
 MARK = ".lora_"
 """In the name of every adapter's parameter."""
 
-_PLACES = {"language_model": "model.language_model", "vision_tower": "model.vision_tower"}
+ADAPTABLE: tuple[Part, ...] = ("language_model", "vision_tower")
+"""The parts that adapters are for; the projector is small."""
 
 
-def adapted_parts(train: TrainSettings) -> dict[str, Lora]:
+def adapted_parts(train: TrainSettings) -> dict[Part, Lora]:
     """The parts that learn by adapters.
 
     Raises:
         UsageError: one of them is frozen.
     """
-    adapted = {part: how for part in _PLACES if (how := getattr(train.lora, part)) is not None}
+    adapted: dict[Part, Lora] = {part: how for part in ADAPTABLE if (how := getattr(train.lora, part)) is not None}
     for part in adapted:
         if getattr(train, part) is None:
             raise UsageError(
@@ -34,7 +36,7 @@ def adapted_parts(train: TrainSettings) -> dict[str, Lora]:
     return adapted
 
 
-def add_adapters(model: nn.Module, adapted: Mapping[str, Lora]) -> dict[str, Lora]:
+def add_adapters(model: nn.Module, adapted: Mapping[Part, Lora]) -> dict[Part, Lora]:
     """Put fresh adapters, which change nothing yet, around the linear layers of these parts, in place.
 
     Returns them as a checkpoint keeps them, with the targets that were meant.
@@ -44,9 +46,9 @@ def add_adapters(model: nn.Module, adapted: Mapping[str, Lora]) -> dict[str, Lor
     """
     from peft import LoraConfig, inject_adapter_in_model
 
-    added: dict[str, Lora] = {}
+    added: dict[Part, Lora] = {}
     for part, how in adapted.items():
-        module = model.get_submodule(_PLACES[part])
+        module = model.get_submodule(SUBMODULES[part])
         linear = sorted({name.rpartition(".")[2] for name, one in module.named_modules() if isinstance(one, nn.Linear)})
         targets = list(how.targets) or linear
         if unknown := sorted(set(targets) - set(linear)):

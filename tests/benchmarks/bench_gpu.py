@@ -26,7 +26,7 @@ from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.merge_plan import frame_tokens
-from aurora_cli.training.costs import Layers, forward_flops, passes
+from aurora_cli.training.costs import LayerStack, forward_flops, passes
 from aurora_cli.training.step import inputs
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
@@ -105,9 +105,9 @@ def flops(model: AuroraCap, given: Batch, frozen: bool) -> float:
     tower: Any = model.model.vision_tower
     language: Any = model.model.language_model
 
-    def layers(config: Any, number: int, one: Any) -> Layers:
+    def layers(config: Any, number: int, one: Any) -> LayerStack:
         matrices = sum(parameter.numel() for parameter in one.parameters() if parameter.ndim == 2)
-        return Layers(number, config.hidden_size, config.intermediate_size, matrices)
+        return LayerStack(number, config.hidden_size, config.intermediate_size, matrices)
 
     reading = layers(text, text.num_hidden_layers, language.layers[0])
     seeing = layers(tower.config, model.config.tower_layers, tower.encoder.layers[0])

@@ -12,6 +12,7 @@ from aurora_cli.checkpoints.checkpoint import Checkpoint
 from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.checkpoints.writing import write_weights
 from aurora_cli.config.settings import ModelSettings
+from aurora_cli.models.parts import Part
 
 DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float64: "float64"}
 BICUBIC = 3
@@ -48,7 +49,7 @@ def dtype_name(tensors: Tensors) -> str:
     return DTYPE_NAMES.get(tensors[names.EMBEDDING].dtype, "float32")
 
 
-def part(tensors: Tensors, wanted: names.Part) -> Tensors:
+def part(tensors: Tensors, wanted: Part) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if names.part_of(name) == wanted}
 
 

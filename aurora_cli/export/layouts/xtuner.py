@@ -20,6 +20,7 @@ from aurora_cli.export.layouts.common import (
 )
 from aurora_cli.export.tokenizer import copy_tokenizer
 from aurora_cli.io.atomic import write_json, write_text
+from aurora_cli.models.parts import PARTS
 
 _VISION_CLASSES = {"clip_vision_model": "CLIPVisionModel", "siglip_vision_model": "SiglipVisionModel"}
 _PROJECTOR_FILES = ("configuration_projector.py", "modeling_projector.py")
@@ -29,7 +30,7 @@ def write(job: ExportJob, folder: Path) -> list[str]:
     """Write the folder; the notes say what a user should know of it."""
     tensors = job.tensors
     dtype = dtype_name(tensors)
-    for wanted in names.PARTS:
+    for wanted in PARTS:
         own = part(tensors, wanted)
         where, _ = names.xtuner(next(iter(own)))
         job.write(folder / where, rename(own, lambda name: names.xtuner(name)[1]))

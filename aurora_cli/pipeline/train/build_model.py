@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.training import Lora, ModuleTraining
 from aurora_cli.io.atomic import atomic_directory
+from aurora_cli.models.parts import Part
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.runs.layout import INITIAL
 
@@ -21,9 +22,9 @@ class Network(NamedTuple):
     """A network ready to be wrapped."""
 
     model: "AuroraCap"
-    trained: dict[str, ModuleTraining]
+    trained: dict[Part, ModuleTraining]
     learning: "Learning"
-    adapters: dict[str, Lora]
+    adapters: dict[Part, Lora]
     """By part, as a checkpoint keeps them."""
 
 

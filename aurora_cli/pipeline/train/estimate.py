@@ -16,7 +16,7 @@ from aurora_cli.errors import DataError
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.train.network_costs import activations_of, config_of, flops_of, parts_of, without_weights
 from aurora_cli.pipeline.train.plan import StagePlan, plan_stage
-from aurora_cli.training.costs import Memory, Part, loading, states
+from aurora_cli.training.costs import Memory, PartSize, loading, states
 
 if TYPE_CHECKING:
     from aurora_cli.data.batches.loader import TrainingData
@@ -55,7 +55,7 @@ class TrainPlan(Result):
     processes: int
     precision: str
     device: str
-    parts: tuple[Part, ...]
+    parts: tuple[PartSize, ...]
     memory: dict[str, Memory]
     """By engine, for the processes that were asked for."""
     memory_mb: float
@@ -78,11 +78,11 @@ class TrainPlan(Result):
 
     def lines(self) -> list[str]:
         whole = sum(part.parameters for part in self.parts)
-        learning = sum(part.learning for part in self.parts)
+        learning = sum(part.trained for part in self.parts)
         lines = [f"stage {self.stage}: {_short(whole)} parameters, {_short(learning)} learn"]
         lines += [
             f"  {part.name:<15}{_short(part.parameters):>9}"
-            + (f", {_short(part.learning)} learn" if part.learning else ", frozen")
+            + (f", {_short(part.trained)} learn" if part.trained else ", frozen")
             for part in self.parts
         ]
         lines.append(
@@ -161,7 +161,7 @@ def plan_run(settings: Settings, processes: int) -> TrainPlan:
         for name, stage in STAGES_OF_ZERO.items()
     }
     chosen = memory.get(engine.removesuffix("_offload")) or memory["zero2"]  # what a file of the user's says most often
-    checkpoint = 4 * 3 * sum(part.learning for part in parts)
+    checkpoint = 4 * 3 * sum(part.trained for part in parts)
     return TrainPlan(
         stage=train.stage,
         engine=engine,
@@ -183,7 +183,7 @@ def plan_run(settings: Settings, processes: int) -> TrainPlan:
     )
 
 
-def _loading_memory(settings: Settings, parts: list[Part], engine: str, processes: int, *, cuda: bool) -> int:
+def _loading_memory(settings: Settings, parts: list[PartSize], engine: str, processes: int, *, cuda: bool) -> int:
     from aurora_cli.training.engine.deepspeed_config import (
         holds_shares_in_main_memory,
         read_config,
@@ -195,7 +195,7 @@ def _loading_memory(settings: Settings, parts: list[Part], engine: str, processe
     shared = config is not None and shares_while_loading(config, processes)
     if config is not None and shared and not holds_shares_in_main_memory(config, cuda=cuda):
         # DeepSpeed lays out there what of a share learns, before it goes to the device for good.
-        parts = [replace(part, parameters=part.learning) for part in parts]
+        parts = [replace(part, parameters=part.trained) for part in parts]
     precision = resolved_precision(settings.train.precision, cuda=cuda)
     return loading(parts, processes, precision, shared=shared)
 

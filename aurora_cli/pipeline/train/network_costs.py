@@ -6,8 +6,9 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import read_object
+from aurora_cli.models.parts import PARTS, PREFIXES, Part
 from aurora_cli.pipeline.train.plan import find_start
-from aurora_cli.training.costs import Layers, Part, activations, forward_flops, passes
+from aurora_cli.training.costs import LayerStack, PartSize, activations, forward_flops, passes
 
 if TYPE_CHECKING:
     from aurora_cli.data.batches.loader import TrainingData
@@ -51,38 +52,33 @@ def without_weights(config: "AuroraCapConfig") -> "AuroraCap":
         return AuroraCap(config)
 
 
-def parts_of(model: "AuroraCap", settings: Settings) -> list[Part]:
+def parts_of(model: "AuroraCap", settings: Settings) -> list[PartSize]:
     """How many parameters each part has, and how many of them learn."""
     from aurora_cli.training import lora, optim
 
     trained, adapted = optim.trained_modules(settings.train), lora.adapted_parts(settings.train)
-    whole = {part: _count(model, part) for part in optim.MODULES}
+    whole = {part: _count(model, part) for part in PARTS}
     lora.add_adapters(model, adapted)
     learning = optim.learning_parameters(model, trained, adapted)
     return [
-        Part(
+        PartSize(
             part,
             whole[part] + (sum(p.numel() for p in learning[part].values()) if part in adapted else 0),
             sum(p.numel() for p in learning.get(part, {}).values()),
         )
-        for part in optim.MODULES
+        for part in PARTS
     ]
 
 
-def _count(model: "AuroraCap", part: str) -> int:
+def _count(model: "AuroraCap", part: Part) -> int:
     """Of all parameters of a part, the layers that never run among them."""
-    prefixes = {
-        "vision_tower": ("model.vision_tower.",),
-        "projector": ("model.multi_modal_projector.",),
-        "language_model": ("model.language_model.", "lm_head."),
-    }[part]
-    return sum(parameter.numel() for name, parameter in model.named_parameters() if name.startswith(prefixes))
+    return sum(p.numel() for name, p in model.named_parameters() if name.startswith(PREFIXES[part]))
 
 
-def _language_layers(model: "AuroraCap") -> Layers:
+def _language_layers(model: "AuroraCap") -> LayerStack:
     config: Any = model.config.get_text_config()
     layers: Any = model.model.language_model
-    return Layers(
+    return LayerStack(
         config.num_hidden_layers,
         config.hidden_size,
         config.intermediate_size,
@@ -91,10 +87,10 @@ def _language_layers(model: "AuroraCap") -> Layers:
     )
 
 
-def _tower_layers(model: "AuroraCap") -> Layers:
+def _tower_layers(model: "AuroraCap") -> LayerStack:
     config: Any = model.config.vision_config
     tower: Any = model.model.vision_tower
-    return Layers(
+    return LayerStack(
         model.config.tower_layers, config.hidden_size, config.intermediate_size, _matrices(tower.encoder.layers[0])
     )
 
@@ -115,11 +111,11 @@ def _tokens_of_layers(model: "AuroraCap", settings: Settings) -> list[int]:
     return lengths
 
 
-def flops_of(model: "AuroraCap", data: "TrainingData", settings: Settings, parts: list[Part]) -> float:
+def flops_of(model: "AuroraCap", data: "TrainingData", settings: Settings, parts: list[PartSize]) -> float:
     """FLOPs of the whole run, forwards and backwards."""
     import numpy as np
 
-    learns = {part.name: part.learning > 0 for part in parts}
+    learns = {part.name: part.trained > 0 for part in parts}
     again = settings.train.gradient_checkpointing
     corpus = data.corpus
     epoch = corpus.epoch(0)
@@ -140,10 +136,10 @@ def flops_of(model: "AuroraCap", data: "TrainingData", settings: Settings, parts
     return one_epoch * data.total_packs / data.row.packs_in_epoch(0)
 
 
-def activations_of(model: "AuroraCap", settings: Settings, parts: list[Part], size: int) -> int:
+def activations_of(model: "AuroraCap", settings: Settings, parts: list[PartSize], size: int) -> int:
     """Bytes of activations of one micro-batch of full packs."""
     train = settings.train
-    learns = {part.name: part.learning > 0 for part in parts}
+    learns = {part.name: part.trained > 0 for part in parts}
     tokens = train.micro_batch_packs * train.pack_tokens
     language = activations(
         _language_layers(model), tokens, size, kept=any(learns.values()), recomputed=train.gradient_checkpointing

@@ -88,7 +88,7 @@ def train_stage(plan: StagePlan, rank: "Rank", engine_name: str, reporter: Repor
                 merging=settings.merging,
                 model=settings.model,
                 order_hash=position.order_hash,
-                lora=network.adapters,
+                lora={**network.adapters},
             ),
             every=settings.checkpoint.every,
             keep=settings.checkpoint.keep,

@@ -62,7 +62,7 @@ def test_matrices_decay_and_vectors_do_not() -> None:
 def test_without_decay_a_part_is_one_group_and_each_part_has_its_own_rate() -> None:
     parts = {"vision_tower": ModuleTraining(lr=1e-5), "projector": ModuleTraining(lr=1e-3)}
     groups = parameter_groups(learning_parameters(Network(), parts), parts)
-    assert [(group.module, group.lr, len(group.names)) for group in groups] == [
+    assert [(group.part, group.lr, len(group.names)) for group in groups] == [
         ("vision_tower", 1e-5, 2),
         ("projector", 1e-3, 4),
     ]

@@ -48,11 +48,11 @@ def test_parameters_of_each_part_are_counted_and_those_that_learn(root: Path) ->
     plan = plan_run(asked(root, vision_tower=None), 1)
     parts = {part.name: part for part in plan.parts}
     # two layers between 16, 33 and 33: 16 x 33 + 33 and 33 x 33 + 33
-    assert parts["projector"].parameters == parts["projector"].learning == 16 * 33 + 33 + 33 * 33 + 33
-    assert parts["vision_tower"].learning == 0 < parts["vision_tower"].parameters
+    assert parts["projector"].parameters == parts["projector"].trained == 16 * 33 + 33 + 33 * 33 + 33
+    assert parts["vision_tower"].trained == 0 < parts["vision_tower"].parameters
     adapted = plan_run(asked(root, lora={"language_model": {"rank": 2, "targets": ["q_proj"]}}), 1)
     # two layers, 33 -> 3 heads of 8: 2 x 33 and 24 x 2
-    assert next(part.learning for part in adapted.parts if part.name == "language_model") == 2 * (2 * 33 + 24 * 2)
+    assert next(part.trained for part in adapted.parts if part.name == "language_model") == 2 * (2 * 33 + 24 * 2)
 
 
 def test_a_longer_run_takes_more_of_everything_in_proportion(root: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_longer_run_takes_more_of_everything_in_proportion(root: Path) -> None
     assert once.flops is not None
     assert twice.flops == pytest.approx(2 * once.flops)
     assert twice.hours == pytest.approx(2 * (once.hours or 0))
-    assert twice.checkpoint_bytes == once.checkpoint_bytes == 12 * sum(part.learning for part in once.parts)
+    assert twice.checkpoint_bytes == once.checkpoint_bytes == 12 * sum(part.trained for part in once.parts)
 
 
 def test_without_data_the_network_is_reckoned_all_the_same(tmp_path: Path) -> None:

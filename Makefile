@@ -9,8 +9,11 @@ GPU    := $(shell command -v nvidia-smi 2>/dev/null)
 # name the index that has it: make demo PIP_EXTRA_INDEX_URL=...
 CONSTRAINTS := $(if $(GPU),,-c constraints/cpu.txt)
 RAISED := aurora_cli tests docs
+# Tests run in this many processes, a file in one of them; each process is one thread (tests/conftest.py).
+WORKERS ?= 2
+PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test lint format types docs reference bench soak pins clean
+.PHONY: help demo test quick coverage lint format types docs reference bench soak pins clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -22,7 +25,15 @@ demo: $(VENV)/.installed  ## install, then train a tiny captioner on this machin
 
 test: $(VENV)/.installed-dev lint types  ## install, then lint, types, architecture and tests
 	@echo "== tests"
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+quick: $(VENV)/.installed-dev lint types  ## lint, types, and the unit tests that start no process: before each commit
+	@echo "== quick tests"
+	$(PYTEST) -m "not slow and not soak" tests/unit tests/golden
+
+coverage: $(VENV)/.installed-dev  ## which lines no test runs, also in the processes that tests start; fails below 90 %
+	@echo "== tests, with coverage"
+	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=90
 
 lint: $(VENV)/.installed-dev  ## format check, lint, import order, generated pages up to date
 	@echo "== format, lint, architecture, generated pages"

@@ -2,6 +2,7 @@
 
 import importlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -31,6 +32,22 @@ def test_every_page_stands_in_the_navigation_once() -> None:
     shown = list(_pages(yaml.safe_load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"))["nav"]))
     there = {path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md")}
     assert sorted(shown) == sorted(there | AT_THE_ROOT)
+
+
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/extending.md", "docs/how-it-works/architecture.md"])
+def test_every_module_that_a_page_names_is_there(page: str) -> None:
+    rooms = "|".join(path.name for path in (ROOT / "aurora_cli").iterdir() if path.is_dir())
+    named = re.findall(rf"`(?:aurora_cli/)?((?:{rooms})/[\w/.]*)`", (ROOT / page).read_text(encoding="utf-8"))
+    assert [name for name in named if not (ROOT / "aurora_cli" / name).exists()] == []
+    assert named
+
+
+def test_every_test_that_the_page_on_faults_names_is_there() -> None:
+    text = (ROOT / "docs" / "how-it-works" / "faults.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(?:\w+/)?(test_\w+)`", text)
+    there = {path.stem for path in (ROOT / "tests").rglob("test_*.py")}
+    assert named
+    assert set(named) - there == set()
 
 
 def test_every_file_that_has_a_model_is_described_by_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -92,36 +92,17 @@ GROUPS: dict[str, tuple[Format, ...]] = {
         Format(
             "tokenized/<split>/<subset>/tokenize.json",
             "Written last by `aurora tokenize`: all shards are there.",
-            "TokenizeManifest",
-            {
-                "schema_version": "integer: 1",
-                "tokenizer, tokenizer_fingerprint, bos_token, eos_token": "strings: what the ids mean",
-                "record_schema, template, chat_template, max_length, frames, batch_size, check_media": "the settings"
-                " that decide what a row looks like",
-                "inputs": "list of `path`, `size`, `sha256`, `frame_lists`",
-                "settings": "object: the `tokenize` settings",
-                "shards": "integer: how many make it complete",
-            },
+            "CompletionManifest",
         ),
         Format(
             "tokenized/<split>/<subset>/shards/part-00000/manifest.json",
-            "One shard. The keys of `tokenize.json` without `shards`, and:",
+            "One shard.",
             "ShardManifest",
-            {
-                "rows": "integer",
-                "source": "object: the input that it is of, as in `inputs`",
-                "lines": "list of two integers: first and last line of the input",
-                "media_root": "string: folder that `image` and `video` are named from, relative to the workspace",
-                "counts": "object: `read`, `kept`, `tokens`, `taught` (target tokens), `rejected` by reason",
-                "data_sha256": "string: of the rows",
-                "files": "object: size of each file beside it",
-            },
         ),
         Format(
             "tokenized/<split>/<subset>/merged/manifest.json",
-            "What `aurora merge-shards` linked. The keys that all shards share, sums of `rows` and `counts`, and:",
+            "What `aurora merge-shards` linked.",
             "MergedManifest",
-            {"parts": "list: of each shard `shard`, `rows`, `media_root`, `source`, `lines`, `counts`, `size`"},
         ),
         Format(
             "tokenized/<split>/<subset>/.../data-00000-of-00001.arrow, summary.arrow, dataset_info.json, state.json",
@@ -240,13 +221,14 @@ def page(generated: str) -> str:
     ]
     for title, formats in GROUPS.items():
         lines += ["", f"## {title}"]
+        shown: dict[type, str] = {}
         for one in formats:
-            lines += ["", f"### `{one.path}`", "", one.about, *described(one)]
+            lines += ["", f"### `{one.path}`", "", one.about, *described(one, shown)]
     return "\n".join(lines) + "\n"
 
 
-def described(one: Format) -> list[str]:
-    """The table of a file's keys, if it has any."""
+def described(one: Format, shown: dict[type, str]) -> list[str]:
+    """The table of a file's keys, if it has any; `shown`: where objects inside files have been described."""
     model = stored_model(one.model)
     if model is None and not one.keys:
         return []
@@ -254,11 +236,11 @@ def described(one: Format) -> list[str]:
         rows = [f"| {', '.join(f'`{key}`' for key in keys.split(', '))} | {text} |" for keys, text in one.keys.items()]
         return ["", "| key | what it is |", "| --- | --- |", *rows]
     head = [] if one.line else [f"| `{model.SCHEMA_KEY}` | integer | {model.SCHEMA} |"]
-    return ["", "| key | type | what it is |", "| --- | --- | --- |", *head, *model_rows(model, "")]
+    return ["", "| key | type | what it is |", "| --- | --- | --- |", *head, *model_rows(model, "", shown)]
 
 
-def model_rows(model: type, prefix: str) -> Iterator[str]:
-    """A row for each key, those of objects inside under it."""
+def model_rows(model: type, prefix: str, shown: dict[type, str]) -> Iterator[str]:
+    """A row for each key, and those of the objects inside under it, if they are not shown yet."""
     notes = docstrings(model)
     for name, kind, info in members(model):
         key = prefix + (info.serialization_alias or info.alias or name if info is not None else name)
@@ -268,9 +250,13 @@ def model_rows(model: type, prefix: str) -> Iterator[str]:
             section = SETTINGS[inner.__name__]
             text = f"{text} As the [settings](settings.md#{section}) `{section}`.".strip()
             inner = None
+        elif inner is not None and inner in shown:
+            text = f"{text} Its keys are those of `{shown[inner]}` above.".strip()
+            inner = None
         yield f"| `{key}` | {html.escape(type_name(kind), quote=False)} | {text} |"
         if inner is not None:
-            yield from model_rows(inner, f"{key}{suffix}.")
+            shown[inner] = f"{key}{suffix}"
+            yield from model_rows(inner, f"{key}{suffix}.", shown)
 
 
 def members(model: type) -> Iterator[tuple[str, object, FieldInfo | None]]:

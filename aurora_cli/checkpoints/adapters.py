@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors, open_weights, rename
+from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors, rename
+from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.errors import DataError
 
 CONFIG_FILE = "adapter_config.json"

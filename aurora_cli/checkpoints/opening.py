@@ -19,9 +19,10 @@ from aurora_cli.checkpoints.checkpoint import (
     with_facts,
 )
 from aurora_cli.checkpoints.facts import Prompting, StageHistory
-from aurora_cli.checkpoints.lazy_tensors import Tensors, has_weights, open_weights, rename
+from aurora_cli.checkpoints.lazy_tensors import Tensors, rename
 from aurora_cli.checkpoints.locate import locate
 from aurora_cli.checkpoints.parts import open_part, open_parts, within
+from aurora_cli.checkpoints.weight_files import has_weights, open_weights
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.json_files import read_object
 from aurora_cli.models.parts import PARTS

@@ -5,8 +5,9 @@ from pathlib import Path
 
 from aurora_cli.checkpoints import blueprint, names
 from aurora_cli.checkpoints.checkpoint import Checkpoint, read_config
-from aurora_cli.checkpoints.lazy_tensors import Tensors, has_weights, open_weights, rename
+from aurora_cli.checkpoints.lazy_tensors import Tensors, rename
 from aurora_cli.checkpoints.locate import locate
+from aurora_cli.checkpoints.weight_files import has_weights, open_weights
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError

@@ -17,8 +17,9 @@ from typing import Any
 
 import torch
 
-from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors, open_pickle
+from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors
 from aurora_cli.checkpoints.pickles import load_pickle
+from aurora_cli.checkpoints.weight_files import open_pickle
 from aurora_cli.errors import DataError
 
 

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 import aurora_cli
-from aurora_cli.checkpoints.lazy_tensors import open_weights
 from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.checkpoints.writing import write_weights
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models.auroracap import AuroraCap

@@ -4,7 +4,7 @@ import torch
 from safetensors.torch import save_file
 
 from aurora_cli.checkpoints import names
-from aurora_cli.checkpoints.lazy_tensors import open_weights
+from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.export.vocabulary import grow, new_rows
 
 

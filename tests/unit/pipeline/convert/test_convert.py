@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 import aurora_cli
 from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.facts import LogitComparison
-from aurora_cli.checkpoints.lazy_tensors import open_weights
 from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.checkpoints.writing import write_weights
 from aurora_cli.cli.app import run as aurora
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings

@@ -109,14 +109,14 @@ def merged(weights: Tensors, adapters: Tensors, scale: Scale) -> Tensors:
             raise DataError(f"{some.file}: tensor {some.name} lacks its other half")
         down, up = (pair["embedding_A"], pair["embedding_B"]) if transposed else (pair["A"], pair["B"])
         _check(weight, down, up, transposed)
-        result[name] = weight.instead(partial(_sum, weight, down, up, scale(name), transposed))
+        result[name] = weight.with_values(partial(_sum, weight, down, up, scale(name), transposed))
     return result
 
 
 def _check(weight: LazyTensor, down: LazyTensor, up: LazyTensor, transposed: bool) -> None:
     shape = (up.shape[0], math.prod(down.shape[1:]))
-    wanted = (weight.shape[0], math.prod(weight.shape[1:]))
-    if (shape[::-1] if transposed else shape) != wanted or down.shape[0] != up.shape[1]:
+    expected = (weight.shape[0], math.prod(weight.shape[1:]))
+    if (shape[::-1] if transposed else shape) != expected or down.shape[0] != up.shape[1]:
         raise DataError(
             f"{down.file}: tensors {down.name} {down.shape} and {up.name} {up.shape} "
             f"do not fit the weight of shape {weight.shape}"

@@ -58,7 +58,7 @@ class StageHistory(_Entry):
 
 
 class Prompting(_Entry):
-    """How training rendered what a model is asked."""
+    """How training rendered prompts."""
 
     template: str
     frames: int

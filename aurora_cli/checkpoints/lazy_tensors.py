@@ -70,8 +70,8 @@ class LazyTensor:
             return self
         return replace(self, dtype=dtype)
 
-    def instead(self, load: Callable[[], torch.Tensor], shape: tuple[int, ...] | None = None) -> "LazyTensor":
-        """Other values in its place."""
+    def with_values(self, load: Callable[[], torch.Tensor], shape: tuple[int, ...] | None = None) -> "LazyTensor":
+        """The same tensor with other values."""
         return replace(self, load=load, shape=self.shape if shape is None else shape)
 
     def _check(self, values: torch.Tensor) -> None:

@@ -87,7 +87,7 @@ def build_tower(
 
 
 def config_of(checkpoint: Checkpoint, token_merging: TokenMerging | None = None) -> AuroraCapConfig:
-    """The checkpoint's config with the merging that was asked for, else the stored one."""
+    """The checkpoint's config with the merging that is requested, else the stored one."""
     merging = token_merging or checkpoint.merging
     values = checkpoint.config.to_dict() | {
         "merging": merging.model_dump(),
@@ -109,14 +109,14 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        chosen = torch.device(device)
+        resolved = torch.device(device)
     except RuntimeError as error:
         raise UsageError(f"device: {device!r} is not a device; auto, cpu, cuda or cuda:1 were expected") from error
-    if chosen.type == "cuda" and not torch.cuda.is_available():
+    if resolved.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             f"device: {device!r} is not there: PyTorch sees no CUDA device", hint="Leave it out, or say cpu."
         )
-    return chosen
+    return resolved
 
 
 def spread(model: AuroraCap, device_map: str) -> AuroraCap:

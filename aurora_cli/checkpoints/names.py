@@ -96,5 +96,5 @@ def official(name: str) -> str:
 
 
 def _sequential(name: str) -> str:
-    """`linear_1` and `linear_2` by their place in a sequence with the activation between them."""
+    """`linear_1` and `linear_2` by their index in a sequence with the activation between them."""
     return name.removeprefix(PROJECTOR).replace("linear_1.", "0.", 1).replace("linear_2.", "2.", 1)

@@ -31,7 +31,7 @@ _BYSTANDERS = (
 
 
 class _Inert:
-    """Stands for an object that a checkpoint holds and nobody here needs; takes any state and keeps none."""
+    """Stands for an object that a checkpoint holds and that is not needed; takes any state and keeps none."""
 
     def __new__(cls, *_: object, **__: object) -> "_Inert":
         return super().__new__(cls)
@@ -57,11 +57,11 @@ def load_pickle(path: Path) -> Any:
             warnings.simplefilter("ignore")  # of pickle's newer protocols, which it reads or refuses
             return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
-        wanted = _refused(str(error)) or _first_global(path)
-        if wanted is None:
+        name = _refused(str(error)) or _first_global(path)
+        if name is None:
             raise DataError(f"{path}: cannot be read as a PyTorch file, it is cut off or damaged") from error
         raise DataError(
-            f"{path}: carries code besides weights, which was not run: it asks for {wanted}",
+            f"{path}: carries code besides weights, which was not run: it asks for {name}",
             hint="Ask for the weights as safetensors, or convert the file where it was made.",
         ) from error
     except FileNotFoundError as error:
@@ -86,13 +86,13 @@ def _first_global(path: Path) -> str | None:
     try:
         with open(path, "rb") as file:
             for operation, argument, _ in pickletools.genops(file):
-                asked = None
+                name = None
                 if operation.name == "GLOBAL":
-                    asked = str(argument).replace(" ", ".")
+                    name = str(argument).replace(" ", ".")
                 elif operation.name == "STACK_GLOBAL":
-                    asked = ".".join(pushed[-2:])
-                if asked is not None and asked not in _BYSTANDERS:
-                    return asked
+                    name = ".".join(pushed[-2:])
+                if name is not None and name not in _BYSTANDERS:
+                    return name
                 if operation.name == "MEMOIZE":
                     memo.append(pushed[-1])
                 elif operation.name in ("BINGET", "LONG_BINGET"):

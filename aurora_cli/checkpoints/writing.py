@@ -50,13 +50,13 @@ def write_weights(
 ) -> None:
     """Write `tensors` as transformers names its files: one, or shards of at most `max_shard_bytes` and an index.
 
-    A tensor larger than that has a shard of its own. `advance` is told the bytes written.
+    A tensor larger than that has a shard of its own. `advance` is called with the bytes written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem, suffix = ("model", ".safetensors") if safe else ("pytorch_model", ".bin")
     write = _write_safetensors if safe else _write_pickle
     shards = list(_shards(tensors, max_shard_bytes)) or [tensors]
-    names = [f"{stem}{_place(number, len(shards))}{suffix}" for number in range(1, len(shards) + 1)]
+    names = [f"{stem}{_shard_suffix(number, len(shards))}{suffix}" for number in range(1, len(shards) + 1)]
     at_once = _THREADS if safe else 1  # a pickle is in memory as a whole while it is written
     _write_shards([(folder / name, shard) for name, shard in zip(names, shards, strict=True)], write, advance, at_once)
     if len(shards) == 1:
@@ -67,7 +67,7 @@ def write_weights(
     write_json(folder / f"{stem}{suffix}.index.json", index)
 
 
-def _place(number: int, of: int) -> str:
+def _shard_suffix(number: int, of: int) -> str:
     return f"-{number:05d}-of-{of:05d}" if of > 1 else ""
 
 

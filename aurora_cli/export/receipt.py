@@ -21,7 +21,7 @@ class ExportSettings(StoredModel):
 
     convert: ConvertRequest
     model: ModelSettings
-    """As the weights say it, which counts before what the settings said."""
+    """That of the weights, which counts before the settings'."""
 
 
 def read_facts(folder: Path) -> ExportFacts | None:

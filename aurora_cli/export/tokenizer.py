@@ -183,7 +183,7 @@ def chat_template(template: Template, bos_token: str, eos_token: str) -> str:
 
 
 def _plus_break(text: str) -> str:
-    """Behind the images: a line break if there are any, then the question's own words if they are wanted."""
+    """Behind the images: a line break if there are any, then the question's own words if they take part."""
     line_break = " + ('\\n' if ns.images else '')"
     return f"{line_break} + {text}" if text else line_break
 

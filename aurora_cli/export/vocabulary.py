@@ -43,7 +43,7 @@ def _with_rows(tensor: LazyTensor, like: LazyTensor, rows: int, seed: int) -> La
         fresh = new_rows(like.read(), rows - len(values), seed)
         return torch.cat([values, fresh.to(values.dtype)])
 
-    return tensor.instead(load, (rows, *tensor.shape[1:]))
+    return tensor.with_values(load, (rows, *tensor.shape[1:]))
 
 
 def new_rows(embedding_VC: torch.Tensor, count: int, seed: int) -> torch.Tensor:

@@ -49,8 +49,9 @@ def dtype_name(tensors: Tensors) -> str:
     return DTYPE_NAMES.get(tensors[names.EMBEDDING].dtype, "float32")
 
 
-def part(tensors: Tensors, wanted: Part) -> Tensors:
-    return {name: tensor for name, tensor in tensors.items() if names.part_of(name) == wanted}
+def tensors_of(tensors: Tensors, part: Part) -> Tensors:
+    """The weights of one part of the network."""
+    return {name: tensor for name, tensor in tensors.items() if names.part_of(name) == part}
 
 
 def vision_config(checkpoint: Checkpoint) -> dict[str, Any]:

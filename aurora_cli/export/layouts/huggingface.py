@@ -99,7 +99,7 @@ def _config(job: ExportJob, text: dict[str, Any], image_id: int, dtype: str) -> 
 
 
 def _generation(text: dict[str, Any], tokenizer: ExportTokenizer | None, image_id: int, rows: int) -> dict[str, Any]:
-    """Greedy; what stands for images, and rows that no token uses, are never said."""
+    """Greedy; what stands for images, and rows that no token uses, are never generated."""
     ids = token_ids(text)
     used = tokenizer.size if tokenizer else image_id
     never = {image_id, *range(used, rows)}

@@ -9,7 +9,7 @@ from typing import Any
 
 from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.lazy_tensors import rename
-from aurora_cli.export.layouts.common import ExportJob, dtype_name, part, text_config, token_ids, vision_config
+from aurora_cli.export.layouts.common import ExportJob, dtype_name, tensors_of, text_config, token_ids, vision_config
 from aurora_cli.export.layouts.xtuner import write_vision_config
 from aurora_cli.export.tokenizer import copy_tokenizer
 from aurora_cli.io.atomic import write_json
@@ -26,7 +26,9 @@ def write(job: ExportJob, folder: Path) -> list[str]:
     tower = job.checkpoint.model.vision_tower
     if job.checkpoint.model.vision_config is not None or not tower:
         tower = TOWER_FOLDER
-        job.write(folder / TOWER_FOLDER, rename(part(tensors, "vision_tower"), lambda name: names.xtuner(name)[1]))
+        job.write(
+            folder / TOWER_FOLDER, rename(tensors_of(tensors, "vision_tower"), lambda name: names.xtuner(name)[1])
+        )
         write_vision_config(job, folder / TOWER_FOLDER, dtype_name(tensors))
         notes.append(
             f"no hub has this vision tower: put the path of {TOWER_FOLDER}/ into config.json's mm_vision_tower"

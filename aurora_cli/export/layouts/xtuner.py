@@ -12,7 +12,7 @@ from aurora_cli.export.layouts.common import (
     ExportJob,
     clip_processor,
     dtype_name,
-    part,
+    tensors_of,
     text_architecture,
     text_config,
     token_ids,
@@ -30,10 +30,10 @@ def write(job: ExportJob, folder: Path) -> list[str]:
     """Write the folder; the notes say what a user should know of it."""
     tensors = job.tensors
     dtype = dtype_name(tensors)
-    for wanted in PARTS:
-        own = part(tensors, wanted)
-        where, _ = names.xtuner(next(iter(own)))
-        job.write(folder / where, rename(own, lambda name: names.xtuner(name)[1]))
+    for part in PARTS:
+        own = tensors_of(tensors, part)
+        subfolder, _ = names.xtuner(next(iter(own)))
+        job.write(folder / subfolder, rename(own, lambda name: names.xtuner(name)[1]))
     text = text_config(job.checkpoint) | {"architectures": [text_architecture(job.checkpoint)], "dtype": dtype}
     write_json(folder / "config.json", text)
     write_json(folder / "generation_config.json", token_ids(text))

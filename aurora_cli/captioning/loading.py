@@ -8,7 +8,7 @@ import torch
 
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.options import CaptionOptions, options_of
-from aurora_cli.checkpoints.checkpoint import Checkpoint
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.loading import build_model, resolve_device, spread
 from aurora_cli.checkpoints.locate import locate
 from aurora_cli.checkpoints.opening import open_checkpoint
@@ -57,7 +57,7 @@ def load_captioner(
 
 
 def build_captioner(
-    checkpoint: Checkpoint,
+    checkpoint: OpenedCheckpoint,
     options: CaptionOptions,
     *,
     root: Path | None = None,

@@ -15,7 +15,7 @@ from aurora_cli.errors import UsageError
 from aurora_cli.io.json_files import JsonObject
 
 if TYPE_CHECKING:
-    from aurora_cli.checkpoints.checkpoint import Checkpoint
+    from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 
 _MERGING = {"token_kept_ratio": "kept_ratio", "slowfast": "slowfast"}
 """Settings of `caption` that are fields of `TokenMerging`."""
@@ -81,7 +81,7 @@ class CaptionOptions(NamedTuple):
 
 
 def options_of(
-    checkpoint: "Checkpoint", caption: CaptionSettings, tokenize: TokenizeSettings, data: DataSettings
+    checkpoint: "OpenedCheckpoint", caption: CaptionSettings, tokenize: TokenizeSettings, data: DataSettings
 ) -> CaptionOptions:
     """What the user names, else what the model was trained with, else the settings of training."""
     trained = checkpoint.prompting

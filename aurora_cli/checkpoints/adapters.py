@@ -9,16 +9,18 @@ adapter_config.json, our checkpoints in checkpoint.json; tensors there that belo
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors, rename
 from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.errors import DataError
+from aurora_cli.io.json_files import JsonObject, read_object
 
 CONFIG_FILE = "adapter_config.json"
 WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
@@ -60,20 +62,29 @@ def plain_name(name: str) -> str:
     return re.sub(r"\.base_layer\.|\.modules_to_save\.\w+\.", ".", name)
 
 
-def peft_scale(folder: Path, config: Mapping[str, Any]) -> Scale:
-    """The scales that an adapter_config.json asks for.
+def with_adapters(base: OpenedCheckpoint, own: Tensors, config_file: Path) -> OpenedCheckpoint:
+    """`base` with the adapters and weights `own` in it, scaled as peft's `config_file` says.
 
     Raises:
-        DataError: it is of a kind that is no low-rank sum.
+        DataError: they do not fit, or are no low-rank sums.
     """
+    return replace(
+        base,
+        tensors=merged(base.tensors, own, _peft_scale(config_file)),
+        described_by=(*base.described_by, config_file, *{tensor.file for tensor in own.values()}),
+    )
+
+
+def _peft_scale(config_file: Path) -> Scale:
+    config = read_object(config_file)
     unknown = [key for key in _UNKNOWN_KINDS if config.get(key)]
     if config.get("peft_type") != "LORA" or unknown:
         what = unknown[0] if unknown else f"peft_type {config.get('peft_type')!r}"
-        raise DataError(f"{folder / CONFIG_FILE}: {what} cannot be merged; plain LoRA was expected")
+        raise DataError(f"{config_file}: {what} cannot be merged; plain LoRA was expected")
     try:
         rank, alpha = int(config["r"]), float(config["lora_alpha"])
     except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{folder / CONFIG_FILE}: lacks r or lora_alpha") from error
+        raise DataError(f"{config_file}: lacks r or lora_alpha") from error
 
     def scale(name: str) -> float:
         module = name.removesuffix(".weight")
@@ -129,7 +140,7 @@ def _sum(weight: LazyTensor, down: LazyTensor, up: LazyTensor, scale: float, tra
     return change.mul_(scale).add_(weight.read()).to(weight.dtype)
 
 
-def _of_pattern(patterns: Any, module: str, default: float) -> float:
+def _of_pattern(patterns: JsonObject | None, module: str, default: float) -> float:
     """peft's rule: a pattern is the end of a module's name, from a dot on."""
     for pattern, value in (patterns or {}).items():
         if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", module):

@@ -8,7 +8,7 @@ from transformers import AutoModel, GenerationConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
 
 from aurora_cli.checkpoints import names
-from aurora_cli.checkpoints.checkpoint import Checkpoint
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import HostError, UsageError
@@ -42,7 +42,7 @@ def load_model(
 
 
 def build_model(
-    checkpoint: Checkpoint,
+    checkpoint: OpenedCheckpoint,
     token_merging: TokenMerging | None = None,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device = "cpu",
@@ -70,7 +70,7 @@ def build_model(
 
 
 def build_tower(
-    checkpoint: Checkpoint, dtype: str | torch.dtype = "float32", device: str | torch.device = "cpu"
+    checkpoint: OpenedCheckpoint, dtype: str | torch.dtype = "float32", device: str | torch.device = "cpu"
 ) -> PreTrainedModel:
     """The vision tower alone, with merging installed: of the other parts nothing is read.
 
@@ -86,7 +86,7 @@ def build_tower(
     return tower.eval()
 
 
-def config_of(checkpoint: Checkpoint, token_merging: TokenMerging | None = None) -> AuroraCapConfig:
+def config_of(checkpoint: OpenedCheckpoint, token_merging: TokenMerging | None = None) -> AuroraCapConfig:
     """The checkpoint's config with the merging that is requested, else the stored one."""
     merging = token_merging or checkpoint.merging
     values = checkpoint.config.to_dict() | {
@@ -139,7 +139,7 @@ def spread(model: AuroraCap, device_map: str) -> AuroraCap:
 
 
 @torch.no_grad()
-def _fill(module: nn.Module, checkpoint: Checkpoint, prefix: str = "", assign: Assign = assign_whole) -> None:
+def _fill(module: nn.Module, checkpoint: OpenedCheckpoint, prefix: str = "", assign: Assign = assign_whole) -> None:
     """One tensor after the other, so that no more than one is there twice."""
     for own_name, weight in module.state_dict(keep_vars=True).items():
         name = names.canonical(prefix + own_name)
@@ -158,7 +158,7 @@ def _make_at_random(model: AuroraCap, part: Part, assign: Assign) -> None:
                 assign(parameter, values_of(made.get_parameter(key)))
 
 
-def _generation_config(checkpoint: Checkpoint, config: AuroraCapConfig) -> GenerationConfig:
+def _generation_config(checkpoint: OpenedCheckpoint, config: AuroraCapConfig) -> GenerationConfig:
     for folder in (checkpoint.path, checkpoint.path / "llm"):
         if (folder / "generation_config.json").is_file():
             stored = GenerationConfig.from_pretrained(folder)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
-from aurora_cli.checkpoints.checkpoint import Checkpoint, Origin
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.facts import LogitComparison
 from aurora_cli.checkpoints.loading import build_model
 from aurora_cli.checkpoints.opening import open_checkpoint
@@ -40,7 +40,7 @@ class VerifyRequest:
     layout: str
     dtype: str
     """The coarsest type on the way."""
-    options: Origin = field(default_factory=Origin)
+    options: OpenOptions = field(default_factory=OpenOptions)
     """With which the source is opened."""
 
 
@@ -103,12 +103,12 @@ def _through(make: Callable[[], Forward], *inputs: tuple[Inputs, TokenMerging]) 
     return logits
 
 
-def _ours(checkpoint: Checkpoint) -> Forward:
+def _ours(checkpoint: OpenedCheckpoint) -> Forward:
     model = build_model(checkpoint)
     return lambda inputs, merging: model(**inputs, merging=merging).logits[0, -_TEXT_TOKENS:]
 
 
-def _plain(folder: Path, source: Checkpoint) -> Forward:
+def _plain(folder: Path, source: OpenedCheckpoint) -> Forward:
     from transformers import AutoModelForImageTextToText
 
     loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
@@ -131,7 +131,7 @@ def _plain(folder: Path, source: Checkpoint) -> Forward:
     return forward
 
 
-def _check_processor(folder: Path, source: Checkpoint) -> None:
+def _check_processor(folder: Path, source: OpenedCheckpoint) -> None:
     """`AutoProcessor` gives an image the pixels of training, and a placeholder for each of its tokens."""
     if not (folder / "processor_config.json").exists():
         return
@@ -158,7 +158,7 @@ def _check_processor(folder: Path, source: Checkpoint) -> None:
         raise DataError(f"{folder}: its processor gives an image {placeholders} placeholders; it has {tokens} tokens")
 
 
-def _inputs(checkpoint: Checkpoint, frames: int) -> Inputs:
+def _inputs(checkpoint: OpenedCheckpoint, frames: int) -> Inputs:
     generator = torch.Generator().manual_seed(frames)
     text: Any = checkpoint.config.text_config
     ids = torch.randint(0, text.vocab_size, (1, 1 + _TEXT_TOKENS), generator=generator)
@@ -170,7 +170,7 @@ def _inputs(checkpoint: Checkpoint, frames: int) -> Inputs:
     }
 
 
-def _is_native(checkpoint: Checkpoint) -> bool:
+def _is_native(checkpoint: OpenedCheckpoint) -> bool:
     """Whether plain LLaVA, which resizes no position embeddings, can read images of training's size."""
     vision: Any = checkpoint.config.vision_config
     return vision.image_size == checkpoint.model.image_size

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from aurora_cli.checkpoints import names
-from aurora_cli.checkpoints.checkpoint import Checkpoint
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.checkpoints.writing import write_weights
 from aurora_cli.config.settings import ModelSettings
@@ -22,7 +22,7 @@ BICUBIC = 3
 class ExportJob:
     """One export."""
 
-    checkpoint: Checkpoint
+    checkpoint: OpenedCheckpoint
     tokenizer_folder: Path | None
     """None: no tokenizer is known, and none is written."""
     template: str
@@ -54,15 +54,15 @@ def tensors_of(tensors: Tensors, part: Part) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if names.part_of(name) == part}
 
 
-def vision_config(checkpoint: Checkpoint) -> dict[str, Any]:
+def vision_config(checkpoint: OpenedCheckpoint) -> dict[str, Any]:
     return checkpoint.config.vision_config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
 
 
-def text_config(checkpoint: Checkpoint) -> dict[str, Any]:
+def text_config(checkpoint: OpenedCheckpoint) -> dict[str, Any]:
     return checkpoint.config.text_config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
 
 
-def text_architecture(checkpoint: Checkpoint) -> str:
+def text_architecture(checkpoint: OpenedCheckpoint) -> str:
     """The class that a language model alone is loaded by."""
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from aurora_cli.captioning.loading import build_captioner
 from aurora_cli.captioning.options import options_of
-from aurora_cli.checkpoints.checkpoint import Origin
+from aurora_cli.checkpoints.checkpoint import OpenOptions
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
@@ -33,7 +33,7 @@ def serve(settings: Settings, model: str, reporter: Reporter) -> ServeResult:
         HostError: the port is taken.
     """
     caption = settings.caption
-    checkpoint = open_checkpoint(model, Origin(settings.workspace, None, settings.model))
+    checkpoint = open_checkpoint(model, OpenOptions(settings.workspace, None, settings.model))
     captioner = build_captioner(
         checkpoint,
         options_of(checkpoint, caption, settings.tokenize, settings.data),

@@ -12,7 +12,7 @@ from aurora_cli.captioning.inputs import CaptionInput
 from aurora_cli.captioning.loading import build_captioner
 from aurora_cli.captioning.options import CaptionOptions, options_of
 from aurora_cli.captioning.result import CaptionedBatch, Uncaptioned
-from aurora_cli.checkpoints.checkpoint import Checkpoint, Origin
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.facts import file_stamps
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.settings import Settings
@@ -34,7 +34,7 @@ class CaptionSession:
             DataError: the model is damaged.
         """
         self._settings, self._request, self._reporter = settings, request, reporter
-        self._checkpoint = open_checkpoint(request.model, Origin(settings.workspace, None, settings.model))
+        self._checkpoint = open_checkpoint(request.model, OpenOptions(settings.workspace, None, settings.model))
         self._options = options_of(self._checkpoint, settings.caption, settings.tokenize, settings.data)
         self._output = open_output(request.output, fingerprint(self._checkpoint, self._options))
 
@@ -106,7 +106,7 @@ class CaptionSession:
         return CaptionedBatch(batch.captions, [*missing, *batch.uncaptioned])
 
 
-def fingerprint(checkpoint: Checkpoint, options: CaptionOptions) -> str:
+def fingerprint(checkpoint: OpenedCheckpoint, options: CaptionOptions) -> str:
     """A short name of the model's files and of all options."""
     facts = [sorted(file_stamps(checkpoint.files).items()), options.to_json()]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

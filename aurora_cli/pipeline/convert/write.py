@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import assert_never
 
-from aurora_cli.checkpoints.checkpoint import Checkpoint, Origin
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.facts import (
     FACTS_FILE,
     ConvertRequest,
@@ -41,7 +41,7 @@ def write_export(settings: Settings, request: ConvertRequest, output: Path, repo
         HostError: the disk is too small.
     """
     reporter.info(f"opening {request.source}")
-    options = Origin(Workspace(settings.workspace).root, request.base, settings.model)
+    options = OpenOptions(Workspace(settings.workspace).root, request.base, settings.model)
     checkpoint = open_checkpoint(request.source, options)
     source = checkpoint.path.resolve()
     if output.resolve() in (source, *source.parents):
@@ -58,7 +58,7 @@ def write_export(settings: Settings, request: ConvertRequest, output: Path, repo
 
 
 def _write(
-    settings: Settings, request: ConvertRequest, checkpoint: Checkpoint, output: Path, reporter: Reporter
+    settings: Settings, request: ConvertRequest, checkpoint: OpenedCheckpoint, output: Path, reporter: Reporter
 ) -> ExportFacts:
     size = sum(tensor.num_bytes for tensor in checkpoint.tensors.values())
     free = shutil.disk_usage(existing_parent(output)).free
@@ -100,7 +100,7 @@ def _write_layout(job: ExportJob, layout: Layout, folder: Path) -> list[str]:
             assert_never(layout)
 
 
-def _tokenizer_folder(settings: Settings, checkpoint: Checkpoint) -> Path | None:
+def _tokenizer_folder(settings: Settings, checkpoint: OpenedCheckpoint) -> Path | None:
     """The tokenizer that the checkpoint was trained with; else the one that the settings name, if they name one."""
     name = checkpoint.tokenizer or settings.model.tokenizer
     return None if name is None else locate(name, Workspace(settings.workspace).root)
@@ -109,7 +109,7 @@ def _tokenizer_folder(settings: Settings, checkpoint: Checkpoint) -> Path | None
 def _job(
     settings: Settings,
     request: ConvertRequest,
-    checkpoint: Checkpoint,
+    checkpoint: OpenedCheckpoint,
     tokenizer: Path | None,
     advance: Callable[[int], None],
 ) -> ExportJob:
@@ -125,7 +125,7 @@ def _job(
     )
 
 
-def _verify(request: ConvertRequest, checkpoint: Checkpoint, options: Origin, output: Path) -> Verification:
+def _verify(request: ConvertRequest, checkpoint: OpenedCheckpoint, options: OpenOptions, output: Path) -> Verification:
     assert options.root is not None
     comparison = verify.VerifyRequest(
         source=checkpoint.path.resolve(),

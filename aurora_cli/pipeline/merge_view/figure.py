@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from aurora_cli.captioning.regions import PANEL, View, paint, views_of
-from aurora_cli.checkpoints.checkpoint import Checkpoint, Origin
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.loading import build_tower, config_of, resolve_device
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.merging import TokenMerging
@@ -50,7 +50,7 @@ def write_figure(settings: Settings, model: str, image: Path, output: Path, repo
         SettingsError: a kept ratio that the tower's layers cannot reach.
         DataError: the model or the image is damaged.
     """
-    checkpoint = open_checkpoint(model, Origin(settings.workspace, None, settings.model))
+    checkpoint = open_checkpoint(model, OpenOptions(settings.workspace, None, settings.model))
     for note in checkpoint.notes:
         reporter.info(note)
     mergings, left_out = _mergings(checkpoint, settings.merge_view.token_kept_ratios)
@@ -96,7 +96,7 @@ def draw(image_SS3: np.ndarray, patch_size: int, views: Sequence[View], file: IO
     sheet.save(file, format="PNG", optimize=True, pnginfo=about)
 
 
-def _mergings(checkpoint: Checkpoint, ratios: Sequence[float]) -> tuple[list[TokenMerging], tuple[str, ...]]:
+def _mergings(checkpoint: OpenedCheckpoint, ratios: Sequence[float]) -> tuple[list[TokenMerging], tuple[str, ...]]:
     """The checkpoint's merging at each ratio to show, and those of the usual ratios that it cannot reach."""
     config, size = config_of(checkpoint), checkpoint.model.image_size
     mergings: list[TokenMerging] = []
@@ -115,7 +115,7 @@ def _mergings(checkpoint: Checkpoint, ratios: Sequence[float]) -> tuple[list[Tok
 
 
 def _views(
-    checkpoint: Checkpoint, frames_FSSC: np.ndarray, mergings: Sequence[TokenMerging], device: str
+    checkpoint: OpenedCheckpoint, frames_FSSC: np.ndarray, mergings: Sequence[TokenMerging], device: str
 ) -> list[View]:
     """The token of every patch of the first frame, as the tower's layers really decide it."""
     import torch

@@ -53,16 +53,16 @@ def build_network(plan: StagePlan, assign: "Assign") -> Network:
 
 def build_model(plan: StagePlan, assign: "Assign", *, adapted: bool = False) -> "AuroraCap":
     """The network; `adapted`: without what a checkpoint to go on from has learned, which is for adapters."""
-    from aurora_cli.checkpoints.checkpoint import Origin
+    from aurora_cli.checkpoints.checkpoint import OpenOptions
+    from aurora_cli.checkpoints.layouts import open_parts
     from aurora_cli.checkpoints.loading import build_model as build
     from aurora_cli.checkpoints.opening import open_checkpoint
-    from aurora_cli.checkpoints.parts import open_parts
     from aurora_cli.training.processes import collectives
 
     settings = plan.settings
     root = settings.workspace
     if plan.resume is not None and not adapted:
-        return build(open_checkpoint(plan.resume, Origin(root=root)), settings.merging, assign=assign)
+        return build(open_checkpoint(plan.resume, OpenOptions(root=root)), settings.merging, assign=assign)
     if plan.start.kind == "models":
         model = settings.model
         parts = open_parts(model.vision_tower, model.language_model, model, root)
@@ -70,9 +70,9 @@ def build_model(plan: StagePlan, assign: "Assign", *, adapted: bool = False) -> 
         return build(parts, settings.merging, fresh=frozenset({"projector"}), assign=assign)
     if plan.start.kind == "random":
         collectives.broadcast_from_rank0(lambda: write_initial(plan.run_dir / INITIAL, settings))
-        return build(open_checkpoint(plan.run_dir / INITIAL, Origin(root=root)), settings.merging, assign=assign)
+        return build(open_checkpoint(plan.run_dir / INITIAL, OpenOptions(root=root)), settings.merging, assign=assign)
     assert isinstance(plan.start.base, str)
-    return build(open_checkpoint(plan.start.base, Origin(root=root)), settings.merging, assign=assign)
+    return build(open_checkpoint(plan.start.base, OpenOptions(root=root)), settings.merging, assign=assign)
 
 
 def write_initial(folder: Path, settings: Settings) -> None:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def config_of(settings: Settings) -> "AuroraCapConfig":
     """The network's config: of the weights that the stage starts from, or, before these are there, of the preset."""
     from aurora_cli.checkpoints import blueprint
-    from aurora_cli.checkpoints.checkpoint import Origin
+    from aurora_cli.checkpoints.checkpoint import OpenOptions
     from aurora_cli.checkpoints.locate import locate_config
     from aurora_cli.checkpoints.opening import open_checkpoint
     from aurora_cli.models.auroracap import AuroraCapConfig
@@ -31,7 +31,7 @@ def config_of(settings: Settings) -> "AuroraCapConfig":
         start = None
     if start is not None and start.kind == "checkpoint":
         assert isinstance(start.base, str)
-        llava = open_checkpoint(start.base, Origin(root=settings.workspace)).config
+        llava = open_checkpoint(start.base, OpenOptions(root=settings.workspace)).config
     else:
         vision = model.vision_config or read_object(locate_config(model.vision_tower, workspace.root))
         text = model.text_config or read_object(locate_config(model.language_model, workspace.root))

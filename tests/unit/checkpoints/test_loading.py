@@ -9,10 +9,10 @@ from safetensors.torch import load_file, save_file
 
 import aurora_cli
 from aurora_cli.checkpoints import names
-from aurora_cli.checkpoints.checkpoint import Origin
+from aurora_cli.checkpoints.checkpoint import OpenOptions
+from aurora_cli.checkpoints.layouts import open_parts
 from aurora_cli.checkpoints.loading import build_model
 from aurora_cli.checkpoints.opening import open_checkpoint
-from aurora_cli.checkpoints.parts import open_parts
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError, UsageError
@@ -59,7 +59,7 @@ def test_a_pth_of_the_original_takes_its_frozen_parts_from_the_base(tmp_path):
     state = load_file(STATE_DICT)
     trained = {name: tensor + 1 for name, tensor in state.items() if name.startswith("projector.")}
     torch.save({"state_dict": trained, "meta": {"iter": 3}}, tmp_path / "iter_3.pth")
-    checkpoint = open_checkpoint(tmp_path / "iter_3.pth", Origin(base=str(WEIGHTS)))
+    checkpoint = open_checkpoint(tmp_path / "iter_3.pth", OpenOptions(base=str(WEIGHTS)))
     checkpoint.check()
     projector, embedding = "multi_modal_projector.linear_1.bias", names.EMBEDDING
     assert torch.equal(checkpoint.tensors[projector].read(), state["projector.model.0.bias"] + 1)
@@ -76,7 +76,7 @@ def test_a_pth_of_the_original_takes_its_frozen_parts_from_the_presets_models(tm
     preset = ModelSettings(vision_tower="models/tower", language_model="models/llm", image_size=84)
     shutil.copytree(WEIGHTS / "visual_encoder", tmp_path / "models" / "tower")
     shutil.copytree(WEIGHTS / "llm", tmp_path / "models" / "llm")
-    checkpoint = open_checkpoint(tmp_path / "iter_3.pth", Origin(root=tmp_path, model=preset))
+    checkpoint = open_checkpoint(tmp_path / "iter_3.pth", OpenOptions(root=tmp_path, model=preset))
     checkpoint.check()
     whole = open_checkpoint(WEIGHTS)
     assert checkpoint.tensors.keys() == whole.tensors.keys()

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from aurora_cli.checkpoints.checkpoint import Origin
+from aurora_cli.checkpoints.checkpoint import OpenOptions
 from aurora_cli.checkpoints.locate import locate, locate_config
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.settings import ModelSettings
@@ -92,7 +92,7 @@ def test_a_pth_takes_its_frozen_tower_from_the_hub_when_the_preset_names_it_so(h
     state = load_file(WEIGHTS / "aurora_state_dict.safetensors")
     torch.save({name: state[name] for name in state if name.startswith(("projector.", "llm."))}, tmp_path / "it.pth")
     preset = ModelSettings(vision_tower=REPO, language_model=str(WEIGHTS / "llm"), image_size=84)
-    checkpoint = open_checkpoint(tmp_path / "it.pth", Origin(model=preset))
+    checkpoint = open_checkpoint(tmp_path / "it.pth", OpenOptions(model=preset))
     checkpoint.check()
     tower = load_file(FOLDER / "model.safetensors")
     for name in ("embeddings.class_embedding", "encoder.layers.0.mlp.fc1.bias"):

@@ -6,7 +6,6 @@ from aurora_cli.checkpoints.facts import AnnotationFile, StageData
 from aurora_cli.data.download.origins import Origin, recorded_origins
 from aurora_cli.data.token_store.manifest import merged_inputs
 from aurora_cli.errors import DataError
-from aurora_cli.io.json_files import JsonObject, read_object
 from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE
 from aurora_cli.runs.metadata import TrainedFolder, TrainState
 
@@ -48,10 +47,3 @@ def _origins(folder: Path) -> tuple[Origin, ...]:
     except (DataError, TypeError):  # a list of another version
         return ()
     return tuple(origin for origins in recorded.values() for origin in origins)
-
-
-def _object(path: Path) -> JsonObject:
-    try:
-        return read_object(path)
-    except DataError:
-        return {}

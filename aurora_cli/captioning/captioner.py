@@ -24,12 +24,7 @@ from aurora_cli.models.auroracap import AuroraCap
 
 
 class Captioner:
-    """A model that is ready to caption; `aurora_cli.load_captioner` makes one.
-
-    captioner = aurora_cli.load_captioner("export/huggingface")
-    for result in captioner.caption(["holiday/cat.jpg", "holiday/walk.mp4"], token_kept_ratio=0.5):
-        print(result.media, result.caption, result.visual_tokens)
-    """
+    """A model that is ready to caption; `aurora_cli.load_captioner` makes one."""
 
     def __init__(
         self, model: AuroraCap, tokenizer: TextTokenizer, image_settings: ModelSettings, options: CaptionOptions
@@ -57,6 +52,15 @@ class Captioner:
         on_error: Callable[[Uncaptioned], None] | None = None,
     ) -> list[Caption]:
         """Caption images and videos, in order. What is not given is as the model was trained, else as `aurora caption`.
+
+        Example:
+            import numpy as np
+            import aurora_cli
+
+            captioner = aurora_cli.load_captioner("export/huggingface")
+            frames_FHWC = np.zeros((12, 56, 56, 3), np.uint8)
+            for result in captioner.caption(["clip.mp4", frames_FHWC], prompt="What moves?", token_kept_ratio=0.5):
+                print(result.media, result.caption, result.visual_tokens)
 
         Args:
             media: for each image its file, or a PIL image, or an array (H, W, 3) of uint8; for each video its file, a

@@ -31,8 +31,12 @@ def load_captioner(
 ) -> Captioner:
     """Load a captioner with all that `aurora caption` uses: tokenizer, template, frames of a video, merging.
 
-        captioner = aurora_cli.load_captioner("export/huggingface")
-        (result,) = captioner.caption(["cat.jpg"])
+    Example:
+        import aurora_cli
+
+        merging = aurora_cli.TokenMerging(kept_ratio=0.5, slowfast=True)
+        captioner = aurora_cli.load_captioner("export/huggingface", token_merging=merging, device="cpu")
+        (result,) = captioner.caption(["held-out/images/0000.png"])
         print(result.caption)
 
     Args:

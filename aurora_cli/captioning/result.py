@@ -14,6 +14,7 @@ class Caption:
     """The file or folder as it was named; `media[3]` is the fourth of a list that lay in memory."""
 
     kind: MediaKind
+    """What it is."""
 
     caption: str
     """The text."""
@@ -44,7 +45,10 @@ class Uncaptioned:
     """An image or video that could not be captioned."""
 
     media: str
+    """As in `Caption`."""
+
     reason: str
+    """Why not."""
 
 
 class CaptionedBatch(NamedTuple):

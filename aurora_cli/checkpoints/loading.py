@@ -28,6 +28,13 @@ def load_model(
 ) -> AuroraCap:
     """Load a captioner from an xtuner, huggingface or official folder, a run or a checkpoint, or a hub id.
 
+    Example:
+        import torch
+        import aurora_cli
+
+        model = aurora_cli.load_model("export/huggingface", token_merging=aurora_cli.TokenMerging(kept_ratio=0.5))
+        print(model.encode_images(torch.zeros(1, 3, 56, 56)).shape)  # (images, tokens, hidden)
+
     Args:
         path: the folder, or a repository on the hub.
         token_merging: how visual tokens merge; none: as stored with the weights, and as the original did where nothing

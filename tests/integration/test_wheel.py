@@ -54,3 +54,8 @@ def test_the_wheel_has_the_templates_of_its_pages(aurora: Path, tmp_path: Path) 
 def test_the_wheel_prepares_the_demo(aurora: Path, tmp_path: Path) -> None:
     call(aurora, tmp_path, "demo", "--prepare-only", "--images", "40", "--videos", "20", "--held-out", "4")
     assert (tmp_path / "aurora-demo" / "aurora.yaml").is_file()
+
+
+def test_the_wheel_is_typed(aurora: Path) -> None:
+    (package,) = aurora.parents[1].glob("lib/python*/site-packages/aurora_cli")
+    assert (package / "py.typed").is_file()

@@ -132,12 +132,13 @@ def origins_of(subset: str) -> tuple[Origin, ...]:
     return _ORIGINS.get(subset, ())
 
 
-def recorded_origins(path: Path) -> dict[str, tuple[Origin, ...]]:
+def recorded_origins(path: str | Path) -> dict[str, tuple[Origin, ...]]:
     """Subset -> its origins, as the download noted them, for the data folder or a folder inside it.
 
     A subset of unknown origin is there with none. What a model card says of the data that a run was trained on comes
     from here: `recorded_origins(media_root)` for each store.
     """
+    path = Path(path)
     top = DownloadManifest.above(path)
     manifest = DownloadManifest.read(top) if top is not None else None
     if top is None or manifest is None:

@@ -125,12 +125,13 @@ class TokenStore:
         return self.parts[part].media_root
 
 
-def open_store(folder: Path) -> TokenStore:
+def open_store(folder: str | Path) -> TokenStore:
     """The token store in a folder that `tokenize` or `merge-shards` wrote.
 
     Raises:
         DataError: there is none, or it is damaged.
     """
+    folder = Path(folder)
     for name in (MANIFEST, STATE_FILE):
         if not (folder / name).is_file():
             raise DataError(f"{folder}: is no token store: {name} is missing", hint="aurora merge-shards")

@@ -1,0 +1,127 @@
+"""The Python API captions as the command does, and takes what lies in memory."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import aurora_cli
+from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.result import Uncaptioned
+from aurora_cli.demo.dataset import encode_video
+from aurora_cli.errors import DataError, SettingsError, UsageError
+from aurora_cli.pipeline.caption.command import run
+from tests.captioners import GOLDEN, caption_settings, make_runs
+
+MEDIA = ["clip.mp4", "image.png", "walk"]
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run, an image, a video and a folder of five frames."""
+    root = tmp_path_factory.mktemp("workspace")
+    make_runs(root)
+    shutil.copy(GOLDEN / "pixels" / "images" / "im_120x160.png", root / "image.png")
+    shades = [Image.new("RGB", (64, 48), (40 * number, 250 - 40 * number, 90)) for number in range(5)]
+    (root / "clip.mp4").write_bytes(encode_video(shades))
+    (root / "walk").mkdir()
+    for number, shade in enumerate(shades):
+        shade.save(root / "walk" / f"frame_{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def captioner(workspace: Path) -> Captioner:
+    return aurora_cli.load_captioner(workspace / "runs" / "language", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"token_kept_ratio": 0.25, "frames": 3, "slowfast": True},
+        {"temperature": 2.0, "top_p": 0.9, "seed": 3, "batch_size": 2},
+        {"num_beams": 2, "batch_size": 1},
+    ],
+)
+def test_captions_are_those_of_the_command(
+    captioner: Captioner, workspace: Path, monkeypatch: pytest.MonkeyPatch, options: dict
+) -> None:
+    monkeypatch.chdir(workspace)
+    captions = captioner.caption(MEDIA, max_new_tokens=8, **options)
+    settings = caption_settings(workspace, *MEDIA, model="runs/language", max_new_tokens=8, **options)
+    expected = run(settings).captions
+    assert [each.caption for each in captions] == [each.caption for each in expected]
+    for one, other in zip(captions, expected, strict=True):
+        assert (one.media, one.kind, one.frames) == (other.media, other.kind, other.frames)
+        assert (one.visual_tokens, one.prompt_tokens, one.new_tokens) == (
+            other.visual_tokens,
+            other.prompt_tokens,
+            other.new_tokens,
+        )
+
+
+def test_one_question_is_asked_about_images_and_videos(captioner: Captioner, workspace: Path) -> None:
+    media = [workspace / "image.png", workspace / "clip.mp4"]
+    longer = captioner.caption(media, prompt="What is it? Be brief.", frames=1, max_new_tokens=2)
+    shorter = captioner.caption(media, prompt="What is it?", frames=1, max_new_tokens=2)
+    assert longer[0].prompt_tokens == longer[1].prompt_tokens > shorter[0].prompt_tokens
+
+
+def test_what_lies_in_memory_is_captioned_as_its_files_are(captioner: Captioner, workspace: Path) -> None:
+    frame_files = sorted((workspace / "walk").iterdir())
+    frames = [Image.open(file).convert("RGB") for file in frame_files]
+    image = Image.open(workspace / "image.png").convert("RGB")
+    (of_image, of_folder) = captioner.caption([workspace / "image.png", workspace / "walk"], max_new_tokens=8)
+    in_memory = [image, np.asarray(image), frame_files, frames, np.stack([np.asarray(each) for each in frames])]
+    captions = captioner.caption(in_memory, max_new_tokens=8)
+    assert [each.media for each in captions] == [f"media[{number}]" for number in range(5)]
+    assert [each.kind for each in captions] == ["image", "image", "video", "video", "video"]
+    assert [each.caption for each in captions] == [of_image.caption] * 2 + [of_folder.caption] * 3
+    assert [each.visual_tokens for each in captions] == [8, 8, 64, 64, 64]
+    assert captions[2].tokens_per_frame == 8
+
+
+def test_a_medium_that_cannot_be_read_raises_or_is_handed_over(captioner: Captioner, workspace: Path) -> None:
+    media = [str(workspace / "gone.png"), str(workspace / "image.png")]
+    with pytest.raises(DataError, match=r"gone\.png: there is no such file"):
+        captioner.caption(media, max_new_tokens=2)
+    failures: list[Uncaptioned] = []
+    captions = captioner.caption(media, max_new_tokens=2, on_error=failures.append)
+    assert [each.media for each in captions] == media[1:]
+    assert failures == [Uncaptioned(media[0], "there is no such file")]
+
+
+@pytest.mark.parametrize(
+    ("media", "options", "message"),
+    [
+        ("image.png", {}, "a list was expected, not a str alone"),
+        ([3], {}, r"media\[0\]: is 3; a path, an image"),
+        ([[]], {}, r"media\[0\]: is \[\]; a path"),
+        ([["a.png", 3]], {}, "a path, an image"),
+        ([np.zeros((4, 4, 3))], {}, r"an array \(4, 4, 3\) of float64"),
+        ([np.zeros((4, 4), np.uint8)], {}, r"an array \(4, 4\) of uint8"),
+        (["image.png"], {"token_kept_ratio": 1.5}, "token_kept_ratio is 1.5"),
+        (["image.png"], {"frames": 0}, "frames is 0"),
+        (["image.png"], {"batch_size": 0}, "batch_size is 0"),
+        (["image.png"], {"temperature": -1.0}, "temperature is -1.0"),
+    ],
+)
+def test_what_cannot_be_is_a_usage_error_that_names_it(captioner: Captioner, media, options, message) -> None:
+    with pytest.raises(UsageError, match=message):
+        captioner.caption(media, **options)
+
+
+def test_a_kept_ratio_that_the_tower_cannot_reach_names_the_least(captioner: Captioner, workspace: Path) -> None:
+    with pytest.raises(SettingsError, match="2 layers keep at least 4 of them"):
+        captioner.caption([workspace / "image.png"], token_kept_ratio=0.01)
+
+
+def test_merging_and_tokenizer_of_the_call_are_taken(workspace: Path) -> None:
+    merging = aurora_cli.TokenMerging(kept_ratio=0.25)
+    captioner = aurora_cli.load_captioner(workspace / "runs" / "language", token_merging=merging, device="cpu")
+    assert captioner.caption([workspace / "image.png"], max_new_tokens=1)[0].visual_tokens == 4
+    with pytest.raises(DataError, match="nothing"):
+        aurora_cli.load_captioner(workspace / "runs" / "language", tokenizer="nothing", device="cpu")

@@ -50,7 +50,8 @@ def pair(module: str, middle: str = "") -> dict[str, torch.Tensor]:
 
 def assert_adapted(found: dict[str, torch.Tensor], base: dict[str, torch.Tensor], name: str, scale: float) -> None:
     down, up = factors()
-    assert torch.equal(found.pop(name), base[name] + scale * (up @ down))
+    # The factors come out of a file, aligned otherwise than those that were drawn: the product may round otherwise.
+    torch.testing.assert_close(found.pop(name), base[name] + scale * (up @ down), atol=1e-5, rtol=1e-6)
     for other, tensor in found.items():
         assert torch.equal(tensor, base[other]), other
 

@@ -211,7 +211,8 @@ def test_encode_images_returns_what_the_projector_receives(tiny, configs):
         assert features.shape == (3, 8, 32)
         assert model.encode_images(pixels, merging=TokenMerging()).shape == (3, 16, 32)
         order = torch.tensor([2, 0, 1])
-        assert torch.equal(model.encode_images(pixels[order]), features[order])
+        # SigLIP's gelu rounds by place in the batch: 1.2e-6 was measured on AVX-512, of features up to 4.
+        torch.testing.assert_close(model.encode_images(pixels[order]), features[order], atol=1e-5, rtol=0)
         assert model.encode_images(torch.randn(1, 3, 84, 28)).shape == (1, 6, 32)
 
 
@@ -277,7 +278,8 @@ def test_saving_and_loading_misses_no_key_and_expects_no_other(tiny, configs, tm
     again = AuroraCap.from_pretrained(tmp_path).eval()
     assert again.config.token_merging == merging
     inputs = batch()
-    assert torch.equal(again(**inputs).logits, model(**inputs).logits)
+    # The weights are the same; mapped from the file they are aligned otherwise than those in memory.
+    torch.testing.assert_close(again(**inputs).logits, model(**inputs).logits, atol=1e-6, rtol=0)
 
 
 def test_a_subclass_saves_and_loads_the_same_names(tiny, tmp_path):

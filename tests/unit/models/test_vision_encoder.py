@@ -215,7 +215,9 @@ def test_a_constant_embedding_stays_constant_when_it_is_interpolated(configs):
 def test_pixels_that_do_not_fill_a_patch_are_cut_off(configs):
     _, tower = towers(configs)[0]
     pixels = torch.randn(1, 3, 60, 69)
-    assert torch.equal(encode(tower, pixels, (2,)).hidden, encode(tower, pixels[..., :56, :56], (2,)).hidden)
+    cut = encode(tower, pixels[..., :56, :56], (2,)).hidden
+    # A convolution over larger rows may sum in another order, though no machine that was tried does.
+    torch.testing.assert_close(encode(tower, pixels, (2,)).hidden, cut, atol=1e-6, rtol=0)
 
 
 def test_bfloat16_stays_near_float32(configs):

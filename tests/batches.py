@@ -7,7 +7,7 @@ from transformers import PreTrainedConfig, Qwen2Config
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models.auroracap import AuroraCap
-from aurora_cli.models.merge_plan import frame_tokens
+from aurora_cli.models.packed_rows import PackedRows
 
 
 def batch() -> dict[str, torch.Tensor]:
@@ -41,10 +41,11 @@ def rows_of(inputs: dict[str, torch.Tensor]) -> list[dict[str, torch.Tensor]]:
     return samples
 
 
-def packed(model: AuroraCap, inputs: dict[str, torch.Tensor], merging: TokenMerging, padding: int = 3):
-    """The batch as the collator packs it: all samples in one row."""
-    tokens = model.config.frame_tokens(56, 56, merging)
-    counts = frame_tokens(inputs["media_lengths"].tolist(), **tokens._asdict(), slowfast=merging.slowfast)
+def packed(
+    model: AuroraCap, inputs: dict[str, torch.Tensor], merging: TokenMerging, padding: int = 3
+) -> dict[str, Any]:
+    """The call of the training loop with the batch as the collator packs it: all samples in one row."""
+    counts = model.config.frame_token_counts(56, 56, merging).per_frame(inputs["media_lengths"].tolist())
     ids, labels, positions, segments, frame = [], [], [], [], 0
     for number, (row, mask) in enumerate(zip(inputs["input_ids"], inputs["attention_mask"].bool(), strict=True), 1):
         length = 0
@@ -59,7 +60,7 @@ def packed(model: AuroraCap, inputs: dict[str, torch.Tensor], merging: TokenMerg
     columns = {"input_ids": ids, "labels": labels, "position_ids": positions, "segment_ids": segments}
     tensors = {name: torch.tensor([column + [fill[name]] * padding]) for name, column in columns.items()}
     media = {"pixel_values": inputs["pixel_values"], "media_lengths": inputs["media_lengths"]}
-    return tensors | media | {"merging": merging, "expanded": True}
+    return {"packed": PackedRows(**tensors, **media), "merging": merging}
 
 
 def qwen2() -> Qwen2Config:

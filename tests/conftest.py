@@ -1,8 +1,8 @@
 """For all tests: one thread a process, and the long files first.
 
-Where there are more threads, MKL takes as many as it finds idle, and sums in another order when it finds fewer: one call
-would differ in the last bit from run to run, so it is told to take all. A number that is set from outside is kept: CI
-tries two as well.
+Where there are more threads, MKL takes as many as it finds idle, and sums in another order when it finds fewer: one
+call would differ in the last bit from run to run, so it is told to take all. A number that is set from outside is kept:
+CI tries two as well.
 
 Equal bits are asked for where one call is made twice on the same layout, and of what is copied or read from files.
 Elsewhere numbers are compared within a bound that was measured: some of torch's CPU kernels (tanh-gelu, silu, sigmoid,

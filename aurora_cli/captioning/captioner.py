@@ -133,9 +133,7 @@ class Captioner:
     def visual_tokens(self, frames: int, merging: TokenMerging) -> int:
         """Tokens that the language model reads for one medium of so many frames."""
         side = self.image_settings.image_size
-        counts = self.model.config.frame_tokens(side, side, merging)
-        whole = int(merging.slowfast and frames > 1)
-        return whole * counts.whole + (frames - whole) * counts.merged
+        return sum(self.model.config.frame_token_counts(side, side, merging).per_frame([frames]))
 
     def frames_as_seen(self, medium: CaptionInput, options: CaptionOptions) -> tuple[torch.Tensor, list[np.ndarray]]:
         """The frames as the tower gets them, (F, 3, S, S), and as a person sees them: F arrays (S, S, 3) of uint8.

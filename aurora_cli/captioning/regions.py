@@ -59,7 +59,7 @@ def views_of(
     """A view of every frame of `pixels` (F, 3, S, S), as the tower's layers really merge it."""
     height, width = pixels.shape[-2:]
     rows, columns = grid(height, width, tower.config.patch_size)
-    class_tokens = int(has_class_token(tower.config))
+    class_tokens = int(has_class_token(tower.config.model_type))
     with torch.no_grad():
         encoded = encode(tower, pixels, config.removals(height, width, merging), merging.proportional_attention)
     slots_FN = trace_tokens(encoded.matchings, rows * columns + class_tokens)[:, class_tokens:].cpu() - class_tokens

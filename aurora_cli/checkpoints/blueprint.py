@@ -11,6 +11,7 @@ from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
 from aurora_cli.models.parts import Part
+from aurora_cli.models.vision_encoder import has_class_token
 
 VISION_TYPES = {"clip": "clip_vision_model", "siglip": "siglip_vision_model", "siglip2": "siglip2_vision_model"}
 """A whole contrastive model's `model_type`, and that of the vision tower inside it."""
@@ -32,19 +33,20 @@ def vision_config_of(config: Mapping[str, Any]) -> dict[str, Any]:
     return dict(config)
 
 
-def has_class_token(vision_config: Mapping[str, Any]) -> bool:
-    """CLIP puts a class token before the patches, SigLIP does not."""
-    return "siglip" not in str(vision_config.get("model_type", ""))
-
-
 def llava_config(vision_config: Mapping[str, Any], text_config: Mapping[str, Any], model: ModelSettings) -> LlavaConfig:
-    """The config of the two joined as transformers' LLaVA."""
+    """The config of the two joined as transformers' LLaVA.
+
+    Raises:
+        UsageError: the tower is none that is supported.
+        DataError: transformers refuses what they say.
+    """
+    has_class = has_class_token(str(vision_config.get("model_type", "clip_vision_model")))
     try:
         return LlavaConfig(
             vision_config=dict(vision_config),
             text_config=dict(text_config),
             vision_feature_layer=model.feature_layer,
-            vision_feature_select_strategy="default" if has_class_token(vision_config) else "full",
+            vision_feature_select_strategy="default" if has_class else "full",
             image_token_index=int(text_config.get("vocab_size", 0)),
             image_seq_length=(model.image_size // int(vision_config.get("patch_size", 14))) ** 2,
             tie_word_embeddings=bool(text_config.get("tie_word_embeddings", False)),

@@ -5,12 +5,12 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
-from aurora_cli.checkpoints.blueprint import has_class_token
 from aurora_cli.data.download.origins import Origin
 from aurora_cli.export.layouts.common import ExportJob, dtype_name, text_config, vision_config
 from aurora_cli.export.receipt import CARD_FILE
 from aurora_cli.io.atomic import write_text
 from aurora_cli.models.merge_plan import num_visual_tokens
+from aurora_cli.models.vision_encoder import has_class_token
 
 _USE = {
     "huggingface": """```python
@@ -106,7 +106,7 @@ def _merging(job: ExportJob) -> str:
         patch_size=vision["patch_size"],
         num_layers=vision["num_hidden_layers"],
         feature_layer=checkpoint.model.feature_layer,
-        class_token=has_class_token(vision),
+        class_token=has_class_token(vision["model_type"]),
         merging=merging,
     )
     rows = [

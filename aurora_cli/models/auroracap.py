@@ -18,22 +18,20 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping, r
 from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast
 
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.errors import DataError
 from aurora_cli.models import packed_attention
 from aurora_cli.models.config import AuroraCapConfig
-from aurora_cli.models.lm_head import LMHead, taught
-from aurora_cli.models.merge_plan import WHOLE, frame_tokens
+from aurora_cli.models.lm_head import LMHead, label_mask, mean_loss
 from aurora_cli.models.multimodal_inputs import (
     Expanded,
     count_placeholders,
     expand_placeholders,
-    in_reading_order,
     media_of_rows,
     splice,
-    whole_frames,
 )
+from aurora_cli.models.packed_rows import PackedRows, packed_loss
 from aurora_cli.models.parts import PREFIXES, Part
-from aurora_cli.models.vision_encoder import encode, has_class_token, install_merging, unused_parameters
+from aurora_cli.models.vision_encoder import has_class_token, install_merging, unused_parameters
+from aurora_cli.models.visual_tokens import embed_frames, encode_frames, tokens_per_frame
 
 __all__ = ["AuroraCap", "AuroraCapConfig"]
 
@@ -62,7 +60,7 @@ class AuroraCap(LlavaForConditionalGeneration):
     def __init__(self, config: AuroraCapConfig) -> None:
         # What the tower has decides, not LLaVA's default, by which plain transformers would cut a patch off of SigLIP.
         vision: Any = config.vision_config
-        config.vision_feature_select_strategy = "default" if has_class_token(vision) else "full"
+        config.vision_feature_select_strategy = "default" if has_class_token(vision.model_type) else "full"
         super(LlavaForConditionalGeneration, self).__init__(config)
         self.model = LlavaModel(config)
         install_merging(self.model.vision_tower)
@@ -79,43 +77,7 @@ class AuroraCap(LlavaForConditionalGeneration):
 
     def encode_images(self, pixel_values: Tensor, merging: TokenMerging | None = None) -> Tensor:
         """(F, 3, H, W) -> (F, tokens, hidden): what the projector receives, without the class token."""
-        merging = merging or self.config.token_merging
-        height, width = pixel_values.shape[-2:]
-        removals = self.config.removals(height, width, merging)
-        encoded = encode(self.model.vision_tower, pixel_values, removals, merging.proportional_attention)
-        return encoded.hidden[:, 1:] if self.model.vision_tower.encoder.class_token else encoded.hidden
-
-    def embed_frames(
-        self,
-        pixel_values: Tensor | None,
-        media_lengths: Sequence[int],
-        merging: TokenMerging | None = None,
-        always_encode: bool = False,
-    ) -> Tensor:
-        """Visual tokens (N, C) as the language model reads them, of all frames in reading order.
-
-        `always_encode` runs the tower once for each kind of frame (merged; with slow-fast, whole) that is not there,
-        on a frame of one patch. What comes of it stands behind the N tokens, where nothing reads it.
-        """
-        merging = merging or self.config.token_merging
-        is_whole_F = whole_frames(media_lengths, merging.slowfast)
-        kinds = [(True, WHOLE), (False, merging)] if merging.slowfast else [(False, merging)]
-        features: list[Tensor] = []
-        surplus: list[Tensor] = []
-        for kind, kind_merging in kinds:
-            frames = [frame for frame, is_whole in enumerate(is_whole_F) if is_whole == kind]
-            if frames and pixel_values is not None:
-                pixels = pixel_values if len(frames) == len(is_whole_F) else pixel_values[frames]
-                features.append(self.encode_images(pixels, kind_merging).flatten(0, 1))
-            elif always_encode:
-                surplus.append(self.encode_images(self._smallest_frame(), WHOLE).flatten(0, 1))
-        visual_NC = self.model.multi_modal_projector(torch.cat(features + surplus))
-        if len(features) == 2 and pixel_values is not None:
-            height, width = pixel_values.shape[-2:]
-            order_N = in_reading_order(is_whole_F, self.config.frame_tokens(height, width, merging))
-            real_NC = visual_NC[: len(order_N)].index_select(0, order_N.to(visual_NC.device))
-            visual_NC = torch.cat([real_NC, visual_NC[len(order_N) :]])
-        return visual_NC
+        return encode_frames(self.model, self.config, pixel_values, merging or self.config.token_merging)
 
     def prepare_inputs(
         self,
@@ -131,16 +93,13 @@ class AuroraCap(LlavaForConditionalGeneration):
         """(B, T, C) what the language model reads, and the ids, mask, positions and labels that belong to it."""
         merging = merging or self.config.token_merging
         frames = 0 if pixel_values is None else len(pixel_values)
-        lengths = media_of_rows(count_placeholders(input_ids, attention_mask), frames, _as_list(media_lengths))
-        tokens_F: list[int] = []
-        if pixel_values is not None:
-            height, width = pixel_values.shape[-2:]
-            merged, whole = self.config.frame_tokens(height, width, merging)
-            tokens_F = frame_tokens(lengths, merged=merged, whole=whole, slowfast=merging.slowfast)
+        lengths = media_of_rows(count_placeholders(input_ids, attention_mask), frames, media_lengths)
+        tokens_F = tokens_per_frame(self.config, pixel_values, lengths, merging)
         expanded = expand_placeholders(input_ids, attention_mask, labels, tokens_of_frames=tokens_F, pad_side=pad_side)
         embeds_BTC = self.get_input_embeddings()(expanded.input_ids)
         if frames:
-            embeds_BTC = splice(embeds_BTC, expanded.is_visual, self.embed_frames(pixel_values, lengths, merging))
+            visual_NC = embed_frames(self.model, self.config, pixel_values, lengths, merging)
+            embeds_BTC = splice(embeds_BTC, expanded.is_visual, visual_NC)
         return embeds_BTC, expanded
 
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -155,27 +114,21 @@ class AuroraCap(LlavaForConditionalGeneration):
         *,
         merging: TokenMerging | None = None,
         logits_to_keep: int = 0,
-        expanded: bool = False,
-        segment_ids: Tensor | None = None,
         num_items_in_batch: float | Tensor | None = None,
+        packed: PackedRows | None = None,
         always_encode: bool = False,
         **kwargs: Any,
     ) -> LlavaCausalLMOutputWithPast:
-        """Logits, and with `labels` (aligned with `input_ids`; shifted here) the loss: the mean over taught tokens, or
-        their sum over `num_items_in_batch`.
+        """Logits, and with `labels` (aligned with `input_ids`; shifted here) the loss: the mean over the target tokens,
+        or their sum over `num_items_in_batch`.
 
-        `expanded` is the training loop's call: `input_ids` hold the image token at every place of a visual token,
-        `segment_ids` (P, T) number the samples packed into a row (0: padding), and only the loss comes back.
+        With `packed` it is `packed_loss`, and nothing else comes back: DDP and DeepSpeed enter a network by this door
+        alone.
         """
-        if expanded:
-            if input_ids is None or labels is None or segment_ids is None or position_ids is None:
-                raise TypeError("forward(expanded=True) needs input_ids, position_ids, segment_ids and labels")
-            lengths = _as_list(media_lengths) or []
-            embeds_PTC = self._embed_expanded(input_ids, pixel_values, lengths, merging, always_encode)
-            hidden_PTC = self._read_packed(embeds_PTC, position_ids, segment_ids)
-            is_target_PT, targets_N = taught(labels)
-            loss = self.lm_head(hidden_PTC[is_target_PT], targets_N)
-            return LlavaCausalLMOutputWithPast(loss=_mean(loss, targets_N, num_items_in_batch))
+        if packed is not None:
+            merging = merging or self.config.token_merging
+            loss: Any = packed_loss(self, packed, merging, num_items_in_batch, always_encode=always_encode)
+            return LlavaCausalLMOutputWithPast(loss=loss)
 
         # transformers 5.24 renamed the cache (`past_key_values` before): it goes through under the name it came with.
         has_cache = kwargs.get("cache", kwargs.get("past_key_values")) is not None
@@ -197,9 +150,9 @@ class AuroraCap(LlavaForConditionalGeneration):
         logits_BTV = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
         loss = None
         if labels is not None:
-            is_target_BT, targets_N = taught(labels)
-            sum_loss = nn.functional.cross_entropy(logits_BTV[is_target_BT].float(), targets_N, reduction="sum")
-            loss = _mean(sum_loss, targets_N, num_items_in_batch)
+            is_target_BT, targets_N = label_mask(labels)
+            loss_sum = nn.functional.cross_entropy(logits_BTV[is_target_BT].float(), targets_N, reduction="sum")
+            loss = mean_loss(loss_sum, targets_N, num_items_in_batch)
         rest = {name: value for name, value in outputs.items() if name != "last_hidden_state"}
         return LlavaCausalLMOutputWithPast(loss=loss, logits=logits_BTV, **rest)
 
@@ -234,72 +187,6 @@ class AuroraCap(LlavaForConditionalGeneration):
     def checkpoint_activations(self, enabled: bool = True) -> None:
         """Compute activations a second time in the backward pass instead of keeping them; takes effect in training."""
         self._set_gradient_checkpointing(enabled, partial(checkpoint, use_reentrant=False))
-
-    def _embed_expanded(
-        self,
-        input_ids_PT: Tensor,
-        pixel_values: Tensor | None,
-        media_lengths: list[int],
-        merging: TokenMerging | None,
-        always_encode: bool,
-    ) -> Tensor:
-        is_visual_PT = input_ids_PT == self.config.image_token_id
-        # The image token may lie outside the vocabulary: the embedding table stays as the language model has it.
-        embeds_PTC = self.get_input_embeddings()(input_ids_PT.masked_fill(is_visual_PT, 0))
-        frames = 0 if pixel_values is None else len(pixel_values)
-        if frames != sum(media_lengths):
-            raise DataError(f"pixel_values has {frames} frames; media_lengths {media_lengths} has {sum(media_lengths)}")
-        expected = 0
-        if pixel_values is not None and frames:
-            merging = merging or self.config.token_merging
-            height, width = pixel_values.shape[-2:]
-            merged, whole = self.config.frame_tokens(height, width, merging)
-            expected = sum(frame_tokens(media_lengths, merged=merged, whole=whole, slowfast=merging.slowfast))
-        places_P = is_visual_PT.sum(dim=1).tolist()
-        if sum(places_P) != expected:
-            raise DataError(
-                f"the rows have {places_P} places for visual tokens, {sum(places_P)} in all; "
-                f"their {frames} frames have {expected} tokens"
-            )
-        if not frames and not always_encode:
-            return embeds_PTC
-        visual_NC = self.embed_frames(pixel_values, media_lengths, merging, always_encode)
-        return splice(embeds_PTC, is_visual_PT, visual_NC)
-
-    def _read_packed(self, embeds_PTC: Tensor, position_ids_PT: Tensor, segment_ids_PT: Tensor) -> Tensor:
-        language: Any = self.model.language_model
-        extra: dict[str, Any] = {}
-        mask: Tensor | None = None
-        if language.config._attn_implementation == packed_attention.NAME and not _slides(language.config):
-            extra["segments"] = packed_attention.segments_of(segment_ids_PT)
-            # A mask of four dimensions is handed through as it is: none as large as the row squared gets built.
-            mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=embeds_PTC.device)
-        # Without segments, transformers finds the samples itself where the positions start again.
-        outputs = language(
-            inputs_embeds=embeds_PTC, attention_mask=mask, position_ids=position_ids_PT, use_cache=False, **extra
-        )
-        return outputs.last_hidden_state
-
-    def _smallest_frame(self) -> Tensor:
-        side = self.model.vision_tower.config.patch_size
-        return torch.zeros(1, 3, side, side, device=self.device)
-
-
-def _slides(config: Any) -> bool:
-    """Whether a layer attends within a window, which only transformers' own masks know of."""
-    return any(kind != "full_attention" for kind in getattr(config, "layer_types", None) or ()) or (
-        not getattr(config, "layer_types", None) and getattr(config, "sliding_window", None) is not None
-    )
-
-
-def _as_list(media_lengths: Tensor | Sequence[int] | None) -> list[int] | None:
-    if media_lengths is None:
-        return None
-    return media_lengths.tolist() if isinstance(media_lengths, Tensor) else list(media_lengths)
-
-
-def _mean(loss_sum: Tensor, targets_N: Tensor, num_items: float | Tensor | None) -> Any:
-    return loss_sum / (max(1, len(targets_N)) if num_items is None else num_items)
 
 
 _register_names_on_disk(AuroraCap)

@@ -6,7 +6,7 @@ from transformers import LlavaConfig
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import SettingsError
-from aurora_cli.models.merge_plan import WHOLE, FrameTokens, layers_before, num_visual_tokens, removal_plan
+from aurora_cli.models.merge_plan import WHOLE, FrameTokenCounts, grid, layers_before, removal_plan
 from aurora_cli.models.vision_encoder import has_class_token
 
 
@@ -17,7 +17,7 @@ class AuroraCapConfig(LlavaConfig):
     """
 
     merging: dict | None = None
-    """Fields of `TokenMerging`; none: nothing is merged."""
+    """Fields of `TokenMerging`, as JSON has them; none: nothing is merged."""
 
     image_size: int | None = None
     """Side in pixels that frames are resized to; none: the tower's own."""
@@ -44,22 +44,13 @@ class AuroraCapConfig(LlavaConfig):
             vision.num_hidden_layers,
             self.tower_layers,
             merging,
-            class_token=has_class_token(vision),
+            class_token=has_class_token(vision.model_type),
         )
 
-    def frame_tokens(self, height: int, width: int, merging: TokenMerging | None = None) -> FrameTokens:
-        """Visual tokens of a frame of this size; none for `merging`: the config's."""
+    def frame_token_counts(self, height: int, width: int, merging: TokenMerging | None = None) -> FrameTokenCounts:
+        """Visual tokens of frames of this size; none for `merging`: the config's."""
+        merging = merging or self.token_merging
         vision: Any = self.vision_config
-        merged, whole = (
-            num_visual_tokens(
-                height,
-                width,
-                vision.patch_size,
-                vision.num_hidden_layers,
-                self.tower_layers - vision.num_hidden_layers - 1,
-                has_class_token(vision),
-                chosen,
-            )
-            for chosen in (merging or self.token_merging, WHOLE)
-        )
-        return FrameTokens(merged, whole)
+        rows, columns = grid(height, width, vision.patch_size)
+        merged = rows * columns - sum(self.removals(height, width, merging))
+        return FrameTokenCounts(merged, first=rows * columns if merging.slowfast else merged)

@@ -1,7 +1,8 @@
-"""The language model's head, with the loss computed where a token is taught and nowhere else.
+"""The language model's head, with the loss in chunks, computed where a token is a target and nowhere else.
 
 Logits of a row are its length times the vocabulary (4096 x 32000 in float32: 0.5 GB, and as much for their gradient),
-and most of them, those of visual tokens and questions, are never taught. Shapes: N taught tokens, C channels, V words.
+and most of them, those of visual tokens and questions, have no target. Shapes: B rows, T tokens, N target tokens,
+C channels, V words.
 """
 
 from typing import Any
@@ -14,32 +15,41 @@ from torch.utils.checkpoint import checkpoint
 from aurora_cli.constants import IGNORE_INDEX
 
 CHUNK = 2048
-"""Taught tokens whose logits exist at a time; those of more are computed again in the backward pass."""
+"""Target tokens whose logits exist at a time; those of more are computed again in the backward pass."""
 
 
 class LMHead(nn.Linear):
     """A linear layer to the vocabulary; given `targets`, it returns the sum of their cross-entropies instead.
 
     The loop is inside the module: where weights are sharded (ZeRO-3), every rank then calls it once, however many
-    tokens it teaches, and none waits for a gather that another does not make.
+    targets it has, and none waits for a gather that another does not make.
     """
 
     def forward(self, input: Tensor, targets: Tensor | None = None) -> Tensor:
         if targets is None:
             return F.linear(input, self.weight, self.bias)
         if len(targets) <= CHUNK:
-            return self._loss_sum(input, targets)
+            return self._cross_entropy(input, targets)
         chunks = zip(input.split(CHUNK), targets.split(CHUNK), strict=True)
-        losses: list[Any] = [checkpoint(self._loss_sum, *chunk, use_reentrant=False) for chunk in chunks]
+        losses: list[Any] = [checkpoint(self._cross_entropy, *chunk, use_reentrant=False) for chunk in chunks]
         return torch.stack(losses).sum()
 
-    def _loss_sum(self, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
+    def _cross_entropy(self, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
         logits_NV = F.linear(hidden_NC, self.weight, self.bias).float()
         return F.cross_entropy(logits_NV, targets_N, reduction="sum")
 
 
-def taught(labels_BT: Tensor) -> tuple[Tensor, Tensor]:
-    """(B, T) bool: the places whose next token is taught; and those tokens (N,), in reading order."""
+def label_mask(labels_BT: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, T) bool: the positions whose next token is a target; and those targets (N,), in reading order.
+
+    >>> label_mask(torch.tensor([[7, -100, 3, 4]]))
+    (tensor([[False,  True,  True, False]]), tensor([3, 4]))
+    """
     following_BT = F.pad(labels_BT[:, 1:], (0, 1), value=IGNORE_INDEX)
     is_target_BT = following_BT != IGNORE_INDEX
     return is_target_BT, following_BT[is_target_BT]
+
+
+def mean_loss(loss_sum: Tensor, targets_N: Tensor, num_items: float | Tensor | None) -> Tensor:
+    """A sum over the targets, over `num_items`; none: over their number."""
+    return loss_sum / (max(1, len(targets_N)) if num_items is None else num_items)

@@ -2,12 +2,13 @@
 
 Source: the schedules of this project (`docs/how-it-works/merging.md`); the limit of a layer is ToMe's (Bolya et al.,
 ICLR 2023, section 3): a merge joins a token of one half with a token of the other, so half of the tokens can go.
+Slow-fast is SlowFast-LLaVA's (arXiv 2407.15841): the first frame of a video stays whole.
 No torch here: the model, the collator, the packing plan and the documentation all ask this one module.
 """
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple, assert_never
+from typing import Any, NamedTuple, assert_never
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import SettingsError, UsageError
@@ -16,14 +17,40 @@ WHOLE = TokenMerging(kept_ratio=1.0)
 """Merges nothing."""
 
 
-class FrameTokens(NamedTuple):
-    """Visual tokens that the language model sees of one frame."""
+def whole_frames(media_lengths: Sequence[int], slowfast: bool) -> list[bool]:
+    """For every frame in reading order: does it stay whole? `media_lengths`: 1 for an image, n for a video of n.
+
+    >>> whole_frames([1, 3], slowfast=True)
+    [False, True, False, False]
+    """
+    return [slowfast and length > 1 and frame == 0 for length in media_lengths for frame in range(length)]
+
+
+class FrameTokenCounts(NamedTuple):
+    """Visual tokens that the language model sees of a frame, by where the frame stands."""
 
     merged: int
-    """Of an image, and of a frame of a video."""
+    """Of an image, and of a frame of a video behind its first."""
 
-    whole: int
-    """Of the first frame of a video, when slow-fast keeps it whole."""
+    first: int
+    """Of the first frame of a video: all of them with slow-fast, else as many as of any other."""
+
+    def per_frame(self, media_lengths: Sequence[int]) -> list[int]:
+        """Of every frame, in reading order; `media_lengths` as in `whole_frames`.
+
+        >>> FrameTokenCounts(merged=73, first=729).per_frame([1, 3])
+        [73, 729, 73, 73]
+        """
+        may_stay_whole = whole_frames(media_lengths, slowfast=True)  # `first` knows whether slow-fast is on
+        return [self.first if is_first else self.merged for is_first in may_stay_whole]
+
+    def in_all(self, frames: Any, videos: Any) -> Any:
+        """Of all frames of a sample, so many of which are the first of a video; of many samples where these are arrays.
+
+        >>> FrameTokenCounts(merged=73, first=729).in_all(frames=1 + 3, videos=1)
+        948
+        """
+        return videos * self.first + (frames - videos) * self.merged
 
 
 def layers_before(feature_layer: int, num_layers: int) -> int:
@@ -110,18 +137,6 @@ def num_visual_tokens(
         class_token,
     )
     return rows * columns - sum(plan)
-
-
-def frame_tokens(media_lengths: Sequence[int], *, merged: int, whole: int, slowfast: bool) -> list[int]:
-    """Tokens of every frame, in reading order; `media_lengths` has 1 for an image and n for a video of n frames.
-
-    >>> frame_tokens([1, 3], merged=73, whole=729, slowfast=True)
-    [73, 729, 73, 73]
-    """
-    tokens: list[int] = []
-    for length in media_lengths:
-        tokens += [whole if slowfast and length > 1 else merged] + [merged] * (length - 1)
-    return tokens
 
 
 def _constant(patches: int, wanted: int, layers: int, class_token: bool) -> tuple[int, ...]:

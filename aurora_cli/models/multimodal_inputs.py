@@ -12,11 +12,10 @@ from torch import Tensor
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.errors import DataError
-from aurora_cli.models.merge_plan import FrameTokens
 
 
 class Expanded(NamedTuple):
-    """Rows in which every visual token has its own place."""
+    """Rows in which every visual token has its own position."""
 
     input_ids: Tensor
     """(B, T) int64; 0 where a visual token goes and in the padding."""
@@ -34,7 +33,7 @@ class Expanded(NamedTuple):
     """(B, T) int64; -100 at visual tokens and in the padding."""
 
 
-def media_of_rows(placeholders: Sequence[int], frames: int, media_lengths: Sequence[int] | None) -> list[int]:
+def media_of_rows(placeholders: Sequence[int], frames: int, media_lengths: Tensor | Sequence[int] | None) -> list[int]:
     """Check the frames against the rows' placeholders; the lengths of all media, one a row where they are not given.
 
     >>> media_of_rows([1, 0, 8], frames=9, media_lengths=None)
@@ -42,22 +41,24 @@ def media_of_rows(placeholders: Sequence[int], frames: int, media_lengths: Seque
     """
     if media_lengths is None:
         media_lengths = [count for count in placeholders if count > 0]
+    elif isinstance(media_lengths, Tensor):
+        media_lengths = media_lengths.tolist()
     if any(length < 1 for length in media_lengths):
         raise DataError(f"media_lengths is {list(media_lengths)}; every medium has at least one frame")
-    row_of_medium = 0
+    medium = 0
     for row, count in enumerate(placeholders):
-        first, here = row_of_medium, 0
-        while here < count and row_of_medium < len(media_lengths):
-            here += media_lengths[row_of_medium]
-            row_of_medium += 1
-        if here != count:
+        first, covered = medium, 0
+        while covered < count and medium < len(media_lengths):
+            covered += media_lengths[medium]
+            medium += 1
+        if covered != count:
             raise DataError(
                 f"sample {row} has {count} placeholders ({IMAGE_PLACEHOLDER}), but its media have "
-                f"{list(media_lengths[first:row_of_medium])} frames: one placeholder a frame is expected"
+                f"{list(media_lengths[first:medium])} frames: one placeholder a frame is expected"
             )
-    if row_of_medium < len(media_lengths):
+    if medium < len(media_lengths):
         raise DataError(
-            f"media_lengths has {len(media_lengths)} media, of which the last {len(media_lengths) - row_of_medium} "
+            f"media_lengths has {len(media_lengths)} media, of which the last {len(media_lengths) - medium} "
             f"have no placeholder ({IMAGE_PLACEHOLDER}): sample {len(placeholders) - 1} ends before them"
         )
     if sum(media_lengths) != frames:
@@ -76,7 +77,7 @@ def expand_placeholders(
     tokens_of_frames: Sequence[int],
     pad_side: Literal["left", "right"],
 ) -> Expanded:
-    """Give every frame as many places as it has visual tokens, drop the rows' padding and pad them anew."""
+    """Give every frame as many positions as it has visual tokens, drop the rows' padding and pad them anew."""
     rows = _real_tokens(input_ids_BT, attention_mask_BT)
     tokens_F = torch.as_tensor(tokens_of_frames, dtype=torch.long)
     ids: list[Tensor] = []
@@ -99,10 +100,10 @@ def expand_placeholders(
     device = input_ids_BT.device
     lengths_B1 = torch.tensor([len(row_ids) for row_ids in ids])[:, None]
     width = int(lengths_B1.max())
-    places_T = torch.arange(width)
+    index_T = torch.arange(width)
     starts_B1 = width - lengths_B1 if pad_side == "left" else torch.zeros_like(lengths_B1)
-    attention = (places_T >= starts_B1) & (places_T < starts_B1 + lengths_B1)
-    positions = (places_T - starts_B1).clamp(min=0) * attention
+    attention = (index_T >= starts_B1) & (index_T < starts_B1 + lengths_B1)
+    positions = (index_T - starts_B1).clamp(min=0) * attention
     return Expanded(
         _padded(ids, attention, 0).to(device),
         _padded(visual, attention, False).to(device),
@@ -113,30 +114,11 @@ def expand_placeholders(
 
 
 def count_placeholders(input_ids_BT: Tensor, attention_mask_BT: Tensor | None) -> list[int]:
-    """Frames that each row asks for."""
+    """Frames that each row has placeholders for."""
     is_frame_BT = input_ids_BT == IMAGE_PLACEHOLDER
     if attention_mask_BT is not None:
         is_frame_BT = is_frame_BT & attention_mask_BT.bool()
     return is_frame_BT.sum(dim=1).tolist()
-
-
-def whole_frames(media_lengths: Sequence[int], slowfast: bool) -> list[bool]:
-    """For every frame in reading order: does it stay whole?"""
-    return [slowfast and length > 1 and frame == 0 for length in media_lengths for frame in range(length)]
-
-
-def in_reading_order(is_whole_F: Sequence[bool], tokens: FrameTokens) -> Tensor:
-    """(N,): for each visual token in reading order its place in [all whole frames' tokens, all merged frames' tokens].
-
-    >>> in_reading_order([True, False, True], FrameTokens(merged=1, whole=2)).tolist()
-    [0, 1, 4, 2, 3]
-    """
-    lengths_F = torch.tensor([tokens.whole if is_whole else tokens.merged for is_whole in is_whole_F])
-    order_F = torch.tensor([not is_whole for is_whole in is_whole_F], dtype=torch.int8).argsort(stable=True)
-    starts_F = torch.empty_like(lengths_F)
-    starts_F[order_F] = lengths_F[order_F].cumsum(0) - lengths_F[order_F]
-    reading_starts_F = lengths_F.cumsum(0) - lengths_F
-    return torch.arange(int(lengths_F.sum())) + (starts_F - reading_starts_F).repeat_interleave(lengths_F)
 
 
 def splice(text_BTC: Tensor, is_visual_BT: Tensor, visual_NC: Tensor) -> Tensor:

@@ -3,8 +3,8 @@
 `match_tokens` decides on indices, `merge_tokens` applies them. Between the two nothing is remembered, so a layer that
 is computed a second time (activation checkpointing) merges what it merged the first time.
 
-Shapes: B images, N tokens, C channels, H heads, D channels of a head. The tokens at even places are half A (the class
-token is its first), those at odd places half B; R tokens of A go, each into a token of B.
+Shapes: B images, N tokens, C channels, H heads, D channels of a head. The tokens at even positions are half A (the
+class token is its first), those at odd ones half B; R tokens of A go, each into a token of B.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ class Matching(NamedTuple):
     """Which tokens become one. Every token of A is either in `kept` or in `merged`."""
 
     kept: Tensor
-    """(B, A - R) places in A that stay, in their order."""
+    """(B, A - R) indices in A that stay, in their order."""
 
     merged: Tensor
-    """(B, R) places in A that go, the most alike first."""
+    """(B, R) indices in A that go, the most alike first."""
 
     target: Tensor
-    """(B, R) place in B that each of them goes into."""
+    """(B, R) index in B that each of them goes into."""
 
 
 @torch.no_grad()
@@ -76,7 +76,7 @@ def merge_tokens(tokens_BNC: Tensor, size_BN: Tensor | None, matching: Matching)
 
 
 def slots_of(matching: Matching, num_tokens: int) -> Tensor:
-    """(B, N): the place after merging of every token before it."""
+    """(B, N): the index after merging of every token before it."""
     kept, merged, target = matching
     slots_BN = torch.empty(kept.shape[0], num_tokens, dtype=torch.long, device=kept.device)
     slots_BN[:, 1::2] = kept.shape[1] + torch.arange(num_tokens // 2, device=kept.device)
@@ -87,13 +87,13 @@ def slots_of(matching: Matching, num_tokens: int) -> Tensor:
 
 
 def trace_tokens(matchings: Sequence[Matching | None], num_tokens: int) -> Tensor:
-    """(B, N): the place behind the last layer of every token before the first; (1, N) where no layer merges."""
+    """(B, N): the index behind the last layer of every token before the first; (1, N) where no layer merges."""
     slots_BN, tokens = torch.arange(num_tokens)[None], num_tokens
     for matching in matchings:
         if matching is None:
             continue
-        here_BN = slots_of(matching, tokens)
-        slots_BN = here_BN.gather(1, slots_BN.to(here_BN.device).expand(here_BN.shape[0], -1))
+        layer_BN = slots_of(matching, tokens)
+        slots_BN = layer_BN.gather(1, slots_BN.to(layer_BN.device).expand(layer_BN.shape[0], -1))
         tokens -= matching.merged.shape[1]
     return slots_BN
 
@@ -103,5 +103,5 @@ def log_size_bias(size_BN: Tensor, dtype: torch.dtype) -> Tensor:
     return size_BN.log().to(dtype)[:, None, None, :]
 
 
-def _rows(tokens_BNC: Tensor, places_BK: Tensor) -> Tensor:
-    return tokens_BNC.gather(1, places_BK[..., None].expand(-1, -1, tokens_BNC.shape[-1]))
+def _rows(tokens_BNC: Tensor, index_BK: Tensor) -> Tensor:
+    return tokens_BNC.gather(1, index_BK[..., None].expand(-1, -1, tokens_BNC.shape[-1]))

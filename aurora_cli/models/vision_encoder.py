@@ -11,14 +11,17 @@ Shapes: B images, N tokens, C channels, H heads, D channels of a head.
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
-from transformers import CLIPVisionConfig, PreTrainedConfig, PreTrainedModel, SiglipVisionConfig
+from transformers import CLIPVisionConfig, PreTrainedModel
 
 from aurora_cli.errors import UsageError
+from aurora_cli.models.frame_embeddings import FrameEmbeddings
 from aurora_cli.models.token_merging import Matching, log_size_bias, match_tokens, merge_tokens
+
+CLASS_TOKEN = {"clip_vision_model": True, "siglip_vision_model": False}
+"""Whether a kind of tower, by its `model_type`, puts a class token before the patches."""
 
 
 class Encoded(NamedTuple):
@@ -44,10 +47,11 @@ class MergingEncoder(nn.Module):
         self.gradient_checkpointing = False
 
     def forward(self, hidden_BNC: Tensor, removals: Sequence[int], proportional_attention: bool = False) -> Encoded:
+        """Take embedded frames through layer after layer; of each, `removals` says how many tokens it merges away."""
         run = self._recomputed if self.gradient_checkpointing and self.training else _called
         size_BN: Tensor | None = None
         matchings: list[Matching | None] = []
-        # A stretch runs from one decision to the next, so that recomputing it cannot decide differently.
+        # A recomputed block runs from one decision to the next, so that recomputing it cannot decide differently.
         metric_BND: Any = None
         if len(removals) > 0:
             hidden_BNC, metric_BND = run(self._attend, 0, hidden_BNC, None, removals[0] > 0)
@@ -57,11 +61,11 @@ class MergingEncoder(nn.Module):
             following = index + 1 if index + 1 < len(removals) else None
             wants_metric = following is not None and removals[following] > 0
             hidden_BNC, size_BN, metric_BND = run(
-                self._stretch, index, following, hidden_BNC, size_BN, matching, proportional_attention, wants_metric
+                self._block, index, following, hidden_BNC, size_BN, matching, proportional_attention, wants_metric
             )
         return Encoded(hidden_BNC, size_BN, matchings)
 
-    def _stretch(
+    def _block(
         self,
         index: int,
         following: int | None,
@@ -104,86 +108,30 @@ class MergingEncoder(nn.Module):
         hidden_BNC = hidden_BNC + attention.out_proj(attended_BHND.transpose(1, 2).flatten(2))
         return hidden_BNC, key.detach().float().mean(dim=1) if wants_metric else None
 
-    def _recomputed(self, stretch: Callable[..., Any], *args: Any) -> Any:
-        return checkpoint(stretch, *args, use_reentrant=False)
+    def _recomputed(self, block: Callable[..., Any], *args: Any) -> Any:
+        return checkpoint(block, *args, use_reentrant=False)
 
 
-def _called(stretch: Callable[..., Any], *args: Any) -> Any:
-    return stretch(*args)
+def _called(block: Callable[..., Any], *args: Any) -> Any:
+    return block(*args)
 
 
-class FrameEmbeddings(nn.Module):
-    """Patch, class and position embeddings of frames of any size, around the parameters that the tower has.
+def has_class_token(model_type: str) -> bool:
+    """Whether a kind of tower puts a class token before the patches.
 
-    Another grid than the tower's own gets its position embeddings interpolated as a function of the parameter, which is
-    never replaced, and trains. Parameters of the parts are read by calling the parts and in no other way: where weights
-    are sharded (ZeRO-3), to look at one is to gather it, and a rank that looks alone waits for the others for ever.
+    Raises:
+        UsageError: it is none that is supported.
     """
-
-    def __init__(self, embeddings: nn.Module) -> None:
-        super().__init__()
-        source: Any = embeddings
-        self.patch_embedding: nn.Conv2d = source.patch_embedding
-        self.position_embedding: nn.Embedding = source.position_embedding
-        self.class_embedding: nn.Parameter | None = getattr(source, "class_embedding", None)
-        self.native_side: int = source.image_size // source.patch_size
-
-    def forward(self, pixels_BCHW: Tensor) -> Tensor:
-        patches_BCRS = self.patch_embedding(pixels_BCHW)
-        positions_NC = self._positions(patches_BCRS.shape[2], patches_BCRS.shape[3], pixels_BCHW.device)
-        hidden_BNC = patches_BCRS.flatten(2).transpose(1, 2)
-        if self.class_embedding is not None:
-            class_B1C = self.class_embedding.expand(hidden_BNC.shape[0], 1, -1)
-            hidden_BNC = torch.cat([class_B1C, hidden_BNC], dim=1)
-        return hidden_BNC + positions_NC
-
-    def _positions(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        side = self.native_side
-        class_tokens = 0 if self.class_embedding is None else 1
-        positions_NC = self.position_embedding(torch.arange(side * side + class_tokens, device=device))
-        if (rows, columns) == (side, side):
-            return positions_NC
-        grid_SSC = positions_NC[class_tokens:].unflatten(0, (side, side)).float()
-        # Two products instead of torch's own bicubic, whose backward pass on CUDA adds in an order that changes.
-        with torch.autocast(positions_NC.device.type, enabled=False):
-            rows_RS, columns_KS = (bicubic_weights(side, count, positions_NC.device) for count in (rows, columns))
-            grid_RSC = (rows_RS @ grid_SSC.flatten(1)).unflatten(1, (side, -1))
-            resized_NC = (columns_KS @ grid_RSC).flatten(0, 1).to(positions_NC.dtype)
-        return torch.cat([positions_NC[:class_tokens], resized_NC])
-
-
-def bicubic_weights(side: int, count: int, device: torch.device | None = None) -> Tensor:
-    """(count, side): how much of each of `side` values goes into each of `count` that are spread over the same length.
-
-    Cubic convolution (Keys, 1981) with a = -0.75, edges repeated: the bicubic of PyTorch, and of the original. A tenth
-    of a value more than the length has, as DINO and the original have it: it decides which sources are weighed.
-    """
-    a = -0.75
-    scale = (count + 0.1) / side
-    source_K = (torch.arange(count, device=device) + 0.5) / scale - 0.5
-    nearest_K4 = source_K.floor()[:, None] + torch.arange(-1, 3, device=device)
-    away_K4 = (source_K[:, None] - nearest_K4).abs()
-    inner_K4 = ((a + 2) * away_K4 - (a + 3)) * away_K4.square() + 1
-    outer_K4 = a * (((away_K4 - 5) * away_K4 + 8) * away_K4 - 4)
-    weight_K4 = torch.where(away_K4 <= 1, inner_K4, outer_K4)
-    places_S = torch.arange(side, device=device)
-    return (weight_K4[..., None] * (nearest_K4.clamp(0, side - 1)[..., None] == places_S)).sum(dim=1)
-
-
-def has_class_token(config: PreTrainedConfig) -> bool:
-    """Whether the tower puts a class token before the patches."""
-    if isinstance(config, CLIPVisionConfig):
-        return True
-    if isinstance(config, SiglipVisionConfig):
-        return False
-    raise UsageError(f"the vision tower is a {config.model_type}; CLIP and SigLIP towers are supported")
+    if model_type not in CLASS_TOKEN:
+        raise UsageError(f"the vision tower is a {model_type}; CLIP and SigLIP towers are supported")
+    return CLASS_TOKEN[model_type]
 
 
 def install_merging(tower: PreTrainedModel) -> None:
     """Give a tower of transformers embeddings for any size and the merging encoder, around the modules that it has."""
     modules: Any = tower
     modules.embeddings = FrameEmbeddings(modules.embeddings)
-    modules.encoder = MergingEncoder(modules.encoder.layers, has_class_token(tower.config))
+    modules.encoder = MergingEncoder(modules.encoder.layers, has_class_token(tower.config.model_type))
 
 
 def encode(

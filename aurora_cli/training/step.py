@@ -6,10 +6,11 @@ nor micro-batches show in it.
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from aurora_cli.models.packed_rows import PackedRows
 from aurora_cli.runs.lines import Rejection
 from aurora_cli.training.engine.engine import Engine
 
@@ -95,9 +96,8 @@ def optimizer_step(
     for batch in batches:
         with engine.accelerator.accumulate(engine.model):
             output = engine.model(
-                **inputs(batch, engine.device),
+                packed=packed_rows(batch, engine.device),
                 num_items_in_batch=denominator.float(),
-                expanded=True,
                 always_encode=always_encode,
             )
             loss += output.loss.detach() / engine.loss_scale
@@ -123,9 +123,8 @@ def evaluate(
             counts += _counts(batches)
             for batch in batches:
                 alive()
-                output = engine.model(
-                    **inputs(batch, engine.device), num_items_in_batch=1.0, expanded=True, always_encode=always_encode
-                )
+                rows = packed_rows(batch, engine.device)
+                output = engine.model(packed=rows, num_items_in_batch=1.0, always_encode=always_encode)
                 loss += output.loss
                 rejected += batch.rejected
     finally:
@@ -137,17 +136,11 @@ def evaluate(
     return ValidationResult(whole_loss / max(1, whole.taught), whole, rejected)
 
 
-def inputs(batch: MicroBatch, device: torch.device) -> dict[str, torch.Tensor | None]:
+def packed_rows(batch: MicroBatch, device: torch.device) -> PackedRows:
     """What the network's forward takes of a batch, on `device`."""
-    tensors = {
-        "input_ids": batch.input_ids,
-        "position_ids": batch.position_ids,
-        "segment_ids": batch.segment_ids,
-        "labels": batch.labels,
-        "pixel_values": batch.pixel_values,
-        "media_lengths": batch.media_lengths,
-    }
-    return {name: None if tensor is None else tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+    tensors: list[Any] = [getattr(batch, name) for name in PackedRows._fields]
+    moved: list[Any] = [None if tensor is None else tensor.to(device, non_blocking=True) for tensor in tensors]
+    return PackedRows(*moved)
 
 
 def _counts(batches: Sequence[MicroBatch]) -> torch.Tensor:

@@ -70,7 +70,7 @@ def flops(model: AuroraCap, merging: TokenMerging) -> Flops:
         tower += 8 * tokens * width**2 + 4 * tokens**2 * width + matching
         tokens -= removed
         tower += 4 * tokens * width * vision.intermediate_size
-    seen, wide = config.frame_tokens(side, side, merging).merged, text.hidden_size
+    seen, wide = config.frame_token_counts(side, side, merging).merged, text.hidden_size
     projector = 2 * seen * (width * wide + wide**2)
     prompt = FRAMES * seen + WORDS
     shared = text.num_key_value_heads / text.num_attention_heads

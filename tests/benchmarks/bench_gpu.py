@@ -12,7 +12,6 @@ import itertools
 import sys
 import time
 from collections.abc import Iterator
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,8 @@ from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
-from aurora_cli.models.merge_plan import frame_tokens
 from aurora_cli.training.costs import LayerStack, forward_flops, passes
-from aurora_cli.training.step import inputs
+from aurora_cli.training.step import packed_rows
 
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
 """bf16 FLOP/s without sparsity, from the makers' sheets."""
@@ -73,8 +71,7 @@ def network(text: dict[str, Any], vision: dict[str, Any], ratio: float, device: 
 def batch(model: AuroraCap, packed: bool, seed: int) -> Batch:
     """One pack of 4,096 tokens, or four rows padded to the longest: images, each with 50 to 400 tokens of text."""
     size = model.config.image_size or 0
-    counts = model.config.frame_tokens(size, size)
-    tokens = partial(frame_tokens, merged=counts.merged, whole=counts.whole, slowfast=False)
+    counts = model.config.frame_token_counts(size, size)
     generator = np.random.default_rng(seed)
     rows: list[list[Sample]] = [[]]
     used = 0
@@ -95,7 +92,7 @@ def batch(model: AuroraCap, packed: bool, seed: int) -> Batch:
         else:
             rows = [*(row for row in rows if row), [one]]
     settings = ModelSettings()
-    made = collate(rows, image_token_id=model.config.image_token_id, frame_tokens=tokens)
+    made = collate(rows, image_token_id=model.config.image_token_id, token_counts=counts)
     return with_floats(made, settings.image_mean, settings.image_std)
 
 
@@ -147,7 +144,7 @@ def measured(model: AuroraCap, packed: bool, frozen: bool, compiled: bool, devic
             _wait(cuda)
             began, tokens, work = time.perf_counter(), 0, 0.0
         given = batch(model, packed, step)
-        output = call(**inputs(given, device), num_items_in_batch=float(given.taught_tokens), expanded=True)
+        output = call(packed=packed_rows(given, device), num_items_in_batch=float(given.taught_tokens))
         output.loss.backward()
         optimizer.step()
         optimizer.zero_grad()

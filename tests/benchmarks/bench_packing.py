@@ -22,6 +22,8 @@ from aurora_cli.data.batches.packing import Batching, plan_packs
 from aurora_cli.data.batches.sampler import epoch_order
 from aurora_cli.models.auroracap import AuroraCap
 from aurora_cli.models.config import AuroraCapConfig
+from aurora_cli.models.merge_plan import FrameTokenCounts
+from aurora_cli.training.step import packed_rows
 
 SAMPLES = int(sys.argv[1]) if len(sys.argv) > 1 else 512
 REPEATS = int(sys.argv[2]) if len(sys.argv) > 2 else 2
@@ -85,7 +87,7 @@ def batches(samples: list[Sample], way: Batching) -> Iterator[Batch]:
     order = epoch_order(plan.num_packs, BATCH if way == "grouped" else 1, seed=0, epoch=0)
     for start in range(0, len(order), rows):
         packs = [[samples[number] for number in plan.pack(int(pack))] for pack in order[start : start + rows]]
-        yield collate(packs, image_token_id=VOCABULARY, frame_tokens=lambda _: [])
+        yield collate(packs, image_token_id=VOCABULARY, token_counts=FrameTokenCounts(0, 0))
 
 
 def trained(samples: list[Sample], way: Batching) -> Outcome:
@@ -96,13 +98,7 @@ def trained(samples: list[Sample], way: Batching) -> Outcome:
     began = time.perf_counter()
     for batch in batches(samples, way):
         inside = time.perf_counter()
-        loss = network(
-            input_ids=batch.input_ids,
-            position_ids=batch.position_ids,
-            segment_ids=batch.segment_ids,
-            labels=batch.labels,
-            expanded=True,
-        ).loss
+        loss = network(packed=packed_rows(batch, torch.device("cpu"))).loss
         loss.backward()
         model_s += time.perf_counter() - inside
         torch.nn.utils.clip_grad_norm_(language, 1.0)

@@ -29,10 +29,11 @@ from aurora_cli.constants import IGNORE_INDEX
 from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.data.batches.packing import Batching, plan_packs
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
+from aurora_cli.models.merge_plan import FrameTokenCounts
 from aurora_cli.runs.metadata import TrainState
 from aurora_cli.training import checkpoint
 from aurora_cli.training.engine.zero_state import ParameterState
-from aurora_cli.training.step import inputs
+from aurora_cli.training.step import packed_rows
 from tests.run_files import metadata
 
 PACK_TOKENS = 4096
@@ -67,7 +68,7 @@ def batches(of: list[Sample], way: Batching) -> Iterator[Batch]:
     size = 1 if way == "packed" else PADDED_BATCH
     for start in range(0, packs.num_packs, size):
         rows = [[of[n] for n in packs.pack(number)] for number in range(start, min(start + size, packs.num_packs))]
-        yield collate(rows, image_token_id=671, frame_tokens=lambda lengths: [])
+        yield collate(rows, image_token_id=671, token_counts=FrameTokenCounts(0, 0))
 
 
 def network() -> AuroraCap:
@@ -86,7 +87,7 @@ class Epoch(NamedTuple):
     """CPU seconds, collating included."""
     wall_s: float
     loss: float
-    """Over all taught tokens, before anything is learned."""
+    """Over all target tokens, before anything is learned."""
     fill: float
 
 
@@ -94,15 +95,13 @@ def one_epoch(of: list[Sample], way: Batching) -> Epoch:
     model = network()
     learning = list(model.part_parameters("language_model").values())
     optimizer = torch.optim.AdamW(learning, lr=1e-4, fused=True)
-    taught = sum(len(sample.input_ids) - 2 for sample in of)
+    targets = sum(len(sample.input_ids) - 2 for sample in of)
     inside = loss = 0.0
     began, began_wall = time.process_time(), time.perf_counter()
     tokens = positions = 0
     for batch in batches(of, way):
         start = time.process_time()
-        output = model(
-            **inputs(batch, torch.device("cpu")), num_items_in_batch=taught, expanded=True, always_encode=False
-        )
+        output = model(packed=packed_rows(batch, torch.device("cpu")), num_items_in_batch=targets)
         output.loss.backward()
         inside += time.process_time() - start
         loss += output.loss.item()

@@ -5,7 +5,6 @@
 
 import sys
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch, Sample, collate
 from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
-from aurora_cli.models.merge_plan import frame_tokens
 from aurora_cli.runs.metadata import TrainState
 from aurora_cli.training import optim, trainer
 from aurora_cli.training.engine import deepspeed_config, engine
@@ -54,9 +52,8 @@ def sample(number: int, media: list[int], taught: bool) -> Sample:
     return Sample(number, str(number), input_ids, labels, media, frames, None, None if taught else "untaught")
 
 
-def batches(place: Rank, steps: int, model: AuroraCap, slowfast: bool) -> Iterator[list[Batch]]:
-    counts = model.config.frame_tokens(28, 28)
-    tokens = partial(frame_tokens, merged=counts.merged, whole=counts.whole, slowfast=slowfast)
+def batches(place: Rank, steps: int, model: AuroraCap) -> Iterator[list[Batch]]:
+    counts = model.config.frame_token_counts(28, 28)
     settings = ModelSettings()
     for step in range(steps):
         only_text = (step // len(KINDS)) % 2 == place.rank
@@ -64,7 +61,7 @@ def batches(place: Rank, steps: int, model: AuroraCap, slowfast: bool) -> Iterat
         batch = collate(
             [[sample(2 * step + place.rank, media, taught)]],
             image_token_id=model.config.image_token_id,
-            frame_tokens=tokens,
+            token_counts=counts,
         )
         yield [with_floats(batch, settings.image_mean, settings.image_std)]
 
@@ -101,7 +98,7 @@ def work(folder: Path, steps: int, slowfast: bool, place: Rank, reporter: Report
     with watching(60, place.rank, lambda error: reporter.warning(str(error))) as watchdog:
         outcome = trainer.train(
             running,
-            batches(place, steps, model, slowfast),
+            batches(place, steps, model),
             toy.ToyCourse(steps),
             loop,
             TrainState(),

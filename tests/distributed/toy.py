@@ -22,6 +22,7 @@ from torch import nn
 from aurora_cli.config.training import ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import HostError
+from aurora_cli.models.packed_rows import PackedRows
 from aurora_cli.runs import checkpoints, lines
 from aurora_cli.runs.metadata import TrainState
 from aurora_cli.training import checkpoint, optim, trainer
@@ -86,14 +87,12 @@ class Toy(nn.Module):
 
     def forward(
         self,
-        input_ids: torch.Tensor,
-        labels: torch.Tensor,
-        pixel_values: torch.Tensor | None,
+        *,
+        packed: PackedRows,
         num_items_in_batch: torch.Tensor,
         always_encode: bool,
-        **_: Any,
     ) -> SimpleNamespace:
-        weight = 1.0
+        input_ids, labels, pixel_values, weight = packed.input_ids, packed.labels, packed.pixel_values, 1.0
         if pixel_values is None:
             pixel_values, weight = torch.zeros(len(input_ids), 5, device=input_ids.device), 0.0
         seen = self.model.multi_modal_projector(self.model.vision_tower(pixel_values.to(self.lm_head.weight.dtype)))

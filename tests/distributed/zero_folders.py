@@ -12,7 +12,8 @@ from typing import Any
 import torch
 
 from aurora_cli.checkpoints.loading import load_model
-from aurora_cli.models.auroracap import AuroraCap, Part
+from aurora_cli.models.auroracap import AuroraCap
+from aurora_cli.models.parts import Part
 
 STAGES: dict[str, tuple[Part, ...]] = {
     "projection": ("projector",),

@@ -3,8 +3,8 @@
 Shapes: P packs (rows), T positions, F frames, M media, S side of a frame.
 """
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -12,11 +12,20 @@ import torch
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.runs.lines import Rejection
 
-FrameTokens = Callable[[Sequence[int]], list[int]]
-"""Lengths of media in frames -> language-model tokens of every frame, in order (`models.merge_plan.frame_tokens`)."""
-
 SHORTEST_ROW = 2
 """Positions of a micro-batch that holds nothing: the label shift takes one away."""
+
+
+class TokenCounts(Protocol):
+    """Language-model tokens that frames become; `models.merge_plan.FrameTokenCounts` is it. It goes to the workers."""
+
+    def per_frame(self, media_lengths: Sequence[int]) -> list[int]:
+        """Of every frame, in reading order, by the lengths of media in frames."""
+        ...
+
+    def in_all(self, frames: np.ndarray, videos: np.ndarray) -> np.ndarray:
+        """Of all frames of a sample, so many of which are the first of a video; for many samples at once."""
+        ...
 
 
 class Sample(NamedTuple):
@@ -66,9 +75,9 @@ class Batch(NamedTuple):
     """Samples that the loss leaves out."""
 
 
-def collate(packs: Sequence[Sequence[Sample]], *, image_token_id: int, frame_tokens: FrameTokens) -> Batch:
+def collate(packs: Sequence[Sequence[Sample]], *, image_token_id: int, token_counts: TokenCounts) -> Batch:
     """Each pack a row, padded at its end to the longest; `pixel_values` still uint8, channels last."""
-    rows = [_row(pack, image_token_id, frame_tokens) for pack in packs]
+    rows = [_row(pack, image_token_id, token_counts) for pack in packs]
     length = max(SHORTEST_ROW, *(len(row.input_ids) for row in rows))
     samples = [sample for pack in packs for sample in pack]
     labels = _padded([row.labels for row in rows], length, IGNORE_INDEX)
@@ -104,7 +113,7 @@ class _Row(NamedTuple):
     visual_tokens: int
 
 
-def _row(pack: Sequence[Sample], image_token_id: int, frame_tokens: FrameTokens) -> _Row:
+def _row(pack: Sequence[Sample], image_token_id: int, token_counts: TokenCounts) -> _Row:
     if not pack:
         nothing = np.zeros(0, np.int64)
         return _Row(nothing, nothing, nothing, nothing, 0)
@@ -118,7 +127,7 @@ def _row(pack: Sequence[Sample], image_token_id: int, frame_tokens: FrameTokens)
 
     is_frame = input_ids == IMAGE_PLACEHOLDER
     copies = np.ones(len(input_ids), np.int64)
-    copies[is_frame] = [tokens for sample in pack for tokens in frame_tokens(sample.media_lengths)]
+    copies[is_frame] = [tokens for sample in pack for tokens in token_counts.per_frame(sample.media_lengths)]
     labels[is_frame] = IGNORE_INDEX
     input_ids[is_frame] = image_token_id
     lengths = np.add.reduceat(copies, starts)

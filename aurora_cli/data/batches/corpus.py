@@ -11,7 +11,7 @@ from typing import Literal
 
 import numpy as np
 
-from aurora_cli.data.batches.collator import FrameTokens
+from aurora_cli.data.batches.collator import TokenCounts
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.runs.lines import Rejection
@@ -57,7 +57,7 @@ class Corpus:
         self,
         sources: Sequence[Source],
         *,
-        frame_tokens: FrameTokens,
+        token_counts: TokenCounts,
         pack_tokens: int,
         pack_frames: int,
         too_long: Literal["cut", "reject"],
@@ -79,7 +79,7 @@ class Corpus:
         """Visual tokens, and frames, of the largest of these."""
         for start, summary in zip(self.starts, summaries, strict=False):
             part = slice(start, start + len(summary.length))
-            visual = visual_tokens(summary.frames, summary.media, summary.videos, frame_tokens)
+            visual = token_counts.in_all(summary.frames, summary.videos)
             lengths = summary.length - summary.frames + visual
             beyond = lengths > pack_tokens
             # media are never cut, and one token before the first that is taught must stay
@@ -167,13 +167,6 @@ class Corpus:
             raise DataError(f"data.validation_share {share} of {len(numbers)} samples leaves none to train on")
         rows = numbers - self.starts[np.searchsorted(self.starts, numbers, side="right") - 1]
         return numbers[np.argsort(_mixed(rows), kind="stable")[:count]]
-
-
-def visual_tokens(frames: np.ndarray, media: np.ndarray, videos: np.ndarray, frame_tokens: FrameTokens) -> np.ndarray:
-    """Language-model tokens of all frames of a sample, from the counts that the summary holds."""
-    (image,) = frame_tokens([1])
-    first, later = frame_tokens([2])
-    return (media - videos) * image + videos * first + (frames - media) * later
 
 
 def _mixed(numbers: np.ndarray) -> np.ndarray:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.data.batches.collator import Batch, FrameTokens, collate
+from aurora_cli.data.batches.collator import Batch, TokenCounts, collate
 from aurora_cli.data.batches.corpus import Corpus, Source
 from aurora_cli.data.batches.packing import Packs, plan_packs
 from aurora_cli.data.batches.reader import SampleReader
@@ -40,19 +40,16 @@ class TrainingData:
         sources: Sequence[Source],
         settings: Settings,
         *,
-        frame_tokens: FrameTokens,
+        token_counts: TokenCounts,
         image_token_id: int,
         share: PlanShare | None = None,
     ) -> None:
-        """`frame_tokens`: lengths of media -> tokens of every frame; picklable, it goes to the workers.
-
-        `share` lets one process of several plan for all.
-        """
+        """`share` lets one process of several plan for all."""
         train, data = settings.train, settings.data
         self._settings = settings
         self.corpus = Corpus(
             sources,
-            frame_tokens=frame_tokens,
+            token_counts=token_counts,
             pack_tokens=train.pack_tokens,
             pack_frames=train.pack_frames,
             too_long=data.too_long,
@@ -66,7 +63,7 @@ class TrainingData:
             settings.model.image_size,
             settings.model.image_mean,
             train.pack_tokens,
-            frame_tokens,
+            token_counts,
             Sampling(data.frame_sampling, data.fps),
         )
         self._micro_batches = MicroBatches(self.reader, image_token_id)
@@ -184,7 +181,7 @@ class MicroBatches:
             samples = [self.reader.pack(numbers) for numbers in packs]
         except AuroraError as error:  # raised over there it would carry the worker's traceback as its message
             return error
-        return collate(samples, image_token_id=self.image_token_id, frame_tokens=self.reader.frame_tokens)
+        return collate(samples, image_token_id=self.image_token_id, token_counts=self.reader.token_counts)
 
 
 def read_ahead(

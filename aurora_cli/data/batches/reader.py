@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
-from aurora_cli.data.batches.collator import FrameTokens, Sample
+from aurora_cli.data.batches.collator import Sample, TokenCounts
 from aurora_cli.data.batches.corpus import Source
 from aurora_cli.data.media.reader import MediaReader
 from aurora_cli.data.media.root import MediaRoot
@@ -25,7 +25,7 @@ class SampleReader:
     image_size: int
     mean: tuple[float, float, float]
     pack_tokens: int
-    frame_tokens: FrameTokens
+    token_counts: TokenCounts
     sampling: Sampling = EVENLY_IN_TIME
     _stores: dict[int, TokenStore] = field(default_factory=dict, repr=False)
     _media: dict[Path, MediaReader] = field(default_factory=dict, repr=False)
@@ -61,7 +61,7 @@ class SampleReader:
         return self._media[root]
 
     def _sample(self, number: int, row: Row, media: MediaReader) -> Sample:
-        length = len(row.input_ids) - sum(row.media_lengths) + sum(self.frame_tokens(row.media_lengths))
+        length = len(row.input_ids) - sum(row.media_lengths) + sum(self.token_counts.per_frame(row.media_lengths))
         kept = len(row.input_ids) - max(0, length - self.pack_tokens)
         if kept < len(row.input_ids) and not _can_be_cut(row, kept):
             reason = f"{length} tokens do not fit into a pack of {self.pack_tokens}, and nothing taught is left before"

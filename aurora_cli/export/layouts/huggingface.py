@@ -9,7 +9,6 @@ modeling_aurora.py, processing_aurora.py                    the merging model in
 from pathlib import Path
 from typing import Any
 
-from aurora_cli.checkpoints import blueprint
 from aurora_cli.constants import IMAGE
 from aurora_cli.export.layouts.common import (
     ExportJob,
@@ -23,6 +22,7 @@ from aurora_cli.export.remote.bundle import bundle, processing_source
 from aurora_cli.export.tokenizer import ExportTokenizer, export_tokenizer, write_chat_template, write_tokenizer
 from aurora_cli.export.vocabulary import grow, padded_rows
 from aurora_cli.io.atomic import write_json, write_text
+from aurora_cli.models.vision_encoder import has_class_token
 
 MODEL_CLASS = "LlavaForConditionalGeneration"
 REMOTE_CLASSES = {
@@ -131,5 +131,5 @@ def _processor(job: ExportJob) -> dict[str, Any]:
         "image_token": IMAGE,
         "patch_size": vision["patch_size"],
         "vision_feature_select_strategy": job.checkpoint.config.vision_feature_select_strategy,
-        "num_additional_image_tokens": 1 if blueprint.has_class_token(vision) else 0,
+        "num_additional_image_tokens": int(has_class_token(vision["model_type"])),
     }

@@ -22,7 +22,7 @@ from aurora_cli.captioning.result import MediaKind
 from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from aurora_cli.errors import AuroraError
 from aurora_cli.io.json_files import JsonObject
-from aurora_cli.models.merge_plan import WHOLE
+from aurora_cli.models.merge_plan import WHOLE, whole_frames
 
 
 class RequestRefused(Exception):
@@ -138,8 +138,9 @@ class Page:
         frames, images = self.captioner.frames_as_seen(medium, options)
         pixels = frames.to(model.device, model.dtype)
         views = views_of(tower, model.config, pixels, options.merging)
-        if options.merging.slowfast and len(images) > 1:
-            views[:1] = views_of(tower, model.config, pixels[:1], WHOLE)
+        whole = np.flatnonzero(whole_frames([len(images)], options.merging.slowfast)).tolist()
+        for frame in whole:
+            views[frame : frame + 1] = views_of(tower, model.config, pixels[frame : frame + 1], WHOLE)
         patch = tower.config.patch_size
         regions: list[Region] = []
         for image, view in zip(images, views, strict=True):

@@ -104,7 +104,7 @@ def _mergings(checkpoint: OpenedCheckpoint, ratios: Sequence[float]) -> tuple[li
     for ratio in ratios or RATIOS:
         merging = checkpoint.merging.model_copy(update={"kept_ratio": ratio})
         try:
-            config.frame_tokens(size, size, merging)
+            config.frame_token_counts(size, size, merging)
         except SettingsError as error:
             if ratios:
                 raise

@@ -1,6 +1,5 @@
 """The samples that a stage trains on, packed and ordered, at the lengths that its network gives them."""
 
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +17,11 @@ def plan_data(plan: StagePlan, config: "AuroraCapConfig", share: "PlanShare | No
     """The run's samples, packed and ordered; `share` lets one process of several plan for all."""
     from aurora_cli.data.batches.corpus import Source
     from aurora_cli.data.batches.loader import TrainingData
-    from aurora_cli.models.merge_plan import frame_tokens
 
     settings = plan.settings
     for one in plan.data:
         _check_vocabulary(one.folder, config.get_text_config().vocab_size)
     size = settings.model.image_size
-    counts = config.frame_tokens(size, size, settings.merging)
     media_root = settings.train.media_root
     sources = [
         Source(
@@ -38,9 +35,7 @@ def plan_data(plan: StagePlan, config: "AuroraCapConfig", share: "PlanShare | No
     return TrainingData(
         sources,
         settings,
-        frame_tokens=functools.partial(
-            frame_tokens, merged=counts.merged, whole=counts.whole, slowfast=settings.merging.slowfast
-        ),
+        token_counts=config.frame_token_counts(size, size, settings.merging),
         image_token_id=config.image_token_id,
         share=share,
     )

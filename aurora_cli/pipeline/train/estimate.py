@@ -207,7 +207,6 @@ def _afresh(settings: Settings) -> Settings:
 
 def amounts_of(data: "TrainingData") -> Amounts:
     """Exact counts of the data as training plans it."""
-    from aurora_cli.data.batches.corpus import visual_tokens
     from aurora_cli.data.token_store.store import open_store
 
     corpus = data.corpus
@@ -216,7 +215,7 @@ def amounts_of(data: "TrainingData") -> Amounts:
     for source, start, end in zip(corpus.sources, corpus.starts[:-1], corpus.starts[1:], strict=True):
         summary = open_store(source.folder).summary()
         mine = epoch[(epoch >= start) & (epoch < end)] - start
-        tokens = visual_tokens(summary.frames, summary.media, summary.videos, data.reader.frame_tokens)
+        tokens = data.reader.token_counts.in_all(summary.frames, summary.videos)
         visual += int(tokens[mine].sum())
     tokens = int(corpus.lengths[epoch].sum(dtype="int64"))
     packs = data.row.packs_in_epoch(0)

@@ -84,7 +84,7 @@ def test_attending_sample_by_sample_gives_what_transformers_own_packing_gives(ti
     assert losses["eager"] == pytest.approx(losses["aurora_sdpa"], abs=1e-6)
 
 
-def test_the_loss_of_a_pack_never_holds_the_logits_of_all_its_places(tiny, monkeypatch):
+def test_the_loss_of_a_pack_never_holds_the_logits_of_all_its_positions(tiny, monkeypatch):
     model, inputs = tiny(), batch()
     seen = []
     linear = torch.nn.functional.linear
@@ -94,9 +94,9 @@ def test_the_loss_of_a_pack_never_holds_the_logits_of_all_its_places(tiny, monke
         lambda x, w, b=None: (seen.append(len(x)) if len(w) == 64 else None, linear(x, w, b))[1],
     )
     arguments = packed(model, inputs, HALF)
-    taught = int((arguments["labels"][:, 1:] != -100).sum())
+    targets = int((arguments["packed"].labels[:, 1:] != -100).sum())
     model(**arguments)
-    assert seen == [taught]
+    assert seen == [targets]
 
 
 def test_checkpointing_does_not_lose_the_gradients_of_tower_and_projector_as_the_original_does(tiny, configs):
@@ -140,7 +140,7 @@ def text_only(model: AuroraCap):
     row = {name: inputs[name][:1] for name in ("input_ids", "attention_mask", "labels")}
     empty = {"pixel_values": torch.zeros(0, 3, 56, 56), "media_lengths": torch.zeros(0, dtype=torch.long)}
     arguments = packed(model, row | empty, HALF)
-    return arguments | {"pixel_values": None, "media_lengths": None}
+    return arguments | {"packed": arguments["packed"]._replace(pixel_values=None, media_lengths=None)}
 
 
 def calls_of_tower(model: AuroraCap) -> list[int]:
@@ -183,7 +183,7 @@ def test_a_tower_that_ran_for_nothing_weighs_zero_even_where_it_overflows(tiny):
     assert torch.equal(model(**arguments, always_encode=True).loss, expected)
 
 
-def test_a_pack_with_nothing_taught_has_loss_and_gradients_zero(tiny):
+def test_a_pack_without_targets_has_loss_and_gradients_zero(tiny):
     model, inputs = tiny(), batch()
     inputs["labels"].fill_(-100)
     loss = model(**packed(model, inputs, HALF), num_items_in_batch=7).loss
@@ -242,14 +242,14 @@ def test_generating_is_the_greedy_choice_of_forward(tiny):
         assert logits.argmax() == generated[step]
 
 
-def test_sentinels_without_frames_name_the_sample(tiny):
+def test_placeholders_without_frames_name_the_sample(tiny):
     model, inputs = tiny(), batch()
     with pytest.raises(DataError, match="sample 2 has 5 placeholders"):
         model(**(inputs | {"media_lengths": [1, 1, 3]}))
     with pytest.raises(DataError, match="pixel_values has 5 frames"):
         model(**(inputs | {"pixel_values": inputs["pixel_values"][:5]}))
     arguments = packed(model, inputs, HALF)
-    with pytest.raises(DataError, match=r"the rows have \[48\] places .* 6 frames have 96 tokens"):
+    with pytest.raises(DataError, match=r"the rows have \[48\] positions .* 6 frames have 96 tokens"):
         model(**(arguments | {"merging": TokenMerging()}))
     with pytest.raises(SettingsError, match="layers keep at least"):
         model(**(inputs | {"merging": TokenMerging(kept_ratio=0.01)}))

@@ -2,11 +2,11 @@ import torch
 from torch.nn import functional as F
 
 from aurora_cli.models import lm_head
-from aurora_cli.models.lm_head import LMHead, taught
+from aurora_cli.models.lm_head import LMHead, label_mask
 
 
-def test_a_place_is_taught_when_its_next_token_is():
-    is_target, targets = taught(torch.tensor([[7, -100, 3, 4], [-100, -100, -100, 9]]))
+def test_a_position_counts_when_its_next_token_is_a_target():
+    is_target, targets = label_mask(torch.tensor([[7, -100, 3, 4], [-100, -100, -100, 9]]))
     assert is_target.int().tolist() == [[0, 1, 1, 0], [0, 0, 1, 0]]
     assert targets.tolist() == [3, 4, 9]
 
@@ -24,7 +24,7 @@ def test_the_loss_in_chunks_is_the_loss_at_once(monkeypatch):
         torch.testing.assert_close(torch.autograd.grad(loss, [hidden, head.weight]), expected)
 
 
-def test_nothing_taught_is_a_loss_of_zero_with_a_gradient_of_zero():
+def test_no_target_is_a_loss_of_zero_with_a_gradient_of_zero():
     head = LMHead(8, 50, bias=False)
     hidden = torch.randn(0, 8, requires_grad=True)
     loss = head(hidden, torch.zeros(0, dtype=torch.long))

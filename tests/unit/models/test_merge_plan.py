@@ -1,10 +1,12 @@
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from transformers import CLIPVisionConfig, SiglipVisionConfig
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import SettingsError, UsageError
-from aurora_cli.models.merge_plan import frame_tokens, layers_before, num_visual_tokens, removal_plan
+from aurora_cli.models.config import AuroraCapConfig
+from aurora_cli.models.merge_plan import FrameTokenCounts, layers_before, num_visual_tokens, removal_plan
 
 
 def exact(ratio: float) -> TokenMerging:
@@ -130,7 +132,29 @@ def test_a_frame_smaller_than_a_patch_is_an_error():
 
 
 def test_slow_fast_keeps_the_first_frame_of_videos_only():
-    counts = {"merged": 3, "whole": 10}
-    assert frame_tokens([1, 4, 1, 2], **counts, slowfast=True) == [3, 10, 3, 3, 3, 3, 10, 3]
-    assert frame_tokens([1, 4], **counts, slowfast=False) == [3, 3, 3, 3, 3]
-    assert frame_tokens([], **counts, slowfast=True) == []
+    counts = FrameTokenCounts(merged=3, first=10)
+    assert counts.per_frame([1, 4, 1, 2]) == [3, 10, 3, 3, 3, 3, 10, 3]
+    assert FrameTokenCounts(merged=3, first=3).per_frame([1, 4]) == [3, 3, 3, 3, 3]
+    assert counts.per_frame([]) == []
+
+
+@given(st.lists(st.integers(1, 9), max_size=6), st.integers(1, 99), st.integers(1, 99))
+def test_the_tokens_of_a_sample_are_those_of_its_frames(media_lengths, merged, first):
+    counts = FrameTokenCounts(merged, first)
+    videos = sum(length > 1 for length in media_lengths)
+    assert counts.in_all(sum(media_lengths), videos) == sum(counts.per_frame(media_lengths))
+
+
+@pytest.mark.parametrize("layer", [-2, -1, 3])
+@pytest.mark.parametrize("kind", [CLIPVisionConfig, SiglipVisionConfig])
+def test_a_config_counts_what_is_counted_without_a_model(kind, layer):
+    vision = kind(num_hidden_layers=6, patch_size=14)
+    class_token = kind is CLIPVisionConfig
+    config = AuroraCapConfig(vision_config=vision, vision_feature_layer=layer)
+    for merging in (exact(0.3), constant(0.3)):
+        counts = config.frame_token_counts(90, 120, merging)
+        merged = num_visual_tokens(90, 120, 14, 6, layer, class_token, merging)
+        assert counts == (merged, merged)
+        slowfast = TokenMerging(kept_ratio=0.3, schedule=merging.schedule, slowfast=True)
+        assert config.frame_token_counts(90, 120, slowfast) == (merged, 48)
+    assert config.frame_token_counts(90, 120) == (48, 48)

@@ -4,18 +4,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_cli.errors import DataError
-from aurora_cli.models.merge_plan import FrameTokens
+from aurora_cli.models.merge_plan import FrameTokenCounts, whole_frames
 from aurora_cli.models.multimodal_inputs import (
     count_placeholders,
     expand_placeholders,
-    in_reading_order,
     media_of_rows,
     splice,
-    whole_frames,
 )
+from aurora_cli.models.visual_tokens import in_reading_order
 
 
-def test_a_sentinel_becomes_as_many_places_as_its_frame_has_tokens():
+def test_a_placeholder_becomes_as_many_positions_as_its_frame_has_tokens():
     ids = torch.tensor([[5, -200, 6, 0], [9, 8, -200, -200]])
     mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
     labels = torch.tensor([[-100, -100, 6, -100], [-100, 8, -100, -100]])
@@ -28,7 +27,7 @@ def test_a_sentinel_becomes_as_many_places_as_its_frame_has_tokens():
     assert rows.labels.tolist() == [[-100, -100, -100, 6, -100, -100], [-100, 8, -100, -100, -100, -100]]
 
 
-def test_padding_moves_to_the_side_that_is_asked_for():
+def test_padding_moves_to_the_side_that_is_given():
     ids = torch.tensor([[0, 0, 7], [1, 2, 3]])
     mask = torch.tensor([[0, 0, 1], [1, 1, 1]])
     left = expand_placeholders(ids, mask, None, tokens_of_frames=[], pad_side="left")
@@ -38,7 +37,7 @@ def test_padding_moves_to_the_side_that_is_asked_for():
     assert right.input_ids.tolist() == [[7, 0, 0], [1, 2, 3]]
 
 
-def test_a_sentinel_in_the_padding_is_no_frame():
+def test_a_placeholder_in_the_padding_is_no_frame():
     assert count_placeholders(torch.tensor([[-200, 5, -200]]), torch.tensor([[1, 1, 0]])) == [1]
 
 
@@ -58,7 +57,7 @@ def test_media_are_one_a_row_unless_their_lengths_are_given():
         ([1], 1, [1, 0], "every medium has at least one frame"),
     ],
 )
-def test_sentinels_and_frames_that_do_not_agree_are_an_error_naming_the_sample(placeholders, frames, lengths, message):
+def test_placeholders_and_frames_that_disagree_are_an_error_naming_the_sample(placeholders, frames, lengths, message):
     with pytest.raises(DataError, match=message):
         media_of_rows(placeholders, frames, lengths)
 
@@ -72,7 +71,7 @@ def test_reading_order_is_the_obvious_one(is_whole, merged, whole):
                 blocks[frame] = list(range(start, start + length))
                 start += length
     expected = [place for frame in range(len(is_whole)) for place in blocks[frame]]
-    assert in_reading_order(is_whole, FrameTokens(merged, whole)).tolist() == expected
+    assert in_reading_order(is_whole, FrameTokenCounts(merged, whole)).tolist() == expected
 
 
 def test_slow_fast_marks_the_first_frame_of_videos():

@@ -46,7 +46,7 @@ def build(kind, layers: int, side: int, seed: int):
 def test_after_every_layer_the_sizes_count_each_patch_once_and_tokens_follow_the_plan(drawn, size, merging):
     kind, layers, side, seed = drawn
     _, tower = build(kind, layers, side, seed)
-    class_token = has_class_token(tower.config)
+    class_token = has_class_token(tower.config.model_type)
     try:
         plan = removal_plan(*size, 14, layers, layers - 1, merging, class_token)
     except SettingsError:
@@ -73,7 +73,9 @@ def test_nothing_merged_is_transformers_own_tower_to_the_bit(drawn):
     kind, layers, side, seed = drawn
     plain, tower = build(kind, layers, side, seed)
     pixels = torch.randn(2, 3, side, side)
-    plan = removal_plan(side, side, 14, layers, layers - 1, TokenMerging(kept_ratio=1.0), has_class_token(tower.config))
+    plan = removal_plan(
+        side, side, 14, layers, layers - 1, TokenMerging(kept_ratio=1.0), has_class_token(tower.config.model_type)
+    )
     expected = plain(pixels, output_hidden_states=True).hidden_states[-2]
     assert torch.equal(encode(tower, pixels, plan, proportional_attention=True).hidden, expected)
 
@@ -85,7 +87,7 @@ def test_the_order_of_images_in_a_batch_changes_nothing_but_the_order(drawn, siz
     kind, layers, side, seed = drawn
     _, tower = build(kind, layers, side, seed)
     try:
-        plan = removal_plan(*size, 14, layers, layers - 1, merging, has_class_token(tower.config))
+        plan = removal_plan(*size, 14, layers, layers - 1, merging, has_class_token(tower.config.model_type))
     except SettingsError:
         assume(False)
     pixels = torch.randn(4, 3, *size)
@@ -100,7 +102,7 @@ def test_recomputed_activations_give_the_same_gradients(drawn, merging):
     kind, layers, side, seed = drawn
     _, tower = build(kind, layers, side, seed)
     try:
-        plan = removal_plan(70, 42, 14, layers, layers - 1, merging, has_class_token(tower.config))
+        plan = removal_plan(70, 42, 14, layers, layers - 1, merging, has_class_token(tower.config.model_type))
     except SettingsError:
         assume(False)
     tower.train()

@@ -7,15 +7,10 @@ from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedModel, Sig
 
 from aurora_cli.errors import UsageError
 from aurora_cli.models import vision_encoder
+from aurora_cli.models.frame_embeddings import bicubic_weights
 from aurora_cli.models.merge_plan import removal_plan
 from aurora_cli.models.token_merging import slots_of
-from aurora_cli.models.vision_encoder import (
-    bicubic_weights,
-    encode,
-    has_class_token,
-    install_merging,
-    unused_parameters,
-)
+from aurora_cli.models.vision_encoder import encode, has_class_token, install_merging, unused_parameters
 
 GOLDEN_RUNS = [("native", f"84x84_r{ratio}") for ratio in (0.05, 0.1, 0.2, 0.5, 0.8, 1.0)] + [
     ("resized", "112x112_r0.2"),
@@ -204,7 +199,7 @@ def test_the_weights_of_positions_are_pytorchs_bicubic(side, count):
 
 def test_a_constant_embedding_stays_constant_when_it_is_interpolated(configs):
     for _, tower in towers(configs):
-        class_tokens = int(has_class_token(tower.config))
+        class_tokens = int(has_class_token(tower.config.model_type))
         with torch.no_grad():
             tower.embeddings.position_embedding.weight[class_tokens:] = 0.5
             positions = tower.embeddings._positions(7, 3, torch.device("cpu"))
@@ -231,4 +226,4 @@ def test_bfloat16_stays_near_float32(configs):
 
 def test_other_towers_are_refused_by_name():
     with pytest.raises(UsageError, match="the vision tower is a vit; CLIP and SigLIP"):
-        has_class_token(ViTConfig())
+        has_class_token(ViTConfig().model_type)

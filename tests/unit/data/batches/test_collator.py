@@ -1,15 +1,13 @@
-import functools
-
 import numpy as np
 import torch
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch, Sample, collate
-from aurora_cli.models.merge_plan import frame_tokens
+from aurora_cli.models.merge_plan import FrameTokenCounts
 from aurora_cli.runs.lines import Rejection
 
 IMAGE_TOKEN = 99
-TOKENS = functools.partial(frame_tokens, merged=2, whole=4, slowfast=True)
+TOKENS = FrameTokenCounts(merged=2, first=4)
 I = IGNORE_INDEX  # noqa: E741
 S = IMAGE_PLACEHOLDER
 
@@ -26,7 +24,7 @@ VIDEO = sample(9, [S, S, 3, 4], [I, I, 3, 4], [2])
 
 
 def put_together(*packs: list[Sample]) -> Batch:
-    return collate(packs, image_token_id=IMAGE_TOKEN, frame_tokens=TOKENS)
+    return collate(packs, image_token_id=IMAGE_TOKEN, token_counts=TOKENS)
 
 
 def test_one_batch_worked_by_hand() -> None:

@@ -1,6 +1,5 @@
 """From token stores and media on disk to the micro-batches of each step, as `train` takes them."""
 
-import functools
 import os
 import signal
 import subprocess
@@ -26,9 +25,9 @@ from aurora_cli.data.batches.loader import MicroBatches, TrainingData
 from aurora_cli.data.batches.sampler import PackRow
 from aurora_cli.data.token_store.store import Row
 from aurora_cli.errors import DataError, HostError, UsageError
-from aurora_cli.models.merge_plan import frame_tokens
+from aurora_cli.models.merge_plan import FrameTokenCounts
 
-TOKENS = functools.partial(frame_tokens, merged=3, whole=9, slowfast=True)
+TOKENS = FrameTokenCounts(merged=3, first=9)
 IMAGE = 1000
 
 WriteClip = Callable[[Path, Sequence[Image.Image]], None]
@@ -79,7 +78,7 @@ def settings(**changes: Any) -> Settings:
 
 def data_of(workspace: Path, weight: float = 1.0, **changes: Any) -> TrainingData:
     sources = [Source(workspace / "merged", workspace, weight)]
-    return TrainingData(sources, settings(**changes), frame_tokens=TOKENS, image_token_id=IMAGE)
+    return TrainingData(sources, settings(**changes), token_counts=TOKENS, image_token_id=IMAGE)
 
 
 def flat(steps: list[list[Batch]]) -> list[Batch]:
@@ -272,7 +271,7 @@ def test_samples_are_numbered_through_all_folders(workspace: Path, write_store: 
     (workspace / "elsewhere").mkdir()
     Image.new("RGB", (28, 28), (250,) * 3).save(workspace / "elsewhere" / "0.png")
     sources = [Source(workspace / "merged", workspace), Source(workspace / "second", workspace)]
-    data = TrainingData(sources, settings(batching="padded"), frame_tokens=TOKENS, image_token_id=IMAGE)
+    data = TrainingData(sources, settings(batching="padded"), token_counts=TOKENS, image_token_id=IMAGE)
     batches = {batch.sample_ids[0]: batch for batch in flat(list(data.batches(0, 1))) if batch.sample_ids}
     assert sorted(batches) == list(range(31))
     last, first = batches[30].pixel_values, batches[10].pixel_values
@@ -281,7 +280,7 @@ def test_samples_are_numbered_through_all_folders(workspace: Path, write_store: 
     assert last.mean() > 1.5
     assert first.mean() < 0
     overridden = [Source(workspace / "second", workspace, media_root=workspace / "media")]
-    data = TrainingData(overridden, settings(), frame_tokens=TOKENS, image_token_id=IMAGE)
+    data = TrainingData(overridden, settings(), token_counts=TOKENS, image_token_id=IMAGE)
     (step,) = data.batches(0, 1)
     assert step[0].pixel_values is not None
     assert step[0].pixel_values.mean() < 0
@@ -317,16 +316,16 @@ def test_a_worker_that_is_killed_is_an_error_of_the_machine(workspace: Path, mon
 
 
 LEAVE_IN_THE_MIDDLE = """
-import functools, sys
+import sys
 from pathlib import Path
 from aurora_cli.config.settings import Settings
 from aurora_cli.data.batches.corpus import Source
 from aurora_cli.data.batches.loader import TrainingData
-from aurora_cli.models.merge_plan import frame_tokens
+from aurora_cli.models.merge_plan import FrameTokenCounts
 workspace = Path(sys.argv[1])
 settings = Settings.model_validate({"model": {"image_size": 28}, "train": {"max_steps": 1000}, "data": {"workers": 2}})
-tokens = functools.partial(frame_tokens, merged=3, whole=9, slowfast=True)
-data = TrainingData([Source(workspace / "merged", workspace)], settings, frame_tokens=tokens, image_token_id=0)
+tokens = FrameTokenCounts(merged=3, first=9)
+data = TrainingData([Source(workspace / "merged", workspace)], settings, token_counts=tokens, image_token_id=0)
 steps = data.batches(0, 1)
 print(len(next(steps)))
 """
@@ -360,7 +359,7 @@ def test_a_corpus_that_fits_no_pack_is_an_error(workspace: Path) -> None:
     with pytest.raises(DataError, match="none of the 30 samples fits"):
         Corpus(
             [Source(workspace / "merged", workspace)],
-            frame_tokens=TOKENS,
+            token_counts=TOKENS,
             pack_tokens=2,
             pack_frames=1,
             too_long="reject",

@@ -10,9 +10,8 @@ from aurora_cli.errors import HostError
 from aurora_cli.io.atomic import remove
 from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.build_model import build_network
-from aurora_cli.pipeline.train.callbacks import ReportPage
+from aurora_cli.pipeline.train.callbacks import callbacks_of
 from aurora_cli.pipeline.train.plan import StagePlan
-from aurora_cli.pipeline.train.sample_captions import Captions
 from aurora_cli.runs.layout import METRICS_FILE
 from aurora_cli.runs.lines import RejectedLine, append_lines, cut_back
 from aurora_cli.runs.metadata import CheckpointMetadata, TrainState
@@ -20,8 +19,6 @@ from aurora_cli.runs.metadata import CheckpointMetadata, TrainState
 if TYPE_CHECKING:
     from aurora_cli.data.batches.loader import TrainingData
     from aurora_cli.data.batches.shared_plan import PlanShare
-    from aurora_cli.training.callbacks.callback import Callback
-    from aurora_cli.training.engine.engine import Engine
     from aurora_cli.training.processes.ranks import Rank
     from aurora_cli.training.trainer import LoopResult
 
@@ -128,27 +125,6 @@ def share_of(plan: StagePlan, rank: "Rank") -> "PlanShare | None":
     folder = plan.run_dir / PLANS
     collectives.broadcast_from_rank0(lambda: remove(folder))
     return None if rank.world_size == 1 else PlanShare(folder, rank.rank, plan.settings.train.watchdog_s)
-
-
-def callbacks_of(
-    plan: StagePlan, running: "Engine", data: "TrainingData", step: int, reporter: Reporter
-) -> "list[Callback]":
-    """Those who watch the run, which goes on after `step`."""
-    from aurora_cli.training.callbacks.checkpoint_copies import CheckpointCopies
-    from aurora_cli.training.callbacks.trackers import Trackers
-
-    train, checkpoint = plan.settings.train, plan.settings.checkpoint
-    callbacks: list[Callback] = []
-    if train.samples_every:
-        callbacks.append(Captions(data, plan.run_dir, train.samples_every, train.samples))
-    if running.is_main and train.trackers:
-        callbacks.append(Trackers(train.trackers, plan.run_dir, step, plan.recipe, reporter))
-    if running.is_main:
-        callbacks.append(ReportPage(plan.run_dir, plan.settings.workspace))
-    if running.is_main and checkpoint.copy_to is not None:
-        folder = plan.settings.workspace / checkpoint.copy_to.expanduser() / plan.stage
-        callbacks.append(CheckpointCopies(folder, checkpoint.keep, reporter))
-    return callbacks
 
 
 def _prepare_records(plan: StagePlan, data: "TrainingData", step: int) -> None:

@@ -34,7 +34,7 @@ def test_every_page_stands_in_the_navigation_once() -> None:
     assert sorted(shown) == sorted(there | AT_THE_ROOT)
 
 
-@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/how-it-works/architecture.md"])
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/extending.md", "docs/how-it-works/architecture.md"])
 def test_every_module_that_a_page_names_is_there(page: str) -> None:
     rooms = "|".join(path.name for path in (ROOT / "aurora_cli").iterdir() if path.is_dir())
     named = re.findall(rf"`(?:aurora_cli/)?((?:{rooms})/[\w/.]*)`", (ROOT / page).read_text(encoding="utf-8"))

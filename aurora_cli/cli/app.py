@@ -37,7 +37,7 @@ class LazyGroup(TyperGroup):
             close = difflib.get_close_matches(name, COMMANDS, n=1)
             meant = f"Did you mean `aurora {close[0]}`?" if close else "`aurora --help` lists the commands."
             raise UsageError(f"aurora {name}: there is no such command", hint=meant)
-        from aurora_cli.cli.commands import build_command
+        from aurora_cli.cli.builder import build_command
 
         return name, build_command(name), args[1:]
 

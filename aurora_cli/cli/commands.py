@@ -1,36 +1,16 @@
-"""All commands, and how one becomes a typer command: parse words, resolve settings, call the step once, report."""
+"""All commands as data: their flags and the settings that these set, examples, and the module whose `run` they call.
 
-import inspect
-import os
-from importlib import import_module
-from operator import attrgetter
-from pathlib import Path
-from typing import Annotated, Any
+How one becomes a typer command is in `builder.py`; names and summaries are in `table.py`.
+"""
 
-import typer
-
-from aurora_cli.cli.console import ConsoleReporter, QuietReporter, emit
-from aurora_cli.cli.spec import CommandSpec, Flag, Step
-from aurora_cli.cli.table import COMMANDS
-from aurora_cli.config.resolve import Resolved, resolve
-from aurora_cli.config.settings import Settings
-from aurora_cli.console import SILENT
-from aurora_cli.errors import Interrupted, UsageError
+from aurora_cli.cli.spec import CommandSpec, Flag
 
 SPLIT_METAVAR = "SPLIT"
-
-
-def _step(module: str) -> Any:
-    def load() -> Step:
-        return import_module(f"aurora_cli.{module}").run
-
-    return load
-
 
 _SPECS = (
     CommandSpec(
         "download",
-        _step("pipeline.download.command"),
+        "pipeline.download.command",
         (
             Flag("download.repo", ("--repo",)),
             Flag("download.revision", ("--revision",)),
@@ -53,7 +33,7 @@ _SPECS = (
     ),
     CommandSpec(
         "merge-tars",
-        _step("pipeline.merge_tars"),
+        "pipeline.merge_tars",
         (
             Flag("merge_tars.folders", (), "DIR"),
             Flag("merge_tars.delete_parts", ("--delete-parts",)),
@@ -63,7 +43,7 @@ _SPECS = (
     ),
     CommandSpec(
         "extract",
-        _step("pipeline.extract.command"),
+        "pipeline.extract.command",
         (
             Flag("extract.inputs", (), "PATH"),
             Flag("extract.output", ("--output",), "DIR"),
@@ -77,7 +57,7 @@ _SPECS = (
     ),
     CommandSpec(
         "tokenize",
-        _step("pipeline.tokenize.command"),
+        "pipeline.tokenize.command",
         (
             Flag("tokenize.inputs", (), "INPUT"),
             Flag("tokenize.splits", ("--split",), SPLIT_METAVAR),
@@ -104,7 +84,7 @@ _SPECS = (
     ),
     CommandSpec(
         "merge-shards",
-        _step("pipeline.merge_shards"),
+        "pipeline.merge_shards",
         (
             Flag("merge_shards.folders", (), "DIR"),
             Flag("merge_shards.output", ("--output",), "DIR"),
@@ -114,7 +94,7 @@ _SPECS = (
     ),
     CommandSpec(
         "train",
-        _step("pipeline.train.command"),
+        "pipeline.train.command",
         (
             Flag("train.stage", ("--stage",), "STAGE"),
             Flag("train.data", ("--data",), "DIR[:WEIGHT]"),
@@ -141,7 +121,7 @@ _SPECS = (
     ),
     CommandSpec(
         "convert",
-        _step("pipeline.convert.command"),
+        "pipeline.convert.command",
         (
             Flag("convert.checkpoint", (), "CHECKPOINT"),
             Flag("convert.output", (), "OUTPUT"),
@@ -163,7 +143,7 @@ _SPECS = (
     ),
     CommandSpec(
         "caption",
-        _step("pipeline.caption.command"),
+        "pipeline.caption.command",
         (
             Flag("caption.media", (), "MEDIA"),
             Flag("caption.model", ("--model",), "DIR|ID"),
@@ -193,7 +173,7 @@ _SPECS = (
     ),
     CommandSpec(
         "merge-view",
-        _step("pipeline.merge_view.command"),
+        "pipeline.merge_view.command",
         (
             Flag("merge_view.image", (), "IMAGE"),
             Flag("merge_view.model", ("--model",), "DIR|ID"),
@@ -209,7 +189,7 @@ _SPECS = (
     ),
     CommandSpec(
         "demo",
-        _step("demo.run"),
+        "demo.run",
         (
             Flag("demo.prepare_only", ("--prepare-only",)),
             Flag("demo.images", ("--images",)),
@@ -222,7 +202,7 @@ _SPECS = (
     ),
     CommandSpec(
         "inspect",
-        _step("pipeline.inspect.command"),
+        "pipeline.inspect.command",
         (
             Flag("inspect.path", (), "PATH"),
             Flag("inspect.decode", ("--decode",)),
@@ -239,120 +219,8 @@ _SPECS = (
         ),
         "PATH is a data folder, an annotation file, a shard, a merged folder or a run; without it: data/.",
     ),
-    CommandSpec("presets", _step("pipeline.presets"), (), ("aurora presets", "aurora presets --json")),
-    CommandSpec("doctor", _step("pipeline.doctor"), (), ("aurora doctor",)),
+    CommandSpec("presets", "pipeline.presets", (), ("aurora presets", "aurora presets --json")),
+    CommandSpec("doctor", "pipeline.doctor", (), ("aurora doctor",)),
 )
 
 SPECS = {spec.name: spec for spec in _SPECS}
-
-
-def build_command(name: str) -> Any:
-    """The typer command of this name."""
-    spec = SPECS[name]
-    panel, summary = COMMANDS[name]
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command(
-        name,
-        help="\n\n".join(filter(None, (summary, spec.about))),
-        epilog="\n\n".join(("Examples:", *spec.examples)),
-        rich_help_panel=panel,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )(_function(spec))
-    return typer.main.get_command(app)
-
-
-def _function(spec: CommandSpec) -> Any:
-    def command(**given: Any) -> None:
-        code = _execute(spec, given)
-        if code:
-            raise typer.Exit(code)
-
-    parameters = [*map(_parameter, spec.flags), *_COMMON]
-    if spec.ignored:
-        parameters.append(_keyword("ignored", str | None, None, typer.Option(*spec.ignored, hidden=True)))
-    command.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
-    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return command
-
-
-def _execute(spec: CommandSpec, given: dict[str, Any]) -> int:
-    resolved = _resolve(spec, given)
-    _check_needs(spec, given, resolved.settings)
-    worker = int(os.environ.get("RANK", "0")) > 0
-    step = spec.step()
-    reporter = None
-    if not worker:
-        reporter = QuietReporter() if given["quiet"] else ConsoleReporter(streams=not given["as_json"])
-    try:
-        result = step(resolved.settings, reporter or SILENT, dry_run=given["dry_run"])
-    except KeyboardInterrupt:
-        again = "Run the same command again to continue."
-        raise Interrupted("interrupted; the work so far is safe", hint=again) from None
-    if reporter is not None:
-        emit(result, given["as_json"], reporter.streamed)
-    return result.exit_code
-
-
-def _resolve(spec: CommandSpec, given: dict[str, Any]) -> Resolved:
-    flags: dict[str, tuple[str, Any]] = {}
-    for flag in spec.flags:
-        value = given[flag.parameter]
-        if value is not None and value != []:
-            flags[flag.path] = (flag.names[0] if flag.names else flag.metavar or flag.path, value)
-    for path in ("workspace", "preset"):
-        if given[path] is not None:
-            flags[path] = (f"--{path}", given[path])
-    if spec.workspace and "workspace" not in flags and "AURORA_WORKSPACE" not in os.environ:
-        flags["workspace"] = (f"aurora {spec.name}", spec.workspace)
-    config = given["config"]
-    return resolve(flags, given["assignments"] or (), None if config is None else Path(config))
-
-
-def _check_needs(spec: CommandSpec, given: dict[str, Any], settings: Settings) -> None:
-    """Raise UsageError for a flag that does nothing without another one."""
-    by_name = {name: flag for flag in spec.flags for name in flag.names}
-    for flag in spec.flags:
-        if flag.needs is None or not given[flag.parameter]:
-            continue
-        needed = by_name[flag.needs]
-        if attrgetter(needed.path)(settings) is None:
-            raise UsageError(
-                f"{flag.names[0]}: does nothing without {flag.needs}",
-                hint=f"aurora {spec.name} {flag.needs} {needed.metavar} {flag.names[0]}",
-            )
-
-
-def _parameter(flag: Flag) -> inspect.Parameter:
-    annotation: Any = list[str] if flag.setting.many else bool if flag.switch else str
-    kind = flag.setting.kind
-    metavar = flag.metavar or ("" if flag.switch else kind if flag.setting.choices else kind.upper())
-    if flag.names:
-        info = typer.Option(*flag.declarations, help=flag.help, metavar=metavar, show_default=False)
-    else:
-        info = typer.Argument(help=flag.help, metavar=metavar, show_default=False)
-    return _keyword(flag.parameter, annotation | None, None, info)
-
-
-def _keyword(name: str, annotation: Any, default: Any, info: Any) -> inspect.Parameter:
-    return inspect.Parameter(
-        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
-    )
-
-
-def _common(name: str, annotation: Any, default: Any, *names: str, metavar: str = "", help: str) -> inspect.Parameter:
-    info = typer.Option(*names, rich_help_panel="Everywhere", show_default=False, metavar=metavar, help=help)
-    return _keyword(name, annotation, default, info)
-
-
-_COMMON = (
-    _common("workspace", str | None, None, "--workspace", metavar="DIR", help="Folder that relative paths start from."),
-    _common("preset", str | None, None, "--preset", metavar="NAME|FILE", help="`aurora presets` lists them."),
-    _common("config", str | None, None, "--config", metavar="FILE", help="Settings, above those of aurora.yaml."),
-    _common(
-        "assignments", list[str] | None, None, "--set", metavar="KEY=VALUE", help="Any setting by its dotted path."
-    ),
-    _common("dry_run", bool, False, "--dry-run", help="Say what would happen; touch nothing."),
-    _common("as_json", bool, False, "--json", help="Print exactly one JSON object."),
-    _common("quiet", bool, False, "--quiet", help="No progress and no logs, only warnings."),
-    _common("debug", bool, False, "--debug", help="Tracebacks."),
-)

@@ -58,8 +58,8 @@ class CommandSpec:
     """One command of the command line."""
 
     name: str
-    step: Callable[[], Step]
-    """Imports and returns the function to call; a function, so that only the command that runs is imported."""
+    module: str
+    """Below `aurora_cli`; its `run` is the step. A name, so that only the command that runs is imported."""
     flags: tuple[Flag, ...]
     examples: tuple[str, ...]
     about: str = ""

@@ -123,12 +123,12 @@ def test_the_option_that_the_deepspeed_launcher_adds_is_understood(capsys: pytes
 
 def test_every_default_is_read_from_the_settings() -> None:
     """No flag has a default of its own: typer's parameters for settings are all None."""
-    from aurora_cli.cli.commands import _parameter
+    from aurora_cli.cli.builder import parameter_of
 
     for spec in SPECS.values():
         for flag in spec.flags:
             assert flag.path in fields.by_path(), flag.path
-            assert _parameter(flag).default is None, flag.path
+            assert parameter_of(flag).default is None, flag.path
 
 
 def test_a_bug_is_exit_1_without_a_traceback(
@@ -177,8 +177,9 @@ def test_help_imports_neither_torch_nor_the_settings() -> None:
 
 def test_parsing_any_command_imports_no_torch() -> None:
     modules = imported_by(
-        "from aurora_cli.cli.commands import SPECS, build_command",
-        "for spec in SPECS.values(): build_command(spec.name); spec.step()",
+        "from aurora_cli.cli.builder import build_command, load_step",
+        "from aurora_cli.cli.commands import SPECS",
+        "for spec in SPECS.values(): build_command(spec.name); load_step(spec)",
     )
     assert modules.isdisjoint(HEAVY[:-1]), modules.intersection(HEAVY)
 

@@ -1,0 +1,143 @@
+"""How a command becomes one of typer's: parse words, resolve settings, call the step once, report."""
+
+import inspect
+import os
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from operator import attrgetter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from aurora_cli.cli.commands import SPECS
+from aurora_cli.cli.console import ConsoleReporter, QuietReporter, emit
+from aurora_cli.cli.spec import CommandSpec, Flag, Step
+from aurora_cli.cli.table import COMMANDS
+from aurora_cli.config.resolve import Resolved, resolve
+from aurora_cli.config.settings import Settings
+from aurora_cli.console import SILENT
+from aurora_cli.errors import Interrupted, UsageError
+
+
+def build_command(name: str) -> TyperCommand:
+    """The typer command of this name."""
+    spec = SPECS[name]
+    panel, summary = COMMANDS[name]
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command(
+        name,
+        help="\n\n".join(filter(None, (summary, spec.about))),
+        epilog="\n\n".join(("Examples:", *spec.examples)),
+        rich_help_panel=panel,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )(_function(spec))
+    command = typer.main.get_command(app)
+    assert isinstance(command, TyperCommand)
+    return command
+
+
+def load_step(spec: CommandSpec) -> Step:
+    """The function that the command calls: now it is imported, and it alone."""
+    return import_module(f"aurora_cli.{spec.module}").run
+
+
+def _function(spec: CommandSpec) -> Callable[..., None]:
+    """What typer calls, with the signature that it reads options from."""
+
+    def command(**given: Any) -> None:
+        code = _execute(spec, given)
+        if code:
+            raise typer.Exit(code)
+
+    parameters = [*map(parameter_of, spec.flags), *_COMMON]
+    if spec.ignored:
+        parameters.append(_keyword("ignored", str | None, None, typer.Option(*spec.ignored, hidden=True)))
+    command.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return command
+
+
+def _execute(spec: CommandSpec, given: Mapping[str, Any]) -> int:
+    resolved = _resolve(spec, given)
+    _check_needs(spec, given, resolved.settings)
+    worker = int(os.environ.get("RANK", "0")) > 0
+    step = load_step(spec)
+    reporter = None
+    if not worker:
+        reporter = QuietReporter() if given["quiet"] else ConsoleReporter(streams=not given["as_json"])
+    try:
+        result = step(resolved.settings, reporter or SILENT, dry_run=given["dry_run"])
+    except KeyboardInterrupt:
+        again = "Run the same command again to continue."
+        raise Interrupted("interrupted; the work so far is safe", hint=again) from None
+    if reporter is not None:
+        emit(result, given["as_json"], reporter.streamed)
+    return result.exit_code
+
+
+def _resolve(spec: CommandSpec, given: Mapping[str, Any]) -> Resolved:
+    flags: dict[str, tuple[str, Any]] = {}
+    for flag in spec.flags:
+        value = given[flag.parameter]
+        if value is not None and value != []:
+            flags[flag.path] = (flag.names[0] if flag.names else flag.metavar or flag.path, value)
+    for path in ("workspace", "preset"):
+        if given[path] is not None:
+            flags[path] = (f"--{path}", given[path])
+    if spec.workspace and "workspace" not in flags and "AURORA_WORKSPACE" not in os.environ:
+        flags["workspace"] = (f"aurora {spec.name}", spec.workspace)
+    config = given["config"]
+    return resolve(flags, given["assignments"] or (), None if config is None else Path(config))
+
+
+def _check_needs(spec: CommandSpec, given: Mapping[str, Any], settings: Settings) -> None:
+    """Raise UsageError for a flag that does nothing without another one."""
+    by_name = {name: flag for flag in spec.flags for name in flag.names}
+    for flag in spec.flags:
+        if flag.needs is None or not given[flag.parameter]:
+            continue
+        needed = by_name[flag.needs]
+        if attrgetter(needed.path)(settings) is None:
+            raise UsageError(
+                f"{flag.names[0]}: does nothing without {flag.needs}",
+                hint=f"aurora {spec.name} {flag.needs} {needed.metavar} {flag.names[0]}",
+            )
+
+
+def parameter_of(flag: Flag) -> inspect.Parameter:
+    """A flag as the parameter that typer makes an option or an argument of; its default is always none."""
+    annotation: Any = list[str] if flag.setting.many else bool if flag.switch else str
+    kind = flag.setting.kind
+    metavar = flag.metavar or ("" if flag.switch else kind if flag.setting.choices else kind.upper())
+    if flag.names:
+        info = typer.Option(*flag.declarations, help=flag.help, metavar=metavar, show_default=False)
+    else:
+        info = typer.Argument(help=flag.help, metavar=metavar, show_default=False)
+    return _keyword(flag.parameter, annotation | None, None, info)
+
+
+def _keyword(name: str, annotation: Any, default: Any, info: Any) -> inspect.Parameter:
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[annotation, info]
+    )
+
+
+def _common(name: str, annotation: Any, default: Any, *names: str, metavar: str = "", help: str) -> inspect.Parameter:
+    info = typer.Option(*names, rich_help_panel="Everywhere", show_default=False, metavar=metavar, help=help)
+    return _keyword(name, annotation, default, info)
+
+
+_COMMON = (
+    _common("workspace", str | None, None, "--workspace", metavar="DIR", help="Folder that relative paths start from."),
+    _common("preset", str | None, None, "--preset", metavar="NAME|FILE", help="`aurora presets` lists them."),
+    _common("config", str | None, None, "--config", metavar="FILE", help="Settings, above those of aurora.yaml."),
+    _common(
+        "assignments", list[str] | None, None, "--set", metavar="KEY=VALUE", help="Any setting by its dotted path."
+    ),
+    _common("dry_run", bool, False, "--dry-run", help="Say what would happen; touch nothing."),
+    _common("as_json", bool, False, "--json", help="Print exactly one JSON object."),
+    _common("quiet", bool, False, "--quiet", help="No progress and no logs, only warnings."),
+    _common("debug", bool, False, "--debug", help="Tracebacks."),
+)

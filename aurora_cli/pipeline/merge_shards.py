@@ -96,7 +96,7 @@ def folders_to_merge(named: list[Path], workspace: Workspace) -> list[Path]:
 def plan(folder: Path, output: Path) -> str:
     """What merging would do, as a line."""
     manifest = merged_manifest(checked_shards(folder))
-    if is_merged(output, manifest):
+    if is_merged(folder, output, manifest):
         return f"{output}: nothing to do: {len(manifest.parts):,} shards are merged"
     return f"would merge {len(manifest.parts):,} shards of {folder} into {output}"
 
@@ -109,7 +109,7 @@ def merge(folder: Path, output: Path, *, copy_files: bool) -> MergedFolder:
         UsageError: links cannot reach the output.
     """
     manifest = merged_manifest(checked_shards(folder))
-    made = not is_merged(output, manifest)
+    made = not is_merged(folder, output, manifest)
     if made:
         write_merged(folder, output, manifest, copy_files=copy_files)
     store = open_store(output)

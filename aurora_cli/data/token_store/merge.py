@@ -35,6 +35,9 @@ from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import atomic_directory
 from aurora_cli.io.json_files import read_object
 
+CLOCK_STEP_S = 2.0
+"""What filesystems round times of files to, at most (FAT)."""
+
 
 def checked_shards(folder: Path) -> dict[int, ShardManifest]:
     """The manifests of all shards of a folder, by number.
@@ -98,14 +101,18 @@ def _part(index: int, manifest: ShardManifest) -> MergedShard:
     )
 
 
-def is_merged(output: Path, manifest: MergedManifest) -> bool:
-    """Whether the output holds just these shards, with files of the right sizes."""
+def is_merged(folder: Path, output: Path, manifest: MergedManifest) -> bool:
+    """Whether the output holds just the shards of `folder`, as they are now.
+
+    A shard that was made again may be the same to the byte as before it was damaged: that the manifests agree does not
+    say that the output has its files and not the damaged ones.
+    """
     try:
-        same = MergedManifest.read(output / MANIFEST) == manifest
-        sizes = [(output / name).stat().st_size for name in _data_names(len(manifest.parts))]
+        if MergedManifest.read(output / MANIFEST) != manifest:
+            return False
+        return all(_is_link_or_copy(target, source) for source, target in _pairs(_shards(folder, manifest), output))
     except (DataError, OSError):
         return False
-    return same and sizes == [part.size for part in manifest.parts]
 
 
 def refuse_foreign(output: Path) -> None:
@@ -131,14 +138,14 @@ def write_merged(folder: Path, output: Path, manifest: MergedManifest, *, copy_f
         DataError: a shard is damaged, or the tokenizer is missing.
         UsageError: links cannot reach the output.
     """
-    shards = [folder / SHARDS / part.shard for part in manifest.parts]
+    shards = _shards(folder, manifest)
     for shard in shards:
         _check_rows(shard)
     if not (folder / TOKENIZER).is_file():
         raise DataError(f"{folder}: {TOKENIZER} is missing", hint="aurora tokenize --force")
     with atomic_directory(output) as partial:
         for source, target in _pairs(shards, partial):
-            (shutil.copyfile if copy_files else _link)(source, target)
+            (shutil.copy2 if copy_files else _link)(source, target)
         shutil.copyfile(folder / TOKENIZER, partial / TOKENIZER)
         collect_rejects(partial / REJECTS_FILE, shards)
         write_dataset_files(partial, _data_names(len(shards)), manifest.data_sha256)
@@ -159,6 +166,10 @@ def _check_rows(shard: Path) -> None:
         )
 
 
+def _shards(folder: Path, manifest: MergedManifest) -> list[Path]:
+    return [folder / SHARDS / part.shard for part in manifest.parts]
+
+
 def _data_names(count: int) -> list[str]:
     return [DATA_FILE.format(index=index, count=count) for index in range(count)]
 
@@ -168,6 +179,14 @@ def _pairs(shards: list[Path], output: Path) -> Iterator[tuple[Path, Path]]:
     for index, (shard, name) in enumerate(zip(shards, _data_names(len(shards)), strict=True)):
         yield shard / SHARD_DATA, output / name
         yield shard / SUMMARY_FILE, output / MERGED_SUMMARY_FILE.format(index=index, count=len(shards))
+
+
+def _is_link_or_copy(target: Path, source: Path) -> bool:
+    """Whether a file is another name of `source`, or a copy with its time, of a `source` that was not written since."""
+    ours, theirs = target.stat(), source.stat()
+    if os.path.samestat(ours, theirs):
+        return True
+    return ours.st_size == theirs.st_size and abs(ours.st_mtime - theirs.st_mtime) <= CLOCK_STEP_S
 
 
 def _link(source: Path, target: Path) -> None:

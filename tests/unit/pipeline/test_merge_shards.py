@@ -3,6 +3,7 @@
 import errno
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -55,6 +56,33 @@ def test_a_second_run_does_nothing_and_a_new_shard_merges_again(tmp_path, folder
     (merged,) = run(merge_settings(tmp_path)).folders
     assert merged.made
     assert all(len(row[4]) <= 20 for row in contents(folder / "merged"))
+
+
+def damage(file: Path) -> None:
+    """Flip a byte, as a disk may, where the file has it: links show it too."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    with open(file, "r+b") as opened:
+        opened.write(content)
+
+
+@pytest.mark.parametrize("made_again", ["by force", "by hand"])
+@pytest.mark.parametrize("copy_files", [False, True])
+def test_a_shard_that_is_made_again_is_merged_again_though_it_is_the_same(tmp_path, folder, copy_files, made_again):
+    whole = contents(folder / "shards/part-00001")
+    shard = folder / "shards/part-00001"
+    damage(shard / "data-00000-of-00001.arrow")
+    run(merge_settings(tmp_path, copy_files=copy_files))
+    for file in (*shard.glob("*.arrow"), *(folder / "merged").glob("*-00001-of-00003.arrow")):
+        os.utime(file, (1_700_000_000, 1_700_000_000))  # long ago
+    assert not run(merge_settings(tmp_path, copy_files=copy_files)).folders[0].made
+    if made_again == "by hand":
+        shutil.rmtree(shard)
+    tokenize(settings(tmp_path, batch_size=3, force=made_again == "by force"))
+    assert "would merge 3 shards" in run(merge_settings(tmp_path, copy_files=copy_files), dry_run=True).lines()[0]
+    assert run(merge_settings(tmp_path, copy_files=copy_files)).folders[0].made
+    assert contents(folder / "merged")[3:6] == contents(shard) == whole
+    assert not run(merge_settings(tmp_path, copy_files=copy_files)).folders[0].made
 
 
 def test_copies_do_not_share_files(tmp_path, folder):

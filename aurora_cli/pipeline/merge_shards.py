@@ -15,7 +15,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.token_store.folder import SHARDS, TOKENIZER, tokenized_below
 from aurora_cli.data.token_store.merge import checked_shards, is_merged, merged_manifest, refuse_foreign, write_merged
 from aurora_cli.data.token_store.store import open_store
-from aurora_cli.data.tokenization.preview import Sample, sample_of
+from aurora_cli.data.tokenization.preview import RowPreview, preview_of
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import file_lock
 from aurora_cli.pipeline.result import Result
@@ -30,7 +30,7 @@ class MergedFolder:
     rows: int
     made: bool
     """False: it was there."""
-    first: Sample | None
+    first: RowPreview | None
 
 
 @dataclass(frozen=True)
@@ -114,5 +114,5 @@ def merge(folder: Path, output: Path, *, copy_files: bool) -> MergedFolder:
         write_merged(folder, output, manifest, copy_files=copy_files)
     store = open_store(output)
     backend = Tokenizer.from_file(str(output / TOKENIZER))
-    first = sample_of(store.rows([0])[0], backend) if store.num_rows else None
+    first = preview_of(store.rows([0])[0], backend) if store.num_rows else None
     return MergedFolder(str(output), len(manifest.parts), store.num_rows, made, first)

@@ -21,8 +21,8 @@ READ_SIZE = 1 << 20
 MAX_ELEMENT = 64 << 20
 """Characters after which an array's element that does not end is given up."""
 
-TOLD_EVERY = 64
-"""Records."""
+REPORTED_EVERY = 64
+"""Records between two reports of progress."""
 
 NEXT_ELEMENT = re.compile(r"\}\s*,\s*(?=\{)")
 
@@ -39,7 +39,7 @@ def is_annotation_file(path: Path) -> bool:
 
 
 def raw_records(path: Path, advance: Callable[[int], None] = lambda amount: None) -> Iterator[RawRecord]:
-    """Every record of a file, in order. `advance` is told of bytes of the file as they are read.
+    """Every record of a file, in order. `advance` gets the numbers of bytes of the file as they are read.
 
     Empty lines are no records, but are counted in `line`.
 
@@ -51,15 +51,15 @@ def raw_records(path: Path, advance: Callable[[int], None] = lambda amount: None
         with open(path, "rb") as file, decompressed(path, file) as stream:
             records = array_elements(stream) if is_array(path, stream) else lines(stream)
             size = os.fstat(file.fileno()).st_size
-            told = 0
+            reported = 0
             for number, record in enumerate(records, start=1):
                 line = record.line
                 yield record
-                if number % TOLD_EVERY == 0:
+                if number % REPORTED_EVERY == 0:
                     position = min(file.tell(), size)
-                    advance(position - told)
-                    told = position
-            advance(size - told)
+                    advance(position - reported)
+                    reported = position
+            advance(size - reported)
     except (EOFError, zlib.error, OSError) as error:
         after = f" after record {line}" if line else ""
         raise DataError(
@@ -165,7 +165,7 @@ class ArrayText:
             self.read()
 
     def end_of_element(self) -> int:
-        """Where the element ends, or seems to; the window's end if that cannot be told."""
+        """Where the element ends, or seems to; the window's end if the window does not show it."""
         try:
             return self.decoder.raw_decode(self.window, self.at)[1]
         except json.JSONDecodeError as error:

@@ -4,7 +4,9 @@ Which fields those are is the schema's affair (`schemas.py`).
 """
 
 import json
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
+
+from aurora_cli.io.json_files import JsonObject
 
 Role = Literal["system", "human", "gpt"]
 
@@ -16,7 +18,7 @@ ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
 }
-"""What stands in `from` or `role`, and what is meant."""
+"""What stands in `from` or `role`, and what it means."""
 
 REASONS = {
     "bad_json": "The line, or the array's element, is not JSON in UTF-8.",
@@ -51,8 +53,8 @@ class Rejection(Exception):
 class Message(NamedTuple):
     role: Role
     text: str
-    taught: bool = True
-    """Of an answer: whether it is to be learned."""
+    is_target: bool = True
+    """Of an answer: whether a model learns to give it."""
 
 
 class Record(NamedTuple):
@@ -70,7 +72,7 @@ def media_of(record: Record) -> list[str]:
     return [*(record.images or ()), *([record.video] if record.video else ())]
 
 
-def decode_json(raw: bytes) -> dict[str, Any]:
+def decode_json(raw: bytes) -> JsonObject:
     """The object that `raw` holds.
 
     Raises:
@@ -90,15 +92,15 @@ def decode_json(raw: bytes) -> dict[str, Any]:
     return value
 
 
-def record_id(value: dict[str, Any], place: str, key: str = "id") -> str:
-    """The id as a string; `place` where there is none.
+def record_id(value: JsonObject, location: str, key: str = "id") -> str:
+    """The id as a string; `location` (`<file>:<line>`) where there is none.
 
     >>> [record_id({"id": given}, "x.jsonl:7") for given in ("a", 23, 1.5, None)]
     ['a', '23', '1.5', 'x.jsonl:7']
     """
     match value.get(key):
         case None:
-            return place
+            return location
         case str() | int() | float() as given:
             return str(given)
         case given:

@@ -27,6 +27,7 @@ from aurora_cli.data.annotations.records import (
     text_of,
     video_path,
 )
+from aurora_cli.io.json_files import JsonObject
 
 Schema = Literal["llava", "sharegpt4video", "openai-messages"]
 
@@ -43,8 +44,8 @@ WHOLE_VIDEO = ("-1", -1)
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
 
 
-def parse_record(raw: bytes, place: str, schema: Schema | Literal["auto"] = "auto") -> Record:
-    """The record in `raw`. `place` (`<file>:<line>`) becomes the id of one that has none.
+def parse_record(raw: bytes, location: str, schema: Schema | Literal["auto"] = "auto") -> Record:
+    """The record in `raw`. `location` (`<file>:<line>`) becomes the id of one that has none.
 
     >>> parse_record(b'{"image": "a.jpg", "conversations": [{"from": "user", "value": "<image>"}]}', "x.jsonl:7").id
     'x.jsonl:7'
@@ -53,10 +54,10 @@ def parse_record(raw: bytes, place: str, schema: Schema | Literal["auto"] = "aut
         Rejection: it cannot be used.
     """
     value = decode_json(raw)
-    return record_of(value, place, recognised(value) if schema == "auto" else schema)
+    return record_of(value, location, recognised(value) if schema == "auto" else schema)
 
 
-def recognised(value: dict[str, Any]) -> Schema:
+def recognised(value: JsonObject) -> Schema:
     """The schema of a record, by the first of the known fields that it has."""
     for sign, schema in SIGNS.items():
         if sign in value:
@@ -64,7 +65,7 @@ def recognised(value: dict[str, Any]) -> Schema:
     raise Rejection("no_conversation", f"none of {', '.join(SIGNS)} among its fields: {shortened([*value])}")
 
 
-def record_of(value: dict[str, Any], place: str, schema: Schema) -> Record:
+def record_of(value: JsonObject, location: str, schema: Schema) -> Record:
     """The record in a JSON object, read by this schema.
 
     Raises:
@@ -72,11 +73,11 @@ def record_of(value: dict[str, Any], place: str, schema: Schema) -> Record:
     """
     match schema:
         case "llava":
-            record = llava(value, place)
+            record = llava(value, location)
         case "sharegpt4video":
-            record = sharegpt4video(value, place)
+            record = sharegpt4video(value, location)
         case "openai-messages":
-            record = openai_messages(value, place)
+            record = openai_messages(value, location)
         case _:
             assert_never(schema)
     if record.images and record.video:
@@ -85,17 +86,17 @@ def record_of(value: dict[str, Any], place: str, schema: Schema) -> Record:
     return record
 
 
-def llava(value: dict[str, Any], place: str) -> Record:
+def llava(value: JsonObject, location: str) -> Record:
     images, video = image_paths(value.get("image")), video_path(value.get("video"))
     messages = []
     for index, turn in enumerate(turns_in(value, "conversations")):
         given = turn.get("from", turn.get("role"))
         role = role_of(given, index)
         messages.append(Message(role, text_of(turn.get("value", turn.get("content")), index, given)))
-    return Record(record_id(value, place), images, video, messages)
+    return Record(record_id(value, location), images, video, messages)
 
 
-def sharegpt4video(value: dict[str, Any], place: str) -> Record:
+def sharegpt4video(value: JsonObject, location: str) -> Record:
     """A question about the video, and its caption: that of the whole video, else those of its parts, a line each."""
     captions = value.get("captions")
     entries = captions if isinstance(captions, list) else [captions]
@@ -109,12 +110,12 @@ def sharegpt4video(value: dict[str, Any], place: str) -> Record:
     video = video_path(value.get("video_path", value.get("video")))
     if video is None:
         raise Rejection("bad_media", "video_path is missing")
-    name = record_id(value, record_id(value, place, "video_id"))
+    name = record_id(value, record_id(value, location, "video_id"))
     question = Message("human", f"{VIDEO}\n{VIDEO_QUESTION}")
     return Record(name, None, local_path(video), [question, Message("gpt", "\n".join(texts))])
 
 
-def openai_messages(value: dict[str, Any], place: str) -> Record:
+def openai_messages(value: JsonObject, location: str) -> Record:
     images: list[str] = []
     videos: list[str] = []
     messages = []
@@ -124,26 +125,26 @@ def openai_messages(value: dict[str, Any], place: str) -> Record:
         content = turn.get("content", turn.get("value"))
         if isinstance(content, list):
             before = len(images) + len(videos)
-            content, places = read_parts(content, index, images, videos)
-            if role != "human" and (places or len(images) + len(videos) > before):
+            content, placeholders = read_parts(content, index, images, videos)
+            if role != "human" and (placeholders or len(images) + len(videos) > before):
                 raise Rejection("bad_media", f"turn {index} ({given}) holds an image or video")
-        messages.append(Message(role, text_of(content, index, given), taught=turn.get("weight") != 0))
+        messages.append(Message(role, text_of(content, index, given), is_target=turn.get("weight") != 0))
     beside_images = image_paths(value.get("images", value.get("image")))
     beside_video = video_path(value.get("videos", value.get("video")))
     if (images and beside_images) or (videos and beside_video) or len(videos) > 1:
         raise Rejection("bad_media", "media both in the messages and beside them, or several videos")
     paths = images or [local_path(path) for path in beside_images or ()]
     video = videos[0] if videos else beside_video and local_path(beside_video)
-    return Record(record_id(value, place), paths or None, video, messages)
+    return Record(record_id(value, location), paths or None, video, messages)
 
 
 def read_parts(parts: list[Any], turn: int, images: list[str], videos: list[str]) -> tuple[str, int]:
-    """The text of a message's parts, places of images first, and the number of those places.
+    """The text of a message's parts, `<image>` and `<video>` first, and the number of those.
 
     Paths are appended to `images` and `videos`; a part without one stands for the next of those beside the messages.
     """
     texts = []
-    places: list[str] = []
+    placeholders: list[str] = []
     for part in parts:
         kind = part.get("type") if isinstance(part, dict) else None
         if isinstance(part, str):
@@ -151,17 +152,17 @@ def read_parts(parts: list[Any], turn: int, images: list[str], videos: list[str]
         elif kind in ("text", "input_text", "output_text"):
             texts.append(text_of(part.get("text"), turn, kind))
         elif kind in ("image", "image_url", "input_image"):
-            places.append(IMAGE)
+            placeholders.append(IMAGE)
             images += path_in(part, "image", "image_url")
         elif kind in ("video", "video_url", "input_video"):
-            places.append(VIDEO)
+            placeholders.append(VIDEO)
             videos += path_in(part, "video", "video_url")
         else:
             raise Rejection("bad_text", f"turn {turn} holds {shortened(part)}")
-    return "".join(places) + "\n".join(texts), len(places)
+    return "".join(placeholders) + "\n".join(texts), len(placeholders)
 
 
-def path_in(part: dict[str, Any], *names: str) -> list[str]:
+def path_in(part: JsonObject, *names: str) -> list[str]:
     """The path that a part gives: under one of `names` or as `url` or `path`, itself or as an object's `url`."""
     given = next((part[name] for name in (*names, "url", "path") if part.get(name) is not None), None)
     if isinstance(given, dict):
@@ -186,7 +187,7 @@ def local_path(given: str) -> str:
     return given
 
 
-def turns_in(value: dict[str, Any], key: str) -> list[dict[str, Any]]:
+def turns_in(value: JsonObject, key: str) -> list[JsonObject]:
     turns = value.get(key)
     if not isinstance(turns, list):
         raise Rejection("no_conversation", f"{key} is {shortened(turns)}")

@@ -118,7 +118,7 @@ def write_shard(folder: Path, index: int, chunks: Iterable[EncodedChunk], base: 
             media_root=file.media_root_path,
             counts=Counts.total(counts),
             data_sha256=writer.data_sha256,
-            files={written.name: written.stat().st_size for written in sorted(partial.iterdir())},
+            files={each.name: each.stat().st_size for each in sorted(partial.iterdir())},
         )
         manifest.write(partial / MANIFEST)
 

@@ -6,9 +6,9 @@ tokenize.json                     CompletionManifest, written when all shards ar
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Annotated, ClassVar, Literal, TypeAlias, TypeVar
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
 
@@ -120,16 +120,11 @@ class StoreManifest(StoredModel):
         """The names of the fields that decide what a shard holds."""
         return tuple(name for name, field in cls.model_fields.items() if _FINGERPRINT in field.metadata)
 
-    @property
-    def fingerprint(self) -> Mapping[str, Any]:
-        """The fields that decide what a shard holds."""
-        return {name: getattr(self, name) for name in self.fingerprint_fields()}
-
     def differences(self, other: "StoreManifest") -> list[str]:
         """The settings in which two fingerprints differ, with both values, this one's first."""
         found = []
-        for name, value in self.fingerprint.items():
-            wanted = getattr(other, name)
+        for name in self.fingerprint_fields():
+            value, wanted = getattr(self, name), getattr(other, name)
             if value == wanted:
                 continue
             if name == "inputs":

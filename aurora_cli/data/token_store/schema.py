@@ -6,11 +6,11 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 
 from aurora_cli.io.atomic import write_json
+from aurora_cli.io.json_files import JsonObject
 
 DATA_FILE = "data-{index:05d}-of-{count:05d}.arrow"
 SHARD_DATA = DATA_FILE.format(index=0, count=1)
@@ -36,7 +36,7 @@ VALUE_TYPES = {
 }
 
 
-def feature(kind: pa.DataType) -> dict[str, Any]:
+def feature(kind: pa.DataType) -> JsonObject:
     """How `datasets` writes a column's type. `Sequence` is the word that all its versions read; 4.0 writes `List`."""
     if pa.types.is_list(kind):
         return {"feature": feature(kind.value_type), "_type": "Sequence"}

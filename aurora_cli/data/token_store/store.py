@@ -80,7 +80,7 @@ class TokenStore:
         self.parts: tuple[ShardManifest | MergedShard, ...] = (
             manifest.parts if isinstance(manifest, MergedManifest) else (manifest,)
         )
-        """What is said of each shard, in the order of their rows."""
+        """What the manifest says of each shard, in the order of their rows."""
         self.batches = batches
         self.starts = np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)])
         self.num_rows = int(self.starts[-1])

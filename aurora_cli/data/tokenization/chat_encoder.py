@@ -1,8 +1,8 @@
 """Conversations to token ids by the tokenizer's own chat template: the ids that it gives for the text it writes.
 
 Unlike with our templates, text is encoded as a whole between images, so that the ids are those of
-`apply_chat_template`. An answer's tokens are found by their places in the text. A token that an answer shares with the
-space in front of it is the answer's; if it shared one with words, that stretch of text is encoded in pieces instead.
+`apply_chat_template`. An answer's tokens are found by where they stand in the text. A token that an answer shares with
+the space in front of it is the answer's; if it shared one with words, that segment of text is encoded in pieces.
 """
 
 import re
@@ -15,8 +15,9 @@ from tokenizers import Encoding
 
 from aurora_cli.constants import IMAGE
 from aurora_cli.data.annotations.records import Record
-from aurora_cli.data.tokenization.chat_template import ChatTemplate, Said
-from aurora_cli.data.tokenization.rows import PLACEHOLDER, TOKEN_BYTES, EncodedConversation, Span, packed
+from aurora_cli.data.token_store.labels import Span
+from aurora_cli.data.tokenization.chat_template import ChatMessage, ChatTemplate
+from aurora_cli.data.tokenization.rows import PLACEHOLDER, TOKEN_BYTES, EncodedConversation, packed
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, dialogue
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 from aurora_cli.errors import UsageError
@@ -25,10 +26,10 @@ IMAGES = re.compile(re.escape(IMAGE))
 
 
 class TextSegment(NamedTuple):
-    """Text between images, and which of its characters are taught."""
+    """Text between images, and which of its characters are targets."""
 
     text: str
-    taught: list[Span]
+    targets: list[Span]
 
 
 class ChatText(NamedTuple):
@@ -45,51 +46,51 @@ class ChatEncoder:
 
     def render(self, record: Record, *, frames: int, images_are_video: bool) -> ChatText:
         system, exchanges, lengths = dialogue(record, frames=frames, images_are_video=images_are_video)
-        messages = [] if system is None else [Said("system", system)]
+        messages = [] if system is None else [ChatMessage("system", system)]
         for exchange in exchanges:
-            messages += [Said("user", exchange.question), Said("assistant", exchange.answer)]
-        text, placed = self.template.locate(messages)
+            messages += [ChatMessage("user", exchange.question), ChatMessage("assistant", exchange.answer)]
+        text, spans = self.template.locate(messages)
         first = len(messages) - 2 * len(exchanges)
-        images = [found.span() for start, stop, _ in placed[first::2] for found in IMAGES.finditer(text, start, stop)]
+        images = [found.span() for start, stop, _ in spans[first::2] for found in IMAGES.finditer(text, start, stop)]
         answers = [
             (start, end)
-            for (start, _, end), exchange in zip(placed[first + 1 :: 2], exchanges, strict=True)
-            if exchange.taught
+            for (start, _, end), exchange in zip(spans[first + 1 :: 2], exchanges, strict=True)
+            if exchange.is_target
         ]
         return ChatText(text_segments(text, images, answers), lengths)
 
     def encode(self, conversations: Sequence[ChatText]) -> Iterator[EncodedConversation]:
         """Each conversation's tokens, in order."""
-        texts = [stretch.text for conversation in conversations for stretch in conversation.text_segments]
+        texts = [segment.text for conversation in conversations for segment in conversation.text_segments]
         encodings = iter(self.backend.encode_batch(texts, add_special_tokens=False))
         for conversation in conversations:
             tokens = bytearray()
             spans = []
-            for index, (stretch, encoding) in enumerate(zip(conversation.text_segments, encodings, strict=False)):
+            for index, (segment, encoding) in enumerate(zip(conversation.text_segments, encodings, strict=False)):
                 tokens += PLACEHOLDER if index else b""
                 offset = len(tokens) // TOKEN_BYTES
-                ids, found = encoding.ids, target_spans(stretch, encoding)
+                ids, found = encoding.ids, token_spans(segment, encoding)
                 if found is None:
-                    ids, found = self.in_pieces(stretch)
+                    ids, found = self.in_pieces(segment)
                 tokens += packed(ids)
                 spans += [(start + offset, stop + offset) for start, stop in found]
             yield EncodedConversation(tokens, spans)
 
-    def in_pieces(self, stretch: TextSegment) -> tuple[list[int], list[Span]]:
-        """The stretch with each taught piece encoded alone."""
+    def in_pieces(self, segment: TextSegment) -> tuple[list[int], list[Span]]:
+        """The segment with each target encoded alone."""
         ids: list[int] = []
         spans = []
         at = 0
-        for start, stop in [*stretch.taught, (len(stretch.text), len(stretch.text))]:
-            untaught, taught = (
+        for start, stop in [*segment.targets, (len(segment.text), len(segment.text))]:
+            before, target = (
                 encoding.ids
                 for encoding in self.backend.encode_batch_fast(
-                    [stretch.text[at:start], stretch.text[start:stop]], add_special_tokens=False
+                    [segment.text[at:start], segment.text[start:stop]], add_special_tokens=False
                 )
             )
-            ids += [*untaught, *taught]
-            if taught:
-                spans.append((len(ids) - len(taught), len(ids)))
+            ids += [*before, *target]
+            if target:
+                spans.append((len(ids) - len(target), len(ids)))
             at = stop
         return ids, spans
 
@@ -115,26 +116,26 @@ def text_segments(text: str, images: Sequence[Span], answers: Sequence[Span]) ->
     waiting = deque(answers)
     begin = 0
     for stop, after in [*images, (len(text), len(text))]:
-        taught = []
+        targets = []
         while waiting and waiting[0][0] < stop:
             start, end = waiting.popleft()
-            taught.append((start - begin, end - begin))
-        cut.append(TextSegment(text[begin:stop], taught))
+            targets.append((start - begin, end - begin))
+        cut.append(TextSegment(text[begin:stop], targets))
         begin = after
     return cut
 
 
-def target_spans(stretch: TextSegment, encoding: Encoding) -> list[Span] | None:
-    """The taught tokens of a stretch; None if one of them holds words that are not taught."""
-    if not stretch.taught:
+def token_spans(segment: TextSegment, encoding: Encoding) -> list[Span] | None:
+    """Where the target tokens of a segment are; None if one of them holds words that are no target."""
+    if not segment.targets:
         return []
     starts, ends = zip(*encoding.offsets, strict=True) if encoding.offsets else ((), ())
     spans = []
-    for start, stop in stretch.taught:
+    for start, stop in segment.targets:
         first, behind = bisect_right(ends, start), bisect_left(starts, stop)
         if first >= behind:
             continue
-        if (stretch.text[starts[first] : start] + stretch.text[stop : ends[behind - 1]]).strip():
+        if (segment.text[starts[first] : start] + segment.text[stop : ends[behind - 1]]).strip():
             return None
         spans.append((first, behind))
     return spans

@@ -3,7 +3,7 @@
 Rendered as transformers' `apply_chat_template` does, in a sandbox, for the template is a stranger's code. Only the date
 is missing (`strftime_now`): a rerun on another day must give the same tokens.
 
-Where the texts went is found by rendering marks in their place: what stands between two marks is the template's own.
+Where the texts went is found by rendering marks instead of them: what stands between two marks is the template's own.
 Walking the real rendering by these pieces proves, record by record, that every text stands where it is thought to.
 """
 
@@ -27,14 +27,14 @@ REMEMBERED_LAYOUTS = 1_000
 ROLE_NAMES = {"system": "system", "human": "user", "gpt": "assistant"}
 
 
-class Said(NamedTuple):
+class ChatMessage(NamedTuple):
     """A message as a chat template takes it."""
 
     role: str
     text: str
 
 
-class Placed(NamedTuple):
+class MessageSpan(NamedTuple):
     """Where a message's text stands in a rendering."""
 
     start: int
@@ -44,7 +44,7 @@ class Placed(NamedTuple):
 
 
 class Generation(Extension):
-    """`{% generation %}`, with which some templates mark answers: its body is written out."""
+    """`{% generation %}`, with which some templates mark answers: its body is rendered."""
 
     tags = {"generation"}  # noqa: RUF012
 
@@ -72,7 +72,7 @@ class ChatTemplate:
         return ChatTemplate, self.arguments
 
     def end_of_turn(self) -> str:
-        """The token that ends an answer; also settles how the template wants its texts."""
+        """The token that ends an answer; also finds out how the template wants its texts."""
         failure = ""
         for self.in_parts in (False, True):
             try:
@@ -90,7 +90,7 @@ class ChatTemplate:
             return found[0]
         raise UsageError(f"template: the tokenizer's chat template does not write a conversation out: {failure}")
 
-    def render(self, messages: Sequence[Said], *, add_generation_prompt: bool = False) -> str:
+    def render(self, messages: Sequence[ChatMessage], *, add_generation_prompt: bool = False) -> str:
         """The conversation's text.
 
         Raises:
@@ -116,15 +116,15 @@ class ChatTemplate:
         if roles not in self.layouts:
             if len(self.layouts) >= REMEMBERED_LAYOUTS:
                 self.layouts.clear()
-            marked = self.render([Said(role, MARK.format(index=index)) for index, role in enumerate(roles)])
+            marked = self.render([ChatMessage(role, MARK.format(index=index)) for index, role in enumerate(roles)])
             pieces = MARKS.split(marked)
             if pieces[1::2] != [str(index) for index in range(len(roles))]:
                 raise Rejection("chat_template", f"not every text of {', '.join(roles[:6])} is written once, in order")
             self.layouts[roles] = pieces[::2]
         return self.layouts[roles]
 
-    def locate(self, messages: Sequence[Said]) -> tuple[str, list[Placed]]:
-        """The conversation's text, and the place of each message in it.
+    def locate(self, messages: Sequence[ChatMessage]) -> tuple[str, list[MessageSpan]]:
+        """The conversation's text, and where each message stands in it.
 
         Raises:
             Rejection: the template refuses the conversation, or changes a text by more than the space around it.
@@ -134,7 +134,7 @@ class ChatTemplate:
         if not text.startswith(pieces[0]):
             raise Rejection("chat_template", "it begins otherwise than with other texts")
         at = len(pieces[0])
-        placed = []
+        spans = []
         for index, (message, following) in enumerate(zip(messages, pieces[1:], strict=True)):
             for variant in variants(message.text):
                 stop = at + len(variant)
@@ -144,11 +144,11 @@ class ChatTemplate:
                 raise Rejection("chat_template", f"it changes turn {index} ({message.role})")
             space = len(following) - len(following.lstrip())
             ended = following.startswith(self.end, space)
-            placed.append(Placed(at, stop, stop + space + len(self.end) if ended else stop))
+            spans.append(MessageSpan(at, stop, stop + space + len(self.end) if ended else stop))
             at = stop + len(following)
         if at != len(text):
             raise Rejection("chat_template", "it ends otherwise than with other texts")
-        return text, placed
+        return text, spans
 
 
 def variants(text: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Records to token ids, by the thousand: parse, write out, encode, cut; and the reasons of those that gave no row."""
+"""Records to token ids, by the thousand: parse, render, encode, cut; and the reasons of those that gave no row."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
@@ -16,7 +16,7 @@ from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 
 
-class WrittenOut(Protocol):
+class RenderedConversation(Protocol):
     """A conversation in a template's words."""
 
     @property
@@ -26,7 +26,7 @@ class WrittenOut(Protocol):
 class ConversationEncoder(Protocol):
     """A template at work: a record becomes text, many texts become tokens."""
 
-    def render(self, record: Record, *, frames: int, images_are_video: bool) -> WrittenOut: ...
+    def render(self, record: Record, *, frames: int, images_are_video: bool) -> RenderedConversation: ...
 
     def encode(self, conversations: Sequence[Any]) -> Iterator[EncodedConversation]: ...
 
@@ -75,14 +75,14 @@ class Encoder:
                 record = parse_record(raw, f"{name}:{line}", self.schema)
                 if media is not None:
                     check_media(media, record)
-                written = self.conversations.render(record, frames=self.frames, images_are_video=images_are_video)
-                usable.append((line, record, written))
+                rendered = self.conversations.render(record, frames=self.frames, images_are_video=images_are_video)
+                usable.append((line, record, rendered))
             except Rejection as rejection:
                 rejected.append(rejected_record(file, line, record_name(raw, f"{name}:{line}"), rejection))
         rows = Rows(self.max_length)
-        encoded = self.conversations.encode([written for *_, written in usable])
-        for (line, record, written), conversation in zip(usable, encoded, strict=True):
-            if not rows.append(record, written.media_lengths, conversation):
+        encoded = self.conversations.encode([rendered for *_, rendered in usable])
+        for (line, record, rendered), conversation in zip(usable, encoded, strict=True):
+            if not rows.append(record, rendered.media_lengths, conversation):
                 rejection = Rejection("no_target_tokens", f"max_length is {self.max_length}")
                 rejected.append(rejected_record(file, line, record.id, rejection))
         rejected.sort(key=lambda entry: entry.line)
@@ -102,12 +102,12 @@ def check_media(root: MediaRoot, record: Record) -> None:
             raise Rejection("missing_media", path)
 
 
-def record_name(raw: bytes, place: str) -> str:
+def record_name(raw: bytes, location: str) -> str:
     """The id of a record that was rejected, if it can be read."""
     try:
-        return record_id(decode_json(raw), place)
+        return record_id(decode_json(raw), location)
     except Rejection:
-        return place
+        return location
 
 
 def rejected_record(file: str, line: int, name: str, rejection: Rejection) -> RejectedRecord:

@@ -153,7 +153,7 @@ _encoder_file: Connection | None = None
 
 
 def start_worker(lifeline: Connection, encoder_file: Connection) -> None:
-    """Set up a worker: one thread, deaf to Ctrl-C (its parent stops it), and gone when the lifeline is cut."""
+    """Set up a worker: one thread, ignoring Ctrl-C (its parent stops it), and gone when the lifeline is cut."""
     global _encoder_file
     _encoder_file = encoder_file
     signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,24 +1,24 @@
-"""A row of a token store as a person reads it: its ids, its text with what is taught marked, its media."""
+"""A row of a token store as a person reads it: its ids, its text with the target tokens marked, its media."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from tokenizers import Tokenizer
 
-from aurora_cli.constants import IGNORE_INDEX
+from aurora_cli.data.token_store.labels import Span, answer_spans
 from aurora_cli.data.token_store.store import Row
 from aurora_cli.data.tokenization.tokenizer import decode
 
-TAUGHT = ">>>{text}<<<"
-"""Marks taught text. Plain ASCII: it shows on every terminal and in every log."""
+TARGET = ">>>{text}<<<"
+"""Marks the text of target tokens. Plain ASCII: it shows on every terminal and in every log."""
 
 SHOWN_IDS = 64
 SHOWN_CHARACTERS = 2_000
 
 
 @dataclass(frozen=True)
-class Sample:
+class RowPreview:
     """One row."""
 
     id: str
@@ -26,10 +26,10 @@ class Sample:
     video: str | None
     media_lengths: list[int]
     length: int
-    taught: int
+    target_tokens: int
     input_ids: list[int]
     text: str
-    """Decoded, `<image>` for an image or frame, the taught parts between >>> and <<<."""
+    """Decoded, `<image>` for an image or frame, that of target tokens between >>> and <<<."""
 
     def lines(self) -> list[str]:
         media = self.video or ", ".join(self.image or ()) or "none"
@@ -38,35 +38,52 @@ class Sample:
         return [
             f"  id: {self.id}",
             f"  media: {media} (frames: {', '.join(map(str, self.media_lengths)) or 'none'})",
-            f"  input_ids ({self.length}, {self.taught} taught): {ids}",
-            f"  text (>>>taught<<<): {text}",
+            f"  input_ids ({self.length}, {self.target_tokens} target tokens): {ids}",
+            f"  text (>>>target tokens<<<): {text}",
         ]
 
 
-def sample_of(row: Row, backend: Tokenizer) -> Sample:
-    return Sample(
+def preview_of(row: Row, backend: Tokenizer) -> RowPreview:
+    """What a person wants to see of a row, its text decoded."""
+    return RowPreview(
         id=row.id,
         image=row.image,
         video=row.video,
         media_lengths=row.media_lengths,
         length=len(row.input_ids),
-        taught=int((row.labels != IGNORE_INDEX).sum()),
+        target_tokens=sum(stop - start for start, stop in answer_spans(row.labels)),
         input_ids=row.input_ids.tolist(),
         text=marked_text(row.input_ids, row.labels, backend),
     )
 
 
 def marked_text(input_ids: np.ndarray, labels: np.ndarray, backend: Tokenizer) -> str:
-    """The decoded text, every run of taught tokens between marks."""
-    return "".join(TAUGHT.format(text=text) if taught else text for text, taught in runs(input_ids, labels, backend))
+    """The decoded text, every stretch of target tokens between marks."""
+    pieces = text_pieces(input_ids, labels, backend)
+    return "".join(TARGET.format(text=text) if is_target else text for text, is_target in pieces)
 
 
-def runs(input_ids: np.ndarray, labels: np.ndarray, backend: Tokenizer) -> list[tuple[str, bool]]:
-    """The decoded text in pieces, and whether each is taught."""
-    taught = labels != IGNORE_INDEX
-    starts = [0, *(np.flatnonzero(np.diff(taught)) + 1).tolist(), len(taught)]
-    return [
-        (decode(backend, input_ids[start:stop].tolist()), bool(taught[start]))
-        for start, stop in pairwise(starts)
-        if stop > start
-    ]
+def text_pieces(input_ids: np.ndarray, labels: np.ndarray, backend: Tokenizer) -> list[tuple[str, bool]]:
+    """The decoded text in pieces, and whether each is of target tokens."""
+    pieces = []
+    at = 0
+    for start, stop in [*answer_spans(labels), (len(labels), len(labels))]:
+        if at < start:
+            pieces.append((decode(backend, input_ids[at:start].tolist()), False))
+        if start < stop:
+            pieces.append((decode(backend, input_ids[start:stop].tolist()), True))
+        at = stop
+    return pieces
+
+
+def mark_spans(text: str, spans: Iterable[Span]) -> str:
+    """A text with some spans of its characters between marks.
+
+    >>> mark_spans("Q: A.", [(3, 5)])
+    'Q: >>>A.<<<'
+    """
+    parts, at = [], 0
+    for start, stop in spans:
+        parts += [text[at:start], TARGET.format(text=text[start:stop])]
+        at = stop
+    return "".join([*parts, text[at:]])

@@ -21,10 +21,10 @@ class Prompter:
         self.write: Callable[[str], str]
         if template == OWN_TEMPLATE:
             from aurora_cli.data.tokenization.chat_encoder import own_template
-            from aurora_cli.data.tokenization.chat_template import Said
+            from aurora_cli.data.tokenization.chat_template import ChatMessage
 
             own = own_template(tokenizer)
-            self.write = lambda question: own.render([Said("user", question)], add_generation_prompt=True)
+            self.write = lambda question: own.render([ChatMessage("user", question)], add_generation_prompt=True)
             end = own.end
         else:
             ours = get_template(template)

@@ -10,12 +10,10 @@ import numpy as np
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.annotations.records import Record
 from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.token_store.labels import Span
 from aurora_cli.data.token_store.rejected import RejectedRecord
 
 TOKEN_BYTES = 4
-
-Span = tuple[int, int]
-"""First token, and the one behind the last."""
 
 
 def packed(ids: list[int]) -> bytes:
@@ -29,8 +27,8 @@ PLACEHOLDER = packed([IMAGE_PLACEHOLDER])
 class EncodedConversation(NamedTuple):
     tokens: bytearray
     """Of int32."""
-    spans: list[Span]
-    """What is taught."""
+    target_spans: list[Span]
+    """Where the target tokens are."""
 
 
 class Rows:
@@ -43,22 +41,22 @@ class Rows:
         self.columns: list[tuple[str, list[str] | None, str | None, list[int], int, int]] = []
 
     def append(self, record: Record, media_lengths: list[int], encoded: EncodedConversation) -> bool:
-        """Add a row, cut to the longest that is allowed; False, and no row, if nothing is taught before the cut."""
+        """Add a row, cut to the longest that is allowed; False, and no row, if that leaves no target token."""
         tokens, spans = encoded
         length = len(tokens) // TOKEN_BYTES
         if length > self.max_length:
             length = self.max_length
             del tokens[length * TOKEN_BYTES :]
             spans = [(start, min(stop, length)) for start, stop in spans if start < length]
-            places = int((np.frombuffer(tokens, np.int32) == IMAGE_PLACEHOLDER).sum())
-            record, media_lengths = cut_media(record, media_lengths, places)
+            placeholders = int((np.frombuffer(tokens, np.int32) == IMAGE_PLACEHOLDER).sum())
+            record, media_lengths = cut_media(record, media_lengths, placeholders)
         if not spans:
             return False
         offset = len(self.tokens) // TOKEN_BYTES
         self.tokens += tokens
         self.spans += [(start + offset, stop + offset) for start, stop in spans]
-        taught = sum(stop - start for start, stop in spans)
-        self.columns.append((record.id, record.images, record.video, media_lengths, length, taught))
+        target_tokens = sum(stop - start for start, stop in spans)
+        self.columns.append((record.id, record.images, record.video, media_lengths, length, target_tokens))
         return True
 
     def encoded(self, rejected: list[RejectedRecord]) -> EncodedRecords:
@@ -66,7 +64,7 @@ class Rows:
         labels = np.full(len(input_ids), IGNORE_INDEX, dtype=np.int32)
         for start, stop in self.spans:
             labels[start:stop] = input_ids[start:stop]
-        ids, images, videos, media_lengths, lengths, taught = (
+        ids, images, videos, media_lengths, lengths, target_tokens = (
             zip(*self.columns, strict=True) if self.columns else [()] * 6
         )
         return EncodedRecords(
@@ -75,18 +73,18 @@ class Rows:
             list(videos),
             list(media_lengths),
             list(lengths),
-            list(taught),
+            list(target_tokens),
             input_ids,
             labels,
             rejected,
         )
 
 
-def cut_media(record: Record, media_lengths: list[int], places: int) -> tuple[Record, list[int]]:
-    """Only the media whose places are left after a cut: later images are dropped, a video keeps its first frames."""
+def cut_media(record: Record, media_lengths: list[int], placeholders: int) -> tuple[Record, list[int]]:
+    """Only the media whose placeholders a cut leaves: later images are dropped, a video keeps its first frames."""
     lengths = []
     for length in media_lengths:
-        if taken := min(length, places - sum(lengths)):
+        if taken := min(length, placeholders - sum(lengths)):
             lengths.append(taken)
     images = record.images[: sum(lengths)] if record.images else None
     video = record.video if lengths else None

@@ -2,7 +2,7 @@
 
 transformers 5 builds another backend from such a file than 4.42 did, with which the released weights were trained:
 other ids for texts with leading, trailing or doubled spaces. So the backend is built here: no pre-tokenizer, a `▁` in
-front of every stretch of text between special tokens, merges in the order of the pieces' scores (not of their ids).
+front of every segment of text between special tokens, merges in the order of the pieces' scores (not of their ids).
 """
 
 import struct
@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+from aurora_cli.io.json_files import JsonObject
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED = 1, 2, 3, 4
 FIXED_SIZES = {1: 8, 5: 4}
@@ -25,7 +27,7 @@ class Piece(NamedTuple):
     kind: int
 
 
-def build_backend(model: bytes, config: dict[str, Any]) -> Tokenizer:
+def build_backend(model: bytes, config: JsonObject) -> Tokenizer:
     """The backend for a serialized sentencepiece BPE model. `config` is its `tokenizer_config.json`.
 
     Raises:

@@ -48,17 +48,17 @@ class TurnEncoder:
             self.cache[chunk] = ids
             self.cached_bytes += len(chunk) + len(ids)
         answers = iter(encoded[len(new) :])
-        return (self.put_together(conversation, answers) for conversation in conversations)
+        return (self._joined(conversation, answers) for conversation in conversations)
 
     def encode_texts(self, texts: list[str]) -> list[bytes]:
         if self.words is not None:
             return self.words.encode(texts)
         return [packed(encoding.ids) for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]
 
-    def put_together(self, conversation: Conversation, answers: Iterator[bytes]) -> EncodedConversation:
+    def _joined(self, conversation: Conversation, answers: Iterator[bytes]) -> EncodedConversation:
         tokens = bytearray()
         spans = []
-        for index, (prompt, _, taught) in enumerate(conversation.turns):
+        for index, (prompt, _, is_target) in enumerate(conversation.turns):
             if index == 0 or self.template.begin_every_turn:
                 tokens += self.begin
             tokens += PLACEHOLDER.join([self.cache[chunk] for chunk in prompt])
@@ -66,7 +66,7 @@ class TurnEncoder:
             tokens += next(answers)
             tokens += self.end
             stop = len(tokens) // TOKEN_BYTES
-            if taught and stop > start:
+            if is_target and stop > start:
                 spans.append((start, stop))
             tokens += self.separator
         return EncodedConversation(tokens, spans)

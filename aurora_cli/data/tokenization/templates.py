@@ -1,4 +1,4 @@
-"""A conversation as the text that is encoded: which words stand around it, where its images go, what is taught.
+"""A conversation as the text that is encoded: which words stand around it, where its images go, what the target is.
 
 The `vicuna` template gives what the original AuroraCap training code gave (tests/golden/tokenize). A template is data.
 """
@@ -12,7 +12,7 @@ from aurora_cli.data.annotations.records import Message, Record, Rejection
 from aurora_cli.errors import UsageError
 
 OWN_TEMPLATE = "tokenizer"
-"""Names the tokenizer's own chat template (`chat_template.py`) in the place of one of `TEMPLATES`."""
+"""Names the tokenizer's own chat template (`chat_template.py`) instead of one of `TEMPLATES`."""
 
 
 @dataclass(frozen=True)
@@ -32,10 +32,10 @@ class Template:
     """Whether it comes before every turn, not only the first."""
 
     end: str | None = None
-    """What ends an answer, and is taught; none: the tokenizer's EOS."""
+    """What ends an answer, a target token as well; none: the tokenizer's EOS."""
 
     separator: str = ""
-    """What follows the end of an answer, untaught."""
+    """What follows the end of an answer; no target tokens."""
 
     images_only: bool = False
     """Whether the prompt's own words are left out."""
@@ -77,8 +77,8 @@ class Exchange(NamedTuple):
 
     question: str
     answer: str
-    taught: bool
-    """Whether the answer is to be learned."""
+    is_target: bool
+    """Whether a model learns to give the answer."""
 
 
 class Dialogue(NamedTuple):
@@ -94,7 +94,7 @@ class Turn(NamedTuple):
     prompt: list[str]
     """The chunks between images: one more than the turn has images and frames."""
     answer: str
-    taught: bool = True
+    is_target: bool = True
 
 
 class Conversation(NamedTuple):
@@ -109,8 +109,8 @@ def render(record: Record, template: Template, *, frames: int, images_are_video:
         record, frames=frames, images_are_video=images_are_video, images_only=template.images_only
     )
     turns = [
-        Turn(template.prompt.replace("{text}", question).split(IMAGE), answer, taught)
-        for question, answer, taught in exchanges
+        Turn(template.prompt.replace("{text}", question).split(IMAGE), answer, is_target)
+        for question, answer, is_target in exchanges
     ]
     if system is not None:
         first = turns[0]
@@ -126,12 +126,12 @@ def dialogue(record: Record, *, frames: int, images_are_video: bool, images_only
     images is one video, `images_only` that the questions' own words are left out.
 
     Raises:
-        Rejection: nobody answers, or images and their places do not match.
+        Rejection: nobody answers, or there are more or fewer images than `<image>`.
     """
     messages = record.messages
     system = messages[0].text if messages and messages[0].role == "system" else None
     used = answered(messages if system is None else messages[1:])
-    if not any(message.taught for message in used if message.role == "gpt"):
+    if not any(message.is_target for message in used if message.role == "gpt"):
         raise Rejection("no_answer", f"{len(messages)} turns")
     lengths = media_lengths(record, used, frames=frames, images_are_video=images_are_video)
     per_video = None if record.video is None else frames
@@ -141,7 +141,7 @@ def dialogue(record: Record, *, frames: int, images_are_video: bool, images_only
         if message.role == "human":
             question += images_first(message.text, frames=per_video, images_only=images_only)
         else:
-            exchanges.append(Exchange(question, message.text, message.taught))
+            exchanges.append(Exchange(question, message.text, message.is_target))
             question = ""
     return Dialogue(system, exchanges, lengths)
 
@@ -158,13 +158,13 @@ def answered(messages: Sequence[Message]) -> Sequence[Message]:
 
 def media_lengths(record: Record, used: Sequence[Message], *, frames: int, images_are_video: bool) -> list[int]:
     questions = [message.text for message in used if message.role == "human"]
-    places = sum(text.count(IMAGE) for text in questions)
+    placeholders = sum(text.count(IMAGE) for text in questions)
     images = len(record.images or ())
-    if places != images:
-        raise Rejection("image_count", f"{images} images, {places} {IMAGE}")
+    if placeholders != images:
+        raise Rejection("image_count", f"{images} images, {placeholders} {IMAGE}")
     if record.video is not None:
-        if (places := sum(text.count(VIDEO) for text in questions)) != 1:
-            raise Rejection("video_count", f"one video, {places} {VIDEO}")
+        if (placeholders := sum(text.count(VIDEO) for text in questions)) != 1:
+            raise Rejection("video_count", f"one video, {placeholders} {VIDEO}")
         return [frames]
     return [images] if images and images_are_video else [1] * images
 
@@ -177,14 +177,14 @@ def images_first(text: str, *, frames: int | None, images_only: bool = False) ->
     >>> images_first("See <image> and <image>.", frames=None)
     '<image> <image>\\nSee  and .'
     """
-    places = text.count(IMAGE)
-    words = text.replace(IMAGE, "") if places else text
+    placeholders = text.count(IMAGE)
+    words = text.replace(IMAGE, "") if placeholders else text
     if frames is not None:
-        places += frames * text.count(VIDEO)
+        placeholders += frames * text.count(VIDEO)
         words = words.replace(VIDEO, "")
-    if not places:
+    if not placeholders:
         return "" if images_only else text
-    images = " ".join([IMAGE] * places)
+    images = " ".join([IMAGE] * placeholders)
     if images_only:
         return f"{images}\n"
     return f"{images}\n{words.strip()}".strip()

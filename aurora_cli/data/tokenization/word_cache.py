@@ -10,11 +10,11 @@ remembering these gives the same ids in a quarter of the time.
 import json
 import re
 from collections.abc import Callable
-from typing import Any
 
 from tokenizers import Tokenizer
 
 from aurora_cli.data.tokenization.rows import packed
+from aurora_cli.io.json_files import JsonObject
 
 BYTES = [f"<0x{byte:02X}>" for byte in range(256)]
 LLAMA_NORMALIZER = {
@@ -55,6 +55,10 @@ class WordCache:
         self.characters = 0
 
     def encode(self, texts: list[str]) -> list[bytes]:
+        """The ids of each text: joined from those of its words, or, where it holds an added token, from the backend.
+
+        Words that are not known yet are encoded once, all in one call.
+        """
         encoded: list[bytes] = [b""] * len(texts)
         whole: list[int] = []
         waiting: list[tuple[int, list[str]]] = []
@@ -122,13 +126,13 @@ def byte_level_words(text: str) -> list[str]:
     return [first, *(" " + word for word in others)]
 
 
-def is_plain_bpe(model: dict[str, Any]) -> bool:
+def is_plain_bpe(model: JsonObject) -> bool:
     return model.get("type") == "BPE" and not any(
         model.get(name) for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
     )
 
 
-def is_llamas(form: dict[str, Any]) -> bool:
+def is_llamas(form: JsonObject) -> bool:
     """Whether this is Llama's kind of backend, and no merge of its vocabulary crosses from a letter to a `▁`."""
     model = form["model"]
     vocabulary = model.get("vocab") or {}
@@ -144,7 +148,7 @@ def is_llamas(form: dict[str, Any]) -> bool:
     )
 
 
-def is_byte_level(form: dict[str, Any]) -> bool:
+def is_byte_level(form: JsonObject) -> bool:
     """Whether this is a byte-level backend whose pattern is known to keep words apart."""
     normalizer = form["normalizer"]
     if not is_plain_bpe(form["model"]) or (normalizer is not None and normalizer != {"type": "NFC"}):

@@ -13,7 +13,7 @@ from aurora_cli.data.annotations.records import REASONS, Record, Rejection, deco
 from aurora_cli.data.annotations.schemas import SIGNS, recognised, record_of
 from aurora_cli.data.annotations.sources import AnnotationSource, annotation_sources
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.data.tokenization.preview import TAUGHT
+from aurora_cli.data.tokenization.preview import TARGET, mark_spans
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, render
 from aurora_cli.data.tokenization.tokenizer_source import find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
@@ -56,7 +56,7 @@ class AnnotationsReport(Result):
     missing: int
     """Those not found from the file's folder."""
     sample: str
-    """The first kept record in the template's words, taught parts between >>> and <<<."""
+    """The first kept record in the template's words, what a model learns to give between >>> and <<<."""
 
     def lines(self) -> list[str]:
         kinds = ", ".join(f"{name} {count:,}" for name, count in self.kinds.items() if count)
@@ -71,7 +71,7 @@ class AnnotationsReport(Result):
         for entry in self.rejected:
             lines.append(f"  rejected {entry.count:,}: {entry.reason}: {entry.meaning} First: {entry.first}")
         if self.sample:
-            lines += ["  the first record (>>>taught<<<):", f"  {self.sample}"]
+            lines += ["  the first record (what a model learns to give between >>> and <<<):", f"  {self.sample}"]
         return lines
 
     @property
@@ -113,7 +113,7 @@ def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
     return AnnotationsReport(
         path=str(path),
         schemas=dict(schemas),
-        recognised_by=reasons_for(schemas) if step.record_schema == "auto" else "as told",
+        recognised_by=reasons_for(schemas) if step.record_schema == "auto" else "as set",
         template=step.template,
         frame_lists="clip" if source.images_are_video else "separate",
         read=read,
@@ -122,7 +122,7 @@ def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
         turns=turns,
         rejected=tuple(RejectedKind(name, REASONS[name], count, first[name]) for name, count in rejected.items()),
         media=len(found),
-        missing=sum(not there for there in found.values()),
+        missing=sum(not is_found for is_found in found.values()),
         sample=sample,
     )
 
@@ -135,7 +135,7 @@ def reasons_for(schemas: Counter[str]) -> str:
 
 
 def shower(settings: Settings, source: AnnotationSource) -> Callable[[Record], tuple[int, str]]:
-    """What tells a record's answers, and its text with the taught parts marked, or raises a Rejection."""
+    """What gives the number of a record's answers, and its text with the targets marked, or raises a Rejection."""
     step = settings.tokenize
     if step.template == OWN_TEMPLATE:
         from aurora_cli.data.tokenization.chat_encoder import ChatEncoder
@@ -145,9 +145,8 @@ def shower(settings: Settings, source: AnnotationSource) -> Callable[[Record], t
 
         def show_own(record: Record) -> tuple[int, str]:
             text_segments, _ = own.render(record, frames=step.frames, images_are_video=source.images_are_video)
-            return sum(len(taught) for _, taught in text_segments), IMAGE.join(
-                map(marked, *zip(*text_segments, strict=True))
-            )
+            answers = sum(len(segment.targets) for segment in text_segments)
+            return answers, IMAGE.join(mark_spans(segment.text, segment.targets) for segment in text_segments)
 
         return show_own
     template = get_template(step.template)
@@ -155,21 +154,12 @@ def shower(settings: Settings, source: AnnotationSource) -> Callable[[Record], t
     def show(record: Record) -> tuple[int, str]:
         conversation = render(record, template, frames=step.frames, images_are_video=source.images_are_video)
         turns = [
-            IMAGE.join(turn.prompt) + (TAUGHT.format(text=turn.answer) if turn.taught else turn.answer)
+            IMAGE.join(turn.prompt) + (TARGET.format(text=turn.answer) if turn.is_target else turn.answer)
             for turn in conversation.turns
         ]
         return len(turns), template.separator.join(turns)
 
     return show
-
-
-def marked(text: str, taught: list[tuple[int, int]]) -> str:
-    """The text with its target text between marks."""
-    parts, at = [], 0
-    for start, stop in taught:
-        parts += [text[at:start], TAUGHT.format(text=text[start:stop])]
-        at = stop
-    return "".join([*parts, text[at:]])
 
 
 def kind_of(record: Record, source: AnnotationSource) -> str:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from aurora_cli.data.token_store.store import Row
-from aurora_cli.data.tokenization.preview import runs
+from aurora_cli.data.tokenization.preview import text_pieces
 from aurora_cli.pipeline.inspect.store import ShownRow, Stores
 from aurora_cli.pipeline.inspect.thumbnails import IMAGES, Thumbnail
 
@@ -47,7 +47,7 @@ class RowCard(NamedTuple):
 
 def card(entry: PageRow, selected: Stores) -> RowCard:
     sample = entry.shown.sample
-    summary = f"row {entry.shown.number:,} · {sample.length:,} tokens, {sample.taught:,} of them targets"
+    summary = f"row {entry.shown.number:,} · {sample.length:,} tokens, {sample.target_tokens:,} of them targets"
     videos = [length for length in sample.media_lengths if length > 1]
     if videos:
         whose = "its video" if len(videos) == 1 else "its videos"
@@ -89,7 +89,7 @@ def shown_text(row: Row, selected: Stores) -> tuple[list[tuple[str, bool]], bool
     """The text of a row in pieces, each with whether it is of target tokens; and whether there is more of it."""
     assert selected.tokenizer is not None
     pieces, left = [], TEXT
-    for text, is_target in runs(row.input_ids, row.labels, selected.tokenizer):
+    for text, is_target in text_pieces(row.input_ids, row.labels, selected.tokenizer):
         pieces.append((text[:left], is_target))
         left -= len(text)
         if left <= 0:

@@ -13,7 +13,7 @@ from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.token_store.folder import SHARDS, TOKENIZER, is_complete, part_name, shard_manifests
 from aurora_cli.data.token_store.manifest import Counts, MergedManifest
 from aurora_cli.data.token_store.store import Row, TokenStore, open_store
-from aurora_cli.data.tokenization.preview import Sample, sample_of
+from aurora_cli.data.tokenization.preview import RowPreview, preview_of
 from aurora_cli.errors import DataError
 from aurora_cli.pipeline.inspect.store_numbers import StoreNumbers
 from aurora_cli.pipeline.result import Result
@@ -35,7 +35,7 @@ class ShownRow:
 
     number: int
     """From 0 on."""
-    sample: Sample
+    sample: RowPreview
     media_root: str
     media: dict[str, State]
     """Every image or video: a file of the folder, a member of an indexed archive in it, or missing."""
@@ -203,7 +203,7 @@ def shown_rows(chosen: Stores, workspace: Workspace, count: int) -> tuple[ShownR
     for number in spread(chosen.rows, count):
         row, media_root = chosen.row(number)
         media = media_states(row, MediaRoot(workspace.path(media_root)))
-        shown.append(ShownRow(number, sample_of(row, chosen.tokenizer), media_root, media))
+        shown.append(ShownRow(number, preview_of(row, chosen.tokenizer), media_root, media))
     return tuple(shown)
 
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
+from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.data.token_store.folder import TOKENIZER
+from aurora_cli.data.token_store.labels import answer_spans
 from aurora_cli.io.atomic import atomic_write
 from aurora_cli.training.callbacks.callback import Callback
 
@@ -129,12 +130,13 @@ def _asked(sample: "Sample", tokenizer: "Tokenizer") -> Asked | None:
     """None if it cannot be read, or an image comes after the first answer."""
     if sample.failure is not None:
         return None
-    taught = sample.labels != IGNORE_INDEX
-    begin = int(np.argmax(taught))
-    length = int(np.argmin(np.append(taught[begin:], False)))
-    if not taught.any() or (sample.input_ids[begin:] == IMAGE_PLACEHOLDER).any():
+    spans = answer_spans(sample.labels)
+    if not spans:
         return None
-    return Asked(sample, sample.input_ids[:begin], sample.input_ids[begin : begin + length], tokenizer)
+    start, stop = spans[0]
+    if (sample.input_ids[start:] == IMAGE_PLACEHOLDER).any():
+        return None
+    return Asked(sample, sample.input_ids[:start], sample.input_ids[start:stop], tokenizer)
 
 
 def _rows(prompts: list[np.ndarray]) -> "tuple[torch.Tensor, torch.Tensor]":

@@ -117,7 +117,7 @@ def test_images_may_stand_beside_the_messages(content):
 
 def test_an_answer_of_weight_0_is_not_to_be_learned():
     record = parse(messages=[QUESTION, {**ANSWER, "weight": 0}, QUESTION, {**ANSWER, "weight": 1}])
-    assert [message.taught for message in record.messages] == [True, False, True, True]
+    assert [message.is_target for message in record.messages] == [True, False, True, True]
 
 
 @pytest.mark.parametrize(

@@ -5,13 +5,18 @@ import pickle
 import pytest
 
 from aurora_cli.data.annotations.records import Rejection
-from aurora_cli.data.tokenization.chat_template import ChatTemplate, Said
+from aurora_cli.data.tokenization.chat_template import ChatMessage, ChatTemplate
 from aurora_cli.errors import UsageError
 from tests.chat_templates import CHAT_TEMPLATES
 
 TOKENS = {"bos_token": "<s>", "eos_token": "</s>"}
 ADDED = ["<s>", "</s>", "<|im_start|>", "<|im_end|>", "<|eot_id|>"]
-CHAT = [Said("user", "Q?"), Said("assistant", " A. "), Said("user", " R? "), Said("assistant", "B.")]
+CHAT = [
+    ChatMessage("user", "Q?"),
+    ChatMessage("assistant", " A. "),
+    ChatMessage("user", " R? "),
+    ChatMessage("assistant", "B."),
+]
 
 
 def template(source: str) -> ChatTemplate:
@@ -64,9 +69,9 @@ def test_a_template_that_cannot_be_used_is_a_usage_error(source, message):
     [
         (CHAT_TEMPLATES["brackets"].source, [CHAT[0], CHAT[0], CHAT[1]], "roles must alternate"),
         (simple("{{ m.content | lower }}</s>"), CHAT, "changes turn 1"),
-        (simple("{{ m.content.split('|')[-1] }}</s>"), [CHAT[0], Said("assistant", "x|A")], "changes turn 1"),
+        (simple("{{ m.content.split('|')[-1] }}</s>"), [CHAT[0], ChatMessage("assistant", "x|A")], "changes turn 1"),
         ("{{ 'Long' if messages[0].content | length > 50 }}" + simple("{{ m.content }}</s>"),
-         [Said("user", "x" * 60), CHAT[1]], "begins otherwise"),
+         [ChatMessage("user", "x" * 60), CHAT[1]], "begins otherwise"),
     ],
 )  # fmt: skip
 def test_a_conversation_that_a_template_changes_is_rejected(source, messages, detail):
@@ -75,7 +80,7 @@ def test_a_conversation_that_a_template_changes_is_rejected(source, messages, de
     assert caught.value.reason == "chat_template"
 
 
-def test_an_end_that_only_some_answers_have_is_taught_only_there():
+def test_an_end_that_only_some_answers_have_is_a_target_only_there():
     source = simple("{{ m.content }}{% if loop.last %}</s>{% else %};{% endif %}")
     text, placed = template(source).locate(CHAT)
     assert [text[start:end] for start, _, end in placed[1::2]] == [" A. ", "B.</s>"]

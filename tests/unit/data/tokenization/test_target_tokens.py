@@ -1,4 +1,4 @@
-"""What is taught, proved by decoding the labels: answers and their ends, whatever the template and the tokenizer."""
+"""Targets, proved by decoding the labels: answers and their ends, whatever the template and the tokenizer."""
 
 import json
 import random
@@ -79,9 +79,9 @@ def rows(columns: EncodedRecords) -> list[tuple[np.ndarray, np.ndarray]]:
 
 
 def target_runs(tokenizer: TextTokenizer, labels: np.ndarray) -> list[str]:
-    """The text of every unbroken run of taught tokens."""
-    taught = labels != IGNORE_INDEX
-    borders = np.flatnonzero(np.diff(np.concatenate([[False], taught, [False]]).astype(int)))
+    """The text of every unbroken run of target tokens."""
+    is_target = labels != IGNORE_INDEX
+    borders = np.flatnonzero(np.diff(np.concatenate([[False], is_target, [False]]).astype(int)))
     return [decode(tokenizer.backend, labels[start:stop]) for start, stop in borders.reshape(-1, 2)]
 
 
@@ -144,7 +144,7 @@ def test_a_tokenizers_own_template_gives_the_ids_of_transformers(folder, name):
 
 
 @pytest.mark.parametrize("template", ["vicuna", "tokenizer"])
-def test_an_answer_of_weight_0_is_read_and_not_taught(template):
+def test_an_answer_of_weight_0_is_read_and_no_target(template):
     tokenizer = with_special_tokens(TINY, CHAT_TEMPLATES["chatml"].source)
     messages = [
         {"role": "user", "content": "One?"},

@@ -63,10 +63,10 @@ def test_labels_are_the_answers_and_their_ends(tiny, template):
     turns = conversation("<image>\nWhich shape?", "A red circle.", "And where?", "At the top.")
     columns = encoded(tiny, raw(image="a.jpg", conversations=turns), template=template)
     ((ids, labels),) = rows(columns)
-    taught = labels[labels != IGNORE_INDEX]
-    assert decode(tiny.backend, taught) == "A red circle.</s>At the top.</s>"
-    assert (ids[labels != IGNORE_INDEX] == taught).all()
-    assert columns.target_tokens == [len(taught)]
+    targets = labels[labels != IGNORE_INDEX]
+    assert decode(tiny.backend, targets) == "A red circle.</s>At the top.</s>"
+    assert (ids[labels != IGNORE_INDEX] == targets).all()
+    assert columns.target_tokens == [len(targets)]
     assert (ids == IMAGE_PLACEHOLDER).sum() == 1
 
 
@@ -78,8 +78,8 @@ def test_chat_templates_end_answers_with_their_own_token():
     for template, end in (("qwen2", "<|im_end|>"), ("llama3", "<|eot_id|>")):
         tokenizer = TextTokenizer(backend, "<|begin_of_text|>", "</s>", "none", backend.to_str())
         ((_, labels),) = rows(encoded(tokenizer, raw(conversations=conversation("a", "b")), template=template))
-        taught = labels[labels != IGNORE_INDEX].tolist()
-        assert taught == [backend.token_to_id("b"), backend.token_to_id(end)]
+        targets = labels[labels != IGNORE_INDEX].tolist()
+        assert targets == [backend.token_to_id("b"), backend.token_to_id(end)]
 
 
 def test_a_template_that_the_tokenizer_cannot_write_is_a_usage_error(tiny):

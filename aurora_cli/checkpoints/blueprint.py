@@ -10,6 +10,7 @@ from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
+from aurora_cli.io.json_files import JsonObject
 from aurora_cli.models.parts import Part
 from aurora_cli.models.vision_encoder import has_class_token
 
@@ -25,7 +26,7 @@ class Weight(NamedTuple):
     """True for a head that is the embedding once more: files may leave it out."""
 
 
-def vision_config_of(config: Mapping[str, Any]) -> dict[str, Any]:
+def vision_config_of(config: Mapping[str, Any]) -> JsonObject:
     """The vision tower's config, from its own or from that of the whole contrastive model."""
     model_type = config.get("model_type", "")
     if model_type in VISION_TYPES:

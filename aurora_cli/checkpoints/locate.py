@@ -21,16 +21,16 @@ def locate(name: str | Path, root: Path | None = None) -> Path:
         UsageError: there is no such repository on the hub.
         HostError: the hub cannot be reached.
     """
-    return _here(name, root) or _from_hub(_repo(name))
+    return _local_path(name, root) or _from_hub(_repo(name))
 
 
 def check_name(name: str | Path, root: Path | None = None) -> None:
-    """Raise unless `locate` would find something here, or ask the hub.
+    """Raise unless `locate` would find something on this machine, or ask the hub.
 
     Raises:
-        DataError: nothing here has that name, and it is no hub id.
+        DataError: no file or folder has that name, and it is no hub id.
     """
-    if _here(name, root) is None:
+    if _local_path(name, root) is None:
         _repo(name)
 
 
@@ -42,18 +42,18 @@ def locate_config(name: str | Path, root: Path | None = None) -> Path:
         UsageError: there is no such repository on the hub.
         HostError: the hub cannot be reached.
     """
-    folder = _here(name, root)
+    folder = _local_path(name, root)
     return fetch_file(HubRepo(_repo(name)), _CONFIG) if folder is None else folder / _CONFIG
 
 
-def _here(name: str | Path, root: Path | None) -> Path | None:
+def _local_path(name: str | Path, root: Path | None) -> Path | None:
     path = Path(name).expanduser()
     candidates = (path if root is None else root / path, path)
     return next((candidate for candidate in candidates if candidate.exists()), None)
 
 
 def _repo(name: str | Path) -> str:
-    """`name` as a hub id, which it may be if nothing here has a name like it."""
+    """`name` as a hub id, which it may be if no folder has a name like it."""
     text = str(name)
     if not _HUB_ID.fullmatch(text) or Path(text).parent.exists():
         raise DataError(f"{name}: there is no such folder or file")

@@ -44,7 +44,7 @@ def open_zero(path: Path) -> Tensors:
     count = flats[0].get("partition_count", len(flats))
     ranks = max(count) if isinstance(count, list) else count
     if ranks != len(flats):
-        raise DataError(f"{folder}: {ranks} ranks wrote it, {len(flats)} of their *_optim_states.pt files are here")
+        raise DataError(f"{folder}: {ranks} ranks wrote it, {len(flats)} of their *_optim_states.pt files are there")
     shapes = _content(model_files[0], states[0], "param_shapes")
     if "fp32_flat_groups" in flats[0]:
         tensors = dict(_zero3(folder, shapes, [flat["fp32_flat_groups"] for flat in flats]))

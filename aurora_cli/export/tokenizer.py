@@ -4,7 +4,6 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.processors import TemplateProcessing
@@ -14,6 +13,7 @@ from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, TEMPLATES, Temp
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer, read_object, special_token
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import write_json, write_text
+from aurora_cli.io.json_files import JsonObject
 
 PAD = "<pad>"
 
@@ -86,7 +86,7 @@ def export_tokenizer(folder: Path) -> ExportTokenizer:
 def write_tokenizer(tokenizer: ExportTokenizer, folder: Path) -> None:
     """As transformers reads it: `tokenizer.json` taken as it is, whatever the model's own tokenizer class would do."""
     tokenizer.backend.save(str(folder / "tokenizer.json"))
-    config: dict[str, Any] = {
+    config: JsonObject = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": tokenizer.bos_token,
         "eos_token": tokenizer.eos_token,

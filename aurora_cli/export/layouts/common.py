@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,6 +11,7 @@ from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.checkpoints.writing import write_weights
 from aurora_cli.config.settings import ModelSettings
+from aurora_cli.io.json_files import JsonObject
 from aurora_cli.models.parts import Part
 
 DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float64: "float64"}
@@ -54,11 +54,11 @@ def tensors_of(tensors: Tensors, part: Part) -> Tensors:
     return {name: tensor for name, tensor in tensors.items() if names.part_of(name) == part}
 
 
-def vision_config(checkpoint: OpenedCheckpoint) -> dict[str, Any]:
+def vision_config(checkpoint: OpenedCheckpoint) -> JsonObject:
     return checkpoint.config.vision_config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
 
 
-def text_config(checkpoint: OpenedCheckpoint) -> dict[str, Any]:
+def text_config(checkpoint: OpenedCheckpoint) -> JsonObject:
     return checkpoint.config.text_config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
 
 
@@ -70,12 +70,12 @@ def text_architecture(checkpoint: OpenedCheckpoint) -> str:
     return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config["model_type"], "LlamaForCausalLM")
 
 
-def token_ids(config: dict[str, Any]) -> dict[str, Any]:
+def token_ids(config: JsonObject) -> JsonObject:
     keys = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {key: config[key] for key in keys if config.get(key) is not None}
 
 
-def clip_processor(model: ModelSettings) -> dict[str, Any]:
+def clip_processor(model: ModelSettings) -> JsonObject:
     """A CLIP image processor's file: resize to the square, normalise. Padding to it is the caller's there."""
     side = {"height": model.image_size, "width": model.image_size}
     return {

@@ -7,7 +7,6 @@ modeling_aurora.py, processing_aurora.py                    the merging model in
 """
 
 from pathlib import Path
-from typing import Any
 
 from aurora_cli.constants import IMAGE
 from aurora_cli.export.layouts.common import (
@@ -22,6 +21,7 @@ from aurora_cli.export.remote.bundle import bundle, processing_source
 from aurora_cli.export.tokenizer import ExportTokenizer, export_tokenizer, write_chat_template, write_tokenizer
 from aurora_cli.export.vocabulary import grow, padded_rows
 from aurora_cli.io.atomic import write_json, write_text
+from aurora_cli.io.json_files import JsonObject
 from aurora_cli.models.vision_encoder import has_class_token
 
 MODEL_CLASS = "LlavaForConditionalGeneration"
@@ -78,7 +78,7 @@ def _notes_on_rows(tokenizer: ExportTokenizer, known_rows: int) -> list[str]:
     ]
 
 
-def _config(job: ExportJob, text: dict[str, Any], image_id: int, dtype: str) -> dict[str, Any]:
+def _config(job: ExportJob, text: JsonObject, image_id: int, dtype: str) -> JsonObject:
     checkpoint = job.checkpoint
     config = checkpoint.config.to_dict() | {
         "architectures": [MODEL_CLASS],
@@ -98,7 +98,7 @@ def _config(job: ExportJob, text: dict[str, Any], image_id: int, dtype: str) -> 
     return config
 
 
-def _generation(text: dict[str, Any], tokenizer: ExportTokenizer | None, image_id: int, rows: int) -> dict[str, Any]:
+def _generation(text: JsonObject, tokenizer: ExportTokenizer | None, image_id: int, rows: int) -> JsonObject:
     """Greedy; what stands for images, and rows that no token uses, are never generated."""
     ids = token_ids(text)
     used = tokenizer.size if tokenizer else image_id
@@ -110,7 +110,7 @@ def _generation(text: dict[str, Any], tokenizer: ExportTokenizer | None, image_i
     return {**ids, "do_sample": False, "suppress_tokens": sorted(never)}
 
 
-def _image_processor(job: ExportJob) -> dict[str, Any]:
+def _image_processor(job: ExportJob) -> JsonObject:
     """LLaVA's image processor, which pads to a square with the mean colour before it resizes."""
     model = job.checkpoint.model
     return {
@@ -123,7 +123,7 @@ def _image_processor(job: ExportJob) -> dict[str, Any]:
     }
 
 
-def _processor(job: ExportJob) -> dict[str, Any]:
+def _processor(job: ExportJob) -> JsonObject:
     vision = vision_config(job.checkpoint)
     return {
         "processor_class": "LlavaProcessor",

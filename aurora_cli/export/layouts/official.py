@@ -5,7 +5,6 @@ tower that started at random has no such name: it is written out in `vision_towe
 """
 
 from pathlib import Path
-from typing import Any
 
 from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.lazy_tensors import rename
@@ -13,6 +12,7 @@ from aurora_cli.export.layouts.common import ExportJob, dtype_name, tensors_of, 
 from aurora_cli.export.layouts.xtuner import write_vision_config
 from aurora_cli.export.tokenizer import copy_tokenizer
 from aurora_cli.io.atomic import write_json
+from aurora_cli.io.json_files import JsonObject
 
 TOWER_FOLDER = "vision_tower"
 _ARCHITECTURES = {"llama": "LlavaLlamaForCausalLM", "mistral": "LlavaMistralForCausalLM"}
@@ -41,7 +41,7 @@ def write(job: ExportJob, folder: Path) -> list[str]:
     return notes
 
 
-def _config(job: ExportJob, tower: str, dtype: str) -> dict[str, Any]:
+def _config(job: ExportJob, tower: str, dtype: str) -> JsonObject:
     checkpoint = job.checkpoint
     text = text_config(checkpoint)
     return text | {

@@ -102,9 +102,9 @@ def test_a_tokenizers_own_template_is_kept_and_images_move_to_the_front():
 def test_every_template_has_a_chat_template_with_its_own_words(name):
     template = TEMPLATES[name]
     text = rendered(name, [{"role": "user", "content": "<image>Hi"}, {"role": "assistant", "content": "Yes"}])
-    asked = "<image>\n" + ("" if template.images_only else "Hi")
+    question = "<image>\n" + ("" if template.images_only else "Hi")
     begin, end = (
         ("<s>" if template.begin is None else template.begin),
         ("</s>" if template.end is None else template.end),
     )
-    assert text == begin + template.prompt.replace("{text}", asked) + "Yes" + end + template.separator
+    assert text == begin + template.prompt.replace("{text}", question) + "Yes" + end + template.separator

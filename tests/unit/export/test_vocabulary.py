@@ -1,4 +1,4 @@
-"""New rows: as many as wanted, drawn as the original draws them, the old ones untouched."""
+"""New rows: as many as requested, drawn as the original draws them, the old ones untouched."""
 
 import torch
 from safetensors.torch import save_file
@@ -14,8 +14,8 @@ def test_new_rows_have_the_mean_and_a_hundred_thousandth_of_the_covariance():
     embedding = torch.randn(5000, 8) @ mixing + 3.0
     rows = new_rows(embedding, 20000, seed=0)
     torch.testing.assert_close(rows.mean(0), embedding.mean(0), atol=1e-3, rtol=0)
-    wanted = 1e-5 * embedding.T.cov()
-    torch.testing.assert_close(rows.T.cov(), wanted, atol=0.03 * float(wanted.max()), rtol=0)
+    expected = 1e-5 * embedding.T.cov()
+    torch.testing.assert_close(rows.T.cov(), expected, atol=0.03 * float(expected.max()), rtol=0)
     assert torch.equal(rows, new_rows(embedding, 20000, seed=0))
 
 

@@ -177,7 +177,7 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             "CaptionSettingsFile",
             {
                 "model, merging, template, frames, sampling": "of the model",
-                "prompt, clip_prompt, decoding": "what was asked, and how words were chosen",
+                "prompt, clip_prompt, decoding": "the questions, and how tokens are generated",
             },
         ),
         Format(
@@ -186,6 +186,9 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             None,
             {"media, reason": "which one, and why", "output": "string: the captions' file that it is missing in"},
         ),
+    ),
+    "The demo": (
+        Format("aurora-demo/prepared.json", "What `aurora demo` drew, written when all of it is there.", "Prepared"),
     ),
 }
 

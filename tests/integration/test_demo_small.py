@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 from aurora_cli.constants import STAGES
-from aurora_cli.demo.run import MIRROR, PIPELINE
+from aurora_cli.demo.run import PIPELINE
+from aurora_cli.demo.workspace import MIRROR
 from aurora_cli.io.atomic import remove
 
 SMALL = {

@@ -15,16 +15,17 @@ from aurora_cli.constants import STAGES
 from aurora_cli.data.download.mirror_source import MirrorSource
 from aurora_cli.data.media.reader import load_frames
 from aurora_cli.data.media.video_decoder import evenly_spaced
-from aurora_cli.demo.dataset import DRAWN, VIDEO_FILE_FRAMES, encode_video, write_held_out, write_mirror
+from aurora_cli.demo.dataset import DRAWN, VIDEO_FILE_FRAMES, encode_video, write_mirror
 from aurora_cli.demo.drawing import FRAMES, SIDE, draw, video_scene
+from aurora_cli.demo.truth import write_test_media
 
-IMAGES, CLIPS = 12, 10
+IMAGES, VIDEOS = 12, 10
 
 
 @pytest.fixture(scope="module")
 def mirror(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("mirror")
-    write_mirror(folder, images=IMAGES, videos=CLIPS)
+    write_mirror(folder, images=IMAGES, videos=VIDEOS)
     return folder
 
 
@@ -51,7 +52,7 @@ def records(mirror: Path) -> dict[str, list[dict]]:
 
 
 def test_the_same_numbers_draw_the_same_bytes(mirror: Path, tmp_path: Path) -> None:
-    write_mirror(tmp_path, images=IMAGES, videos=CLIPS)
+    write_mirror(tmp_path, images=IMAGES, videos=VIDEOS)
     assert contents(tmp_path) == contents(mirror)
 
 
@@ -119,8 +120,8 @@ def test_a_video_file_decodes_into_the_drawn_frames(tmp_path: Path) -> None:
     assert difference.mean() < 4  # levels of 255; half the chroma's resolution is lost at the edges
 
 
-def test_held_out_media_are_not_trained_on_and_their_truth_is_told(mirror: Path, tmp_path: Path) -> None:
-    write_held_out(tmp_path, 4)
+def test_test_media_are_not_trained_on_and_what_is_true_of_them_is_written_down(mirror: Path, tmp_path: Path) -> None:
+    write_test_media(tmp_path, 4)
     truth = json.loads((tmp_path / "truth.json").read_text("utf-8"))
     assert [entry["media"] for entry in truth] == [
         *(f"images/{number:04d}.png" for number in range(4)),

@@ -1,18 +1,20 @@
 """What counts as a right word, worked by hand."""
 
-import json
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from aurora_cli.demo import report
-from aurora_cli.demo.dataset import write_held_out
 from aurora_cli.demo.drawing import IMAGE_ATTRIBUTES, VIDEO_ATTRIBUTES
+from aurora_cli.demo.truth import TrueMedium, read_truth, write_test_media
+from aurora_cli.errors import DataError
+from aurora_cli.runs.lines import append_lines
+from tests.run_files import metrics_line
 
 TRUTH = [
-    {"media": "a", "shape": "circle", "colour": "red", "place": "top left"},
-    {"media": "b", "shape": "square", "colour": "blue", "place": "centre"},
+    TrueMedium("a", "", {"shape": "circle", "colour": "red", "place": "top left"}),
+    TrueMedium("b", "", {"shape": "square", "colour": "blue", "place": "centre"}),
 ]
 
 
@@ -28,11 +30,11 @@ TRUTH = [
         ("", "shape", None),
     ],
 )
-def test_one_word_of_an_attribute_is_said_or_none(caption: str, attribute: str, word: str | None) -> None:
-    assert report.said(caption, attribute) == word
+def test_one_word_of_an_attribute_is_named_or_none(caption: str, attribute: str, word: str | None) -> None:
+    assert report.named_word(caption, attribute) == word
 
 
-def test_accuracy_is_the_share_of_right_words_and_the_blank_image_is_asked_the_same() -> None:
+def test_accuracy_is_the_share_of_right_words_and_the_blank_image_is_measured_by_the_same_truth() -> None:
     captions = {"a": "A red square at the top left.", "b": "A blue square at the centre."}
     measured = report.accuracy(TRUTH, captions, "A red circle at the centre.", IMAGE_ATTRIBUTES)
     assert measured.right == {"shape": 0.5, "colour": 1.0, "place": 1.0}
@@ -54,19 +56,25 @@ def test_the_table_has_a_row_for_every_attribute_with_the_blank_beside() -> None
 
 
 def test_the_contact_sheet_shows_images_and_videos(tmp_path: Path) -> None:
-    write_held_out(tmp_path, 3)
-    images, videos = report.split_truth(tmp_path)
-    captions = {entry["media"]: entry["caption"] for entry in images}
+    write_test_media(tmp_path, 3)
+    images, videos = read_truth(tmp_path)
+    captions = {each.media: each.caption for each in images}
     report.contact_sheet(tmp_path / "captions.png", tmp_path, [*images, *videos], captions)
     with Image.open(tmp_path / "captions.png") as sheet:
         assert len(sheet.getcolors(1 << 24) or ()) > 50
 
 
-def test_the_loss_plot_is_a_image(tmp_path: Path) -> None:
+def test_the_loss_plot_is_an_image(tmp_path: Path) -> None:
     for stage in ("one", "two"):
-        lines = [json.dumps({"step": step, "loss": 3.0 / step}) for step in range(1, 5)]
         (tmp_path / stage).mkdir()
-        (tmp_path / stage / "metrics.jsonl").write_text("\n".join(lines))
+        append_lines(tmp_path / stage / "metrics.jsonl", map(metrics_line, range(1, 5)))
     report.loss_plot(tmp_path / "loss.png", {stage: tmp_path / stage for stage in ("one", "two")})
     with Image.open(tmp_path / "loss.png") as plot:
         assert plot.width > 500
+
+
+def test_a_damaged_truth_is_named(tmp_path: Path) -> None:
+    for content in ("{", "[3]", '[{"media": "a"}]'):
+        (tmp_path / "truth.json").write_text(content)
+        with pytest.raises(DataError, match=r"truth\.json: is not the demo's"):
+            read_truth(tmp_path)

@@ -70,6 +70,7 @@ _SPECS = (
             Flag("tokenize.max_length", ("--max-length",)),
             Flag("tokenize.frames", ("--frames",)),
             Flag("tokenize.frame_lists", ("--frame-lists",)),
+            Flag("tokenize.media_root", ("--media-root",), "DIR"),
             Flag("tokenize.workers", ("--workers",)),
             Flag("tokenize.check_media", ("--check-media",)),
             Flag("tokenize.on_error", ("--on-error",)),

@@ -128,6 +128,9 @@ class TokenizeSettings(Section):
     clip_subsets: Names = ()
     """Subsets whose lists of images are videos, whatever `frame_lists` says."""
 
+    media_root: Path | None = None
+    """Folder (or tar with an index) that images and videos are named from; none: the annotation file's."""
+
     workers: int | None = Field(default=None, ge=1)
     """Processes; none: one a core, and one for a small file."""
 

@@ -59,7 +59,7 @@ class SourceFile(ManifestEntry):
         if self.frame_lists != other.frame_lists:
             return f"frame_lists of {other.path}: {self.frame_lists}, not {other.frame_lists}"
         if self.media_root != other.media_root:
-            return f"media_root of {other.path}: {self.media_root}, not {other.media_root}"
+            return f"media_root of {other.path}: {self.media_root_path}, not {other.media_root_path}"
         return None
 
 

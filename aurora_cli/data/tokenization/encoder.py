@@ -55,21 +55,23 @@ class Encoder:
         max_length: int,
         frames: int,
         schema: Schema | Literal["auto"] = "auto",
-        check_media_in: Path | None = None,
     ) -> None:
         self.conversations = conversation_encoder(tokenizer, template)
         self.max_length = max_length
         self.frames = frames
         self.schema: Schema | Literal["auto"] = schema
-        self.check_media_in = check_media_in
-        """What an annotation file's name is relative to, to find its media; none: nobody looks for them."""
-        self.media_roots: dict[str, MediaRoot] = {}
+        self.media_roots: dict[Path, MediaRoot] = {}
 
-    def encode(self, records: Iterable[RawRecord], file: str, *, images_are_video: bool) -> EncodedRecords:
-        """Rows of the records that can be used, and the others with their reasons. `file` is where they come from."""
+    def encode(
+        self, records: Iterable[RawRecord], file: str, *, images_are_video: bool, check_media_in: Path | None = None
+    ) -> EncodedRecords:
+        """Rows of the records that can be used, and the others with their reasons. `file` is where they come from.
+
+        `check_media_in` is what the paths of images and videos start from, where those must be there.
+        """
         usable, rejected = [], []
         name = PurePath(file).name
-        media = self._media_root(file)
+        media = None if check_media_in is None else self._media_root(check_media_in)
         for line, raw in records:
             try:
                 record = parse_record(raw, f"{name}:{line}", self.schema)
@@ -88,12 +90,10 @@ class Encoder:
         rejected.sort(key=lambda entry: entry.line)
         return rows.encoded(rejected)
 
-    def _media_root(self, file: str) -> MediaRoot | None:
-        if self.check_media_in is None:
-            return None
-        if file not in self.media_roots:
-            self.media_roots[file] = MediaRoot((self.check_media_in / file).parent)
-        return self.media_roots[file]
+    def _media_root(self, root: Path) -> MediaRoot:
+        if root not in self.media_roots:
+            self.media_roots[root] = MediaRoot(root)
+        return self.media_roots[root]
 
 
 def check_media(root: MediaRoot, record: Record) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from types import TracebackType
 from typing import IO, NamedTuple, cast
 
@@ -37,6 +38,8 @@ class RecordChunk(NamedTuple):
     """Number of the file among the inputs."""
     file: str
     images_are_video: bool
+    check_media_in: Path | None
+    """What the paths of images and videos start from, where those must be there."""
     records: list[RawRecord]
     ends_shard: bool
     """Whether it is the last of its shard."""
@@ -55,7 +58,9 @@ def in_chunks(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
 
 
 def encode(encoder: Encoder, chunk: RecordChunk) -> EncodedChunk:
-    encoded = encoder.encode(chunk.records, chunk.file, images_are_video=chunk.images_are_video)
+    encoded = encoder.encode(
+        chunk.records, chunk.file, images_are_video=chunk.images_are_video, check_media_in=chunk.check_media_in
+    )
     return EncodedChunk(
         shard=chunk.shard,
         source=chunk.source,

@@ -54,7 +54,7 @@ class AnnotationsReport(Result):
     media: int
     """Different images and videos."""
     missing: int
-    """Those not found from the file's folder."""
+    """Those not found from the media root."""
     sample: str
     """The first kept record in the template's words, what a model learns to give between >>> and <<<."""
 
@@ -82,9 +82,9 @@ class AnnotationsReport(Result):
 
 def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
     step = settings.tokenize
-    (source,) = annotation_sources([path], step)
+    (source,) = annotation_sources([path], step, Workspace(settings.workspace))
     show = shower(settings, source)
-    root = MediaRoot(path.parent)
+    root = MediaRoot(source.media_root)
     read = turns = 0
     kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
     schemas: Counter[str] = Counter()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace, media_root_of
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.files import is_annotation_file, raw_records
 from aurora_cli.data.annotations.records import Record, Rejection, media_of
@@ -92,6 +93,8 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter) -> DataRepo
     reports: list[SubsetReport] = []
     missing: list[str] = []
     unreadable: list[tuple[str, str]] = []
+    given = settings.tokenize.media_root
+    media_root = None if given is None else Workspace(settings.workspace).path(given)
     total = sum(file.stat().st_size for files in folders.values() for file in files)
     with reporter.progress("inspect", total, "bytes") as advance:
         for folder, files in sorted(folders.items()):
@@ -100,15 +103,16 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter) -> DataRepo
                 report.unreadable = 0
             reports.append(report)
             names = _media_names(_records(report, files, advance))
-            for name, state in _states(MediaRoot(folder), names, decode=settings.inspect.decode):
+            root = media_root_of(files[0], media_root)
+            for name, state in _states(MediaRoot(root), names, decode=settings.inspect.decode):
                 report.media += 1
                 report.found += state.there
                 if not state.there:
                     report.missing += 1
-                    missing += [str(folder / name)][: LISTED - len(missing)]
+                    missing += [str(root / name)][: LISTED - len(missing)]
                 elif state.complaint is not None:
                     report.unreadable = (report.unreadable or 0) + 1
-                    unreadable += [(str(folder / name), state.complaint)][: LISTED - len(unreadable)]
+                    unreadable += [(str(root / name), state.complaint)][: LISTED - len(unreadable)]
     return DataReport(str(path), tuple(reports), tuple(missing), tuple(unreadable))
 
 

@@ -113,7 +113,6 @@ def encoder_of(settings: Settings, tokenizer: TextTokenizer) -> Encoder:
         max_length=step.max_length,
         frames=step.frames,
         schema=step.record_schema,
-        check_media_in=Workspace(settings.workspace).root if step.check_media else None,
     )
 
 
@@ -150,6 +149,7 @@ def manifest_of(job: TokenizeJob, tokenizer: TextTokenizer, settings: Settings) 
                 size=source.path.stat().st_size,
                 sha256=sha256_of(source.path),
                 frame_lists="clip" if source.images_are_video else "separate",
+                media_root=None if step.media_root is None else workspace.relative(source.media_root),
             )
             for source in job.sources
         ),

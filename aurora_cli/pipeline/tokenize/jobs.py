@@ -23,9 +23,10 @@ def plan_jobs(settings: TokenizeSettings, workspace: Workspace) -> list[Tokenize
     """A job for all inputs that the settings name, or one for each subset of the workspace.
 
     Raises:
-        DataError: there is nothing to tokenize.
+        DataError: there is nothing to tokenize, or no such folder as the media are to be in.
         UsageError: an input is of no known kind, or it is unclear where its shards go.
     """
+    check_media_root(settings, workspace)
     if settings.inputs:
         files = [file for given in settings.inputs for file in files_of(workspace.path(given))]
         outputs = [workspace.path(settings.output)] if settings.output else outputs_of(files, settings, workspace)
@@ -34,15 +35,29 @@ def plan_jobs(settings: TokenizeSettings, workspace: Workspace) -> list[Tokenize
                 f"the inputs belong to {len(outputs)} subsets: {', '.join(output.name for output in outputs)}",
                 hint="Say where all of them go together with --output, or tokenize one subset at a time.",
             )
-        return [TokenizeJob(annotation_sources(files, settings), outputs[0])]
+        return [TokenizeJob(annotation_sources(files, settings, workspace), outputs[0])]
     subsets = subsets_of(settings, workspace)
     if settings.output:
         files = [file for folder in subsets for file in subsets[folder]]
-        return [TokenizeJob(annotation_sources(files, settings), workspace.path(settings.output))]
+        return [TokenizeJob(annotation_sources(files, settings, workspace), workspace.path(settings.output))]
     return [
-        TokenizeJob(annotation_sources(files, settings), workspace.tokenized / folder.parent.name / folder.name)
+        TokenizeJob(
+            annotation_sources(files, settings, workspace), workspace.tokenized / folder.parent.name / folder.name
+        )
         for folder, files in subsets.items()
     ]
+
+
+def check_media_root(settings: TokenizeSettings, workspace: Workspace) -> None:
+    """Not a record could be kept if all media are looked for in a folder that is not there.
+
+    Raises:
+        DataError: that is so.
+    """
+    if not settings.check_media or settings.media_root is None:
+        return
+    if not (root := workspace.path(settings.media_root)).exists():
+        raise DataError(f"tokenize.media_root: {root}: there is no such folder, and no such indexed archive")
 
 
 def files_of(path: Path) -> list[Path]:

@@ -61,9 +61,16 @@ def missing_chunks(
             if shard in present:
                 deque(batch, maxlen=0)
             else:
-                file = base.inputs[index].path
-                for records_of_chunk, is_last in with_last(in_chunks(batch)):
-                    yield RecordChunk(shard, index, file, source.images_are_video, records_of_chunk, is_last)
+                for chunk, is_last in with_last(in_chunks(batch)):
+                    yield RecordChunk(
+                        shard=shard,
+                        source=index,
+                        file=base.inputs[index].path,
+                        images_are_video=source.images_are_video,
+                        check_media_in=source.media_root if base.check_media else None,
+                        records=chunk,
+                        ends_shard=is_last,
+                    )
             shard += 1
 
 

@@ -50,6 +50,18 @@ def test_a_data_folder_shows_which_media_are_missing(tmp_path):
     assert inspected(tmp_path, "data/vision/mine").subsets[0].found == 4
 
 
+def test_media_are_looked_for_where_tokenize_would_look_for_them(tmp_path):
+    file = write_records(tmp_path / "data/vision/mine/mine.jsonl", 2)
+    (tmp_path / "media").mkdir()
+    (tmp_path / "media/1.jpg").touch()
+    given = settings(tmp_path, media_root="media")
+    assert inspect_annotations(file, given).missing == 1
+    assert inspect_annotations(file, settings(tmp_path)).missing == 2
+    report = run(given)
+    assert isinstance(report, DataReport)
+    assert (report.subsets[0].found, report.missing) == (1, (str(tmp_path / "media/0.jpg"),))
+
+
 def test_decoding_finds_media_that_are_there_and_cannot_be_read(tmp_path):
     folder = tmp_path / "data/vision/mine"
     write_records(folder / "mine.jsonl", 4)

@@ -9,6 +9,7 @@ import pytest
 
 from aurora_cli.config.settings import ExtractSettings, ModelSettings, Settings
 from aurora_cli.console import SILENT
+from aurora_cli.data.token_store.store import open_store
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import file_lock, read_json
@@ -279,3 +280,37 @@ def test_records_whose_media_are_not_there_are_rejected_when_somebody_looks(tmp_
     lines = [json.loads(line) for line in (tmp_path / "tokenized/vision/mine/rejected.jsonl").read_text().splitlines()]
     missing = [entry for entry in lines if entry["reason"] == "missing_media"]
     assert [(entry["id"], entry["detail"]) for entry in missing] == [("r1", "1.jpg"), ("r3", "3.jpg")]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_media_are_looked_for_in_another_folder_if_the_settings_name_one(tmp_path, workers):
+    folder = tmp_path / "data/vision/mine"
+    write_records(folder / "mine.jsonl", 4)
+    (tmp_path / "media").mkdir()
+    (folder / "1.jpg").touch()
+    for name in ("0.jpg", "2.jpg", "3.jpg"):
+        (tmp_path / "media" / name).touch()
+    result = run(settings(tmp_path, check_media=True, media_root="media", workers=workers)).folders[0]
+    assert (result.kept, result.rejected) == (3, {"missing_media": 1})
+    output = tmp_path / "tokenized/vision/mine"
+    manifest = read_json(output / "shards/part-00000/manifest.json")
+    assert (manifest["media_root"], manifest["source"]["media_root"]) == ("media", "media")
+    merge(merge_settings(tmp_path))
+    assert open_store(output / "merged").media_root(2) == "media"
+    with pytest.raises(UsageError, match=r"media_root of data/vision/mine/mine\.jsonl: media, not data/vision/mine\n"):
+        run(settings(tmp_path, check_media=True, workers=workers))
+
+
+def test_media_outside_of_the_workspace_are_kept_as_absolute_paths(tmp_path):
+    write_records(tmp_path / "workspace/data/vision/mine/mine.jsonl", 1)
+    (tmp_path / "disk").mkdir()
+    run(settings(tmp_path / "workspace", media_root=tmp_path / "disk"))
+    store = open_store(tmp_path / "workspace/tokenized/vision/mine/shards/part-00000")
+    assert store.media_root(0) == str(tmp_path / "disk")
+
+
+def test_a_media_root_that_is_not_there_is_named_before_every_record_is_rejected(tmp_path):
+    write_records(tmp_path / "data/vision/mine/mine.jsonl", 1)
+    with pytest.raises(DataError, match=r"tokenize\.media_root: \S+/nowhere: there is no such folder"):
+        run(settings(tmp_path, check_media=True, media_root="nowhere"))
+    assert run(settings(tmp_path, media_root="nowhere")).folders[0].kept == 1, "nobody looks"

@@ -1,4 +1,4 @@
-"""The few numbers and words that every storey shares."""
+"""The few numbers and words that all rooms share."""
 
 IMAGE_PLACEHOLDER = -200
 """Stands in stored `input_ids` where one image, or one frame of a video, goes."""

@@ -128,7 +128,7 @@ GROUPS: dict[str, tuple[Format, ...]] = {
         ),
         Format(
             "runs/<stage>/samples/step-00000500.jsonl",
-            "What the model said of a few images and videos at that step.",
+            "Captions of a few images and videos at that step.",
             "CaptionLine",
             line=True,
         ),
@@ -177,7 +177,11 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             "CaptionSettingsFile",
             {
                 "model, merging, template, frames, sampling": "of the model",
+<<<<<<< HEAD
                 "prompt, clip_prompt, decoding": "the questions, and how tokens are generated",
+=======
+                "prompt, clip_prompt, decoding": "the questions, and how words are selected",
+>>>>>>> d68f9fc (Plain words)
             },
         ),
         Format(

@@ -177,11 +177,7 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             "CaptionSettingsFile",
             {
                 "model, merging, template, frames, sampling": "of the model",
-<<<<<<< HEAD
                 "prompt, clip_prompt, decoding": "the questions, and how tokens are generated",
-=======
-                "prompt, clip_prompt, decoding": "the questions, and how words are selected",
->>>>>>> d68f9fc (Plain words)
             },
         ),
         Format(

@@ -1,6 +1,6 @@
 """One optimizer step, and one look at the held-out samples, on every rank alike.
 
-The loss is the sum of the cross-entropies of all taught tokens of the global batch, over their number: neither ranks
+The loss is the sum of the cross-entropies of all target tokens of the global batch, over their number: neither ranks
 nor micro-batches show in it.
 """
 
@@ -33,7 +33,7 @@ class MicroBatch(Protocol):
     @property
     def sample_ids(self) -> list[int]: ...
     @property
-    def taught_tokens(self) -> int: ...
+    def target_tokens(self) -> int: ...
     @property
     def text_tokens(self) -> int: ...
     @property
@@ -147,7 +147,7 @@ def _counts(batches: Sequence[MicroBatch]) -> torch.Tensor:
     """In the order of `Totals`, in fp64: exact up to 2^53."""
     return torch.tensor(
         [
-            sum(batch.taught_tokens for batch in batches),
+            sum(batch.target_tokens for batch in batches),
             sum(len(batch.sample_ids) for batch in batches),
             sum(batch.text_tokens for batch in batches),
             sum(batch.visual_tokens for batch in batches),

@@ -29,7 +29,7 @@ from aurora_cli.training.step import MicroBatch, StepResult, ValidationResult, e
 
 
 class StepSchedule(Protocol):
-    """The plan of a run's steps. `data.loader.TrainingData` is one."""
+    """The plan of a run's steps. `data.batches.training_data.TrainingData` is one."""
 
     @property
     def total_steps(self) -> int: ...

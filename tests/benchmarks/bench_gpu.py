@@ -21,7 +21,7 @@ from aurora_cli.checkpoints.blueprint import llava_config
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
-from aurora_cli.data.batches.collator import Batch, Sample, collate
+from aurora_cli.data.batches.collator import Batch, TrainingSample, collate
 from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.training.costs import LayerStack, forward_flops, passes
@@ -73,7 +73,7 @@ def batch(model: AuroraCap, packed: bool, seed: int) -> Batch:
     size = model.config.image_size or 0
     counts = model.config.frame_token_counts(size, size)
     generator = np.random.default_rng(seed)
-    rows: list[list[Sample]] = [[]]
+    rows: list[list[TrainingSample]] = [[]]
     used = 0
     for number in itertools.count():
         length = int(generator.integers(50, 400))
@@ -85,7 +85,7 @@ def batch(model: AuroraCap, packed: bool, seed: int) -> Batch:
         ids = np.concatenate([np.array([IMAGE_PLACEHOLDER], np.int32), text])
         labels = np.where(np.arange(length + 1) < length // 3, IGNORE_INDEX, ids)
         pixels = generator.integers(0, 256, (1, size, size, 3), dtype=np.uint8)
-        one = Sample(number, str(number), ids, labels, [1], pixels)
+        one = TrainingSample(number, str(number), ids, labels, [1], pixels)
         used += counts.merged + length
         if packed:
             rows[0].append(one)
@@ -115,7 +115,7 @@ def flops(model: AuroraCap, given: Batch, frozen: bool) -> float:
         if count
     ]
     forward = sum(text.num_hidden_layers * forward_flops(reading, [length], attended=0.5) for length in segments)
-    forward += 2.0 * text.hidden_size * text.vocab_size * given.taught_tokens
+    forward += 2.0 * text.hidden_size * text.vocab_size * given.target_tokens
     size = model.config.image_size or 0
     tokens = (size // tower.config.patch_size) ** 2 + 1
     lengths = [tokens := tokens - removed for removed in model.config.removals(size, size, model.config.token_merging)]
@@ -144,7 +144,7 @@ def measured(model: AuroraCap, packed: bool, frozen: bool, compiled: bool, devic
             _wait(cuda)
             began, tokens, work = time.perf_counter(), 0, 0.0
         given = batch(model, packed, step)
-        output = call(packed=packed_rows(given, device), num_items_in_batch=float(given.taught_tokens))
+        output = call(packed=packed_rows(given, device), num_items_in_batch=float(given.target_tokens))
         output.loss.backward()
         optimizer.step()
         optimizer.zero_grad()

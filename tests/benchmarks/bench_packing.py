@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from transformers import CLIPVisionConfig, LlamaConfig
 
-from aurora_cli.data.batches.collator import Batch, Sample, collate
+from aurora_cli.data.batches.collator import Batch, TrainingSample, collate
 from aurora_cli.data.batches.packing import Batching, plan_packs
 from aurora_cli.data.batches.sampler import epoch_order
 from aurora_cli.models.auroracap import AuroraCap
@@ -45,7 +45,7 @@ class Outcome(NamedTuple):
     """Means over the step's tokens."""
 
 
-def texts() -> list[Sample]:
+def texts() -> list[TrainingSample]:
     """Each word is the one before times 5 plus 17, and one in four is any."""
     rng = np.random.default_rng(0)
     lengths = np.exp(rng.uniform(np.log(SHORTEST), np.log(LONGEST), SAMPLES)).astype(int)
@@ -57,7 +57,7 @@ def texts() -> list[Sample]:
             if follows[place]:
                 words[place] = (words[place - 1] * 5 + 17) % VOCABULARY
         ids = words.astype(np.int32)
-        samples.append(Sample(number, str(number), ids, ids.copy(), [], None))
+        samples.append(TrainingSample(number, str(number), ids, ids.copy(), [], None))
     return samples
 
 
@@ -77,7 +77,7 @@ def model() -> AuroraCap:
     return AuroraCap(AuroraCapConfig(vision_config=vision, text_config=text, image_token_index=VOCABULARY))
 
 
-def batches(samples: list[Sample], way: Batching) -> Iterator[Batch]:
+def batches(samples: list[TrainingSample], way: Batching) -> Iterator[Batch]:
     """An epoch; a step holds about as many tokens in every way."""
     lengths = np.array([len(sample.input_ids) for sample in samples], np.int32)
     plan = plan_packs(
@@ -90,7 +90,7 @@ def batches(samples: list[Sample], way: Batching) -> Iterator[Batch]:
         yield collate(packs, image_token_id=VOCABULARY, token_counts=FrameTokenCounts(0, 0))
 
 
-def trained(samples: list[Sample], way: Batching) -> Outcome:
+def trained(samples: list[TrainingSample], way: Batching) -> Outcome:
     network = model()
     language = [*network.model.language_model.parameters(), *network.lm_head.parameters()]
     optimizer = torch.optim.AdamW(language, RATE, betas=(0.9, 0.98))

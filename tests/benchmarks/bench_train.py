@@ -26,7 +26,7 @@ import torch
 from aurora_cli.checkpoints.blueprint import llava_config
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.constants import IGNORE_INDEX
-from aurora_cli.data.batches.collator import Batch, Sample, collate
+from aurora_cli.data.batches.collator import Batch, TrainingSample, collate
 from aurora_cli.data.batches.packing import Batching, plan_packs
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.merge_plan import FrameTokenCounts
@@ -49,17 +49,19 @@ VISION = {
 }  # fmt: skip
 
 
-def samples(number: int) -> list[Sample]:
+def samples(number: int) -> list[TrainingSample]:
     generator = np.random.default_rng(0)
     lengths = np.exp(generator.uniform(np.log(30), np.log(2000), number)).astype(int)
     made = []
     for index, length in enumerate(lengths):
         ids = generator.integers(4, 671, length, dtype=np.int32)
-        made.append(Sample(index, str(index), ids, np.where(np.arange(length) < 2, IGNORE_INDEX, ids), [], None))
+        made.append(
+            TrainingSample(index, str(index), ids, np.where(np.arange(length) < 2, IGNORE_INDEX, ids), [], None)
+        )
     return made
 
 
-def batches(of: list[Sample], way: Batching) -> Iterator[Batch]:
+def batches(of: list[TrainingSample], way: Batching) -> Iterator[Batch]:
     """Packs one by one; padded and grouped samples eight a batch."""
     lengths = np.array([len(sample.input_ids) for sample in of])
     packs = plan_packs(
@@ -91,7 +93,7 @@ class Epoch(NamedTuple):
     fill: float
 
 
-def one_epoch(of: list[Sample], way: Batching) -> Epoch:
+def one_epoch(of: list[TrainingSample], way: Batching) -> Epoch:
     model = network()
     learning = list(model.part_parameters("language_model").values())
     optimizer = torch.optim.AdamW(learning, lr=1e-4, fused=True)

@@ -15,7 +15,7 @@ AURORA = [sys.executable, "-m", "aurora_cli"]
 ONE_RUN = """
 import sys, time
 from aurora_cli.cli.app import main
-from aurora_cli.data.batches.loader import TrainingData
+from aurora_cli.data.batches.training_data import TrainingData
 
 real = TrainingData.batches
 

@@ -16,7 +16,7 @@ from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.training import ModelSettings, ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
-from aurora_cli.data.batches.collator import Batch, Sample, collate
+from aurora_cli.data.batches.collator import Batch, TrainingSample, collate
 from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.runs.metadata import TrainState
@@ -36,20 +36,22 @@ KINDS: tuple[tuple[list[int], bool], ...] = (
     ([3], True),
     ([1, 1], True),
     ([3, 1], True),
-    ([1], False),  # an image, and nothing taught
+    ([1], False),  # an image, and no target token
     ([3], False),
-    ([], False),  # text, and nothing taught
+    ([], False),  # text, and no target token
 )
-"""Media of the other rank's sample, and whether it is taught."""
+"""Media of the other rank's sample, and whether it has target tokens."""
 
 
-def sample(number: int, media: list[int], taught: bool) -> Sample:
+def sample(number: int, media: list[int], has_targets: bool) -> TrainingSample:
     generator = np.random.default_rng(number)
     text = generator.integers(4, 600, 9, dtype=np.int32)
     input_ids = np.concatenate([np.full(sum(media), IMAGE_PLACEHOLDER, np.int32), text])
     labels = np.where(np.arange(len(input_ids)) < sum(media) + 3, IGNORE_INDEX, input_ids)
     frames = generator.integers(0, 256, (sum(media), 28, 28, 3), dtype=np.uint8) if media else None
-    return Sample(number, str(number), input_ids, labels, media, frames, None, None if taught else "untaught")
+    return TrainingSample(
+        number, str(number), input_ids, labels, media, frames, None, None if has_targets else "left out"
+    )
 
 
 def batches(place: Rank, steps: int, model: AuroraCap) -> Iterator[list[Batch]]:
@@ -57,9 +59,9 @@ def batches(place: Rank, steps: int, model: AuroraCap) -> Iterator[list[Batch]]:
     settings = ModelSettings()
     for step in range(steps):
         only_text = (step // len(KINDS)) % 2 == place.rank
-        media, taught = ([], True) if only_text else KINDS[step % len(KINDS)]
+        media, has_targets = ([], True) if only_text else KINDS[step % len(KINDS)]
         batch = collate(
-            [[sample(2 * step + place.rank, media, taught)]],
+            [[sample(2 * step + place.rank, media, has_targets)]],
             image_token_id=model.config.image_token_id,
             token_counts=counts,
         )

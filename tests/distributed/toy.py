@@ -112,7 +112,7 @@ class ToyBatch(NamedTuple):
     pixel_values: torch.Tensor | None
     media_lengths: torch.Tensor | None
     sample_ids: list[int]
-    taught_tokens: int
+    target_tokens: int
     text_tokens: int
     visual_tokens: int
     positions: int
@@ -126,10 +126,10 @@ def batch_of(samples: Sequence[int], text_only: bool = False) -> ToyBatch:
     for sample in samples:
         generator = torch.Generator().manual_seed(sample)
         row = torch.randint(VOCABULARY, (9,), generator=generator)
-        taught = row.clone()
-        taught[: 2 + sample % 5] = -100
+        target = row.clone()
+        target[: 2 + sample % 5] = -100
         rows.append(row)
-        labels.append(taught)
+        labels.append(target)
         pixels.append(torch.randn(5, generator=generator))
     ids, labels_PT = torch.stack(rows), torch.stack(labels)
     return ToyBatch(

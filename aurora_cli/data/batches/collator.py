@@ -28,7 +28,7 @@ class TokenCounts(Protocol):
         ...
 
 
-class Sample(NamedTuple):
+class TrainingSample(NamedTuple):
     """One conversation with its frames decoded, as the collator takes it."""
 
     number: int
@@ -42,7 +42,7 @@ class Sample(NamedTuple):
     """(F, S, S, 3) uint8; none without media."""
     media: str | None = None
     failure: str | None = None
-    """Why the sample is not taught: what was wrong with its media."""
+    """Why the loss leaves the sample out: what was wrong with its media."""
     media_files: int = 0
     """Images, files of frames, and videos that it is made of."""
 
@@ -57,13 +57,13 @@ class Batch(NamedTuple):
     segment_ids: torch.Tensor
     """(P, T); 0 padding, 1.. the sample within its pack."""
     labels: torch.Tensor
-    """(P, T); IGNORE_INDEX where nothing is taught, as on every sample's first token."""
+    """(P, T); IGNORE_INDEX where a token is no target, as on every sample's first token."""
     pixel_values: torch.Tensor | None
     """(F, 3, S, S) float32; on its way from a loader's worker (F, S, S, 3) uint8, a quarter of the bytes."""
     media_lengths: torch.Tensor | None
     """(M,) frames of each medium, in reading order."""
     sample_ids: list[int]
-    taught_tokens: int
+    target_tokens: int
     """Labels that count, media failures left out."""
     text_tokens: int
     visual_tokens: int
@@ -75,7 +75,7 @@ class Batch(NamedTuple):
     """Samples that the loss leaves out."""
 
 
-def collate(packs: Sequence[Sequence[Sample]], *, image_token_id: int, token_counts: TokenCounts) -> Batch:
+def collate(packs: Sequence[Sequence[TrainingSample]], *, image_token_id: int, token_counts: TokenCounts) -> Batch:
     """Each pack a row, padded at its end to the longest; `pixel_values` still uint8, channels last."""
     rows = [_row(pack, image_token_id, token_counts) for pack in packs]
     length = max(SHORTEST_ROW, *(len(row.input_ids) for row in rows))
@@ -92,7 +92,7 @@ def collate(packs: Sequence[Sequence[Sample]], *, image_token_id: int, token_cou
         pixel_values=torch.from_numpy(np.concatenate(frames)) if frames else None,
         media_lengths=torch.tensor(media_lengths, dtype=torch.int64) if media_lengths else None,
         sample_ids=[sample.number for sample in samples],
-        taught_tokens=int((labels[:, 1:] != IGNORE_INDEX).sum()),
+        target_tokens=int((labels[:, 1:] != IGNORE_INDEX).sum()),
         text_tokens=sum(len(row.input_ids) for row in rows) - visual_tokens,
         visual_tokens=visual_tokens,
         positions=labels.numel(),
@@ -113,7 +113,7 @@ class _Row(NamedTuple):
     visual_tokens: int
 
 
-def _row(pack: Sequence[Sample], image_token_id: int, token_counts: TokenCounts) -> _Row:
+def _row(pack: Sequence[TrainingSample], image_token_id: int, token_counts: TokenCounts) -> _Row:
     if not pack:
         nothing = np.zeros(0, np.int64)
         return _Row(nothing, nothing, nothing, nothing, 0)
@@ -121,9 +121,9 @@ def _row(pack: Sequence[Sample], image_token_id: int, token_counts: TokenCounts)
     labels = np.concatenate([sample.labels for sample in pack]).astype(np.int64)
     stored = np.array([len(sample.input_ids) for sample in pack])
     starts = np.cumsum(stored) - stored
-    untaught = np.repeat([sample.failure is not None for sample in pack], stored)
-    untaught[starts] = True
-    labels[untaught] = IGNORE_INDEX
+    has_no_target = np.repeat([sample.failure is not None for sample in pack], stored)
+    has_no_target[starts] = True
+    labels[has_no_target] = IGNORE_INDEX
 
     is_frame = input_ids == IMAGE_PLACEHOLDER
     copies = np.ones(len(input_ids), np.int64)

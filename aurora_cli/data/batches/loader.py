@@ -1,12 +1,11 @@
-"""One process's micro-batches of every optimizer step, read ahead by workers, in the order that the plan fixes.
+"""Micro-batches read ahead by workers, in the order wanted.
 
-The training process plans and hands sample numbers out; workers read, decode and collate; frames cross as bytes and
-become floats in a thread here, beside the step that is computed. Workers hold no state and draw no random numbers:
-their count changes the speed alone.
+The training process hands sample numbers out; workers read, decode and collate; frames cross as bytes and become
+floats in a thread here, beside the step that is computed. Workers hold no state and draw no random numbers: their count
+changes the speed alone.
 """
 
 import atexit
-import math
 import weakref
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,14 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from aurora_cli.config.settings import Settings
-from aurora_cli.data.batches.collator import Batch, TokenCounts, collate
-from aurora_cli.data.batches.corpus import Corpus, Source
-from aurora_cli.data.batches.packing import Packs, plan_packs
+from aurora_cli.data.batches.collator import Batch, collate
 from aurora_cli.data.batches.reader import SampleReader
-from aurora_cli.data.batches.sampler import PackRow, accumulation, requests
-from aurora_cli.data.batches.shared_plan import PlanShare
-from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.errors import AuroraError, HostError
 from aurora_cli.io.prefetch import taken_ahead
 
@@ -32,146 +25,9 @@ FETCHED = 2
 """Micro-batches that lie ready as floats in the training process."""
 
 
-class TrainingData:
-    """What a run trains on, planned: `total_steps` is known before anything is read."""
-
-    def __init__(
-        self,
-        sources: Sequence[Source],
-        settings: Settings,
-        *,
-        token_counts: TokenCounts,
-        image_token_id: int,
-        share: PlanShare | None = None,
-    ) -> None:
-        """`share` lets one process of several plan for all."""
-        train, data = settings.train, settings.data
-        self._settings = settings
-        self.corpus = Corpus(
-            sources,
-            token_counts=token_counts,
-            pack_tokens=train.pack_tokens,
-            pack_frames=train.pack_frames,
-            too_long=data.too_long,
-            validation_share=data.validation_share,
-            seed=train.seed,
-        )
-        self.image_mean, self.image_std = settings.model.image_mean, settings.model.image_std
-        self.reader = SampleReader(
-            self.corpus.sources,
-            self.corpus.starts,
-            settings.model.image_size,
-            settings.model.image_mean,
-            train.pack_tokens,
-            token_counts,
-            Sampling(data.frame_sampling, data.fps),
-        )
-        self._micro_batches = MicroBatches(self.reader, image_token_id)
-        self.row = PackRow(
-            lambda epoch: self._epoch_plan(epoch, share),
-            seed=train.seed,
-            block=train.global_batch_packs if data.batching == "grouped" else 1,
-            constant=self.corpus.constant,
-        )
-        global_batch = train.global_batch_packs
-        if train.max_steps is not None:
-            self.total_packs = train.max_steps * global_batch
-        else:
-            self.total_packs = self.row.packs_in_epochs(train.epochs)
-        self.total_steps = math.ceil(self.total_packs / global_batch)
-
-    @property
-    def samples_in_run(self) -> int:
-        """Samples that the run takes, repeats counted: exact for whole epochs."""
-        return round(len(self.corpus.epoch(0)) * self.total_packs / self.row.packs_in_epoch(0))
-
-    @property
-    def part_of_epoch(self) -> bool:
-        """Whether the run takes only some of its samples."""
-        return self.total_packs < self.row.packs_in_epoch(0)
-
-    def epoch_after(self, step: int) -> float:
-        """Epochs done after `step` steps (counted from 1).
-
-        Of a half-done epoch, the share of its packs.
-        """
-        epoch, place = self.row.locate(min(step * self._settings.train.global_batch_packs, self.total_packs))
-        return epoch + place / self.row.packs_in_epoch(epoch)
-
-    def batches(self, rank: int, world_size: int, *, start_step: int = 0) -> Iterator[list[Batch]]:
-        """The micro-batches of each optimizer step, from the one after `start_step` finished ones to the last.
-
-        Raises:
-            UsageError: processes x micro-batch do not divide the global batch (at once).
-            HostError: a worker died.
-        """
-        accumulations = self._accumulations(world_size)
-        wanted = requests(
-            self.row,
-            start_step=start_step,
-            steps=self.total_steps,
-            packs=self.total_packs,
-            rank=rank,
-            world_size=world_size,
-            micro=self._settings.train.micro_batch_packs,
-            accumulations=accumulations,
-        )
-        return self._steps(wanted, accumulations)
-
-    def validation_batches(self, rank: int, world_size: int) -> Iterator[list[Batch]]:
-        """Every held-out sample once, in groups like an optimizer step's; every rank gets as many."""
-        numbers = self.corpus.validation
-        row = PackRow(lambda epoch: self._plan(numbers, epoch), seed=0, block=max(1, len(numbers)), constant=True)
-        packs = row.packs_in_epoch(0)
-        accumulations = self._accumulations(world_size)
-        wanted = requests(
-            row,
-            start_step=0,
-            steps=math.ceil(packs / self._settings.train.global_batch_packs),
-            packs=packs,
-            rank=rank,
-            world_size=world_size,
-            micro=self._settings.train.micro_batch_packs,
-            accumulations=accumulations,
-        )
-        return self._steps(wanted, accumulations)
-
-    def _accumulations(self, world_size: int) -> int:
-        train = self._settings.train
-        return accumulation(train.global_batch_packs, world_size, train.micro_batch_packs)
-
-    def _epoch_plan(self, epoch: int, share: PlanShare | None) -> Packs:
-        def make() -> Packs:
-            return self._plan(self.corpus.epoch(epoch), epoch)
-
-        return make() if share is None else share.plan(f"epoch-{epoch:05d}", make)
-
-    def _plan(self, numbers: np.ndarray, epoch: int) -> Packs:
-        train = self._settings.train
-        packs = plan_packs(
-            self.corpus.lengths[numbers],
-            self.corpus.frames[numbers],
-            pack_tokens=train.pack_tokens,
-            pack_frames=train.pack_frames,
-            batching=self._settings.data.batching,
-            seed=train.seed,
-            epoch=epoch,
-        )
-        return packs._replace(samples=numbers[packs.samples])
-
-    def _steps(self, wanted: Iterator[list[np.ndarray]], accumulations: int) -> Iterator[list[Batch]]:
-        step: list[Batch] = []
-        workers = self._settings.data.workers
-        for batch in read_ahead(self._micro_batches, wanted, workers, self.image_mean, self.image_std):
-            step.append(batch)
-            if len(step) == accumulations:
-                yield step
-                step = []
-
-
 @dataclass
 class MicroBatches:
-    """Reads and collates the micro-batch that it is asked for. What goes wrong comes back as a value."""
+    """Reads and collates the micro-batch of the sample numbers given. What goes wrong comes back as a value."""
 
     reader: SampleReader
     image_token_id: int
@@ -200,7 +56,7 @@ def read_ahead(
     # A tensor is fetched from the worker that made it, which answers when its decoder lets go of the interpreter: up to
     # 5 ms each. The thread waits for it, not the training step.
     batches = taken_ahead(read, FETCHED) if workers else read()
-    # Workers are deaf to the SIGTERM with which multiprocessing ends them when this process exits: end them before.
+    # Workers ignore the SIGTERM with which multiprocessing ends them when this process exits: end them before.
     reference = weakref.ref(batches)
     atexit.register(lambda: (alive := reference()) is not None and alive.close())
     return batches

@@ -1,8 +1,8 @@
 """Which samples share a pack: a plan made from two integers a sample, before anything is read.
 
 First-fit-decreasing, pack by pack: take the largest sample that still fits, until none does. Lengths are small
-integers, so samples of equal size are one *kind* with a count, and a filled pack is a *recipe* that is repeated as
-often as the counts allow: the work grows with the kinds, not with the samples. Frames are a second budget.
+integers, so samples of equal size are one *size class* with a count, and a filled pack is a *pattern* that is repeated
+as often as the counts allow: the work grows with the classes, not with the samples. Frames are a second budget.
 """
 
 from collections.abc import Iterator
@@ -29,8 +29,8 @@ class Packs(NamedTuple):
         return self.samples[self.offsets[number] : self.offsets[number + 1]]
 
 
-class Kinds(NamedTuple):
-    """The distinct sizes, ascending by length, then frames; `order` lists the samples kind by kind."""
+class SizeClasses(NamedTuple):
+    """The distinct sizes, ascending by length, then frames; `order` lists the samples class by class."""
 
     lengths: np.ndarray
     frames: np.ndarray
@@ -38,8 +38,8 @@ class Kinds(NamedTuple):
     order: np.ndarray
 
 
-class Recipe(NamedTuple):
-    """`repeats` packs alike, each of `parts`: (kind, how many)."""
+class Pattern(NamedTuple):
+    """`repeats` packs alike, each of `parts`: (size class, how many)."""
 
     repeats: int
     parts: list[tuple[int, int]]
@@ -67,54 +67,54 @@ def plan_packs(
         raise ValueError(f"a sample of {lengths.max()} tokens or {frames.max()} frames exceeds a pack")
     match batching:
         case "packed":
-            kinds = _kinds(lengths, frames, np.random.default_rng([seed, epoch]))
-            return _fill(kinds, _recipes(kinds, pack_tokens, pack_frames))
+            classes = _size_classes(lengths, frames, np.random.default_rng([seed, epoch]))
+            return _fill(classes, _patterns(classes, pack_tokens, pack_frames))
         case "grouped":
-            kinds = _kinds(lengths, frames, np.random.default_rng([seed, epoch]))
-            return Packs(np.arange(len(lengths) + 1), kinds.order)
+            classes = _size_classes(lengths, frames, np.random.default_rng([seed, epoch]))
+            return Packs(np.arange(len(lengths) + 1), classes.order)
         case "padded":
             return Packs(np.arange(len(lengths) + 1), np.arange(len(lengths)))
     assert_never(batching)
 
 
-def _kinds(lengths: np.ndarray, frames: np.ndarray, rng: np.random.Generator) -> Kinds:
+def _size_classes(lengths: np.ndarray, frames: np.ndarray, rng: np.random.Generator) -> SizeClasses:
     """Sort samples by size with one radix sort, and shuffle those of equal size."""
     if len(lengths) == 0:
         empty = np.zeros(0, np.int64)
-        return Kinds(empty, empty, empty, empty)
+        return SizeClasses(empty, empty, empty, empty)
     width = int(frames.max()) + 1
     chunks = [slice(start, start + CHUNK) for start in range(0, len(lengths), CHUNK)]
     histogram = np.zeros((int(lengths.max()) + 1) * width, np.int64)
     for chunk in chunks:
         histogram += np.bincount(_sizes(lengths[chunk], frames[chunk], width), minlength=len(histogram))
     sizes = np.flatnonzero(histogram)
-    kind_of_size = np.zeros(len(histogram), np.int32)
-    kind_of_size[sizes] = np.arange(len(sizes))
+    class_of_size = np.zeros(len(histogram), np.int32)
+    class_of_size[sizes] = np.arange(len(sizes))
     # numpy sorts 16-bit integers by radix, wider ones by merging at a sixth of the speed
-    kinds = np.empty(len(lengths), np.uint16 if len(sizes) <= 1 << 16 else np.int32)
+    classes = np.empty(len(lengths), np.uint16 if len(sizes) <= 1 << 16 else np.int32)
     for chunk in chunks:
-        kinds[chunk] = kind_of_size[_sizes(lengths[chunk], frames[chunk], width)]
-    order = np.argsort(kinds, kind="stable")
+        classes[chunk] = class_of_size[_sizes(lengths[chunk], frames[chunk], width)]
+    order = np.argsort(classes, kind="stable")
     counts = histogram[sizes]
     end = 0
     for count in counts.tolist():
         start, end = end, end + count
         rng.shuffle(order[start:end])
-    return Kinds(sizes // width, sizes % width, counts, order)
+    return SizeClasses(sizes // width, sizes % width, counts, order)
 
 
 def _sizes(lengths: np.ndarray, frames: np.ndarray, width: int) -> np.ndarray:
     return lengths.astype(np.int64) * width + frames
 
 
-def _recipes(kinds: Kinds, pack_tokens: int, pack_frames: int) -> Iterator[Recipe]:
+def _patterns(classes: SizeClasses, pack_tokens: int, pack_frames: int) -> Iterator[Pattern]:
     """Fill one pack greedily, repeat it while the counts last, and again.
 
-    The kinds that are left are the bits of one integer, so that "the largest that fits" is a mask and a bit length.
+    The classes that are left are the bits of one integer, so that "the largest that fits" is a mask and a bit length.
     """
-    lengths, frames, counts = kinds.lengths.tolist(), kinds.frames.tolist(), kinds.counts.tolist()
-    fitting = np.searchsorted(kinds.lengths, np.arange(pack_tokens + 1), side="right").tolist()
-    """How many kinds, from the shortest on, are at most so long."""
+    lengths, frames, counts = classes.lengths.tolist(), classes.frames.tolist(), classes.counts.tolist()
+    fitting = np.searchsorted(classes.lengths, np.arange(pack_tokens + 1), side="right").tolist()
+    """How many classes, from the shortest on, are at most so long."""
     most_frames = max(frames, default=0)
     few_enough: dict[int, int] = {}
     left = (1 << len(lengths)) - 1
@@ -122,47 +122,47 @@ def _recipes(kinds: Kinds, pack_tokens: int, pack_frames: int) -> Iterator[Recip
         tokens_room, frames_room, parts = pack_tokens, pack_frames, []
         candidates = left
         while candidates:
-            kind = candidates.bit_length() - 1
+            size_class = candidates.bit_length() - 1
             taken = min(
-                counts[kind],
-                tokens_room // lengths[kind] if lengths[kind] else counts[kind],
-                frames_room // frames[kind] if frames[kind] else counts[kind],
+                counts[size_class],
+                tokens_room // lengths[size_class] if lengths[size_class] else counts[size_class],
+                frames_room // frames[size_class] if frames[size_class] else counts[size_class],
             )
-            parts.append((kind, taken))
-            tokens_room -= taken * lengths[kind]
-            frames_room -= taken * frames[kind]
-            candidates &= (1 << min(kind, fitting[tokens_room])) - 1
+            parts.append((size_class, taken))
+            tokens_room -= taken * lengths[size_class]
+            frames_room -= taken * frames[size_class]
+            candidates &= (1 << min(size_class, fitting[tokens_room])) - 1
             if frames_room < most_frames:
                 if frames_room not in few_enough:
-                    few_enough[frames_room] = _bits(kinds.frames <= frames_room)
+                    few_enough[frames_room] = _bits(classes.frames <= frames_room)
                 candidates &= few_enough[frames_room]
-        repeats = min(counts[kind] // taken for kind, taken in parts)
-        for kind, taken in parts:
-            counts[kind] -= repeats * taken
-            if counts[kind] == 0:
-                left ^= 1 << kind
-        yield Recipe(repeats, parts)
+        repeats = min(counts[size_class] // taken for size_class, taken in parts)
+        for size_class, taken in parts:
+            counts[size_class] -= repeats * taken
+            if counts[size_class] == 0:
+                left ^= 1 << size_class
+        yield Pattern(repeats, parts)
 
 
 def _bits(flags: np.ndarray) -> int:
     return int.from_bytes(np.packbits(flags, bitorder="little").tobytes(), "little")
 
 
-def _fill(kinds: Kinds, recipes: Iterator[Recipe]) -> Packs:
-    """Deal the samples of each kind out to the packs."""
-    next_of_kind = (np.cumsum(kinds.counts) - kinds.counts).tolist()
-    samples = np.empty_like(kinds.order)
+def _fill(classes: SizeClasses, patterns: Iterator[Pattern]) -> Packs:
+    """Deal the samples of each size class out to the packs."""
+    next_of_class = (np.cumsum(classes.counts) - classes.counts).tolist()
+    samples = np.empty_like(classes.order)
     sizes: list[np.ndarray] = []
     end = 0
-    for repeats, parts in recipes:
+    for repeats, parts in patterns:
         size = sum(taken for _, taken in parts)
         start, end = end, end + repeats * size
         packs = samples[start:end].reshape(repeats, size)
         column = 0
-        for kind, taken in parts:
-            first = next_of_kind[kind]
-            next_of_kind[kind] = first + repeats * taken
-            packs[:, column : column + taken] = kinds.order[first : next_of_kind[kind]].reshape(repeats, taken)
+        for size_class, taken in parts:
+            first = next_of_class[size_class]
+            next_of_class[size_class] = first + repeats * taken
+            packs[:, column : column + taken] = classes.order[first : next_of_class[size_class]].reshape(repeats, taken)
             column += taken
         sizes.append(np.full(repeats, size, np.int32))
     offsets = np.zeros(sum(map(len, sizes)) + 1, np.int64)

@@ -1,6 +1,6 @@
 """Which packs a step takes: a function of (seed, step), whatever the number of processes or loader workers.
 
-All epochs, each in its own shuffled order, form one endless row of packs. Step s takes the packs at places
+All epochs, each in its own shuffled order, form one endless row of packs. Step s takes the packs at positions
 [s * G, (s + 1) * G) of it, G = `train.global_batch_packs`: nothing is dropped or taken twice where one epoch meets
 the next. Only a run's very last step may be short; its missing packs are empty, and weigh nothing in the loss.
 """
@@ -23,27 +23,27 @@ def accumulation(global_batch_packs: int, world_size: int, micro_batch_packs: in
     Raises:
         UsageError: processes x micro-batch do not divide the global batch.
     """
-    together = world_size * micro_batch_packs
-    if global_batch_packs % together:
+    at_once = world_size * micro_batch_packs
+    if global_batch_packs % at_once:
         fitting = [size for size in range(1, global_batch_packs + 1) if global_batch_packs % (size * world_size) == 0]
         if fitting:
-            advice = f"With {world_size} processes train.micro_batch_packs can be {', '.join(map(str, fitting))}."
+            hint = f"With {world_size} processes train.micro_batch_packs can be {', '.join(map(str, fitting))}."
         else:
             below = global_batch_packs // world_size * world_size
             near = [str(size) for size in (below, below + world_size) if size]
-            advice = f"With {world_size} processes train.global_batch_packs can be {' or '.join(near)}, for example."
+            hint = f"With {world_size} processes train.global_batch_packs can be {' or '.join(near)}, for example."
         raise UsageError(
             f"train.global_batch_packs is {global_batch_packs}, which {world_size} processes x"
-            f" train.micro_batch_packs {micro_batch_packs} = {together} does not divide",
-            hint=advice,
+            f" train.micro_batch_packs {micro_batch_packs} = {at_once} does not divide",
+            hint=hint,
         )
-    return global_batch_packs // together
+    return global_batch_packs // at_once
 
 
-def places(step: int, rank: int, world_size: int, micro_batch_packs: int, accumulations: int) -> list[range]:
-    """Places in the row of packs of each micro-batch of one rank in `step`, counted from 0.
+def positions(step: int, rank: int, world_size: int, micro_batch_packs: int, accumulations: int) -> list[range]:
+    """Positions in the row of packs of each micro-batch of one rank in `step`, counted from 0.
 
-    >>> places(step=1, rank=1, world_size=2, micro_batch_packs=2, accumulations=2)
+    >>> positions(step=1, rank=1, world_size=2, micro_batch_packs=2, accumulations=2)
     [range(10, 12), range(14, 16)]
     """
     first = step * accumulations * world_size * micro_batch_packs + rank * micro_batch_packs
@@ -54,7 +54,7 @@ def places(step: int, rank: int, world_size: int, micro_batch_packs: int, accumu
 
 
 def epoch_order(packs: int, block: int, *, seed: int, epoch: int) -> np.ndarray:
-    """The order in which an epoch takes its packs; blocks of `block` neighbours stay together, a short one last."""
+    """The order in which an epoch takes its packs; blocks of `block` neighbours stay side by side, a short one last."""
     rng = np.random.default_rng([seed, epoch, ORDER_STREAM])
     whole = packs // block
     blocks = rng.permutation(whole)
@@ -74,21 +74,21 @@ class PackRow:
         self._counts: dict[int, int] = {}
         self._current: tuple[int, Packs, np.ndarray] | None = None
 
-    def pack(self, place: int) -> np.ndarray:
-        """Sample numbers of the pack at `place`."""
-        epoch, index = self.locate(place)
+    def pack(self, position: int) -> np.ndarray:
+        """Sample numbers of the pack at `position`."""
+        epoch, index = self.locate(position)
         packs, order = self._epoch(epoch)
         return packs.pack(int(order[index]))
 
-    def locate(self, place: int) -> tuple[int, int]:
-        """(epoch, place within it)."""
+    def locate(self, position: int) -> tuple[int, int]:
+        """(epoch, index within it)."""
         if self._constant:
-            return divmod(place, self.packs_in_epoch(0))
+            return divmod(position, self.packs_in_epoch(0))
         epoch = 0
-        while place >= self.packs_in_epoch(epoch):
-            place -= self.packs_in_epoch(epoch)
+        while position >= self.packs_in_epoch(epoch):
+            position -= self.packs_in_epoch(epoch)
             epoch += 1
-        return epoch, place
+        return epoch, position
 
     def packs_in_epoch(self, epoch: int) -> int:
         epoch = 0 if self._constant else epoch
@@ -113,13 +113,13 @@ class PackRow:
 
 
 def requests(
-    row: PackRow, *, start_step: int, steps: int, packs: int, rank: int, world_size: int, micro: int, accumulations: int
+    row: PackRow, steps: range, *, packs: int, rank: int, world_size: int, micro: int, accumulations: int
 ) -> Iterator[list[np.ndarray]]:
-    """One rank's micro-batches from `start_step` up to `steps`, in order: the samples of each of their packs.
+    """One rank's micro-batches of `steps`, in order: the samples of each of their packs.
 
-    Places from `packs` on are behind the run's end, and empty.
+    Positions from `packs` on are behind the run's end, and empty.
     """
     nothing = np.zeros(0, np.int64)
-    for step in range(start_step, steps):
-        for micro_batch in places(step, rank, world_size, micro, accumulations):
-            yield [row.pack(place) if place < packs else nothing for place in micro_batch]
+    for step in steps:
+        for micro_batch in positions(step, rank, world_size, micro, accumulations):
+            yield [row.pack(position) if position < packs else nothing for position in micro_batch]

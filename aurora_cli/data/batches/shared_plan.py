@@ -32,22 +32,22 @@ class PlanShare:
         Raises:
             HostError: rank 0 has not written it in time.
         """
-        place = self.folder / name
+        path = self.folder / name
         if self.rank == 0:
             packs = make()
-            with atomic_directory(place) as partial:
+            with atomic_directory(path) as partial:
                 for field, values in zip(Packs._fields, packs, strict=True):
                     _write_array(partial / f"{field}.npy", values)
             return packs
         began = time.monotonic()
-        while not place.is_dir():
+        while not path.is_dir():
             if time.monotonic() - began > self.timeout_s:
                 raise HostError(
-                    f"rank {self.rank} has waited {self.timeout_s:g} s for rank 0 to write {place}",
+                    f"rank {self.rank} has waited {self.timeout_s:g} s for rank 0 to write {path}",
                     hint="Do all nodes see the same workspace? Rank 0's own output says whether it is at work.",
                 )
             time.sleep(LOOK_EVERY_S)
-        return Packs(*(np.load(place / f"{field}.npy", mmap_mode="r") for field in Packs._fields))
+        return Packs(*(np.load(path / f"{field}.npy", mmap_mode="r") for field in Packs._fields))
 
 
 def _write_array(path: Path, values: np.ndarray) -> None:

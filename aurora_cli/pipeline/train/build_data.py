@@ -3,28 +3,29 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from aurora_cli.config.settings import Settings
 from aurora_cli.data.token_store.folder import TOKENIZER
 from aurora_cli.errors import DataError
 from aurora_cli.pipeline.train.plan import StagePlan
 
 if TYPE_CHECKING:
-    from aurora_cli.data.batches.loader import TrainingData
     from aurora_cli.data.batches.shared_plan import PlanShare
+    from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
     from aurora_cli.models.auroracap import AuroraCapConfig
 
 
 def plan_data(plan: StagePlan, config: "AuroraCapConfig", share: "PlanShare | None" = None) -> "TrainingData":
     """The run's samples, packed and ordered; `share` lets one process of several plan for all."""
-    from aurora_cli.data.batches.corpus import Source
-    from aurora_cli.data.batches.loader import TrainingData
+    from aurora_cli.data.batches.corpus import WeightedStore
+    from aurora_cli.data.batches.training_data import TrainingData
 
     settings = plan.settings
     for one in plan.data:
         _check_vocabulary(one.folder, config.get_text_config().vocab_size)
     size = settings.model.image_size
     media_root = settings.train.media_root
-    sources = [
-        Source(
+    stores = [
+        WeightedStore(
             folder=one.folder,
             workspace=settings.workspace,
             weight=one.weight,
@@ -33,11 +34,36 @@ def plan_data(plan: StagePlan, config: "AuroraCapConfig", share: "PlanShare | No
         for one in plan.data
     ]
     return TrainingData(
-        sources,
-        settings,
+        stores,
+        batch_plan(settings),
         token_counts=config.frame_token_counts(size, size, settings.merging),
         image_token_id=config.image_token_id,
         share=share,
+    )
+
+
+def batch_plan(settings: Settings) -> "BatchPlan":
+    """What of the settings decides a run's batches."""
+    from aurora_cli.data.batches.selection import PackBudget
+    from aurora_cli.data.batches.training_data import BatchPlan
+    from aurora_cli.data.media.video_decoder import Sampling
+
+    model, train, data = settings.model, settings.train, settings.data
+    return BatchPlan(
+        budget=PackBudget(train.pack_tokens, train.pack_frames),
+        image_size=model.image_size,
+        image_mean=model.image_mean,
+        image_std=model.image_std,
+        global_batch_packs=train.global_batch_packs,
+        micro_batch_packs=train.micro_batch_packs,
+        batching=data.batching,
+        too_long=data.too_long,
+        validation_share=data.validation_share,
+        epochs=train.epochs,
+        max_steps=train.max_steps,
+        seed=train.seed,
+        sampling=Sampling(data.frame_sampling, data.fps),
+        workers=data.workers,
     )
 
 

@@ -12,7 +12,7 @@ from aurora_cli.runs.layout import METRICS_FILE, REPORT_FILE
 from aurora_cli.training.callbacks.callback import Callback
 
 if TYPE_CHECKING:
-    from aurora_cli.data.batches.loader import TrainingData
+    from aurora_cli.data.batches.training_data import TrainingData
     from aurora_cli.training.engine.engine import Engine
 
 

@@ -19,7 +19,7 @@ from aurora_cli.pipeline.train.plan import StagePlan, plan_stage
 from aurora_cli.training.costs import Memory, PartSize, loading, states
 
 if TYPE_CHECKING:
-    from aurora_cli.data.batches.loader import TrainingData
+    from aurora_cli.data.batches.training_data import TrainingData
 
 STAGES_OF_ZERO = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
 GB = 1e9
@@ -212,8 +212,8 @@ def amounts_of(data: "TrainingData") -> Amounts:
     corpus = data.corpus
     epoch = corpus.epoch(0)
     frames, visual = int(corpus.frames[epoch].sum()), 0
-    for source, start, end in zip(corpus.sources, corpus.starts[:-1], corpus.starts[1:], strict=True):
-        summary = open_store(source.folder).summary()
+    for store, start, end in zip(corpus.stores, corpus.starts[:-1], corpus.starts[1:], strict=True):
+        summary = open_store(store.folder).summary()
         mine = epoch[(epoch >= start) & (epoch < end)] - start
         tokens = data.reader.token_counts.in_all(summary.frames, summary.videos)
         visual += int(tokens[mine].sum())

@@ -11,7 +11,7 @@ from aurora_cli.pipeline.train.plan import find_start
 from aurora_cli.training.costs import LayerStack, PartSize, activations, forward_flops, passes
 
 if TYPE_CHECKING:
-    from aurora_cli.data.batches.loader import TrainingData
+    from aurora_cli.data.batches.training_data import TrainingData
     from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 
 

@@ -17,8 +17,8 @@ from aurora_cli.runs.lines import RejectedLine, append_lines, cut_back
 from aurora_cli.runs.metadata import CheckpointMetadata, TrainState
 
 if TYPE_CHECKING:
-    from aurora_cli.data.batches.loader import TrainingData
     from aurora_cli.data.batches.shared_plan import PlanShare
+    from aurora_cli.data.batches.training_data import TrainingData
     from aurora_cli.training.processes.ranks import Rank
     from aurora_cli.training.trainer import LoopResult
 

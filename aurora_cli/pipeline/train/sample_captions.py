@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import torch
     from tokenizers import Tokenizer
 
-    from aurora_cli.data.batches.collator import Sample
-    from aurora_cli.data.batches.loader import TrainingData
+    from aurora_cli.data.batches.collator import TrainingSample
+    from aurora_cli.data.batches.training_data import TrainingData
     from aurora_cli.training.engine.engine import Engine
 
 from aurora_cli.runs.layout import SAMPLES
@@ -34,7 +34,7 @@ SIDE = 224
 class Asked:
     """One sample up to its first answer."""
 
-    sample: "Sample"
+    sample: "TrainingSample"
     prompt: np.ndarray
     """int32, IMAGE_PLACEHOLDER for every frame."""
     answer: np.ndarray
@@ -83,7 +83,7 @@ class Captions(Callback):
         from aurora_cli.data.media.transforms import normalise
 
         frames = torch.from_numpy(np.concatenate([one.sample.frames for one in asked if one.sample.frames is not None]))
-        pixels = normalise(frames, self._data.image_mean, self._data.image_std)
+        pixels = normalise(frames, self._data.plan.image_mean, self._data.plan.image_std)
         ids, mask = _rows([one.prompt for one in asked])
         model: Any = engine.module
         ends = model.generation_config.eos_token_id
@@ -119,14 +119,14 @@ def choose(data: "TrainingData", wanted: int) -> list[Asked]:
         for number in numbers[begin : begin + NEIGHBOURS].tolist():
             place = int(np.searchsorted(corpus.starts, number, side="right")) - 1
             (sample,) = data.reader.pack(np.array([number]))
-            asked = _asked(sample, Tokenizer.from_file(str(corpus.sources[place].folder / TOKENIZER)))
+            asked = _asked(sample, Tokenizer.from_file(str(corpus.stores[place].folder / TOKENIZER)))
             if asked is not None:
                 chosen[number] = asked
                 break
     return list(chosen.values())
 
 
-def _asked(sample: "Sample", tokenizer: "Tokenizer") -> Asked | None:
+def _asked(sample: "TrainingSample", tokenizer: "Tokenizer") -> Asked | None:
     """None if it cannot be read, or an image comes after the first answer."""
     if sample.failure is not None:
         return None

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,13 @@ from hypothesis import HealthCheck, given
 from hypothesis import strategies as st
 from PIL import Image
 
-from aurora_cli.config.settings import Settings, TrainSettings
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch
-from aurora_cli.data.batches.corpus import Corpus, Source, split_weight
-from aurora_cli.data.batches.loader import MicroBatches, TrainingData
+from aurora_cli.data.batches.corpus import Corpus, WeightedStore, split_weight
+from aurora_cli.data.batches.loader import MicroBatches
 from aurora_cli.data.batches.sampler import PackRow
+from aurora_cli.data.batches.selection import PackBudget
+from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
 from aurora_cli.data.token_store.store import Row
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.models.merge_plan import FrameTokenCounts
@@ -35,7 +37,7 @@ WriteStore = Callable[..., None]
 
 
 def row(number: int, text: int, **media: Any) -> Row:
-    """A record of `text` tokens, all taught but the first, behind its placeholders."""
+    """A record of `text` tokens, all targets but the first, behind its placeholders."""
     media_lengths = media.get("media_lengths", [])
     placeholders = [IMAGE_PLACEHOLDER] * sum(media_lengths)
     tokens = [number % 900 + 1] * text
@@ -67,18 +69,18 @@ def workspace(tmp_path: Path, write_store: WriteStore, write_video: WriteClip) -
     return tmp_path
 
 
-def settings(**changes: Any) -> Settings:
-    """Each change goes into the one of `train` and `data` that knows it."""
-    train = {"pack_tokens": 40, "pack_frames": 8, "global_batch_packs": 4, "stage": "vision"}
-    data: dict[str, Any] = {"workers": 0}
-    for key, value in changes.items():
-        (train if key in TrainSettings.model_fields else data)[key] = value
-    return Settings.model_validate({"model": {"image_size": 28}, "train": train, "data": data})
+PLAN = BatchPlan(
+    budget=PackBudget(tokens=40, frames=8),
+    image_size=28,
+    image_mean=(0.48145466, 0.4578275, 0.40821073),
+    image_std=(0.26862954, 0.26130258, 0.27577711),
+    global_batch_packs=4,
+)
 
 
 def data_of(workspace: Path, weight: float = 1.0, **changes: Any) -> TrainingData:
-    sources = [Source(workspace / "merged", workspace, weight)]
-    return TrainingData(sources, settings(**changes), token_counts=TOKENS, image_token_id=IMAGE)
+    stores = [WeightedStore(workspace / "merged", workspace, weight)]
+    return TrainingData(stores, replace(PLAN, **changes), token_counts=TOKENS, image_token_id=IMAGE)
 
 
 def flat(steps: list[list[Batch]]) -> list[Batch]:
@@ -108,7 +110,7 @@ def test_every_sample_arrives_once_an_epoch_with_its_frames(workspace: Path) -> 
         frames = 0 if batch.media_lengths is None else int(batch.media_lengths.sum())
         assert frames == (0 if batch.pixel_values is None else len(batch.pixel_values))
         assert batch.visual_tokens == int((batch.input_ids == IMAGE).sum())
-        assert batch.taught_tokens == int((batch.labels != IGNORE_INDEX).sum())
+        assert batch.target_tokens == int((batch.labels != IGNORE_INDEX).sum())
         assert batch.positions == batch.input_ids.numel()
         assert batch.input_ids.shape[1] <= 40
         if batch.pixel_values is not None:
@@ -174,12 +176,12 @@ def test_any_shape_and_any_stop_give_the_same_global_batches(workspace: Path, da
 
 
 def test_resuming_late_looks_at_nothing_before(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[int] = []
+    taken: list[int] = []
     real = PackRow.pack
-    monkeypatch.setattr(PackRow, "pack", lambda self, place: asked.append(place) or real(self, place))
+    monkeypatch.setattr(PackRow, "pack", lambda self, position: taken.append(position) or real(self, position))
     data = data_of(workspace, epochs=50, validation_share=0.2)
     next(data.batches(0, 1, start_step=data.total_steps - 1))
-    assert min(asked) >= 4 * (data.total_steps - 1)
+    assert min(taken) >= 4 * (data.total_steps - 1)
 
 
 def test_starting_late_equals_having_started_early(workspace: Path) -> None:
@@ -193,7 +195,7 @@ def test_a_broken_image_is_listed_and_changes_no_other_sample(workspace: Path) -
     good = flat(list(data_of(workspace).batches(0, 1)))
     (workspace / "media" / "3.png").write_bytes(b"nothing")
     (workspace / "media" / "video.avi").unlink()
-    bad = flat(list(data_of(workspace, max_bad_share=0.5).batches(0, 1)))
+    bad = flat(list(data_of(workspace).batches(0, 1)))
     rejected = {line.sample: line for batch in bad for line in batch.rejected}
     assert set(rejected) == {13, 24, 25, 26, 27, 28, 29}
     assert rejected[13].id == "r13"
@@ -204,8 +206,8 @@ def test_a_broken_image_is_listed_and_changes_no_other_sample(workspace: Path) -
         assert torch.equal(before.input_ids, after.input_ids)
         was, now = samples_of(before), samples_of(after)
         for number in before.sample_ids:
-            taught = [label for label in now[number][2] if label != IGNORE_INDEX]
-            assert taught == [] if number in rejected else was[number] == now[number]
+            targets = [label for label in now[number][2] if label != IGNORE_INDEX]
+            assert targets == [] if number in rejected else was[number] == now[number]
         if after.pixel_values is not None:
             assert after.pixel_values.isfinite().all()
 
@@ -217,40 +219,40 @@ def test_too_long_samples_are_cut_at_the_end_or_left_out(tmp_path: Path, write_s
     rows.append(late._replace(labels=np.where(np.arange(60) < 50, IGNORE_INDEX, late.labels).astype(np.int32)))
     write_store(tmp_path / "merged", rows)
 
-    cut = data_of(tmp_path, max_bad_share=1.0)
-    assert cut.corpus.cut == 2
+    cut = data_of(tmp_path)
+    assert cut.corpus.too_much.cut == 2
     assert cut.corpus.too_long.tolist() == [3]
     assert [line.id for line in cut.corpus.rejections()] == ["r3"]
-    said = cut.corpus.notes()
-    assert said[0] == "2 samples are too long for a pack of 40 tokens and 8 frames: their last answer is cut"
-    assert said[1].startswith("1 samples are left out, too long for a pack of 40 tokens and 8 frames;")
-    assert "of 1 alone are too much, up to 27 tokens or 9 frames, and a medium is never cut" in said[1]
+    notes = cut.corpus.notes()
+    assert notes[0] == "2 samples are too long for a pack of 40 tokens and 8 frames: their last answer is cut"
+    assert notes[1].startswith("1 samples are left out, too long for a pack of 40 tokens and 8 frames;")
+    assert "of 1 alone are too much, up to 27 tokens or 9 frames, and a medium is never cut" in notes[1]
     batches = flat(list(cut.batches(0, 1)))
     rejected = {line.sample: line for batch in batches for line in batch.rejected}
     assert set(rejected) == {2, 4}
     assert rejected[2].media == "['none.png']"
     assert rejected[4].media is None
-    assert "nothing taught is left" in rejected[4].reason
+    assert "no target token is left" in rejected[4].reason
     seen = {number: ids for batch in batches for number, (ids, *_) in samples_of(batch).items()}
     assert [len(seen[number]) for number in range(3)] == [30, 10, 40]
 
-    left_out = data_of(tmp_path, too_long="reject", max_bad_share=1.0)
+    left_out = data_of(tmp_path, too_long="reject")
     assert left_out.corpus.too_long.tolist() == [2, 3, 4]
     assert {number for batch in flat(list(left_out.batches(0, 1))) for number in batch.sample_ids} == {0, 1}
 
 
-def test_held_out_samples_are_never_trained_and_arrive_once_in_validation(workspace: Path) -> None:
+def test_validation_samples_are_never_trained_on_and_arrive_once_in_validation(workspace: Path) -> None:
     data = data_of(workspace, validation_share=0.2, epochs=2)
-    held_out = set(data.corpus.validation.tolist())
-    assert len(held_out) == 6
+    validation = set(data.corpus.validation.tolist())
+    assert len(validation) == 6
     trained = Counter(number for batch in flat(list(data.batches(0, 1))) for number in batch.sample_ids)
-    assert trained == {number: 2 for number in range(30) if number not in held_out}
+    assert trained == {number: 2 for number in range(30) if number not in validation}
     ranks = [flat(list(data.validation_batches(rank, 2))) for rank in range(2)]
     assert len(ranks[0]) == len(ranks[1])
     measured = [number for batches in ranks for batch in batches for number in batch.sample_ids]
-    assert sorted(measured) == sorted(held_out)
+    assert sorted(measured) == sorted(validation)
     other_seed = data_of(workspace, validation_share=0.2, seed=5)
-    assert set(other_seed.corpus.validation.tolist()) == held_out
+    assert set(other_seed.corpus.validation.tolist()) == validation
 
 
 @pytest.mark.parametrize(("weight", "expected"), [(2.0, {2: 30}), (1.5, {1: 15, 2: 15}), (0.5, {1: 15})])
@@ -270,8 +272,8 @@ def test_samples_are_numbered_through_all_folders(workspace: Path, write_store: 
     write_store(workspace / "second", [row(7, 8, image=["0.png"], media_lengths=[1])], "elsewhere")
     (workspace / "elsewhere").mkdir()
     Image.new("RGB", (28, 28), (250,) * 3).save(workspace / "elsewhere" / "0.png")
-    sources = [Source(workspace / "merged", workspace), Source(workspace / "second", workspace)]
-    data = TrainingData(sources, settings(batching="padded"), token_counts=TOKENS, image_token_id=IMAGE)
+    stores = [WeightedStore(workspace / name, workspace) for name in ("merged", "second")]
+    data = TrainingData(stores, replace(PLAN, batching="padded"), token_counts=TOKENS, image_token_id=IMAGE)
     batches = {batch.sample_ids[0]: batch for batch in flat(list(data.batches(0, 1))) if batch.sample_ids}
     assert sorted(batches) == list(range(31))
     last, first = batches[30].pixel_values, batches[10].pixel_values
@@ -279,8 +281,8 @@ def test_samples_are_numbered_through_all_folders(workspace: Path, write_store: 
     assert first is not None
     assert last.mean() > 1.5
     assert first.mean() < 0
-    overridden = [Source(workspace / "second", workspace, media_root=workspace / "media")]
-    data = TrainingData(overridden, settings(), token_counts=TOKENS, image_token_id=IMAGE)
+    overridden = [WeightedStore(workspace / "second", workspace, media_root=workspace / "media")]
+    data = TrainingData(overridden, PLAN, token_counts=TOKENS, image_token_id=IMAGE)
     (step,) = data.batches(0, 1)
     assert step[0].pixel_values is not None
     assert step[0].pixel_values.mean() < 0
@@ -293,7 +295,7 @@ def test_lengths_are_known_without_reading_a_row(workspace: Path) -> None:
             assert data.corpus.lengths[number] == len(ids)
 
 
-def test_max_steps_decide_alone_and_epochs_are_told(workspace: Path) -> None:
+def test_max_steps_decide_alone_and_epochs_are_counted(workspace: Path) -> None:
     data = data_of(workspace, max_steps=7)
     assert data.total_steps == 7
     assert len(list(data.batches(0, 1))) == 7
@@ -318,14 +320,14 @@ def test_a_worker_that_is_killed_is_an_error_of_the_machine(workspace: Path, mon
 LEAVE_IN_THE_MIDDLE = """
 import sys
 from pathlib import Path
-from aurora_cli.config.settings import Settings
-from aurora_cli.data.batches.corpus import Source
-from aurora_cli.data.batches.loader import TrainingData
+from aurora_cli.data.batches.corpus import WeightedStore
+from aurora_cli.data.batches.selection import PackBudget
+from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
 from aurora_cli.models.merge_plan import FrameTokenCounts
 workspace = Path(sys.argv[1])
-settings = Settings.model_validate({"model": {"image_size": 28}, "train": {"max_steps": 1000}, "data": {"workers": 2}})
+plan = BatchPlan(PackBudget(4096, 256), 28, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), max_steps=1000, workers=2)
 tokens = FrameTokenCounts(merged=3, first=9)
-data = TrainingData([Source(workspace / "merged", workspace)], settings, token_counts=tokens, image_token_id=0)
+data = TrainingData([WeightedStore(workspace / "merged", workspace)], plan, token_counts=tokens, image_token_id=0)
 steps = data.batches(0, 1)
 print(len(next(steps)))
 """
@@ -357,10 +359,9 @@ def test_weights_are_read_off_the_end_of_a_folder() -> None:
 
 def test_a_corpus_that_fits_no_pack_is_an_error(workspace: Path) -> None:
     with pytest.raises(DataError, match="none of the 30 samples fits"):
-        Corpus(
-            [Source(workspace / "merged", workspace)],
+        Corpus.from_stores(
+            [WeightedStore(workspace / "merged", workspace)],
             token_counts=TOKENS,
-            pack_tokens=2,
-            pack_frames=1,
+            budget=PackBudget(tokens=2, frames=1),
             too_long="reject",
         )

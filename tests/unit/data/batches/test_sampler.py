@@ -21,14 +21,13 @@ def row_of(*packs_in_epochs: int, seed: int = 0, block: int = 1) -> PackRow:
 
 
 def samples_of_steps(row: PackRow, steps: int, packs: int, world_size: int, micro: int, batch: int) -> list[list[int]]:
-    """Samples of each step, put together from what every rank is given, in the order of the plan."""
+    """Samples of each step, put whole_step from what every rank is given, in the order of the plan."""
     accumulations = accumulation(batch, world_size, micro)
     ranks = [
         list(
             requests(
                 row,
-                start_step=0,
-                steps=steps,
+                range(steps),
                 packs=packs,
                 rank=rank,
                 world_size=world_size,
@@ -40,12 +39,12 @@ def samples_of_steps(row: PackRow, steps: int, packs: int, world_size: int, micr
     ]
     taken: list[list[int]] = []
     for step in range(steps):
-        together: list[int] = []
+        whole_step: list[int] = []
         for number in range(step * accumulations, (step + 1) * accumulations):
             for rank in ranks:
                 assert len(rank[number]) == micro
-                together += [int(sample) for pack in rank[number] for sample in pack]
-        taken.append(together)
+                whole_step += [int(sample) for pack in rank[number] for sample in pack]
+        taken.append(whole_step)
     return taken
 
 
@@ -69,22 +68,21 @@ def test_every_sample_is_taken_once_an_epoch(count: int, epochs: int, batch: int
 
 def test_epochs_of_unlike_length_follow_each_other() -> None:
     row = row_of(3, 5, 2)
-    assert [row.locate(place) for place in (0, 2, 3, 7, 8, 9, 10)] == [
+    assert [row.locate(position) for position in (0, 2, 3, 7, 8, 9, 10)] == [
         (0, 0), (0, 2), (1, 0), (1, 4), (2, 0), (2, 1), (3, 0),
     ]  # fmt: skip
     assert row.packs_in_epochs(2) == 8
     assert row.packs_in_epochs(1.5) == 6
-    assert Counter(int(row.pack(place)[0]) for place in range(8)) == {0: 2, 1: 2, 2: 2, 3: 1, 4: 1}
+    assert Counter(int(row.pack(position)[0]) for position in range(8)) == {0: 2, 1: 2, 2: 2, 3: 1, 4: 1}
 
 
 def test_starting_late_equals_having_started_early() -> None:
-    def asked(start: int) -> list[list[int]]:
-        wanted = requests(
-            row_of(13, seed=3), start_step=start, steps=9, packs=36, rank=1, world_size=2, micro=2, accumulations=1
-        )
+    def taken(start: int) -> list[list[int]]:
+        row = row_of(13, seed=3)
+        wanted = requests(row, range(start, 9), packs=36, rank=1, world_size=2, micro=2, accumulations=1)
         return [[int(sample) for pack in packs for sample in pack] for packs in wanted]
 
-    assert asked(5) == asked(0)[5:]
+    assert taken(5) == taken(0)[5:]
 
 
 def test_the_seed_and_the_epoch_change_the_order() -> None:
@@ -93,7 +91,7 @@ def test_the_seed_and_the_epoch_change_the_order() -> None:
     assert all(sorted(order) == list(range(40)) for order in orders)
 
 
-def test_blocks_stay_together_and_a_short_one_is_last() -> None:
+def test_blocks_stay_whole_step_and_a_short_one_is_last() -> None:
     order = epoch_order(11, 4, seed=0, epoch=0).tolist()
     assert {tuple(order[0:4]), tuple(order[4:8])} == {(0, 1, 2, 3), (4, 5, 6, 7)}
     assert order[8:] == [8, 9, 10]

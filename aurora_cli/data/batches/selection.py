@@ -1,0 +1,92 @@
+"""Which samples fit into packs, are kept for validation, and are taken in an epoch: functions of numbers alone."""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from aurora_cli.errors import DataError
+
+TooLong = Literal["cut", "reject"]
+
+WEIGHT_STREAM = 2
+"""Keeps the random numbers of fractional weights apart from those of plan and order."""
+
+
+class PackBudget(NamedTuple):
+    """What a pack holds at most."""
+
+    tokens: int
+    """That the language model reads."""
+    frames: int
+    """That the tower takes."""
+
+    def __str__(self) -> str:
+        return f"{self.tokens} tokens and {self.frames} frames"
+
+
+class Fit(NamedTuple):
+    """How samples fit into packs: arrays with an entry a sample."""
+
+    lengths: np.ndarray
+    """Language-model tokens, those beyond a pack cut off."""
+    fits: np.ndarray
+    """False where no pack holds the sample."""
+    is_cut: np.ndarray
+    """True where the last answer loses its end."""
+    media_fit: np.ndarray
+    """False where its images and videos alone are too much: media are never cut."""
+
+
+def fit(lengths: np.ndarray, visual: np.ndarray, frames: np.ndarray, budget: PackBudget, too_long: TooLong) -> Fit:
+    """Fit samples of `lengths` tokens, `visual` of them those of `frames` frames, into packs.
+
+    >>> fit(np.array([30, 50, 50]), np.array([0, 9, 45]), np.array([0, 1, 5]), PackBudget(40, 8), "cut").fits.tolist()
+    [True, True, False]
+    """
+    beyond = lengths > budget.tokens
+    # One token before the first target must stay beside the media.
+    media_fit = (visual + 2 <= budget.tokens) & (frames <= budget.frames)
+    fits = media_fit & ~beyond if too_long == "reject" else media_fit
+    return Fit(np.minimum(lengths, budget.tokens), fits, beyond & fits, media_fit)
+
+
+def validation_split(rows: np.ndarray, share: float) -> np.ndarray:
+    """Indices of the samples kept for validation: `share` of them, one at least, selected by a hash of their row in
+    the store. The same whatever the seed; those of a smaller share are among those of a larger one.
+
+    Raises:
+        DataError: none would be left to train on.
+    """
+    if share == 0.0:
+        return np.zeros(0, np.int64)
+    count = max(1, round(share * len(rows)))
+    if count == len(rows):
+        raise DataError(f"data.validation_share {share} of {len(rows)} samples leaves none to train on")
+    return np.argsort(_mixed(rows), kind="stable")[:count]
+
+
+def epoch_samples(stores: Sequence[np.ndarray], weights: Sequence[float], *, seed: int, epoch: int) -> np.ndarray:
+    """Numbers of the samples that an epoch takes of each store's, by weight: 2 takes each twice, 0.5 the next half
+    every time.
+
+    >>> epoch_samples([np.array([5, 6])], [2.0], seed=0, epoch=0).tolist()
+    [5, 6, 5, 6]
+    """
+    taken: list[np.ndarray] = []
+    for index, (numbers, weight) in enumerate(zip(stores, weights, strict=True)):
+        taken += [numbers] * int(weight)
+        share = weight - int(weight)
+        if share and len(numbers):
+            some = max(1, round(share * len(numbers)))
+            shuffled = np.random.default_rng([seed, index, WEIGHT_STREAM]).permutation(numbers)
+            taken.append(shuffled[(np.arange(some) + epoch * some) % len(numbers)])
+    return taken[0] if len(taken) == 1 else np.concatenate(taken)
+
+
+def _mixed(numbers: np.ndarray) -> np.ndarray:
+    """splitmix64's finalizer (Steele, Lea and Flood, OOPSLA 2014): neighbours become unrelated."""
+    mixed = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

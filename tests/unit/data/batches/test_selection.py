@@ -28,12 +28,11 @@ def test_what_is_cut_keeps_its_media_and_what_is_rejected_is_all_that_is_too_lon
     assert not rejected.is_cut.any()
 
 
-@given(
-    st.lists(st.integers(0, 10**6), min_size=3, max_size=80, unique=True), st.floats(0.01, 0.3), st.floats(0.31, 0.6)
-)
-def test_a_larger_share_holds_the_validation_samples_of_a_smaller_one(
-    rows: list[int], less: float, more: float
-) -> None:
+ROWS = st.lists(st.integers(0, 10**6), min_size=3, max_size=40, unique=True)
+
+
+@given(ROWS, st.floats(0.01, 0.3), st.floats(0.31, 0.6))
+def test_a_larger_share_holds_the_samples_of_a_smaller_one(rows: list[int], less: float, more: float) -> None:
     numbers = np.array(rows)
     small, large = validation_split(numbers, less), validation_split(numbers, more)
     assert len(small) == max(1, round(less * len(rows)))

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from aurora_cli.data.media.errors import UnreadableMedia
 
@@ -45,6 +45,8 @@ def decode_image(
                 return DecodedImage(as_rgb(_upright(image), background), is_lossy)
     except MemoryError:
         raise
+    except UnidentifiedImageError as error:  # its own message is the address of a buffer
+        raise UnreadableMedia(f"{name}: not a readable image: its format is not known") from error
     except Exception as error:  # Pillow's decoders raise anything from OSError to struct.error on damaged files
         raise UnreadableMedia(f"{name}: not a readable image: {error or type(error).__name__}") from error
 

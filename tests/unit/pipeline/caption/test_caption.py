@@ -135,6 +135,12 @@ def test_a_model_that_is_not_there_is_told_by_a_dry_run_too(workspace):
         caption.run(caption_settings(workspace, GOOD[1], model="nothing"), dry_run=True)
 
 
+def test_a_file_of_text_is_a_reject_with_a_reason_that_a_person_understands(workspace):
+    result = caption.run(caption_settings(workspace, "media/notes.txt", GOOD[1], max_new_tokens=2))
+    assert result.rejected == (Uncaptioned("media/notes.txt", "not a readable image: its format is not known"),)
+    assert result.exit_code == 3
+
+
 def test_a_missing_file_is_a_reject_and_the_others_are_captioned(workspace):
     result = caption.run(caption_settings(workspace, "media/nothing.png", GOOD[1], max_new_tokens=2))
     assert [line.media for line in result.captions] == [GOOD[1]]

@@ -11,7 +11,7 @@ WritePiece = Callable[[str], None]
 
 
 class NotedAdvance(Protocol):
-    """An `Advance` that can also say in a few words how it goes."""
+    """An `Advance` that also takes a few words on how it goes."""
 
     def __call__(self, amount: int, note: str = "", /) -> None: ...
 

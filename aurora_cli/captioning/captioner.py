@@ -65,7 +65,7 @@ class Captioner:
         Args:
             media: for each image its file, or a PIL image, or an array (H, W, 3) of uint8; for each video its file, a
                 folder of frames, a list of frame files or of PIL images, or an array (F, H, W, 3) of uint8.
-            prompt: the question about each medium; none: one for images, another for videos, as `aurora caption` asks.
+            prompt: the question about each medium; none: one for images, another for videos, those of `aurora caption`.
             frames: frames taken evenly from a video.
             token_kept_ratio: share of a frame's patches that reach the language model.
             slowfast: keep the first frame of a video whole.

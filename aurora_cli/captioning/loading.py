@@ -48,7 +48,7 @@ def load_captioner(
         device_map: spread the model over all devices, as accelerate does it; none: all of it on `device`.
 
     Raises:
-        DataError: the folder is damaged, or nothing says which tokenizer it has.
+        DataError: the folder is damaged, or its tokenizer is not known.
         UsageError: there is no such device or dtype.
     """
     checkpoint = open_checkpoint(path)
@@ -75,7 +75,7 @@ def build_captioner(
     Relative names start at `root` (the workspace); `fallback_tokenizer` is taken where the checkpoint has none.
 
     Raises:
-        DataError: the checkpoint is damaged, or nothing says which tokenizer it has.
+        DataError: the checkpoint is damaged, or its tokenizer is not known.
         UsageError: there is no such device or dtype, or the kept ratio cannot be reached.
     """
     tokenizer = checkpoint.tokenizer or fallback_tokenizer

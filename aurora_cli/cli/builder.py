@@ -136,7 +136,7 @@ _COMMON = (
     _common(
         "assignments", list[str] | None, None, "--set", metavar="KEY=VALUE", help="Any setting by its dotted path."
     ),
-    _common("dry_run", bool, False, "--dry-run", help="Say what would happen; touch nothing."),
+    _common("dry_run", bool, False, "--dry-run", help="Show what would happen; touch nothing."),
     _common("as_json", bool, False, "--json", help="Print exactly one JSON object."),
     _common("quiet", bool, False, "--quiet", help="No progress and no logs, only warnings."),
     _common("debug", bool, False, "--debug", help="Tracebacks."),

@@ -48,7 +48,7 @@ class Flag:
 
     @property
     def help(self) -> str:
-        """The setting's docstring, and its default where the docstring does not say what none means."""
+        """The setting's docstring, and its default where the docstring does not explain what none means."""
         default = shown_default(self.setting)
         return f"{self.setting.help} (default: {default})" if default else self.setting.help
 
@@ -65,7 +65,7 @@ class CommandSpec:
     about: str = ""
     """A paragraph for `--help`, after the summary."""
     ignored: tuple[str, ...] = ()
-    """Options that a launcher adds to the command line and that say nothing new; not shown."""
+    """Options that a launcher adds to the command line and that change nothing; not shown."""
     workspace: str | None = None
     """The workspace when none is named, where it is not the current folder."""
 

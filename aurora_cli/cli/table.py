@@ -17,6 +17,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "demo": (BESIDE, "Watch the whole pipeline train a tiny captioner on this machine."),
     "inspect": (BESIDE, "Look into data, annotations, shards or a run."),
     "presets": (BESIDE, "Show the presets and what their stages set."),
-    "doctor": (BESIDE, "Say what is installed, what is missing, and the line to type."),
+    "doctor": (BESIDE, "Show what is installed, what is missing, and the line to type."),
 }
-"""Name -> (panel, what it does). Here, so that `aurora --help` imports no command."""
+"""Name -> (panel, what it does). Apart from their flags: `aurora --help` imports no command."""

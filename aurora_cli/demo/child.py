@@ -82,6 +82,6 @@ def run_command(folder: Path, command: Sequence[str], reporter: Reporter) -> Ste
 
 
 def _die_with_parent() -> None:
-    """A killed demo takes its command with it: the next run must not meet it still at work."""
+    """A killed demo takes its command with it: the next run must not find it still at work."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -26,7 +26,7 @@ TRAVEL = FRAMES / CELLS
 """Way in the whole video, in sides of the image: a cell from one of `FRAMES` frames to the next."""
 
 JITTER = 0.02
-"""Sides of the image that a shape stands off its place at most."""
+"""Sides of the image that a shape stands off its middle at most."""
 
 RADIUS = 0.24
 """Of a shape, about, in sides of the image."""
@@ -144,8 +144,8 @@ def _frame(scene: Scene, centre: tuple[float, float]) -> Image.Image:
     return image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
-def _near(rng: random.Random, place: float) -> float:
-    return place + rng.uniform(-JITTER, JITTER)
+def _near(rng: random.Random, middle: float) -> float:
+    return middle + rng.uniform(-JITTER, JITTER)
 
 
 def _grey(rng: random.Random) -> tuple[int, int, int]:

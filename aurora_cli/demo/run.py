@@ -1,7 +1,7 @@
 """`aurora demo`: draws a small data set, then runs the commands of the pipeline on it as a person would.
 
 Every command continues what a former run left, so the demo keeps no state of its own: after a kill the same commands
-are run again, and those that were done say so.
+are run again, and those that were done report it.
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The captioner behind the page: what it tells of the model, and how it answers a question about a medium."""
+"""The captioner behind the page: what it shows of the model, and how it captions a medium."""
 
 import base64
 import contextlib
@@ -34,7 +34,7 @@ class RequestRefused(Exception):
 
 
 class Question(NamedTuple):
-    """What the page asks about a medium."""
+    """The options that the page sends with a medium."""
 
     name: str
     ratio: float
@@ -119,7 +119,7 @@ class Page:
         write({"done": {**asdict(caption), **timing, "regions": self._regions(medium, options)}})
 
     def _options(self, question: Question) -> CaptionOptions:
-        """The captioner's own, with what the page asks for. Its ratio was checked when the request was read."""
+        """The captioner's own, with those that the page sent. The ratio was checked when the request was read."""
         prompt = question.prompt or None
         changes = {"token_kept_ratio": question.ratio, "slowfast": question.slowfast}
         return self.captioner.options.changed({**changes, "prompt": prompt, "clip_prompt": prompt})

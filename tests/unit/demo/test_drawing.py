@@ -1,4 +1,4 @@
-"""What captions say is what is drawn, and no frame of a video tells where its shape goes."""
+"""Captions are true of what is drawn, and no frame of a video shows where its shape goes."""
 
 import random
 from collections import Counter, defaultdict
@@ -50,7 +50,7 @@ def videos() -> list[Scene]:
     return [video_scene(rng) for _ in range(MANY)]
 
 
-def test_a_image_has_its_shape_in_the_colour_at_the_place_of_the_caption() -> None:
+def test_an_image_has_its_shape_in_the_colour_at_the_place_of_the_caption() -> None:
     for scene in images():
         (image,) = draw(scene)
         centre = middle(image, scene)
@@ -84,7 +84,7 @@ def test_a_video_moves_where_its_caption_says(frames: int) -> None:
     for scene in videos():
         assert scene.motion is not None
         assert scene.caption == f"A {scene.colour} {scene.shape} moves {scene.motion}."
-        inside = replace(scene, centre=(0.5, 0.5))  # nothing is cut off, so the mean of the pixels is the place
+        inside = replace(scene, centre=(0.5, 0.5))  # nothing is cut off, so the mean of the pixels is its centre
         way = np.diff([middle(image, inside) for image in draw(inside, frames)], axis=0)
         np.testing.assert_allclose(way, np.array([MOTIONS[scene.motion]] * (frames - 1)) * step_S, atol=0.02)
 
@@ -96,7 +96,7 @@ def test_frames_of_a_longer_video_that_are_sampled_evenly_are_the_short_videos_f
 
 
 def test_right_is_left_backwards_and_up_is_down_backwards() -> None:
-    """So a frame without its place in the video cannot tell them apart."""
+    """So a frame without its index in the video cannot tell them apart."""
     for scene in videos():
         for way, back in (("right", "left"), ("up", "down")):
             forth = [image.tobytes() for image in draw(replace(scene, motion=way))]

@@ -32,6 +32,7 @@ from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.export.layouts import huggingface, official, xtuner  # noqa: F401
 from aurora_cli.export.model_card import write_card  # noqa: F401
 from aurora_cli.io.atomic import remove, write_json
+from aurora_cli.pipeline.convert import write  # noqa: F401
 from aurora_cli.pipeline.convert.command import run
 
 WAYS: tuple[dict[str, Any], ...] = (

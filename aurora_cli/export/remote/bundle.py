@@ -1,10 +1,10 @@
 """`modeling_aurora.py`: our model's own modules put into one file, so that there is only one source of them."""
 
 import ast
-import re
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 PACKAGE = "aurora_cli"
 ROOT = "aurora_cli.export.remote.model"
@@ -23,7 +23,8 @@ def bundle() -> str:
     """The text of the file.
 
     Raises:
-        ValueError: two modules define the same name, which one file cannot hold.
+        ValueError: two modules define the same name, which one file cannot hold; or one uses a module of ours otherwise
+            than by its attributes.
     """
     modules: list[str] = []
     _visit(ROOT, modules)
@@ -69,19 +70,60 @@ def _own_imports(node: ast.stmt) -> list[str]:
 
 
 def _body(text: str, tree: ast.Module) -> str:
-    """A module's text without its docstring and imports, its own modules' attributes as plain names."""
-    lines = text.splitlines()
-    inlined: list[str] = []
+    """A module's text without its docstring and imports, the attributes of modules of ours as plain names.
+
+    Text is cut out where the syntax tree says, so that comments, strings and formatting stay as they are.
+    """
+    lines = [line.encode() for line in text.splitlines()]  # the tree counts columns in bytes
+    for prefix in _prefixes(tree, _imported_modules(tree)):
+        line = lines[prefix.line]
+        if line[prefix.column : prefix.end_column] != f"{prefix.module}.".encode():
+            # Before Python 3.12 the tree does not know where in an f-string an expression stands.
+            raise ValueError(f"line {prefix.line + 1}: {prefix.module}. is not where the syntax tree says: {line!r}")
+        lines[prefix.line] = line[: prefix.column] + line[prefix.end_column :]
     for index, node in enumerate(tree.body):
         is_docstring = index == 0 and isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         if is_docstring or isinstance(node, ast.Import | ast.ImportFrom):
-            lines[node.lineno - 1 : node.end_lineno] = [""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
-        if isinstance(node, ast.ImportFrom) and len(_own_imports(node)) and _own_imports(node) != [node.module]:
-            inlined += [alias.name for alias in node.names]
-    body = "\n".join(lines).strip() + "\n"
-    for name in inlined:
-        body = re.sub(rf"\b{name}\.(?=\w)", "", body)
-    return body
+            lines[node.lineno - 1 : node.end_lineno] = [b""] * ((node.end_lineno or node.lineno) - node.lineno + 1)
+    return b"\n".join(lines).decode().strip() + "\n"
+
+
+class _Span(NamedTuple):
+    line: int
+    column: int
+    end_column: int
+    module: str
+
+
+def _imported_modules(tree: ast.Module) -> set[str]:
+    """Names that stand for modules of ours: `packed_attention` of `from aurora_cli.models import packed_attention`."""
+    return {
+        alias.name
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom) and _own_imports(node) not in ([], [node.module])
+        for alias in node.names
+    }
+
+
+def _prefixes(tree: ast.Module, modules: set[str]) -> list[_Span]:
+    """Where `module.` stands before an attribute, the last of a line first.
+
+    Raises:
+        ValueError: a module's name stands where no attribute of it follows.
+    """
+    spans: list[_Span] = []
+    in_attributes: set[ast.expr] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in modules:
+            in_attributes.add(node.value)
+            end_column = (node.end_col_offset or 0) - len(node.attr.encode())
+            spans.append(_Span(node.value.lineno - 1, node.value.col_offset, end_column, node.value.id))
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Name) or not isinstance(node.ctx, ast.Load):
+            continue
+        if node.id in modules and node not in in_attributes:
+            raise ValueError(f"line {node.lineno}: {node.id} is a module, which one file has not")
+    return sorted(spans, reverse=True)
 
 
 def _defined(tree: ast.Module) -> list[str]:

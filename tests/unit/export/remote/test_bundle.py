@@ -39,9 +39,46 @@ def test_merging_without_pydantic_has_the_same_fields_and_defaults():
             merging.TokenMerging(**wrong)
 
 
-def test_a_name_that_two_modules_define_is_an_error(monkeypatch):
-    sources = {"aurora_cli.x": "from aurora_cli.y import B\n\nA = 1\n", "aurora_cli.y": "A = 2\nB = 3\n"}
-    monkeypatch.setattr(bundle, "_source", sources.__getitem__)
+def bundled(monkeypatch: pytest.MonkeyPatch, **sources: str) -> str:
+    """The file of modules `aurora_cli.<name>`, `x` the root."""
+    modules = {f"aurora_cli.{name}": text for name, text in sources.items()}
+    monkeypatch.setattr(bundle, "_source", modules.__getitem__)
+    monkeypatch.setattr(bundle, "_exists", modules.__contains__)
     monkeypatch.setattr(bundle, "ROOT", "aurora_cli.x")
+    return bundle.bundle.__wrapped__()
+
+
+def test_a_modules_attributes_become_plain_names_and_what_looks_like_them_stays(monkeypatch):
+    x = '''
+from aurora_cli import y
+
+TEXT = "é: y.A and so on"  # y.A is one
+both = {"é": y.A, "sum": y.A + y.A}
+
+
+class C:
+    """Like y.A."""
+
+    y = 3
+
+
+def f(c):
+    return c.y.real + y.B.real, f"{y.A} y.A"
+'''
+    namespace: dict[str, object] = {}
+    text = bundled(monkeypatch, x=x, y="A = 1\nB = 2\n")
+    assert 'TEXT = "é: y.A and so on"  # y.A is one\nboth = {"é": A, "sum": A + A}\n' in text
+    assert '"""Like y.A."""' in text
+    assert 'return c.y.real + B.real, f"{A} y.A"' in text
+    exec(text, namespace)
+    assert namespace["both"] == {"é": 1, "sum": 2}
+
+
+def test_a_module_that_is_no_prefix_is_an_error(monkeypatch):
+    with pytest.raises(ValueError, match="line 3: y is a module, which one file has not"):
+        bundled(monkeypatch, x="from aurora_cli import y\n\nprint(y)\n", y="A = 1\n")
+
+
+def test_a_name_that_two_modules_define_is_an_error(monkeypatch):
     with pytest.raises(ValueError, match=r"A is defined in aurora_cli\.y and in aurora_cli\.x"):
-        bundle.bundle.__wrapped__()
+        bundled(monkeypatch, x="from aurora_cli.y import B\n\nA = 1\n", y="A = 2\nB = 3\n")

@@ -5,14 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from aurora_cli.config.settings import MergeShardsSettings, ModelSettings, Settings, TokenizeSettings
-from aurora_cli.data.token_store.manifest import (
-    Counts,
-    MergedManifest,
-    MergedShard,
-    ShardManifest,
-    SourceFile,
-    TokenizeManifest,
-)
+from aurora_cli.data.token_store.entries import Counts, SourceFile
+from aurora_cli.data.token_store.manifest import MergedManifest, MergedShard, ShardManifest, TokenizeManifest
 from aurora_cli.data.token_store.store import Row, open_store
 
 ROOT = Path(__file__).parents[1]

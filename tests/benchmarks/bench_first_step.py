@@ -20,7 +20,8 @@ from PIL import Image
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.token_store.columns import EncodedRecords
-from aurora_cli.data.token_store.manifest import Counts, ShardManifest, SourceFile
+from aurora_cli.data.token_store.entries import Counts, SourceFile
+from aurora_cli.data.token_store.manifest import ShardManifest
 from aurora_cli.data.token_store.schema import (
     DATA_FILE,
     MANIFEST,

@@ -1,6 +1,6 @@
 """The token store at its design size: merging, opening, inspecting, and reading rows at random.
 
-Asked for: merge-shards of 10 M rows in 100 shards in 5 s and 300 MB of anonymous memory, inspect's summary of them in
+Targets: merge-shards of 10 M rows in 100 shards in 5 s and 300 MB of anonymous memory, inspect's summary of them in
 10 s; a merged folder of 20 M rows opens in 1 s; 8.5 bytes a token; 40,000 rows a second gathered, 20,000 one by one.
 Floors, in the same run: linking the files of the shards, mapping the files, summing the columns of the summaries,
 copying the tokens of the same rows out of one array.
@@ -20,13 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from aurora_cli.data.token_store.columns import EncodedRecords
-from aurora_cli.data.token_store.manifest import (
-    CompletionManifest,
-    Counts,
-    ShardManifest,
-    SourceFile,
-    TokenizeManifest,
-)
+from aurora_cli.data.token_store.entries import Counts, SourceFile
+from aurora_cli.data.token_store.manifest import CompletionManifest, ShardManifest, TokenizeManifest
 from aurora_cli.data.token_store.schema import MANIFEST, SUMMARY_FILE
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.data.token_store.writer import ShardWriter, row_batch, summary_batch
@@ -167,8 +162,8 @@ def sum_s(merged: Path) -> float:
     return time.perf_counter() - began
 
 
-def show(name: str, ours: float, floor: float, unit: str, asked: str) -> None:
-    print(f"{name:<34} {ours:>10,.4g} {unit:<7} floor {floor:>10,.4g}   ratio {ours / floor:>8,.3g}   asked {asked}")
+def show(name: str, ours: float, floor: float, unit: str, target: str) -> None:
+    print(f"{name:<34} {ours:>10,.4g} {unit:<7} floor {floor:>10,.4g}   ratio {ours / floor:>8,.3g}   target {target}")
 
 
 def merging(folder: Path, rows: int, shards: int) -> None:
@@ -179,7 +174,7 @@ def merging(folder: Path, rows: int, shards: int) -> None:
     size = sum(file.stat().st_size for file in merged.iterdir())
     print(f"{rows:,} rows in {shards} shards, {size / 1e9:.1f} GB")
     show("merge-shards", seconds, floor, "s", "<= 5")
-    print(f"{'  its anonymous memory':<34} {megabytes:>10,.0f} MB      asked <= 300")
+    print(f"{'  its anonymous memory':<34} {megabytes:>10,.0f} MB      target <= 300")
     again, _ = measured("merge", folder)
     print(f"{'merge-shards, nothing to do':<34} {again:>10,.3g} s")
     floor = map_s(merged)
@@ -205,13 +200,13 @@ def reading(folder: Path, rows: int = 100_000) -> None:
         flat[index].copy()
         flat[index].copy()
     floor = rows / (time.perf_counter() - began)
-    for name, gathered, asked in (("rows gathered by 256", 256, ">= 40,000"), ("rows one by one", 1, ">= 20,000")):
+    for name, gathered, target in (("rows gathered by 256", 256, ">= 40,000"), ("rows one by one", 1, ">= 20,000")):
         began = time.perf_counter()
         for start in range(0, rows, gathered):
             for row in store.rows(order[start : start + gathered]):
                 row.input_ids.copy()
                 row.labels.copy()
-        show(name, rows / (time.perf_counter() - began), floor, "rows/s", asked)
+        show(name, rows / (time.perf_counter() - began), floor, "rows/s", target)
 
 
 def main() -> None:

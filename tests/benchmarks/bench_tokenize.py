@@ -1,7 +1,7 @@
 """Records a second of `aurora tokenize`, its memory, and the token store's size and speed.
 
 Floor: a bare loop of `encode_batch_fast` over the same texts, that also fetches the ids. Reference: a record at a
-time, as the original does it (four `encode` calls a record in `Dataset.map`). Asked for: 0.9 of the floor, 8 times the
+time, as the original does it (four `encode` calls a record in `Dataset.map`). Targets: 0.9 of the floor, 8 times the
 reference, 700 MB a worker, 8.5 bytes a token, 40,000 rows a second gathered and 20,000 one by one.
 
     python tests/benchmarks/bench_tokenize.py [records, 50000] [workers]

@@ -28,6 +28,8 @@ NEXT_ELEMENT = re.compile(r"\}\s*,\s*(?=\{)")
 
 
 class RawRecord(NamedTuple):
+    """A record as its file holds it, unparsed."""
+
     line: int
     """From 1: the line in the file, or the element in an array."""
     raw: bytes
@@ -69,6 +71,7 @@ def raw_records(path: Path, advance: Callable[[int], None] = lambda amount: None
 
 @contextlib.contextmanager
 def decompressed(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """The content of an open file, unzipped if its name says so."""
     if path.name.endswith(".gz"):
         from isal.igzip import IGzipFile
 
@@ -89,6 +92,7 @@ def is_array(path: Path, stream: IO[bytes]) -> bool:
 
 
 def lines(stream: IO[bytes]) -> Iterator[RawRecord]:
+    """The lines of a stream that are not empty, stripped; a byte order mark at the beginning is none of it."""
     for number, raw in enumerate(stream, start=1):
         if number == 1:
             raw = raw.removeprefix(BOM)
@@ -139,10 +143,12 @@ class ArrayText:
 
     @property
     def closed(self) -> bool:
+        """Whether the array's end is next."""
         return self.window.startswith("]", self.at)
 
     @property
     def may_grow(self) -> bool:
+        """Whether more of the stream may complete the element at hand."""
         return not self.ended and len(self.window) - self.at < MAX_ELEMENT
 
     def to_next(self) -> bool:
@@ -155,6 +161,7 @@ class ArrayText:
             self.read()
 
     def take(self) -> str:
+        """The text of the next element."""
         while True:
             end = self.end_of_element()
             # What reaches the window's end may go on in what is not read yet.

@@ -51,6 +51,8 @@ class Rejection(Exception):
 
 
 class Message(NamedTuple):
+    """A turn of a conversation."""
+
     role: Role
     text: str
     is_target: bool = True
@@ -134,6 +136,11 @@ def video_path(value: object) -> str | None:
 
 
 def role_of(given: object, index: int) -> Role:
+    """The role that is meant.
+
+    Raises:
+        Rejection: it is unknown, or a system turn is not the first.
+    """
     role = ROLES.get(given) if isinstance(given, str) else None
     if role is None or (role == "system" and index > 0):
         raise Rejection("unknown_role", f"turn {index} is from {shortened(given)}")
@@ -141,6 +148,11 @@ def role_of(given: object, index: int) -> Role:
 
 
 def text_of(text: object, index: int, given: object) -> str:
+    """The text of a turn from `given`.
+
+    Raises:
+        Rejection: it is null or no string.
+    """
     if text is None:
         raise Rejection("null_text", f"turn {index} ({given})")
     if not isinstance(text, str):
@@ -149,6 +161,10 @@ def text_of(text: object, index: int, given: object) -> str:
 
 
 def check_unicode(record: Record) -> None:
+    """
+    Raises:
+        Rejection: a text or path holds half of a surrogate pair.
+    """
     texts = [record.id, *(record.images or ()), record.video or "", *(message.text for message in record.messages)]
     try:
         "\n".join(texts).encode("utf-8")

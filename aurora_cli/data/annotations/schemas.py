@@ -87,6 +87,7 @@ def record_of(value: JsonObject, location: str, schema: Schema) -> Record:
 
 
 def llava(value: JsonObject, location: str) -> Record:
+    """A record of LLaVA's form."""
     images, video = image_paths(value.get("image")), video_path(value.get("video"))
     messages = []
     for index, turn in enumerate(turns_in(value, "conversations")):
@@ -116,6 +117,7 @@ def sharegpt4video(value: JsonObject, location: str) -> Record:
 
 
 def openai_messages(value: JsonObject, location: str) -> Record:
+    """A record of OpenAI's form, its media in the messages or beside them."""
     images: list[str] = []
     videos: list[str] = []
     messages = []
@@ -188,6 +190,11 @@ def local_path(given: str) -> str:
 
 
 def turns_in(value: JsonObject, key: str) -> list[JsonObject]:
+    """The turns of a conversation.
+
+    Raises:
+        Rejection: there is no list of objects.
+    """
     turns = value.get(key)
     if not isinstance(turns, list):
         raise Rejection("no_conversation", f"{key} is {shortened(turns)}")

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from aurora_cli.data.token_store.manifest import Counts
+from aurora_cli.data.token_store.entries import Counts
 from aurora_cli.data.token_store.rejected import RejectedRecord
 from aurora_cli.data.token_store.schema import TARGET_TOKENS
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.token_store.columns import EncodedChunk
-from aurora_cli.data.token_store.manifest import CompletionManifest, Counts, ShardManifest, TokenizeManifest
+from aurora_cli.data.token_store.entries import Counts
+from aurora_cli.data.token_store.manifest import CompletionManifest, ShardManifest, TokenizeManifest
 from aurora_cli.data.token_store.rejected import collect_rejects
 from aurora_cli.data.token_store.schema import MANIFEST, SHARD_DATA
 from aurora_cli.data.token_store.writer import ShardWriter

@@ -9,7 +9,7 @@ Span = tuple[int, int]
 
 
 def answer_spans(labels: np.ndarray) -> list[Span]:
-    """The stretches of target tokens in a row's labels, in order: an answer each, unless nothing parts two of them.
+    """The unbroken runs of target tokens in a row's labels, in order: an answer each, unless two touch.
 
     >>> answer_spans(np.array([-100, 5, 2, -100, -100, 7]))
     [(1, 3), (5, 6)]

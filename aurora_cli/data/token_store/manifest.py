@@ -5,15 +5,12 @@ merged/manifest.json              MergedManifest, what each shard says in `parts
 tokenize.json                     CompletionManifest, written when all shards are there
 """
 
-from collections import Counter
-from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeAlias, TypeVar
+from typing import Annotated, ClassVar, TypeAlias, TypeVar
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field
 
-from aurora_cli.config.workspace import media_root_of
-from aurora_cli.data.token_store.rejected import current_reason
+from aurora_cli.data.token_store.entries import Counts, ManifestEntry, SourceFile
 from aurora_cli.data.token_store.schema import MANIFEST
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject, StoredModel, read_object
@@ -25,72 +22,6 @@ _FINGERPRINT = "fingerprint"
 _T = TypeVar("_T")
 Fingerprinted: TypeAlias = Annotated[_T, _FINGERPRINT]
 """A field that decides which records and which ids a shard holds: shards that differ in one do not go together."""
-
-
-class ManifestEntry(BaseModel):
-    """An object inside of a manifest."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore", populate_by_name=True)
-
-
-class SourceFile(ManifestEntry):
-    """An annotation file as it was when it was read."""
-
-    path: str
-    """Relative to the workspace if it lies in it, else absolute."""
-    size: int
-    """Bytes."""
-    sha256: str
-    frame_lists: Literal["separate", "clip"]
-    """What its lists of images are: separate images, or the frames of one video."""
-    media_root: str | None = None
-    """Where its images and videos lie, as `path` is kept; none: beside it."""
-
-    @property
-    def media_root_path(self) -> str:
-        """What the paths of its images and videos start from: relative to the workspace, or absolute."""
-        given = None if self.media_root is None else Path(self.media_root)
-        return media_root_of(Path(self.path), given).as_posix()
-
-    def difference(self, other: "SourceFile") -> str | None:
-        """In what `other`, whose name may be another, is not the same input; none: in nothing that matters."""
-        if self.sha256 != other.sha256:
-            return f"input: {other.path} had sha256 {self.sha256[:12]} and has {other.sha256[:12]}"
-        if self.frame_lists != other.frame_lists:
-            return f"frame_lists of {other.path}: {self.frame_lists}, not {other.frame_lists}"
-        if self.media_root != other.media_root:
-            return f"media_root of {other.path}: {self.media_root_path}, not {other.media_root_path}"
-        return None
-
-
-class Counts(ManifestEntry):
-    """What became of the records of one shard, or of several."""
-
-    read: int = 0
-    kept: int = 0
-    tokens: int = 0
-    """In kept records; a placeholder counts one."""
-    target_tokens: int = Field(
-        default=0, validation_alias=AliasChoices("target_tokens", "taught"), serialization_alias="taught"
-    )
-    """Those with a label."""
-    rejected: dict[str, int] = Field(default_factory=dict)
-    """Records by reason."""
-
-    @field_validator("rejected")
-    @classmethod
-    def _under_current_reasons(cls, rejected: dict[str, int]) -> dict[str, int]:
-        return {current_reason(reason): count for reason, count in rejected.items()}
-
-    @classmethod
-    def total(cls, counts: Iterable["Counts"]) -> "Counts":
-        """The sums of several."""
-        sums: Counter[str] = Counter()
-        rejected: Counter[str] = Counter()
-        for each in counts:
-            sums.update(read=each.read, kept=each.kept, tokens=each.tokens, target_tokens=each.target_tokens)
-            rejected.update(each.rejected)
-        return cls(**sums, rejected=dict(rejected))
 
 
 class StoreManifest(StoredModel):
@@ -202,7 +133,7 @@ class MergedManifest(StoreManifest):
 class CompletionManifest(TokenizeManifest):
     """`tokenize.json`: written when all shards of a folder are there."""
 
-    WHAT: ClassVar[str] = "the note that all shards are there"
+    WHAT: ClassVar[str] = "a record of a complete folder"
     HINT: ClassVar[str | None] = COMPLETED_AGAIN
 
     shards: int = Field(ge=1)

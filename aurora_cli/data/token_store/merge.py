@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.data.token_store.entries import Counts
 from aurora_cli.data.token_store.folder import COMPLETE, SHARDS, TOKENIZER, part_name, shard_manifests
 from aurora_cli.data.token_store.manifest import (
     COMPLETED_AGAIN,
     MADE_AGAIN,
     CompletionManifest,
-    Counts,
     MergedManifest,
     MergedShard,
     ShardManifest,

@@ -25,6 +25,7 @@ class RejectedRecord(NamedTuple):
     detail: str
 
     def to_line(self) -> str:
+        """The line of `rejected.jsonl`, in ASCII."""
         return json.dumps(self._asdict()) + "\n"
 
 

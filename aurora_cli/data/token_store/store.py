@@ -12,13 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from aurora_cli.data.token_store.manifest import (
-    MADE_AGAIN,
-    MergedManifest,
-    MergedShard,
-    ShardManifest,
-    read_manifest,
-)
+from aurora_cli.data.token_store.manifest import MADE_AGAIN, MergedManifest, MergedShard, ShardManifest, read_manifest
 from aurora_cli.data.token_store.schema import MANIFEST, ROW_SCHEMA, STATE_FILE, SUMMARY_SCHEMA
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import read_object
@@ -61,6 +55,7 @@ class RecordRows:
         self.label_offsets, self.labels = labels.offsets.to_numpy(), labels.values.to_numpy()
 
     def row(self, index: int) -> Row:
+        """A row of the batch; its tokens are views of the mapped file."""
         return Row(
             self.ids[index].as_py(),
             self.images[index].as_py(),
@@ -104,6 +99,7 @@ class TokenStore:
         return [self.batch(batch).row(index) for batch, index in zip(batches.tolist(), inside.tolist(), strict=True)]
 
     def batch(self, index: int) -> RecordRows:
+        """A record batch, opened once."""
         if index not in self.opened:
             self.opened[index] = RecordRows(self.batches[index])
         return self.opened[index]

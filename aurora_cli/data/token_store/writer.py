@@ -17,6 +17,7 @@ BATCH_BYTES = 32 << 20
 
 
 def row_batch(encoded: EncodedRecords) -> pa.RecordBatch:
+    """The rows as a record batch of ROW_SCHEMA; tokens are not copied."""
     offsets = pa.array(np.concatenate([[0], np.cumsum(encoded.length, dtype=np.int64)]).astype(np.int32))
     columns = [
         pa.array(encoded.id, pa.string()),
@@ -31,6 +32,7 @@ def row_batch(encoded: EncodedRecords) -> pa.RecordBatch:
 
 
 def summary_batch(encoded: EncodedRecords) -> pa.RecordBatch:
+    """The summary of the rows, a few integers each, as a record batch of SUMMARY_SCHEMA."""
     media = encoded.media_lengths
     columns = [
         encoded.length,
@@ -56,6 +58,7 @@ class ShardWriter:
         """Of the file of rows, when it is complete."""
 
     def append(self, rows: pa.RecordBatch, summary: pa.RecordBatch) -> None:
+        """Add rows and their summary; small batches are kept until they make a large one."""
         self.rows += rows.num_rows
         for waiting, batch in zip(self.waiting, (rows, summary), strict=True):
             waiting.append(batch)
@@ -64,6 +67,7 @@ class ShardWriter:
             self.flush()
 
     def flush(self) -> None:
+        """Write what was kept."""
         for stream, waiting in zip(self.streams, self.waiting, strict=True):
             if waiting:
                 stream.write_table(pa.Table.from_batches(waiting).combine_chunks())

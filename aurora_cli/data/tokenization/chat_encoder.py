@@ -33,6 +33,8 @@ class TextSegment(NamedTuple):
 
 
 class ChatText(NamedTuple):
+    """A conversation in the template's words, cut at its images."""
+
     text_segments: list[TextSegment]
     media_lengths: list[int]
 
@@ -45,6 +47,7 @@ class ChatEncoder:
         self.template = own_template(tokenizer)
 
     def render(self, record: Record, *, frames: int, images_are_video: bool) -> ChatText:
+        """The record in the template's words. Parameters and exceptions are those of `dialogue`."""
         system, exchanges, lengths = dialogue(record, frames=frames, images_are_video=images_are_video)
         messages = [] if system is None else [ChatMessage("system", system)]
         for exchange in exchanges:

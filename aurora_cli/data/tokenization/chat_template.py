@@ -165,8 +165,10 @@ def environment() -> Environment:
 
 
 def to_json(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    """The filter `tojson` as transformers has it: Jinja's own escapes HTML."""
     return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
 
 
 def raise_exception(message: str) -> None:
+    """What templates call to refuse a conversation."""
     raise TemplateError(message)

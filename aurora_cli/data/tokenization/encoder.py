@@ -97,6 +97,10 @@ class Encoder:
 
 
 def check_media(root: MediaRoot, record: Record) -> None:
+    """
+    Raises:
+        Rejection: an image of the record, or its video, is not there.
+    """
     for path in media_of(record):
         if root.locate(path) is None:
             raise Rejection("missing_media", path)
@@ -111,4 +115,5 @@ def record_name(raw: bytes, location: str) -> str:
 
 
 def rejected_record(file: str, line: int, name: str, rejection: Rejection) -> RejectedRecord:
+    """The line of `rejected.jsonl` for a record of that id (`name`)."""
     return RejectedRecord(file, line, name, rejection.reason, rejection.detail)

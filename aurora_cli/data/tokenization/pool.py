@@ -46,6 +46,7 @@ class RecordChunk(NamedTuple):
 
 
 def in_chunks(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
+    """Records by the chunk: CHUNK_RECORDS, or fewer from CHUNK_BYTES on."""
     chunk, size = [], 0
     for record in records:
         chunk.append(record)
@@ -58,6 +59,7 @@ def in_chunks(records: Iterable[RawRecord]) -> Iterator[list[RawRecord]]:
 
 
 def encode(encoder: Encoder, chunk: RecordChunk) -> EncodedChunk:
+    """The chunk as columns that are ready to be written."""
     encoded = encoder.encode(
         chunk.records, chunk.file, images_are_video=chunk.images_are_video, check_media_in=chunk.check_media_in
     )
@@ -167,12 +169,14 @@ def start_worker(lifeline: Connection, encoder_file: Connection) -> None:
 
 
 def exit_when_cut(lifeline: Connection) -> None:
+    """Wait for the end of the parent, and end with it."""
     wait([lifeline])
     os._exit(1)
 
 
 @functools.cache
 def given_encoder() -> Encoder:
+    """In a worker: the encoder, read when the first chunk comes."""
     assert _encoder_file is not None
     descriptor = _encoder_file.fileno()
     size = os.fstat(descriptor).st_size
@@ -184,4 +188,5 @@ def given_encoder() -> Encoder:
 
 
 def encode_in_worker(chunk: RecordChunk) -> EncodedChunk:
+    """What a worker does with a chunk."""
     return encode(given_encoder(), chunk)

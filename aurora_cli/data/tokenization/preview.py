@@ -58,7 +58,7 @@ def preview_of(row: Row, backend: Tokenizer) -> RowPreview:
 
 
 def marked_text(input_ids: np.ndarray, labels: np.ndarray, backend: Tokenizer) -> str:
-    """The decoded text, every stretch of target tokens between marks."""
+    """The decoded text, every run of target tokens between marks."""
     pieces = text_pieces(input_ids, labels, backend)
     return "".join(TARGET.format(text=text) if is_target else text for text, is_target in pieces)
 

@@ -36,6 +36,7 @@ class Prompter:
         self.end_id = self.token_id(end)
 
     def token_id(self, token: str) -> int:
+        """The id of a token of the vocabulary."""
         return self.tokenizer.backend.get_vocab(with_added_tokens=True)[token]
 
     def ids(self, question: str, images: int) -> list[int]:

@@ -25,6 +25,8 @@ PLACEHOLDER = packed([IMAGE_PLACEHOLDER])
 
 
 class EncodedConversation(NamedTuple):
+    """A record's tokens, not cut yet."""
+
     tokens: bytearray
     """Of int32."""
     target_spans: list[Span]
@@ -60,6 +62,7 @@ class Rows:
         return True
 
     def encoded(self, rejected: list[RejectedRecord]) -> EncodedRecords:
+        """All rows as columns, with the records that gave none."""
         input_ids = np.frombuffer(self.tokens, dtype=np.int32)
         labels = np.full(len(input_ids), IGNORE_INDEX, dtype=np.int32)
         for start, stop in self.spans:

@@ -22,6 +22,8 @@ BPE = 2
 
 
 class Piece(NamedTuple):
+    """An entry of the vocabulary."""
+
     text: str
     score: float
     kind: int
@@ -113,6 +115,11 @@ def fields(message: bytes) -> Iterator[tuple[int, Any]]:
 
 
 def varint(message: bytes, at: int) -> tuple[int, int]:
+    """A number of variable length, and where the next field begins.
+
+    Raises:
+        ValueError: the message ends in it.
+    """
     if at < len(message) and message[at] < 128:
         return message[at], at + 1
     value = shift = 0

@@ -34,6 +34,7 @@ class TurnEncoder:
         return word_cache(self.backend)
 
     def render(self, record: Record, *, frames: int, images_are_video: bool) -> Conversation:
+        """The record in the template's words. Parameters and exceptions are those of `dialogue`."""
         return render(record, self.template, frames=frames, images_are_video=images_are_video)
 
     def encode(self, conversations: Sequence[Conversation]) -> Iterator[EncodedConversation]:
@@ -51,6 +52,7 @@ class TurnEncoder:
         return (self._joined(conversation, answers) for conversation in conversations)
 
     def encode_texts(self, texts: list[str]) -> list[bytes]:
+        """The ids of each text, as bytes of int32."""
         if self.words is not None:
             return self.words.encode(texts)
         return [packed(encoding.ids) for encoding in self.backend.encode_batch_fast(texts, add_special_tokens=False)]

@@ -91,6 +91,8 @@ class Dialogue(NamedTuple):
 
 
 class Turn(NamedTuple):
+    """A question and its answer as they are encoded."""
+
     prompt: list[str]
     """The chunks between images: one more than the turn has images and frames."""
     answer: str
@@ -98,6 +100,8 @@ class Turn(NamedTuple):
 
 
 class Conversation(NamedTuple):
+    """A record in a template's words."""
+
     turns: list[Turn]
     media_lengths: list[int]
     """As a dialogue's."""
@@ -157,6 +161,11 @@ def answered(messages: Sequence[Message]) -> Sequence[Message]:
 
 
 def media_lengths(record: Record, used: Sequence[Message], *, frames: int, images_are_video: bool) -> list[int]:
+    """Frames of each medium of a record, in reading order.
+
+    Raises:
+        Rejection: there are more or fewer images than `<image>`, or there is a video and not one `<video>`.
+    """
     questions = [message.text for message in used if message.role == "human"]
     placeholders = sum(text.count(IMAGE) for text in questions)
     images = len(record.images or ())

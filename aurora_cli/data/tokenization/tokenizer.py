@@ -1,17 +1,20 @@
-"""A tokenizer from a folder: its backend, and the facts about it that shards depend on. Needs no transformers."""
+"""A tokenizer from a folder or the hub: its backend, and the facts that shards depend on. Needs no transformers."""
 
 import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from tokenizers import AddedToken, Tokenizer
 
-from aurora_cli.constants import IMAGE_PLACEHOLDER
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.constants import IMAGE, IMAGE_PLACEHOLDER
 from aurora_cli.data.tokenization.sentencepiece import build_backend
 from aurora_cli.errors import DataError
+from aurora_cli.hub.errors import HubRepo
+from aurora_cli.hub.snapshot import fetch_snapshot
+from aurora_cli.io.json_files import JsonObject, read_object
 
 TOKENIZER_FILES = (
     "tokenizer.json",
@@ -38,7 +41,7 @@ class TextTokenizer:
     chat_template: str | None = None
     """Jinja that writes a conversation out."""
     special_tokens: dict[str, str] = field(default_factory=dict)
-    """By their names in the configuration (`bos_token`, ...): what a chat template may speak of."""
+    """By their names in the configuration (`bos_token`, ...): what a chat template may name."""
 
     @property
     def bos_id(self) -> int | None:
@@ -49,6 +52,7 @@ class TextTokenizer:
         return self.backend.token_to_id(self.eos_token)
 
     def encode(self, text: str) -> list[int]:
+        """The ids of a text, no special tokens added."""
         return self.backend.encode(text, add_special_tokens=False).ids
 
 
@@ -61,7 +65,24 @@ def decode(backend: Tokenizer, ids: Iterable[int]) -> str:
             continue
         texts.append(backend.decode(run, skip_special_tokens=False))
         run = []
-    return "<image>".join(texts)
+    return IMAGE.join(texts)
+
+
+def find_tokenizer(name: str, workspace: Workspace) -> TextTokenizer:
+    """The tokenizer in the folder `name`, or in the hub's repository of that name.
+
+    Raises:
+        UsageError: there is neither.
+        HostError: the hub cannot be reached.
+        DataError: it is not a tokenizer.
+    """
+    folder = workspace.path(name)
+    if folder.is_file():
+        folder = folder.parent
+    if folder.is_dir():
+        return load_tokenizer(folder)
+    repo = HubRepo(name, "tokenizer", instead="a folder: --tokenizer FOLDER")
+    return load_tokenizer(fetch_snapshot(repo, TOKENIZER_FILES))
 
 
 def load_tokenizer(folder: Path) -> TextTokenizer:
@@ -73,8 +94,8 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     source = next((folder / name for name in TOKENIZER_FILES[:2] if (folder / name).is_file()), None)
     if source is None:
         raise DataError(f"{folder}: holds no tokenizer.json and no tokenizer.model")
+    config = {**object_in(folder / "special_tokens_map.json"), **object_in(folder / "tokenizer_config.json")}
     try:
-        config = {**read_object(folder / "special_tokens_map.json"), **read_object(folder / "tokenizer_config.json")}
         data = source.read_bytes()
         if source.suffix == ".json":
             serialized = data.decode("utf-8")
@@ -83,6 +104,8 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
             backend = build_backend(data, config)
             add_tokens(backend, folder, config)
             serialized = backend.to_str()
+    except DataError:
+        raise
     except Exception as error:  # `tokenizers` raises bare Exceptions
         raise DataError(f"{source}: is not a tokenizer that can be read: {error}") from error
     backend.no_truncation()
@@ -95,21 +118,28 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
     named = {name: text for name in config if name.endswith("_token") and (text := token_text(config[name]))}
     special = {"eos_token": eos, **({"bos_token": bos} if bos else {}), **named}
     return TextTokenizer(
-        backend,
-        bos,
-        eos,
-        hashlib.sha256(data + facts).hexdigest(),
-        serialized,
-        chat_template_of(folder, config),
-        special,
+        backend=backend,
+        bos_token=bos,
+        eos_token=eos,
+        fingerprint=hashlib.sha256(data + facts).hexdigest(),
+        serialized=serialized,
+        chat_template=chat_template_of(folder, config),
+        special_tokens=special,
     )
 
 
-def chat_template_of(folder: Path, config: dict[str, Any]) -> str | None:
-    """The template in its own file, else in the configuration; of several, that called default."""
+def chat_template_of(folder: Path, config: JsonObject) -> str | None:
+    """The template in its own file, else in the configuration; of several, that called default.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
     file = folder / "chat_template.jinja"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{file}: cannot be read: {error}") from error
     given = config.get("chat_template")
     if isinstance(given, list):
         given = {entry.get("name"): entry.get("template") for entry in given if isinstance(entry, dict)}
@@ -118,8 +148,9 @@ def chat_template_of(folder: Path, config: dict[str, Any]) -> str | None:
     return given if isinstance(given, str) else None
 
 
-def read_object(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+def object_in(path: Path) -> JsonObject:
+    """The object in one of the files beside a tokenizer; empty if it has no such file."""
+    return read_object(path) if path.is_file() else {}
 
 
 def token_text(value: object) -> str | None:
@@ -128,15 +159,15 @@ def token_text(value: object) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def special_token(backend: Tokenizer, config: dict[str, Any], name: str, guesses: tuple[str, ...]) -> str | None:
-    """The token that the config names; if it does not speak of it, the first guess that is in the vocabulary."""
+def special_token(backend: Tokenizer, config: JsonObject, name: str, guesses: tuple[str, ...]) -> str | None:
+    """The token that the config names; if it does not name it, the first guess that is in the vocabulary."""
     candidates = (token_text(config[name]),) if name in config else guesses
     return next((text for text in candidates if text and backend.token_to_id(text) is not None), None)
 
 
-def add_tokens(backend: Tokenizer, folder: Path, config: dict[str, Any]) -> None:
+def add_tokens(backend: Tokenizer, folder: Path, config: JsonObject) -> None:
     """Tokens that the files beside a `tokenizer.model` add to it, in the order of their ids."""
-    added = {content: int(index) for content, index in read_object(folder / "added_tokens.json").items()}
+    added = {content: int(index) for content, index in object_in(folder / "added_tokens.json").items()}
     listed = config.get("added_tokens_decoder", {})
     added |= {entry["content"]: int(index) for index, entry in listed.items()}
     named = [token_text(config.get(f"{name}_token")) for name in ("bos", "eos", "unk", "pad")]

@@ -127,6 +127,7 @@ def byte_level_words(text: str) -> list[str]:
 
 
 def is_plain_bpe(model: JsonObject) -> bool:
+    """Whether merges are all that makes pieces of letters."""
     return model.get("type") == "BPE" and not any(
         model.get(name) for name in ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
     )

@@ -15,7 +15,7 @@ from aurora_cli.data.annotations.sources import AnnotationSource, annotation_sou
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.tokenization.preview import TARGET, mark_spans
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, render
-from aurora_cli.data.tokenization.tokenizer_source import find_tokenizer
+from aurora_cli.data.tokenization.tokenizer import find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.pipeline.result import Result
 

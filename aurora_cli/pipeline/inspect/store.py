@@ -10,8 +10,9 @@ from tokenizers import Tokenizer
 
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.media.root import MediaRoot
+from aurora_cli.data.token_store.entries import Counts
 from aurora_cli.data.token_store.folder import SHARDS, TOKENIZER, is_complete, part_name, shard_manifests
-from aurora_cli.data.token_store.manifest import Counts, MergedManifest
+from aurora_cli.data.token_store.manifest import MergedManifest
 from aurora_cli.data.token_store.store import Row, TokenStore, open_store
 from aurora_cli.data.tokenization.preview import RowPreview, preview_of
 from aurora_cli.errors import DataError

@@ -18,13 +18,13 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.data.token_store.entries import Counts, SourceFile
 from aurora_cli.data.token_store.folder import COMPLETE, is_complete, shard_manifests
-from aurora_cli.data.token_store.manifest import Counts, ShardManifest, SourceFile, TokenizeManifest
+from aurora_cli.data.token_store.manifest import ShardManifest, TokenizeManifest
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.pool import EncodingPool
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
-from aurora_cli.data.tokenization.tokenizer import TextTokenizer
-from aurora_cli.data.tokenization.tokenizer_source import find_tokenizer
+from aurora_cli.data.tokenization.tokenizer import TextTokenizer, find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.io.atomic import file_lock, sha256_of
 from aurora_cli.pipeline.result import Result
@@ -106,6 +106,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
 
 
 def encoder_of(settings: Settings, tokenizer: TextTokenizer) -> Encoder:
+    """The encoder that the settings describe."""
     step = settings.tokenize
     return Encoder(
         tokenizer,
@@ -117,6 +118,7 @@ def encoder_of(settings: Settings, tokenizer: TextTokenizer) -> Encoder:
 
 
 def preview(job: TokenizeJob, tokenizer: str, *, force: bool) -> Iterator[str]:
+    """What a run would do with a folder, as lines."""
     present = shard_manifests(job.output)
     state = "complete" if is_complete(job.output, present) else f"{len(present)} shards are there"
     if force and present:

@@ -13,7 +13,7 @@ from huggingface_hub import errors
 from aurora_cli.checkpoints.locate import locate, locate_config
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.download.hub_source import HubSource
-from aurora_cli.data.tokenization.tokenizer_source import find_tokenizer
+from aurora_cli.data.tokenization.tokenizer import find_tokenizer
 from aurora_cli.errors import AuroraError, DataError, HostError, UsageError
 from aurora_cli.hub.errors import HubRepo, TransientError, hub_errors
 from tests.hub import running_hub

@@ -135,7 +135,7 @@ def test_a_dry_run_touches_nothing(tmp_path, folder):
     assert "nothing to do" in run(merge_settings(tmp_path), dry_run=True).lines()[0]
 
 
-def test_another_filesystem_is_told_and_copied_to(tmp_path, folder, monkeypatch):
+def test_another_filesystem_is_named_and_copied_to(tmp_path, folder, monkeypatch):
     def refuse(source, target):
         raise OSError(errno.EXDEV, "Invalid cross-device link")
 
@@ -207,22 +207,22 @@ def test_a_summary_of_another_shard_is_found(tmp_path, folder):
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "said"),
+    ("path", "text", "message"),
     [
         ("tokenize.json", "{", "tokenize.json: cannot be read"),
         ("tokenize.json", "[]", "tokenize.json: holds a list; an object was expected"),
-        ("tokenize.json", "{}", "tokenize.json: is not the note that all shards are there: tokenizer: Field required"),
+        ("tokenize.json", "{}", "tokenize.json: is not a record of a complete folder: tokenizer: Field required"),
         ("shards/part-00001/manifest.json", "{", "1 of 3 shards are missing or damaged: part-00001"),
         ("shards/part-00001/manifest.json", "[]", "1 of 3 shards are missing or damaged: part-00001"),
         ("shards/part-00001/manifest.json", None, "1 of 3 shards are missing or damaged: part-00001"),
     ],
 )
-def test_damaged_notes_are_bad_data_not_bugs(tmp_path, folder, path, text, said):
+def test_damaged_manifests_are_bad_data_not_bugs(tmp_path, folder, path, text, message):
     if text is None:
         (folder / path).unlink()
     else:
         (folder / path).write_text(text)
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=message):
         run(merge_settings(tmp_path))
 
 

@@ -74,9 +74,9 @@ def test_damaged_compression_names_the_file_after_the_records_before_it(tmp_path
 
 def test_the_bytes_of_the_file_are_told_once(tmp_path):
     path = written(tmp_path, "a.jsonl", b'{"a": 1}\n' * 1_000)
-    told = []
-    list(raw_records(path, told.append))
-    assert sum(told) == path.stat().st_size
+    advanced = []
+    list(raw_records(path, advanced.append))
+    assert sum(advanced) == path.stat().st_size
 
 
 @pytest.mark.parametrize("text", ["a", "é", "€", "\U0001f600"])

@@ -31,7 +31,7 @@ def test_a_record_keeps_its_turns_as_they_were_written():
     ("given", "expected"),
     [({"id": 7}, "7"), ({"id": 1.5}, "1.5"), ({"id": "x"}, "x"), ({"id": None}, "file.jsonl:3"), ({}, "file.jsonl:3")],
 )
-def test_ids_are_strings_and_missing_ones_are_the_place(given, expected):
+def test_ids_are_strings_and_missing_ones_are_the_location(given, expected):
     assert parse(**given).id == expected
 
 

@@ -115,7 +115,7 @@ def test_images_may_stand_beside_the_messages(content):
     assert record.messages[0].text.count("<image>") == 2
 
 
-def test_an_answer_of_weight_0_is_not_to_be_learned():
+def test_an_answer_of_weight_0_is_no_target():
     record = parse(messages=[QUESTION, {**ANSWER, "weight": 0}, QUESTION, {**ANSWER, "weight": 1}])
     assert [message.is_target for message in record.messages] == [True, False, True, True]
 

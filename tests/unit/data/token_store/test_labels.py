@@ -1,4 +1,4 @@
-"""Stretches of target tokens, found by numpy and by a loop."""
+"""Runs of target tokens, found by numpy and by a loop."""
 
 import numpy as np
 from hypothesis import given

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from aurora_cli.data.token_store.entries import Counts, SourceFile
 from aurora_cli.data.token_store.folder import is_complete, part_name, shard_manifests, whole_manifest
 from aurora_cli.data.token_store.manifest import (
     CompletionManifest,
-    Counts,
     MergedManifest,
     ShardManifest,
-    SourceFile,
     StoreManifest,
     merged_inputs,
     read_manifest,
@@ -99,8 +98,8 @@ def test_differences_name_the_setting_and_both_values():
 def test_inputs_that_are_read_otherwise_differ():
     file = SourceFile(path="data/a.jsonl", size=1, sha256="0", frame_lists="separate")
     assert file.difference(file.model_copy(update={"path": "b.jsonl"})) is None
-    clips = file.model_copy(update={"frame_lists": "clip"})
-    assert file.difference(clips) == "frame_lists of data/a.jsonl: separate, not clip"
+    video = file.model_copy(update={"frame_lists": "clip"})
+    assert file.difference(video) == "frame_lists of data/a.jsonl: separate, not clip"
     assert (file.media_root_path, file.model_copy(update={"media_root": "/m"}).media_root_path) == ("data", "/m")
 
 
@@ -138,7 +137,7 @@ def test_what_a_later_version_wrote_is_never_taken_for_damage(tmp_path: Path):
             read()
 
 
-def test_a_damaged_completion_note_means_not_complete(tmp_path: Path):
+def test_a_damaged_completion_file_means_not_complete(tmp_path: Path):
     for text in ("", "{}", "[]"):
         (tmp_path / "tokenize.json").write_text(text)
         assert not is_complete(tmp_path, {})

@@ -33,8 +33,8 @@ def simple(answer: str) -> str:
 @pytest.mark.parametrize("name", CHAT_TEMPLATES)
 def test_every_text_is_found_where_it_stands(name):
     chat = template(CHAT_TEMPLATES[name].source)
-    text, placed = chat.locate(CHAT)
-    for message, (start, stop, end_of_turn) in zip(CHAT, placed, strict=True):
+    text, spans = chat.locate(CHAT)
+    for message, (start, stop, end_of_turn) in zip(CHAT, spans, strict=True):
         assert text[start:stop] in (message.text, message.text.strip())
         if message.role == "assistant":
             assert text[stop:end_of_turn].strip() == CHAT_TEMPLATES[name].end
@@ -82,5 +82,5 @@ def test_a_conversation_that_a_template_changes_is_rejected(source, messages, de
 
 def test_an_end_that_only_some_answers_have_is_a_target_only_there():
     source = simple("{{ m.content }}{% if loop.last %}</s>{% else %};{% endif %}")
-    text, placed = template(source).locate(CHAT)
-    assert [text[start:end] for start, _, end in placed[1::2]] == [" A. ", "B.</s>"]
+    text, spans = template(source).locate(CHAT)
+    assert [text[start:end] for start, _, end in spans[1::2]] == [" A. ", "B.</s>"]

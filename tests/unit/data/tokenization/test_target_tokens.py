@@ -50,17 +50,17 @@ def with_special_tokens(folder: Path, chat_template: str | None = None) -> TextT
 
 
 def random_record(draw: random.Random, index: int) -> dict:
-    """A few turns in any order of roles; answers without `<image>`, so that the labels can be told apart."""
+    """A few turns in any order of roles; answers without `<image>`, so that the labels can be kept apart."""
     turns = []
-    places = 0
+    placeholders = 0
     for _ in range(draw.randrange(1, 7)):
         text = "".join(draw.choices(PIECES, k=draw.randrange(6)))
         role = draw.choice(["human", "gpt"])
         text = text if role == "human" else text.replace("<image>", "")
-        places += text.count("<image>")
+        placeholders += text.count("<image>")
         turns.append({"from": role, "value": text})
     turns = [{"from": "human", "value": "Well?"}, *turns, {"from": "gpt", "value": f"Number {index}."}]
-    images = [f"{number}.jpg" for number in range(places)]
+    images = [f"{number}.jpg" for number in range(placeholders)]
     return {"id": index, "image": images, "conversations": turns}
 
 
@@ -171,9 +171,9 @@ def original(record: dict, tokenizer: TextTokenizer, max_length: int) -> tuple[l
         text = turn["value"]
         if turn["from"] == "human":
             if "<image>" in text:
-                places = text.count("<image>")
+                placeholders = text.count("<image>")
                 text = text.replace("<image>", "").strip()
-                text = " ".join(["<image>"] * places) + "\n" + text
+                text = " ".join(["<image>"] * placeholders) + "\n" + text
                 text = text.strip()
             question += text
             continue

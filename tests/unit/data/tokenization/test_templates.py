@@ -1,4 +1,4 @@
-"""Conversations in a template's words; images and their places."""
+"""Conversations in a template's words; images and their placeholders."""
 
 import pytest
 

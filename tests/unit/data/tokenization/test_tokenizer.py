@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, pre_tokenizers, trainers
 from tokenizers.normalizers import NFC
 
+from aurora_cli.config.workspace import Workspace
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.annotations.files import RawRecord
 from aurora_cli.data.token_store.rejected import RejectedRecord
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.rows import packed
 from aurora_cli.data.tokenization.sentencepiece import parse_model
-from aurora_cli.data.tokenization.tokenizer import TextTokenizer, decode, load_tokenizer
+from aurora_cli.data.tokenization.tokenizer import TextTokenizer, decode, find_tokenizer, load_tokenizer
 from aurora_cli.data.tokenization.word_cache import BYTE_LEVEL_PATTERNS, word_cache
 from aurora_cli.errors import DataError, UsageError
 
@@ -117,7 +118,7 @@ def test_a_cut_before_the_answer_rejects_the_record(tiny):
     ]
 
 
-def test_video_rows_have_a_sentinel_a_frame(tiny):
+def test_video_rows_have_a_placeholder_a_frame(tiny):
     columns = encoded(tiny, raw(video="c.mp4", conversations=conversation("<video> What?", "A.")))
     assert columns.video == ["c.mp4"]
     assert columns.image == [None]
@@ -272,3 +273,21 @@ def test_a_backend_in_which_words_might_touch_is_left_alone():
     prefixed = Tokenizer(models.BPE())
     prefixed.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
     assert word_cache(prefixed) is None
+
+
+def test_a_file_beside_the_tokenizer_that_is_no_object_is_named(tmp_path):
+    folder = Path(shutil.copytree(TINY, tmp_path / "tokenizer"))
+    (folder / "tokenizer_config.json").write_text("[]")
+    with pytest.raises(DataError, match=r"tokenizer_config\.json: holds a list; an object was expected"):
+        load_tokenizer(folder)
+    (folder / "tokenizer_config.json").write_text("{}")
+    (folder / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(DataError, match=r"chat_template\.jinja: cannot be read"):
+        load_tokenizer(folder)
+
+
+def test_a_tokenizer_is_found_by_its_folder_or_a_file_in_it(tmp_path):
+    shutil.copytree(TINY, tmp_path / "tokenizer")
+    fingerprint = load_tokenizer(TINY).fingerprint
+    for name in ("tokenizer", "tokenizer/tokenizer.json", str(TINY)):
+        assert find_tokenizer(name, Workspace(tmp_path)).fingerprint == fingerprint

@@ -249,7 +249,7 @@ def test_nothing_to_work_on_says_what_to_type(tmp_path):
         run(settings(tmp_path, inputs=(Path("a.csv"),)))
 
 
-def test_inputs_of_several_subsets_need_a_place(tmp_path):
+def test_inputs_of_several_subsets_need_an_output(tmp_path):
     files = [write_records(tmp_path / f"data/vision/{name}/x.jsonl", 1) for name in ("one", "two")]
     with pytest.raises(UsageError, match="2 subsets: one, two"):
         run(settings(tmp_path, inputs=tuple(files)))

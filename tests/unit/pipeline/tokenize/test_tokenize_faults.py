@@ -56,18 +56,18 @@ SCHEMAS = [
 
 @st.composite
 def damaged_lines(draw: st.DrawFn) -> bytes:
-    """A record with wrong values in it, written out, and then perhaps with wrong bytes in it."""
+    """A record with wrong values in it, as JSON, and then perhaps with wrong bytes in it."""
     nearly_whole = st.builds(lambda whole, fields: {**whole, **fields}, st.sampled_from(SCHEMAS), RECORDS)
     value = draw(st.one_of(RECORDS, nearly_whole, VALUES))
     text = json.dumps(value, ensure_ascii=draw(st.booleans()))
     raw = text.encode("utf-8", "surrogatepass")
     harm = draw(st.sampled_from(["none", "none", "cut", "byte", "comma", "double", "bom"]))
-    place = draw(st.integers(0, len(raw)))
+    position = draw(st.integers(0, len(raw)))
     match harm:
         case "cut":
-            raw = raw[:place]
+            raw = raw[:position]
         case "byte":
-            raw = raw[:place] + bytes([draw(st.integers(0, 255))]) + raw[place:]
+            raw = raw[:position] + bytes([draw(st.integers(0, 255))]) + raw[position:]
         case "comma":
             raw += b","
         case "double":

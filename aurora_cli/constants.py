@@ -4,7 +4,7 @@ IMAGE_PLACEHOLDER = -200
 """Stands in stored `input_ids` where one image, or one frame of a video, goes."""
 
 IGNORE_INDEX = -100
-"""Stands in `labels` where a token is not taught."""
+"""Stands in `labels` where a token is no target: the label mask."""
 
 VIDEO_QUESTION = "Describe the video in detail."
 """What is asked about a video where nobody says otherwise: before a bare caption in training, and in captioning."""

@@ -51,7 +51,9 @@ class Counts(ManifestEntry):
     """What became of the records of one shard, or of several."""
 
     read: int = 0
+    """Records that were read."""
     kept: int = 0
+    """Those that became rows."""
     tokens: int = 0
     """In kept records; a placeholder counts one."""
     target_tokens: int = Field(

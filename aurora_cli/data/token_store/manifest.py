@@ -33,18 +33,27 @@ class StoreManifest(StoredModel):
     tokenizer: str
     """Folder or hub id."""
     tokenizer_fingerprint: Fingerprinted[str]
+    """sha256 of what the tokenizer was made from."""
     bos_token: str | None
+    """Begins a text; none: the tokenizer has no such token."""
     eos_token: str
+    """Ends a text."""
     record_schema: Fingerprinted[str] = "auto"
+    """`tokenize.record_schema`: the form of the records."""
     template: Fingerprinted[str]
+    """`tokenize.template`."""
     chat_template: Fingerprinted[str | None] = None
     """sha256 of the tokenizer's own template, where that is the template."""
     max_length: Fingerprinted[int]
+    """Tokens of a row at most; a placeholder counts one."""
     frames: Fingerprinted[int]
+    """Placeholders that a `<video>` became."""
     batch_size: Fingerprinted[int]
     """Records a shard."""
     check_media: Fingerprinted[bool] = False
+    """Whether records without their media were rejected."""
     inputs: Fingerprinted[tuple[SourceFile, ...]]
+    """The annotation files of all shards, in order."""
 
     @classmethod
     def fingerprint_fields(cls) -> tuple[str, ...]:
@@ -89,11 +98,13 @@ class ShardManifest(TokenizeManifest):
 
     rows: int
     source: SourceFile
+    """The file that its records come from."""
     lines: tuple[int, int]
     """The first and the last line (or element of an array) of the source."""
     media_root: str
     """What the paths of images and videos start from: relative to the workspace, or absolute."""
     counts: Counts
+    """What became of its records."""
     data_sha256: str
     """Of the file of rows."""
     files: dict[str, int]
@@ -104,6 +115,7 @@ class MergedShard(ManifestEntry):
     """What a merged folder's manifest says of one of its shards."""
 
     shard: str
+    """The name of its folder."""
     rows: int
     media_root: str
     source: SourceFile
@@ -137,6 +149,7 @@ class CompletionManifest(TokenizeManifest):
     HINT: ClassVar[str | None] = COMPLETED_AGAIN
 
     shards: int = Field(ge=1)
+    """How many there are."""
 
 
 def read_manifest(folder: Path) -> ShardManifest | MergedManifest:

@@ -1,6 +1,6 @@
 """How values get into a network's weights: whole, or, where ranks share the weights, only a rank's own range of them.
 
-Who reads a file (`export`) and who shares weights among ranks (`training`) meet here without knowing of each other.
+Who reads a file (`checkpoints`) and who shards weights over ranks (`training`) need not know of each other.
 """
 
 from collections.abc import Callable

@@ -47,7 +47,7 @@ def segments_of(segment_ids_PT: Tensor) -> Segments:
 
 
 def block_causal_mask(segment_ids_PT: Tensor) -> Tensor:
-    """(P, 1, T, T) bool: a token sees itself and what is before it in its sample. What `segments` does, written out."""
+    """(P, 1, T, T) bool: a token sees itself and what is before it in its sample. What `segments` does, as one mask."""
     same_PTT = segment_ids_PT[:, :, None] == segment_ids_PT[:, None, :]
     return same_PTT.tril()[:, None]
 
@@ -109,7 +109,7 @@ def _runs_flash(query_PHTD: Tensor) -> bool:
 
 @cache
 def _has_flash(device: torch.device) -> bool:
-    """Whether the card is of a generation with the kernel, and this torch hands it out in the form used here."""
+    """Whether the card is of a generation with the kernel, and this torch has it in the form that is called above."""
     if torch.version.hip is not None or torch.cuda.get_device_capability(device) < (8, 0):
         return False
     try:

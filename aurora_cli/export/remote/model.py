@@ -1,6 +1,6 @@
 """What `AutoModelForImageTextToText` makes of an export with `trust_remote_code=True`.
 
-What works with LLaVA's own class works with this one: a frame's place in `input_ids` may be one image token, as
+What works with LLaVA's own class works with this one: a frame's placeholder in `input_ids` may be one image token, as
 `AuroraProcessor` writes it, as well as -200, and `generate` returns the prompt with the answer.
 """
 

@@ -211,7 +211,7 @@ def test_encode_images_returns_what_the_projector_receives(tiny, configs):
         assert features.shape == (3, 8, 32)
         assert model.encode_images(pixels, merging=TokenMerging()).shape == (3, 16, 32)
         order = torch.tensor([2, 0, 1])
-        # SigLIP's gelu rounds by place in the batch: 1.2e-6 was measured on AVX-512, of features up to 4.
+        # SigLIP's gelu rounds by index in the batch: 1.2e-6 was measured on AVX-512, of features up to 4.
         torch.testing.assert_close(model.encode_images(pixels[order]), features[order], atol=1e-5, rtol=0)
         assert model.encode_images(torch.randn(1, 3, 84, 28)).shape == (1, 6, 32)
 
@@ -223,11 +223,11 @@ def test_generating_a_batch_is_generating_one_by_one(tiny, configs, family, merg
     model, inputs = tiny(text=text, merging=merging), batch()
     del inputs["labels"]
     options = {"max_new_tokens": 6, "min_new_tokens": 6, "do_sample": False}
-    together = model.generate(**inputs, **options)
-    assert together.shape == (3, 6)
+    at_once = model.generate(**inputs, **options)
+    assert at_once.shape == (3, 6)
     for row, sample in enumerate(rows_of(inputs | {"labels": inputs["input_ids"]})):
         del sample["labels"]
-        assert model.generate(**sample, **options).tolist() == [together[row].tolist()]
+        assert model.generate(**sample, **options).tolist() == [at_once[row].tolist()]
 
 
 def test_generating_is_the_greedy_choice_of_forward(tiny):

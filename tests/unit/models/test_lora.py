@@ -43,8 +43,8 @@ def test_gradients_reach_every_adapter_through_merging(tiny, configs, tower, fam
         if parameter.requires_grad
     }
     assert {name.rpartition(".lora_")[0] for name in learning if "vision_tower.encoder.layers.2" in name} == {
-        f"model.vision_tower.encoder.layers.2.{place}"
-        for place in (
+        f"model.vision_tower.encoder.layers.2.{layer}"
+        for layer in (
             "self_attn.k_proj",
             "self_attn.v_proj",
             "self_attn.q_proj",

@@ -70,7 +70,7 @@ def test_reading_order_is_the_obvious_one(is_whole, merged, whole):
             if is_whole_frame == kind:
                 blocks[frame] = list(range(start, start + length))
                 start += length
-    expected = [place for frame in range(len(is_whole)) for place in blocks[frame]]
+    expected = [index for frame in range(len(is_whole)) for index in blocks[frame]]
     assert in_reading_order(is_whole, FrameTokenCounts(merged, whole)).tolist() == expected
 
 
@@ -82,8 +82,8 @@ def test_slow_fast_marks_the_first_frame_of_videos():
 def test_splicing_is_the_loop_over_rows_and_what_is_too_much_has_gradient_zero():
     text = torch.randn(2, 5, 3, requires_grad=True)
     visual = torch.randn(4, 3, requires_grad=True)
-    places = torch.tensor([[0, 1, 1, 0, 0], [0, 0, 0, 0, 1]]).bool()
-    spliced = splice(text, places, visual)
+    is_visual = torch.tensor([[0, 1, 1, 0, 0], [0, 0, 0, 0, 1]]).bool()
+    spliced = splice(text, is_visual, visual)
     assert torch.equal(spliced[0], torch.cat([text[0, :1], visual[:2], text[0, 3:]]))
     assert torch.equal(spliced[1], torch.cat([text[1, :4], visual[2:3]]))
     spliced.sum().backward()

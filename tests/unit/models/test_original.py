@@ -65,8 +65,8 @@ def test_a_batch_of_text_images_and_videos_is_the_originals_sample_by_sample(tin
         slow.sample(ids, labels, images, media, ratio, slowfast)
         for (ids, labels, media), images in zip(samples, frames, strict=True)
     ]
-    losses = [F.cross_entropy(logits[:-1], torch.tensor(taught[1:]), reduction="sum") for logits, taught in rows]
-    count = sum(label != -100 for _, taught in rows for label in taught[1:])
+    losses = [F.cross_entropy(logits[:-1], torch.tensor(labels[1:]), reduction="sum") for logits, labels in rows]
+    count = sum(label != -100 for _, labels in rows for label in labels[1:])
     expected = sum(losses) / count
     expected.backward()
 

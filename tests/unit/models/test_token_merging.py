@@ -17,13 +17,13 @@ def obvious_merge(
         if class_token and a == 0:
             continue
         likeness = [float(cosine(metric[a], metric[b], dim=0)) for b in half_b]
-        best = max(range(len(half_b)), key=lambda place: likeness[place])
+        best = max(range(len(half_b)), key=lambda index: likeness[index])
         edges.append((likeness[best], a, half_b[best]))
     edges.sort(key=lambda edge: -edge[0])
     gone = {a: b for _, a, b in edges[:removed]}
     rows, sizes = [], []
-    for place in [a for a in half_a if a not in gone] + half_b:
-        members = [place] + [a for a, b in gone.items() if b == place]
+    for index in [a for a in half_a if a not in gone] + half_b:
+        members = [index] + [a for a, b in gone.items() if b == index]
         total = sum(size[member] for member in members)
         rows.append(sum(tokens[member] * size[member] for member in members) / total)
         sizes.append(total)
@@ -124,12 +124,12 @@ def test_images_of_a_batch_do_not_touch_each_other():
     order = torch.tensor([3, 0, 4, 1, 2])
     merged, size = merge_tokens(tokens, None, match_tokens(tokens, 6))
     permuted, permuted_size = merge_tokens(tokens[order], None, match_tokens(tokens[order], 6))
-    # An image's matrix of 17 x 8 is aligned otherwise at another place of the batch; the sizes are whole numbers.
+    # An image's matrix of 17 x 8 is aligned otherwise at another index of the batch; the sizes are whole numbers.
     torch.testing.assert_close(permuted, merged[order], atol=1e-6, rtol=0)
     assert torch.equal(permuted_size, size[order])
 
 
-def test_equal_pairs_merge_in_the_order_of_their_places():
+def test_equal_pairs_merge_in_the_order_of_their_indices():
     assert match_tokens(torch.ones(1, 9, 3), 2).merged.tolist() == [[1, 2]]
 
 
@@ -165,8 +165,8 @@ def test_bfloat16_is_matched_and_weighed_in_float32():
     tokens = torch.randn(2, 33, 16)
     rounded = tokens.bfloat16()
     matching = match_tokens(rounded, 12)
-    for place, other in zip(matching, match_tokens(rounded.float(), 12), strict=True):
-        assert torch.equal(place, other)
+    for indices, other in zip(matching, match_tokens(rounded.float(), 12), strict=True):
+        assert torch.equal(indices, other)
     merged, size = merge_tokens(rounded, None, matching)
     assert (merged.dtype, size.dtype) == (torch.bfloat16, torch.float32)
     torch.testing.assert_close(merged.float(), merge_tokens(rounded.float(), None, matching)[0], atol=2e-2, rtol=1e-2)

@@ -123,10 +123,10 @@ def test_packed_grouped_and_padded_hold_the_same_samples(workspace: Path) -> Non
     seen = []
     for batching in ("packed", "grouped", "padded"):
         data = data_of(workspace, batching=batching, micro_batch_packs=2)
-        together: dict[int, tuple[Any, ...]] = {}
+        samples: dict[int, tuple[Any, ...]] = {}
         for batch in flat(list(data.batches(0, 1))):
-            together |= samples_of(batch)
-        seen.append(together)
+            samples |= samples_of(batch)
+        seen.append(samples)
     assert len(seen[0]) == 30
     assert seen[0] == seen[1] == seen[2]
 
@@ -144,8 +144,8 @@ def test_neither_workers_nor_processes_change_a_batch(workspace: Path) -> None:
     assert len(alone) == len(with_workers)
     assert all(map(same, alone, with_workers))
     ranks = [flat(list(data_of(workspace, epochs=2).batches(rank, 2))) for rank in range(2)]
-    together = [batch for pair in zip(*ranks, strict=True) for batch in pair]
-    assert all(map(same, alone, together))
+    of_ranks = [batch for pair in zip(*ranks, strict=True) for batch in pair]
+    assert all(map(same, alone, of_ranks))
 
 
 @given(data=st.data())
@@ -168,11 +168,11 @@ def test_any_shape_and_any_stop_give_the_same_global_batches(workspace: Path, da
         list(data_of(workspace, weight, micro_batch_packs=micro, **run).batches(rank, ranks, start_step=start))
         for rank in range(ranks)
     ]
-    together = [
-        [number for place in range(len(steps[0])) for step in steps for number in step[place].sample_ids]
+    of_ranks = [
+        [number for index in range(len(steps[0])) for step in steps for number in step[index].sample_ids]
         for steps in zip(*shaped, strict=True)
     ]
-    assert together == whole[start:]
+    assert of_ranks == whole[start:]
 
 
 def test_resuming_late_looks_at_nothing_before(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

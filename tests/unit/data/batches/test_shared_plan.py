@@ -33,7 +33,7 @@ def test_a_rank_that_waits_in_vain_says_for_whom_and_for_what(tmp_path: Path) ->
         PlanShare(tmp_path, 3, 0.1).plan("epoch-00001", never)
 
 
-@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="there is no /dev/full here")
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="this system has no /dev/full")
 def test_a_full_disk_is_told_as_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truly = open
     monkeypatch.setattr("builtins.open", lambda path, *how: truly("/dev/full" if how == ("wb",) else path, *how))

@@ -16,7 +16,7 @@ from typing import Literal
 from aurora_cli.config.resolve import resolve
 from aurora_cli.config.settings import Settings
 from aurora_cli.constants import STAGES
-from aurora_cli.pipeline.train import network_costs
+from aurora_cli.pipeline.train.estimate import network
 from aurora_cli.training import costs
 
 PAGE = Path(__file__).with_name("hardware.md")
@@ -73,8 +73,8 @@ class Stage:
 
     def __init__(self, name: str, *, lora: bool = False) -> None:
         self.settings = settings_of(name, LORA if lora else ())
-        self.model = network_costs.without_weights(network_costs.config_of(self.settings))
-        self.parts = network_costs.parts_of(self.model, self.settings)
+        self.model = network.without_weights(network.config_of(self.settings))
+        self.parts = network.parts_of(self.model, self.settings)
 
     def need(self, candidate: Candidate, machine: Machine) -> Need:
         changed = {
@@ -85,7 +85,7 @@ class Stage:
         settings = self.settings.model_copy(update={"train": self.settings.train.model_copy(update=changed)})
         stage = ZERO_STAGE[candidate.engine.removesuffix("_offload")]
         states = costs.states(self.parts, stage, machine.gpus, "bf16", offload=candidate.offload)
-        activations = network_costs.activations_of(self.model, settings, self.parts, size=2)
+        activations = network.activations_of(self.model, settings, self.parts, size=2)
         learning = sum(part.trained for part in self.parts)
         shared = stage == 3 and machine.gpus > 1
         loading = costs.loading(self.parts, machine.gpus, "bf16", shared=shared) * machine.gpus

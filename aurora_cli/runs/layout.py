@@ -21,6 +21,9 @@ INITIAL = "initial"
 TENSORBOARD = "tensorboard"
 """TensorBoard's event files."""
 
+PLANS = ".plans"
+"""The packs of an epoch, through which the processes of a run share them while it runs."""
+
 LOGS = "logs"
 """What each process printed, a file a rank."""
 

@@ -1,7 +1,7 @@
 """What a run will take, estimated before it starts: memory, arithmetic, disk. Pure numbers.
 
 Memory of mixed-precision Adam: Rajbhandari et al. (ZeRO), SC 2020, section 3. FLOPs: two a weight and token forwards,
-twice that backwards where weights learn, once where only what comes before them does; attention counts beside.
+twice that backwards where weights are trained, once where only what comes before them is; attention counts beside.
 """
 
 from collections.abc import Sequence
@@ -59,14 +59,14 @@ def states(parts: Sequence[PartSize], stage: int, world: int, precision: Precisi
     [112.0, 38.5, 26.2, 14.0]
     """
     weights = sum(part.parameters for part in parts)
-    learning = sum(part.trained for part in parts)
+    trained = sum(part.trained for part in parts)
     if stage == 0:
-        return 4 * weights + (4 + MOMENTS) * learning
+        return 4 * weights + (4 + MOMENTS) * trained
     size = 4 if precision == "fp32" else 2
-    master = (4 + MOMENTS) * learning // world  # in fp32 too, DeepSpeed keeps a flat copy
+    master = (4 + MOMENTS) * trained // world  # in fp32 too, DeepSpeed keeps a flat copy
     return (
         size * weights // (world if stage == 3 else 1)
-        + size * learning // (world if stage >= 2 else 1)
+        + size * trained // (world if stage >= 2 else 1)
         + (0 if offload else master)
     )
 
@@ -105,15 +105,15 @@ def forward_flops(layers: LayerStack, tokens_of_layers: Sequence[int], attended:
     )
 
 
-def passes(*, learning: bool, before_it_learns: bool, recomputed: bool) -> int:
+def passes(*, trained: bool, trained_before: bool, recomputed: bool) -> int:
     """Forward passes that a part's work amounts to: itself, the backward one, and the second forward of recomputation.
 
-    >>> passes(learning=True, before_it_learns=True, recomputed=True)
+    >>> passes(trained=True, trained_before=True, recomputed=True)
     4
-    >>> passes(learning=False, before_it_learns=True, recomputed=False)
+    >>> passes(trained=False, trained_before=True, recomputed=False)
     2
-    >>> passes(learning=False, before_it_learns=False, recomputed=True)
+    >>> passes(trained=False, trained_before=False, recomputed=True)
     1
     """
-    backward = (1 if learning or before_it_learns else 0) + (1 if learning else 0)
+    backward = (1 if trained or trained_before else 0) + (1 if trained else 0)
     return 1 + backward + (1 if recomputed and backward else 0)

@@ -1,18 +1,39 @@
 """When a run must not go on: too many unreadable media, a loss that is not a number, a loss that has jumped.
 
 Judged over all ranks' numbers, so that every rank comes to the same answer in the same step. All of it is arithmetic on
-what `training.checkpoint.Position` carries: a resumed run judges as if it had never stopped.
+what `runs.metadata.TrainState` carries: a resumed run judges as if it had never stopped.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from aurora_cli.errors import DataError
+from aurora_cli.runs.metadata import TrainState
 
 EMA_STEPS = 50
 """Steps over which the loss is averaged that a jump is measured from."""
+
+
+class Problem(NamedTuple):
+    """Why a run must not go on."""
+
+    finding: str
+    hint: str
+    of_one_step: bool
+    """It was found in the numbers of a step, whose samples may be the reason."""
+
+    def error(self, step: int, samples: Sequence[int], saved: Path | None) -> DataError:
+        """What the run ends with, in `step` over these `samples`, when its last checkpoint is `saved`."""
+        if not self.of_one_step:
+            return DataError(self.finding, hint=self.hint)
+        kept = f"The last checkpoint is from before: {saved}." if saved else "Nothing has been saved yet."
+        return DataError(
+            f"step {step}: {self.finding}; its samples: {sorted(samples)}",
+            hint=f"{kept} {self.hint}",
+        )
 
 
 @dataclass(frozen=True)
@@ -24,8 +45,8 @@ class MediaLimit:
     part_of_epoch: bool = False
     """The run takes only some of its data: by chance these may hold more than their share of what is bad."""
 
-    def problem(self, samples: int, files: int, bad: int) -> DataError | None:
-        """What to stop with when `bad` of the `files` of the first `samples` samples cannot be read.
+    def problem(self, samples: int, files: int, bad: int) -> Problem | None:
+        """What is wrong when `bad` of the `files` of the first `samples` samples cannot be read.
 
         Too many are those that use up the whole run's allowance; and, earlier, a share that lies three standard
         deviations above the allowed one: a wrong `--media-root` ends after about a dozen samples, not after a day.
@@ -39,11 +60,30 @@ class MediaLimit:
         likely = bad >= 10 and bad > allowed + 3 * math.sqrt(allowed)
         if not (bad > allowed_in_run or likely):
             return None
-        return DataError(
+        return Problem(
             f"{bad} of the {files} images, frames and videos of the first {samples} samples cannot be read;"
             f" data.max_bad_share allows {self.max_bad_share:.2%}",
-            hint="The run's rejected.jsonl lists them. Check --media-root, or extract again.",
+            "The run's rejected.jsonl lists them. Check --media-root, or extract again.",
+            of_one_step=False,
         )
+
+
+@dataclass(frozen=True)
+class Guards:
+    """What ends a run before its last step."""
+
+    media: MediaLimit
+    max_loss_jump: float | None = None
+    """In nats above the running mean; none: no jump ends it."""
+
+    def problem(self, before: TrainState, after: TrainState, loss: float, grad_norm: float) -> Problem | None:
+        """What is wrong with the step between these states; none: the run goes on."""
+        if finding := loss_problem(loss, grad_norm, before.loss_ema, self.max_loss_jump):
+            hint = "Lower train.*.lr, or look at the samples: they are counted through the data folders, from 0."
+            return Problem(finding, hint, of_one_step=True)
+        if after.media_unreadable > before.media_unreadable:
+            return self.media.problem(after.samples_seen, after.media_files, after.media_unreadable)
+        return None
 
 
 def loss_ema(before: float | None, loss: float) -> float:
@@ -55,8 +95,8 @@ def loss_ema(before: float | None, loss: float) -> float:
     return loss if before is None else before + (loss - before) / EMA_STEPS
 
 
-def loss_problem(loss: float, gradient_norm: float, usual: float | None, max_jump: float | None) -> str | None:
-    """What is wrong with a step's numbers; None if nothing is.
+def loss_problem(loss: float, grad_norm: float, mean: float | None, max_jump: float | None) -> str | None:
+    """What is wrong with a step's numbers, where the loss has had this `mean` so far; None if nothing is.
 
     >>> loss_problem(float("nan"), 1.0, 2.0, 10.0), loss_problem(2.0, float("inf"), 2.0, 10.0)
     ('the loss is nan', "the gradient's norm is inf")
@@ -65,17 +105,8 @@ def loss_problem(loss: float, gradient_norm: float, usual: float | None, max_jum
     """
     if not math.isfinite(loss):
         return f"the loss is {loss}"
-    if not math.isfinite(gradient_norm):
-        return f"the gradient's norm is {gradient_norm}"
-    if max_jump is not None and usual is not None and loss > usual + max_jump:
-        return f"the loss jumped to {loss:.4g} from about {usual:.4g} (train.max_loss_jump: {max_jump:g})"
+    if not math.isfinite(grad_norm):
+        return f"the gradient's norm is {grad_norm}"
+    if max_jump is not None and mean is not None and loss > mean + max_jump:
+        return f"the loss jumped to {loss:.4g} from about {mean:.4g} (train.max_loss_jump: {max_jump:g})"
     return None
-
-
-def loss_error(problem: str, step: int, samples: Sequence[int], saved: Path | None) -> DataError:
-    """The error that ends a run whose loss has a `problem`."""
-    kept = f"The last checkpoint is from before: {saved}." if saved else "Nothing has been saved yet."
-    return DataError(
-        f"step {step}: {problem}; its samples: {sorted(samples)}",
-        hint=f"{kept} Lower train.*.lr, or look at the samples: they are counted through the data folders, from 0.",
-    )

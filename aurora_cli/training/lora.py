@@ -1,6 +1,6 @@
 """Low-rank adapters on a part of the network (LoRA: Hu et al., ICLR 2022), by peft.
 
-A part with adapters keeps its weights; what learns, and what a checkpoint holds of it, are the adapters alone:
+A part with adapters keeps its weights; trained, and held by a checkpoint, are the adapters alone:
 `<module>.lora_A.default.weight` (rank, inputs) and `<module>.lora_B.default.weight` (outputs, rank). The weight that
 they stand for is W + alpha / rank * B A.
 """
@@ -9,31 +9,12 @@ from collections.abc import Mapping
 
 from torch import nn
 
-from aurora_cli.config.training import Lora, TrainSettings
+from aurora_cli.config.training import Lora
 from aurora_cli.errors import UsageError
 from aurora_cli.models.parts import SUBMODULES, Part
 
 MARK = ".lora_"
 """In the name of every adapter's parameter."""
-
-ADAPTABLE: tuple[Part, ...] = ("language_model", "vision_tower")
-"""The parts that adapters are for; the projector is small."""
-
-
-def adapted_parts(train: TrainSettings) -> dict[Part, Lora]:
-    """The parts that learn by adapters.
-
-    Raises:
-        UsageError: one of them is frozen.
-    """
-    adapted: dict[Part, Lora] = {part: how for part in ADAPTABLE if (how := getattr(train.lora, part)) is not None}
-    for part in adapted:
-        if getattr(train, part) is None:
-            raise UsageError(
-                f"train.lora.{part} is set, but stage {train.stage!r} does not train that part",
-                hint=f"Give its adapters a rate: --set train.{part}.lr=1e-4",
-            )
-    return adapted
 
 
 def add_adapters(model: nn.Module, adapted: Mapping[Part, Lora]) -> dict[Part, Lora]:

@@ -1,6 +1,6 @@
-"""What the optimizer is told: which parameters learn, in which groups, and the learning rate of a step.
+"""What the optimizer gets: the trained parameters, in groups of one rate and one decay.
 
-AdamW: Loshchilov and Hutter, ICLR 2019. The schedule is a pure function of the step: resuming needs no state.
+AdamW: Loshchilov and Hutter, ICLR 2019.
 """
 
 from collections.abc import Container, Iterable, Iterator, Mapping
@@ -9,9 +9,8 @@ from typing import Protocol
 
 from torch import nn
 
-from aurora_cli.config.training import ModuleTraining, TrainSettings
-from aurora_cli.errors import UsageError
-from aurora_cli.models.parts import PARTS, Part
+from aurora_cli.config.training import ModuleTraining
+from aurora_cli.models.parts import Part
 from aurora_cli.training.lora import MARK
 
 
@@ -32,27 +31,12 @@ class ParameterGroup:
     weight_decay: float
 
 
-def trained_modules(train: TrainSettings) -> dict[Part, ModuleTraining]:
-    """The parts that this stage trains, and how.
-
-    Raises:
-        UsageError: the stage trains nothing.
-    """
-    trained: dict[Part, ModuleTraining] = {part: how for part in PARTS if (how := getattr(train, part)) is not None}
-    if not trained:
-        raise UsageError(
-            f"stage {train.stage!r} trains nothing: train.projector, .vision_tower and .language_model are unset",
-            hint="Give one a rate: --set train.projector.lr=2e-4",
-        )
-    return trained
+TrainedParameters = Mapping[Part, Mapping[str, nn.Parameter]]
+"""Part -> name -> parameter."""
 
 
-Learning = Mapping[Part, Mapping[str, nn.Parameter]]
-"""Part -> name -> parameter, of those that learn."""
-
-
-def learning_parameters(model: InParts, trained: Iterable[Part], adapted: Container[Part] = ()) -> Learning:
-    """What learns of each trained part: of those in `adapted` the adapters, of others every parameter."""
+def trained_parameters(model: InParts, trained: Iterable[Part], adapted: Container[Part] = ()) -> TrainedParameters:
+    """The trained parameters of each part: of those in `adapted` the adapters, of others every parameter."""
     return {
         part: {
             name: parameter
@@ -63,19 +47,19 @@ def learning_parameters(model: InParts, trained: Iterable[Part], adapted: Contai
     }
 
 
-def freeze_all_but(model: InParts, learning: Learning) -> None:
+def freeze_all_but(model: InParts, trained: TrainedParameters) -> None:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
-    for part in learning.values():
+    for part in trained.values():
         for parameter in part.values():
             parameter.requires_grad_(True)
 
 
-def parameter_groups(learning: Learning, trained: Mapping[Part, ModuleTraining]) -> list[ParameterGroup]:
-    """The groups of what learns: matrices of a part decay as the stage says; norms and biases never."""
+def parameter_groups(parameters: TrainedParameters, trained: Mapping[Part, ModuleTraining]) -> list[ParameterGroup]:
+    """The groups of the trained parameters: matrices of a part decay as the stage says; norms and biases never."""
     groups: list[ParameterGroup] = []
     for part, how in trained.items():
-        named = learning[part]
+        named = parameters[part]
         if how.weight_decay == 0.0:  # one group instead of two: fewer, larger flat buffers under ZeRO
             groups.append(ParameterGroup(part, tuple(named), how.lr, 0.0))
             continue

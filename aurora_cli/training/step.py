@@ -1,4 +1,4 @@
-"""One optimizer step, and one look at the held-out samples, on every rank alike.
+"""One optimizer step, and one pass over the validation samples, on every rank alike.
 
 The loss is the sum of the cross-entropies of all target tokens of the global batch, over their number: neither ranks
 nor micro-batches show in it.
@@ -47,18 +47,20 @@ class MicroBatch(Protocol):
 
 
 class Totals(NamedTuple):
-    """A step's counts over all ranks."""
+    """Counts of a step's samples."""
 
-    taught: int
-    samples: int
-    text: int
-    visual: int
-    positions: int
-    rejected: int
-    media_files: int
-    bad_media: int
+    target: int = 0
+    """Tokens that the loss is the mean of."""
+    samples: int = 0
+    text: int = 0
+    visual: int = 0
+    positions: int = 0
+    """Padding included."""
+    rejected: int = 0
+    media_files: int = 0
+    unreadable: int = 0
     """Samples that are rejected for their media."""
-    order: int
+    order: int = 0
     """Digest of the samples, whichever rank had them."""
 
     @property
@@ -66,19 +68,22 @@ class Totals(NamedTuple):
         return self.text + self.visual
 
 
+TARGET = Totals._fields.index("target")
+
+
 class StepResult(NamedTuple):
     """What an optimizer step came to, over all ranks."""
 
     totals: Totals
     loss: float
-    gradient_norm: float
+    grad_norm: float
     """Before clipping."""
     stop: bool
-    """Some rank was asked to stop."""
+    """Some rank is to stop."""
 
 
 class ValidationResult(NamedTuple):
-    """What the held-out samples came to, over all ranks."""
+    """What the validation samples came to, over all ranks."""
 
     loss: float
     totals: Totals
@@ -86,11 +91,11 @@ class ValidationResult(NamedTuple):
 
 
 def optimizer_step(
-    engine: Engine, batches: Sequence[MicroBatch], always_encode: bool, stop_asked: Callable[[], bool]
+    engine: Engine, batches: Sequence[MicroBatch], always_encode: bool, stop_requested: Callable[[], bool]
 ) -> StepResult:
     """Learn from this rank's micro-batches of a step."""
-    counts = engine.sum_over_ranks(_counts(batches).to(engine.device))
-    denominator = counts[0].clamp(min=1.0) / engine.loss_scale
+    counts = engine.sum_over_ranks(_as_tensor(totals_of(batches)).to(engine.device))
+    denominator = counts[TARGET].clamp(min=1.0) / engine.loss_scale
     loss = torch.zeros((), dtype=torch.float64, device=engine.device)
     norm: torch.Tensor | None = None
     for batch in batches:
@@ -103,37 +108,38 @@ def optimizer_step(
             loss += output.loss.detach() / engine.loss_scale
             norm = engine.backward(output.loss)
     assert norm is not None, "the last micro-batch of a step ends the accumulation"
-    stop = torch.tensor(float(stop_asked()), dtype=torch.float64, device=engine.device)
-    ends = engine.sum_over_ranks(torch.stack([loss, stop]))
-    *totals, whole_loss, any_stop, norm_value = torch.cat([counts, ends, norm[None]]).tolist()
-    return StepResult(Totals(*map(int, totals)), whole_loss, norm_value, any_stop > 0)
+    stop = torch.tensor(float(stop_requested()), dtype=torch.float64, device=engine.device)
+    loss, stop = engine.sum_over_ranks(torch.stack([loss, stop]))
+    # One transfer from the device for all numbers of the step.
+    *totals, loss_value, stop_value, norm_value = torch.cat([counts, torch.stack([loss, stop, norm])]).tolist()
+    return StepResult(Totals(*map(int, totals)), loss_value, norm_value, stop_value > 0)
 
 
 @torch.no_grad()
 def evaluate(
-    engine: Engine, steps: Iterator[Sequence[MicroBatch]], always_encode: bool, alive: Callable[[], None]
+    engine: Engine, steps: Iterator[Sequence[MicroBatch]], always_encode: bool, on_batch: Callable[[], None]
 ) -> ValidationResult:
-    """The loss of samples that are not learned from; `alive` is called before each micro-batch."""
-    counts = torch.zeros(len(Totals._fields), dtype=torch.float64)
+    """The loss of samples that are not learned from; `on_batch` is called before each micro-batch."""
+    counts = _as_tensor(Totals())
     loss = torch.zeros((), dtype=torch.float64, device=engine.device)
     rejected: list[Rejection] = []
     engine.model.eval()
     try:
         for batches in steps:
-            counts += _counts(batches)
+            counts += _as_tensor(totals_of(batches))
             for batch in batches:
-                alive()
+                on_batch()
                 rows = packed_rows(batch, engine.device)
                 output = engine.model(packed=rows, num_items_in_batch=1.0, always_encode=always_encode)
                 loss += output.loss
                 rejected += batch.rejected
     finally:
         engine.model.train()
-    *totals, whole_loss = engine.sum_over_ranks(torch.cat([counts.to(engine.device), loss[None]])).tolist()
-    whole = Totals(*map(int, totals))
-    if whole.rejected:
+    *counted, loss_sum = engine.sum_over_ranks(torch.cat([counts.to(engine.device), loss[None]])).tolist()
+    totals = Totals(*map(int, counted))
+    if totals.rejected:
         rejected = engine.gather_lists(rejected)
-    return ValidationResult(whole_loss / max(1, whole.taught), whole, rejected)
+    return ValidationResult(loss_sum / max(1, totals.target), totals, rejected)
 
 
 def packed_rows(batch: MicroBatch, device: torch.device) -> PackedRows:
@@ -143,22 +149,25 @@ def packed_rows(batch: MicroBatch, device: torch.device) -> PackedRows:
     return PackedRows(*moved)
 
 
-def _counts(batches: Sequence[MicroBatch]) -> torch.Tensor:
-    """In the order of `Totals`, in fp64: exact up to 2^53."""
-    return torch.tensor(
-        [
-            sum(batch.target_tokens for batch in batches),
-            sum(len(batch.sample_ids) for batch in batches),
-            sum(batch.text_tokens for batch in batches),
-            sum(batch.visual_tokens for batch in batches),
-            sum(batch.positions for batch in batches),
-            sum(len(batch.rejected) for batch in batches),
-            sum(batch.media_files for batch in batches),
-            sum(rejected.media is not None for batch in batches for rejected in batch.rejected),
-            sum(_order_digest(sample) for batch in batches for sample in batch.sample_ids),
-        ],
-        dtype=torch.float64,
+def totals_of(batches: Sequence[MicroBatch]) -> Totals:
+    """The counts of one rank's micro-batches."""
+    rejected = [one for batch in batches for one in batch.rejected]
+    return Totals(
+        target=sum(batch.target_tokens for batch in batches),
+        samples=sum(len(batch.sample_ids) for batch in batches),
+        text=sum(batch.text_tokens for batch in batches),
+        visual=sum(batch.visual_tokens for batch in batches),
+        positions=sum(batch.positions for batch in batches),
+        rejected=len(rejected),
+        media_files=sum(batch.media_files for batch in batches),
+        unreadable=sum(one.media is not None for one in rejected),
+        order=sum(_order_digest(sample) for batch in batches for sample in batch.sample_ids),
     )
+
+
+def _as_tensor(totals: Totals) -> torch.Tensor:
+    """In fp64, in which counts are exact up to 2^53."""
+    return torch.tensor(totals, dtype=torch.float64)
 
 
 def _order_digest(sample: int) -> int:

@@ -121,8 +121,8 @@ def flops(model: AuroraCap, given: Batch, frozen: bool) -> float:
     lengths = [tokens := tokens - removed for removed in model.config.removals(size, size, model.config.token_merging)]
     frames = 0 if given.pixel_values is None else len(given.pixel_values)
     seen = frames * forward_flops(seeing, lengths, attended=1.0)
-    return forward * passes(learning=not frozen, before_it_learns=True, recomputed=False) + seen * passes(
-        learning=not frozen, before_it_learns=False, recomputed=False
+    return forward * passes(trained=not frozen, trained_before=True, recomputed=False) + seen * passes(
+        trained=not frozen, trained_before=False, recomputed=False
     )
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from aurora_cli.config.resolve import dump_yaml, load_resolved
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
-from aurora_cli.pipeline.train.command import _train
+from aurora_cli.pipeline.train.process import train_as
 from aurora_cli.training.processes import launcher
 from aurora_cli.training.processes.ranks import Rank, rank_from_environment
 from aurora_cli.training.processes.worker import serve
@@ -34,13 +34,13 @@ def run_script(script: Sequence[str], runs: Sequence[Settings], processes: int, 
     return launcher.run_workers([sys.executable, *script, *configs], processes, logs=folder / "logs", reporter=SILENT)
 
 
-def work(configs: Sequence[str], place: Rank, reporter: Reporter) -> dict[str, Any]:
-    said: dict[str, Any] = {}
+def work(configs: Sequence[str], rank: Rank, reporter: Reporter) -> dict[str, Any]:
+    last: dict[str, Any] = {}
     for config in configs:
-        said = asdict(_train(load_resolved(Path(config)), replace(place, launcher="aurora"), reporter))
-    return said
+        last = asdict(train_as(replace(rank, launcher="aurora"), load_resolved(Path(config)), reporter))
+    return last
 
 
 if __name__ == "__main__":
-    here = rank_from_environment() or Rank()
-    serve(lambda reporter: work(sys.argv[1:], here, reporter))
+    own_rank = rank_from_environment() or Rank()
+    serve(lambda reporter: work(sys.argv[1:], own_rank, reporter))

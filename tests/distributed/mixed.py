@@ -5,6 +5,7 @@
 
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +23,13 @@ from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.runs.metadata import TrainState
 from aurora_cli.training import optim, trainer
 from aurora_cli.training.engine import deepspeed_config, engine
-from aurora_cli.training.guards import MediaLimit
+from aurora_cli.training.guards import Guards, MediaLimit
 from aurora_cli.training.processes import collectives, launcher
 from aurora_cli.training.processes.ranks import Rank, rank_from_environment
-from aurora_cli.training.processes.watchdog import watching
+from aurora_cli.training.processes.watchdog import Watchdog
 from aurora_cli.training.processes.worker import serve
-from tests.distributed import toy
+from aurora_cli.training.run_folder import RunFolder
+from aurora_cli.training.trained_parts import trained_parts
 from tests.distributed.tiny_workspace import MODEL
 from tests.run_files import metadata
 
@@ -54,27 +56,40 @@ def sample(number: int, media: list[int], has_targets: bool) -> TrainingSample:
     )
 
 
-def batches(place: Rank, steps: int, model: AuroraCap) -> Iterator[list[Batch]]:
-    counts = model.config.frame_token_counts(28, 28)
-    settings = ModelSettings()
-    for step in range(steps):
-        only_text = (step // len(KINDS)) % 2 == place.rank
-        media, has_targets = ([], True) if only_text else KINDS[step % len(KINDS)]
-        batch = collate(
-            [[sample(2 * step + place.rank, media, has_targets)]],
-            image_token_id=model.config.image_token_id,
-            token_counts=counts,
-        )
-        yield [with_floats(batch, settings.image_mean, settings.image_std)]
+@dataclass(frozen=True)
+class MixedSource:
+    """One sample a step and rank: on one of the ranks text alone, on the other each of `KINDS`."""
+
+    model: AuroraCap
+    total_steps: int
+    has_validation = False
+
+    def epoch_after(self, step: int) -> float:
+        return step / self.total_steps
+
+    def batches(self, rank: int, world_size: int, *, start_step: int) -> Iterator[list[Batch]]:
+        counts, settings = self.model.config.frame_token_counts(28, 28), ModelSettings()
+        for step in range(start_step, self.total_steps):
+            only_text = (step // len(KINDS)) % 2 == rank
+            media, has_targets = ([], True) if only_text else KINDS[step % len(KINDS)]
+            batch = collate(
+                [[sample(2 * step + rank, media, has_targets)]],
+                image_token_id=self.model.config.image_token_id,
+                token_counts=counts,
+            )
+            yield [with_floats(batch, settings.image_mean, settings.image_std)]
+
+    def validation_batches(self, rank: int, world_size: int) -> Iterator[list[Batch]]:
+        return iter(())
 
 
-def work(folder: Path, steps: int, slowfast: bool, place: Rank, reporter: Reporter = SILENT) -> dict[str, Any]:
+def work(folder: Path, steps: int, slowfast: bool, rank: Rank, reporter: Reporter = SILENT) -> dict[str, Any]:
     merging = TokenMerging(kept_ratio=0.5, slowfast=slowfast)
     settings = ModelSettings(**MODEL)
     assert settings.vision_config is not None
     assert settings.text_config is not None
     values = llava_config(settings.vision_config, settings.text_config, settings).to_dict()
-    collectives.join_process_group(place)
+    collectives.join_process_group(rank)
     torch.manual_seed(0)
     model = AuroraCap(AuroraCapConfig.from_dict({**values, "merging": merging.model_dump(), "image_size": 28}))
     how = ModuleTraining(lr=1e-3)
@@ -82,33 +97,29 @@ def work(folder: Path, steps: int, slowfast: bool, place: Rank, reporter: Report
         vision_tower=how, projector=how, language_model=how, global_batch_packs=2, gradient_checkpointing=True
     )
     model.checkpoint_activations()
-    trained = optim.trained_modules(train)
-    learning = optim.learning_parameters(model, trained)
-    optim.freeze_all_but(model, learning)
+    trained = trained_parts(train)
+    parameters = optim.trained_parameters(model, trained)
+    optim.freeze_all_but(model, parameters)
     running = engine.prepare(
         model,
-        optim.parameter_groups(learning, trained),
+        optim.parameter_groups(parameters, trained),
         train,
-        place,
+        rank,
         accumulation=1,
         config=deepspeed_config.read_config("zero3", Path()),
     )
-    description = metadata("mixed", steps, tuple(trained))
-    loop = trainer.LoopConfig(
-        folder, description, steps, 1, 0.0, 0, always_encode=True, media_limit=MediaLimit(1.0, steps)
-    )
-    with watching(60, place.rank, lambda error: reporter.warning(str(error))) as watchdog:
-        outcome = trainer.train(
-            running,
-            batches(place, steps, model),
-            toy.ToyCourse(steps),
-            loop,
-            TrainState(),
+    with Watchdog(60, rank.rank, lambda error: reporter.warning(str(error))) as watchdog:
+        outcome = trainer.Trainer(
+            engine=running,
+            source=MixedSource(model, steps),
+            folder=RunFolder(folder, metadata("mixed", steps, tuple(trained)), keep=1, is_main=rank.is_main),
+            options=trainer.LoopOptions(every=steps, warmup_ratio=0.0, seed=0, always_encode=True),
+            guards=Guards(MediaLimit(1.0, steps)),
+            callback=watchdog,
             reporter=reporter,
-            watchdog=watchdog,
-            stop_asked=lambda: False,
-        )
-    return {"step": outcome.position.step, "loss": outcome.loss}
+            stop_requested=lambda: False,
+        ).train(TrainState())
+    return {"step": outcome.state.step, "loss": outcome.loss}
 
 
 def run(folder: Path, steps: int, slowfast: bool) -> dict[str, Any]:
@@ -117,6 +128,6 @@ def run(folder: Path, steps: int, slowfast: bool) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    there, number, slow = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "1"
-    here = rank_from_environment() or Rank()
-    serve(lambda reporter: work(there, number, slow, here, reporter))
+    target, number, slow = Path(sys.argv[1]), int(sys.argv[2]), sys.argv[3] == "1"
+    own_rank = rank_from_environment() or Rank()
+    serve(lambda reporter: work(target, number, slow, own_rank, reporter))

@@ -72,7 +72,7 @@ def compare(plan: StagePlan, rank: Rank) -> dict[str, Any]:
     train = plan.settings.train
     engine.prepare(
         network.model,
-        parameter_groups(network.learning, network.trained),
+        parameter_groups(network.parameters, network.trained),
         train,
         rank,
         accumulation=accumulation(plan, rank),

@@ -14,27 +14,38 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
 from aurora_cli.config.training import ModuleTraining, TrainSettings
 from aurora_cli.console import SILENT, Reporter
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
+from aurora_cli.data.batches.collator import Batch, TrainingSample, collate
+from aurora_cli.data.batches.loader import with_floats
 from aurora_cli.errors import HostError
+from aurora_cli.models.merge_plan import FrameTokenCounts
 from aurora_cli.models.packed_rows import PackedRows
 from aurora_cli.runs import checkpoints, lines
 from aurora_cli.runs.metadata import TrainState
 from aurora_cli.training import checkpoint, optim, trainer
 from aurora_cli.training.checkpoint import TrainingCheckpoint
 from aurora_cli.training.engine import deepspeed_config, engine
-from aurora_cli.training.guards import MediaLimit
+from aurora_cli.training.guards import Guards, MediaLimit
 from aurora_cli.training.processes import collectives, launcher, signals, worker
 from aurora_cli.training.processes.ranks import Rank, rank_from_environment
-from aurora_cli.training.processes.watchdog import watching
+from aurora_cli.training.processes.watchdog import Watchdog
+from aurora_cli.training.run_folder import RunFolder
+from aurora_cli.training.trained_parts import trained_parts
 from tests.run_files import metadata
 
 VOCABULARY = 23
+IMAGE_TOKEN = 0
+SIDE = 2
+"""Of a frame, in pixels."""
+COUNTS = FrameTokenCounts(merged=1, first=1)
 WIDTH = 14  # the projector's bias of 14 and 7 classes do not divide by two ranks: padding is tried
 SAMPLES_A_STEP = 4
 PREFIXES = {
@@ -77,7 +88,7 @@ class Toy(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.model = nn.Module()
-        self.model.vision_tower = nn.Linear(5, WIDTH)
+        self.model.vision_tower = nn.Linear(3 * SIDE * SIDE, WIDTH)
         self.model.multi_modal_projector = nn.Sequential(nn.Linear(WIDTH, WIDTH), nn.GELU())
         self.model.language_model = nn.Sequential(nn.Embedding(VOCABULARY, WIDTH), nn.LayerNorm(WIDTH))
         self.lm_head = nn.Linear(WIDTH, VOCABULARY, bias=False)
@@ -94,8 +105,10 @@ class Toy(nn.Module):
     ) -> SimpleNamespace:
         input_ids, labels, pixel_values, weight = packed.input_ids, packed.labels, packed.pixel_values, 1.0
         if pixel_values is None:
-            pixel_values, weight = torch.zeros(len(input_ids), 5, device=input_ids.device), 0.0
-        seen = self.model.multi_modal_projector(self.model.vision_tower(pixel_values.to(self.lm_head.weight.dtype)))
+            pixel_values, weight = torch.zeros(len(input_ids), 3, SIDE, SIDE, device=input_ids.device), 0.0
+        seen = self.model.multi_modal_projector(
+            self.model.vision_tower(pixel_values.flatten(1).to(self.lm_head.weight.dtype))
+        )
         hidden = self.model.language_model(input_ids)
         if weight or always_encode:
             hidden = hidden + weight * seen[:, None]
@@ -104,70 +117,63 @@ class Toy(nn.Module):
         return SimpleNamespace(loss=losses / num_items_in_batch)
 
 
-class ToyBatch(NamedTuple):
-    input_ids: torch.Tensor
-    position_ids: torch.Tensor
-    segment_ids: torch.Tensor
-    labels: torch.Tensor
-    pixel_values: torch.Tensor | None
-    media_lengths: torch.Tensor | None
-    sample_ids: list[int]
-    target_tokens: int
-    text_tokens: int
-    visual_tokens: int
-    positions: int
-    media_files: int
-    rejected: list[dict[str, Any]]
+def batch_of(samples: Sequence[int], text_only: bool = False) -> Batch:
+    """Samples of one length, each in a pack of its own, whose labels differ in number: a wrong denominator shows."""
+    batch = collate([[_sample(one, text_only)] for one in samples], image_token_id=IMAGE_TOKEN, token_counts=COUNTS)
+    return with_floats(batch, mean=(0.5, 0.5, 0.5), std=(0.3, 0.3, 0.3))
 
 
-def batch_of(samples: Sequence[int], text_only: bool = False) -> ToyBatch:
-    """Samples of one length, whose labels differ in number, so that a wrong denominator shows."""
-    rows, labels, pixels = [], [], []
-    for sample in samples:
-        generator = torch.Generator().manual_seed(sample)
-        row = torch.randint(VOCABULARY, (9,), generator=generator)
-        target = row.clone()
-        target[: 2 + sample % 5] = -100
-        rows.append(row)
-        labels.append(target)
-        pixels.append(torch.randn(5, generator=generator))
-    ids, labels_PT = torch.stack(rows), torch.stack(labels)
-    return ToyBatch(
-        ids, ids, ids, labels_PT, None if text_only else torch.stack(pixels), None,
-        list(samples), int((labels_PT[:, 1:] != -100).sum()), ids.numel(), 0, ids.numel(), 0, [],
-    )  # fmt: skip
-
-
-@dataclass(frozen=True)
-class ToyCourse:
-    total_steps: int
-
-    def epoch_after(self, step: int) -> float:
-        return step / self.total_steps
+def _sample(number: int, text_only: bool) -> TrainingSample:
+    generator = np.random.default_rng(number)
+    text = generator.integers(IMAGE_TOKEN + 1, VOCABULARY, 9, dtype=np.int32)
+    labels = np.where(np.arange(9) < 2 + number % 5, IGNORE_INDEX, text).astype(np.int32)
+    if text_only:
+        return TrainingSample(number, str(number), text, labels, [], None)
+    frames = generator.integers(0, 256, (1, SIDE, SIDE, 3), dtype=np.uint8)
+    input_ids = np.concatenate([np.array([IMAGE_PLACEHOLDER], np.int32), text])
+    labels = np.concatenate([np.array([IGNORE_INDEX], np.int32), labels])
+    return TrainingSample(number, str(number), input_ids, labels, [1], frames)
 
 
 def sample_ids(step: int) -> list[int]:
     return list(range((step - 1) * SAMPLES_A_STEP, step * SAMPLES_A_STEP))
 
 
-def steps_of(options: Options, course: ToyCourse, place: Rank, first: int) -> Iterator[list[ToyBatch]]:
-    share = place.world_size * options.micro
-    for step in range(first, course.total_steps + 1):
-        if place.rank == options.fail_rank and step == 2:
-            raise ValueError(f"rank {place.rank} is meant to fail")
-        if place.rank == options.hang_rank and step == 2:
-            threading.Event().wait(60)
-        if options.kill_after and step > options.kill_after:
-            os._exit(9)
-        threading.Event().wait(options.step_s)
-        ids = sample_ids(step)
-        yield [
-            batch_of(
-                ids[micro * share + place.rank * options.micro :][: options.micro],
-                text_only=place.rank == options.text_only_rank,
-            )
-            for micro in range(SAMPLES_A_STEP // share)
-        ]
+@dataclass(frozen=True)
+class ToySource:
+    """The steps of a run, with what is to happen in them."""
+
+    options: Options
+    has_validation = False
+
+    @property
+    def total_steps(self) -> int:
+        return self.options.steps
+
+    def epoch_after(self, step: int) -> float:
+        return step / self.total_steps
+
+    def batches(self, rank: int, world_size: int, *, start_step: int) -> Iterator[list[Batch]]:
+        options, share = self.options, world_size * self.options.micro
+        for step in range(start_step + 1, self.total_steps + 1):
+            if rank == options.fail_rank and step == 2:
+                raise ValueError(f"rank {rank} is meant to fail")
+            if rank == options.hang_rank and step == 2:
+                threading.Event().wait(60)
+            if options.kill_after and step > options.kill_after:
+                os._exit(9)
+            threading.Event().wait(options.step_s)
+            ids = sample_ids(step)
+            yield [
+                batch_of(
+                    ids[micro * share + rank * options.micro :][: options.micro],
+                    text_only=rank == options.text_only_rank,
+                )
+                for micro in range(SAMPLES_A_STEP // share)
+            ]
+
+    def validation_batches(self, rank: int, world_size: int) -> Iterator[list[Batch]]:
+        return iter(())
 
 
 def fill_disk(tensors: int) -> None:
@@ -183,7 +189,7 @@ def fill_disk(tensors: int) -> None:
     checkpoint.TensorFile.write = write  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str, Any]:
+def work(options: Options, rank: Rank, reporter: Reporter = SILENT) -> dict[str, Any]:
     """One rank of a run."""
     run_dir = Path(options.run_dir)
     run_dir.mkdir(parents=True, exist_ok=True)
@@ -196,58 +202,56 @@ def work(options: Options, place: Rank, reporter: Reporter = SILENT) -> dict[str
         precision=options.precision,
         **dict.fromkeys(options.trained, how),
     )
-    accumulation = SAMPLES_A_STEP // (place.world_size * options.micro)
-    collectives.join_process_group(place)
+    accumulation = SAMPLES_A_STEP // (rank.world_size * options.micro)
+    collectives.join_process_group(rank)
     torch.manual_seed(0)
     model = Toy()
-    trained = optim.trained_modules(settings)
-    learning = optim.learning_parameters(model, trained)
-    optim.freeze_all_but(model, learning)
-    position = TrainState()
+    trained = trained_parts(settings)
+    parameters = optim.trained_parameters(model, trained)
+    optim.freeze_all_but(model, parameters)
     start = checkpoints.newest(run_dir / "checkpoints") if options.resume else None
     saved = None if start is None else TrainingCheckpoint(start)
     if saved is not None:
-        position = saved.state
-        shapes = {name: tuple(p.shape) for name, p in model.named_parameters() if p.requires_grad}
-        with torch.no_grad():
-            for one in saved.parameters(shapes):
-                dict(model.named_parameters())[one.name].copy_(one.weight)
+        saved.write_into(dict(model.named_parameters()))
     running = engine.prepare(
         model,
-        optim.parameter_groups(learning, trained),
+        optim.parameter_groups(parameters, trained),
         settings,
-        place,
+        rank,
         accumulation=accumulation,
         config=deepspeed_config.read_config(options.engine, Path()),
     )
+    state = TrainState() if saved is None else saved.state
     if saved is not None:
-        running.restore(saved.parameters(running.shapes()), position.step)
-    if place.is_main:
-        lines.cut_back(run_dir / "metrics.jsonl", position.step)
+        running.restore(saved.parameters(running.shapes()), state.step)
+    folder = RunFolder(
+        run_dir, metadata("toy", options.steps, options.trained), keep=options.keep, is_main=rank.is_main
+    )
+    folder.begin_after(None if saved is None else state.step, [])
     running.barrier()
-    course = ToyCourse(options.steps)
     request = signals.StopRequest()
-    loop = trainer.LoopConfig(
-        run_dir,
-        metadata("toy", options.steps, options.trained),
-        options.every, options.keep, 0.2, 0, always_encode=True, media_limit=MediaLimit(1.0, 1),
-    )  # fmt: skip
 
     def on_timeout(error: HostError) -> None:
         if isinstance(reporter, worker.PipeReporter):
             reporter.fail(error)
         os._exit(error.exit_code)
 
-    def asked() -> bool:
+    def stop_requested() -> bool:
         step = sum(1 for _ in lines.read_objects(run_dir / "metrics.jsonl")) + 1
-        return request.asked or (place.is_main and step == options.stop_after)
+        return request.requested or (rank.is_main and step == options.stop_after)
 
-    with signals.on_stop_signals(request), watching(options.watchdog_s, place.rank, on_timeout) as watchdog:
-        outcome = trainer.train(
-            running, steps_of(options, course, place, position.step + 1), course, loop, position,
-            reporter=reporter, watchdog=watchdog, stop_asked=asked,
-        )  # fmt: skip
-    return {"step": outcome.position.step, "loss": outcome.loss, "order_hash": outcome.position.order_hash}
+    with signals.on_stop_signals(request), Watchdog(options.watchdog_s, rank.rank, on_timeout) as watchdog:
+        result = trainer.Trainer(
+            engine=running,
+            source=ToySource(options),
+            folder=folder,
+            options=trainer.LoopOptions(every=options.every, warmup_ratio=0.2, seed=0, always_encode=True),
+            guards=Guards(MediaLimit(1.0, 1)),
+            callback=watchdog,
+            reporter=reporter,
+            stop_requested=stop_requested,
+        ).train(state)
+    return {"step": result.state.step, "loss": result.loss, "order_hash": result.state.order_hash}
 
 
 def run(options: Options, *more: Options, reporter: Reporter = SILENT) -> dict[str, Any]:
@@ -260,16 +264,16 @@ def run(options: Options, *more: Options, reporter: Reporter = SILENT) -> dict[s
     return launcher.run_workers(command, options.processes, logs=folder / "logs", reporter=reporter)
 
 
-def work_all(runs: list[Options], place: Rank, reporter: Reporter) -> dict[str, Any]:
+def work_all(runs: list[Options], rank: Rank, reporter: Reporter) -> dict[str, Any]:
     """Importing torch and DeepSpeed costs more than a run: the same processes do several."""
-    said: dict[str, Any] = {}
+    last: dict[str, Any] = {}
     for one in runs:
-        said = work(one, place, reporter)
+        last = work(one, rank, reporter)
         engine.forget()
-    return said
+    return last
 
 
 if __name__ == "__main__":
-    chosen = [Options(**{**one, "trained": tuple(one["trained"])}) for one in json.loads(Path(sys.argv[1]).read_text())]
-    here = rank_from_environment() or Rank()
-    worker.serve(lambda reporter: work_all(chosen, here, reporter))
+    given = [Options(**{**one, "trained": tuple(one["trained"])}) for one in json.loads(Path(sys.argv[1]).read_text())]
+    own_rank = rank_from_environment() or Rank()
+    worker.serve(lambda reporter: work_all(given, own_rank, reporter))

@@ -14,7 +14,7 @@ import numpy as np
 from aurora_cli.data.batches.collator import TokenCounts
 from aurora_cli.data.batches.selection import PackBudget, TooLong, epoch_samples, fit, validation_split
 from aurora_cli.data.token_store.store import open_store
-from aurora_cli.errors import DataError, UsageError
+from aurora_cli.errors import DataError
 from aurora_cli.runs.lines import Rejection
 
 
@@ -28,24 +28,6 @@ class WeightedStore:
     weight: float = 1.0
     media_root: Path | None = None
     """Looked into instead of the manifest's."""
-
-
-def split_weight(text: str) -> tuple[str, float]:
-    """`DIR:weight` as the user writes it.
-
-    >>> split_weight("tokenized/vision/m3it/merged:0.5"), split_weight("some/folder")
-    (('tokenized/vision/m3it/merged', 0.5), ('some/folder', 1.0))
-    """
-    folder, colon, last = text.rpartition(":")
-    try:
-        weight = float(last)
-    except ValueError:
-        return text, 1.0
-    if not colon or not folder:
-        return text, 1.0
-    if not 0 < weight < float("inf"):
-        raise UsageError(f"{text}: the weight behind the colon is {last}, a number above 0 was expected")
-    return folder, weight
 
 
 class TooMuch(NamedTuple):

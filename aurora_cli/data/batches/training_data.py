@@ -88,6 +88,11 @@ class TrainingData:
         self.total_steps = math.ceil(self.total_packs / plan.global_batch_packs)
 
     @property
+    def has_validation(self) -> bool:
+        """Whether some samples are kept apart, which no step takes."""
+        return len(self.corpus.validation) > 0
+
+    @property
     def samples_in_run(self) -> int:
         """Samples that the run takes, repeats counted: exact for whole epochs."""
         return round(len(self.corpus.epoch(0)) * self.total_packs / self.row.packs_in_epoch(0))

@@ -1,5 +1,5 @@
 """`python -m aurora_cli.pipeline.train CONFIG`: a worker that `aurora train` started."""
 
-from aurora_cli.pipeline.train.command import main
+from aurora_cli.pipeline.train.process import main
 
 main()

@@ -1,23 +1,23 @@
 """The samples that a stage trains on, packed and ordered, at the lengths that its network gives them."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+from tokenizers import Tokenizer
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.data.batches.corpus import WeightedStore
+from aurora_cli.data.batches.selection import PackBudget
+from aurora_cli.data.batches.shared_plan import PlanShare
+from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
+from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.data.token_store.folder import TOKENIZER
 from aurora_cli.errors import DataError
+from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.plan import StagePlan
 
-if TYPE_CHECKING:
-    from aurora_cli.data.batches.shared_plan import PlanShare
-    from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
-    from aurora_cli.models.auroracap import AuroraCapConfig
 
-
-def plan_data(plan: StagePlan, config: "AuroraCapConfig", share: "PlanShare | None" = None) -> "TrainingData":
+def plan_data(plan: StagePlan, config: AuroraCapConfig, share: PlanShare | None = None) -> TrainingData:
     """The run's samples, packed and ordered; `share` lets one process of several plan for all."""
-    from aurora_cli.data.batches.corpus import WeightedStore
-    from aurora_cli.data.batches.training_data import TrainingData
 
     settings = plan.settings
     for one in plan.data:
@@ -42,11 +42,8 @@ def plan_data(plan: StagePlan, config: "AuroraCapConfig", share: "PlanShare | No
     )
 
 
-def batch_plan(settings: Settings) -> "BatchPlan":
+def batch_plan(settings: Settings) -> BatchPlan:
     """What of the settings decides a run's batches."""
-    from aurora_cli.data.batches.selection import PackBudget
-    from aurora_cli.data.batches.training_data import BatchPlan
-    from aurora_cli.data.media.video_decoder import Sampling
 
     model, train, data = settings.model, settings.train, settings.data
     return BatchPlan(
@@ -72,7 +69,6 @@ def _check_vocabulary(folder: Path, embeddings: int) -> None:
     Raises:
         DataError: the tokenizer of a merged folder has ids that the language model has no embedding for.
     """
-    from tokenizers import Tokenizer
 
     ids = Tokenizer.from_file(str(folder / TOKENIZER)).get_vocab_size(with_added_tokens=False)
     if ids > embeddings:

@@ -1,19 +1,31 @@
 """The network that a stage trains: built from where it starts or goes on from, with its adapters, the rest frozen."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
+import torch
+
+from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.blueprint import llava_config
+from aurora_cli.checkpoints.checkpoint import OpenOptions
+from aurora_cli.checkpoints.layouts import open_parts
+from aurora_cli.checkpoints.lazy_tensors import LazyTensor
+from aurora_cli.checkpoints.loading import build_model as build
+from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.writing import write_weights
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.training import Lora, ModuleTraining
 from aurora_cli.io.atomic import atomic_directory
+from aurora_cli.models.assign import Assign, values_of
+from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.parts import Part
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.runs.layout import INITIAL
-
-if TYPE_CHECKING:
-    from aurora_cli.models.assign import Assign
-    from aurora_cli.models.auroracap import AuroraCap
-    from aurora_cli.training.optim import Learning
+from aurora_cli.training import lora, optim
+from aurora_cli.training.checkpoint import TrainingCheckpoint
+from aurora_cli.training.optim import TrainedParameters
+from aurora_cli.training.processes import collectives
+from aurora_cli.training.trained_parts import adapted_parts, trained_parts
 
 INITIAL_SHARD_BYTES = 5 * 10**9
 
@@ -21,21 +33,17 @@ INITIAL_SHARD_BYTES = 5 * 10**9
 class Network(NamedTuple):
     """A network ready to be wrapped."""
 
-    model: "AuroraCap"
+    model: AuroraCap
     trained: dict[Part, ModuleTraining]
-    learning: "Learning"
+    parameters: TrainedParameters
     adapters: dict[Part, Lora]
     """By part, as a checkpoint keeps them."""
 
 
-def build_network(plan: StagePlan, assign: "Assign") -> Network:
+def build_network(plan: StagePlan, assign: Assign) -> Network:
     """The network with the weights that the run's next step starts from, in fp32 unless `assign` says otherwise."""
-    from aurora_cli.models.assign import values_of
-    from aurora_cli.training import lora, optim
-    from aurora_cli.training.checkpoint import TrainingCheckpoint
-
     train = plan.settings.train
-    trained, adapted = optim.trained_modules(train), lora.adapted_parts(train)
+    trained, adapted = trained_parts(train), adapted_parts(train)
     model = build_model(plan, assign, adapted=bool(adapted))
     _seed(plan.settings)  # every rank makes the same adapters
     adapters = lora.add_adapters(model, adapted)
@@ -44,20 +52,15 @@ def build_network(plan: StagePlan, assign: "Assign") -> Network:
             assign(parameter, values_of(parameter))
     if adapted and plan.resume is not None:
         TrainingCheckpoint(plan.resume).write_into(dict(model.named_parameters()), assign)
-    learning = optim.learning_parameters(model, trained, adapted)
-    optim.freeze_all_but(model, learning)
+    parameters = optim.trained_parameters(model, trained, adapted)
+    optim.freeze_all_but(model, parameters)
     if train.gradient_checkpointing:
         model.checkpoint_activations()
-    return Network(model, trained, learning, adapters)
+    return Network(model, trained, parameters, adapters)
 
 
-def build_model(plan: StagePlan, assign: "Assign", *, adapted: bool = False) -> "AuroraCap":
-    """The network; `adapted`: without what a checkpoint to go on from has learned, which is for adapters."""
-    from aurora_cli.checkpoints.checkpoint import OpenOptions
-    from aurora_cli.checkpoints.layouts import open_parts
-    from aurora_cli.checkpoints.loading import build_model as build
-    from aurora_cli.checkpoints.opening import open_checkpoint
-    from aurora_cli.training.processes import collectives
+def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> AuroraCap:
+    """The network; `adapted`: without what a checkpoint to go on from holds, which is for adapters."""
 
     settings = plan.settings
     root = settings.workspace
@@ -79,11 +82,6 @@ def write_initial(folder: Path, settings: Settings) -> None:
     """A captioner of random weights in the huggingface layout, made from the model settings; nothing if it is there."""
     if folder.is_dir():
         return
-    from aurora_cli.checkpoints import names
-    from aurora_cli.checkpoints.blueprint import llava_config
-    from aurora_cli.checkpoints.lazy_tensors import LazyTensor
-    from aurora_cli.checkpoints.writing import write_weights
-    from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 
     model = settings.model
     assert model.vision_config is not None
@@ -107,6 +105,5 @@ def write_initial(folder: Path, settings: Settings) -> None:
 
 
 def _seed(settings: Settings) -> None:
-    import torch
 
     torch.manual_seed(settings.train.seed)

@@ -1,28 +1,22 @@
 """The callbacks of a run: which there are by the settings, and those that know more than the loop does."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from aurora_cli.console import Reporter
+from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.sample_captions import Captions
 from aurora_cli.reports.metrics import RunMetrics
 from aurora_cli.reports.run import write_report
 from aurora_cli.runs.layout import METRICS_FILE, REPORT_FILE
 from aurora_cli.training.callbacks.callback import Callback
+from aurora_cli.training.callbacks.checkpoint_copies import CheckpointCopies
+from aurora_cli.training.callbacks.trackers import Trackers
+from aurora_cli.training.engine.engine import Engine
 
-if TYPE_CHECKING:
-    from aurora_cli.data.batches.training_data import TrainingData
-    from aurora_cli.training.engine.engine import Engine
 
-
-def callbacks_of(
-    plan: StagePlan, running: "Engine", data: "TrainingData", step: int, reporter: Reporter
-) -> list[Callback]:
+def callbacks_of(plan: StagePlan, running: Engine, data: TrainingData, step: int, reporter: Reporter) -> list[Callback]:
     """The callbacks of a run that goes on after `step`; on every rank, those for the main one only there."""
-    from aurora_cli.training.callbacks.checkpoint_copies import CheckpointCopies
-    from aurora_cli.training.callbacks.trackers import Trackers
-
     train, checkpoint = plan.settings.train, plan.settings.checkpoint
     callbacks: list[Callback] = []
     if train.samples_every:
@@ -45,5 +39,5 @@ class ReportPage(Callback):
         self._root = root
         self._metrics = RunMetrics(run_dir / METRICS_FILE)
 
-    def on_checkpoint(self, engine: "Engine", checkpoint: Path) -> None:
+    def on_checkpoint(self, engine: Engine, checkpoint: Path) -> None:
         write_report(self._run_dir, self._root, self._run_dir / REPORT_FILE, self._metrics)

@@ -1,12 +1,18 @@
-"""What `aurora train` tells: of a run, of one that was done before, or of one that would be."""
+"""What `aurora train` says: of a run, of one that was done before, or of one that would be."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, TypedDict
+
+import yaml
 
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.io.json_files import JsonObject
 from aurora_cli.pipeline.result import Result
+from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.runs.layout import METRICS_FILE, REPORT_FILE
+from aurora_cli.runs.metadata import FinishedRun
+from aurora_cli.training.engine.deepspeed_config import engine_name
 
 
 @dataclass(frozen=True)
@@ -31,7 +37,7 @@ class TrainResult(Result):
     checkpoint: str | None = None
     seconds: float = 0.0
     launch: tuple[str, ...] = ()
-    settings: dict[str, Any] | None = None
+    settings: JsonObject | None = None
     problem: str | None = None
     """What would stop the run (dry run only)."""
 
@@ -54,8 +60,6 @@ class TrainResult(Result):
         ]
 
     def _dry_lines(self) -> list[str]:
-        import yaml
-
         settings = yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True).splitlines()
         facts = [
             f"stage {self.stage} would write {self.run_dir}",
@@ -74,3 +78,38 @@ class TrainResult(Result):
             *(f"  {line}" for line in self.launch),
             *(["", f"But: {self.problem}"] if self.problem else []),
         ]
+
+
+class Facts(TypedDict):
+    """What is the same in every result of a plan."""
+
+    stage: str
+    run_dir: str
+    start: str
+    data: list[str]
+    samples: int
+    processes: int
+    engine: str
+
+
+def facts_of(plan: StagePlan, processes: int) -> Facts:
+    return {
+        "stage": plan.stage,
+        "run_dir": str(plan.run_dir),
+        "start": plan.start.name,
+        "data": [f"{one.folder}" + (f":{one.weight:g}" if one.weight != 1 else "") for one in plan.data],
+        "samples": sum(one.rows for one in plan.data),
+        "processes": processes,
+        "engine": engine_name(plan.settings.train, processes),
+    }
+
+
+def nothing_to_do(plan: StagePlan, finished: FinishedRun, processes: int) -> TrainResult:
+    """The result of a stage that has been trained."""
+    return TrainResult(
+        **facts_of(plan, processes),
+        did="nothing",
+        step=finished.step,
+        steps=finished.steps,
+        checkpoint=str(plan.checkpoints / finished.checkpoint),
+    )

@@ -1,27 +1,25 @@
-"""What a model in training says of a few fixed images and videos, every so many steps: `runs/<stage>/samples/`."""
+"""What a model in training writes of a few fixed images and videos, every so many steps: `runs/<stage>/samples/`."""
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
+from PIL import Image
+from tokenizers import Tokenizer
 
 from aurora_cli.constants import IMAGE_PLACEHOLDER
+from aurora_cli.data.batches.collator import TrainingSample
+from aurora_cli.data.batches.training_data import TrainingData
+from aurora_cli.data.media.transforms import normalise
 from aurora_cli.data.token_store.folder import TOKENIZER
 from aurora_cli.data.token_store.labels import answer_spans
+from aurora_cli.data.tokenization.tokenizer import decode
 from aurora_cli.io.atomic import atomic_write
-from aurora_cli.training.callbacks.callback import Callback
-
-if TYPE_CHECKING:
-    import torch
-    from tokenizers import Tokenizer
-
-    from aurora_cli.data.batches.collator import TrainingSample
-    from aurora_cli.data.batches.training_data import TrainingData
-    from aurora_cli.training.engine.engine import Engine
-
 from aurora_cli.runs.layout import SAMPLES
 from aurora_cli.runs.lines import CaptionLine, MetricsLine, write_lines
+from aurora_cli.training.callbacks.callback import Callback
+from aurora_cli.training.engine.engine import Engine
 
 MOST_NEW_TOKENS = 128
 NEIGHBOURS = 4
@@ -30,19 +28,16 @@ SIDE = 224
 """Pixels of an image in the report, at most."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """One sample up to its first answer."""
+class CaptionPrompt(NamedTuple):
+    """One sample up to its first answer, which the model is to write."""
 
-    sample: "TrainingSample"
+    sample: TrainingSample
     prompt: np.ndarray
     """int32, IMAGE_PLACEHOLDER for every frame."""
     answer: np.ndarray
-    tokenizer: "Tokenizer"
+    tokenizer: Tokenizer
 
     def line(self, caption: str) -> CaptionLine:
-        from aurora_cli.data.tokenization.tokenizer import decode
-
         return CaptionLine(
             sample=self.sample.number,
             id=self.sample.id,
@@ -56,35 +51,33 @@ class Asked:
 class Captions(Callback):
     """Greedy captions, in one batch. Under ZeRO-3 every rank takes part; otherwise rank 0 alone."""
 
-    def __init__(self, data: "TrainingData", run_dir: Path, every: int, wanted: int) -> None:
+    def __init__(self, data: TrainingData, run_dir: Path, every: int, count: int) -> None:
         self._data = data
         self._folder = run_dir / SAMPLES
         self._every = every
-        self._wanted = wanted
-        self._asked: list[Asked] | None = None
+        self._count = count
+        self._prompts: list[CaptionPrompt] | None = None
 
-    def on_step_end(self, engine: "Engine", line: MetricsLine) -> None:
+    def on_step_end(self, engine: Engine, line: MetricsLine) -> None:
         step = line.step
         if (step % self._every and step != self._data.total_steps) or not (engine.is_main or engine.zero_stage == 3):
             return
-        if self._asked is None:
-            self._asked = choose(self._data, self._wanted)
-        if not self._asked:
+        if self._prompts is None:
+            self._prompts = choose_prompts(self._data, self._count)
+        if not self._prompts:
             return
-        captions = self._captions(engine, self._asked)
+        captions = self._captions(engine, self._prompts)
         if engine.is_main:
-            _keep_images(self._folder, self._asked)
-            lines = (one.line(caption) for one, caption in zip(self._asked, captions, strict=True))
+            _keep_images(self._folder, self._prompts)
+            lines = (one.line(caption) for one, caption in zip(self._prompts, captions, strict=True))
             write_lines(self._folder / f"step-{step:08d}.jsonl", lines)
 
-    def _captions(self, engine: "Engine", asked: list[Asked]) -> list[str]:
-        import torch
-
-        from aurora_cli.data.media.transforms import normalise
-
-        frames = torch.from_numpy(np.concatenate([one.sample.frames for one in asked if one.sample.frames is not None]))
+    def _captions(self, engine: Engine, prompts: list[CaptionPrompt]) -> list[str]:
+        frames = torch.from_numpy(
+            np.concatenate([one.sample.frames for one in prompts if one.sample.frames is not None])
+        )
         pixels = normalise(frames, self._data.plan.image_mean, self._data.plan.image_std)
-        ids, mask = _rows([one.prompt for one in asked])
+        ids, mask = _rows([one.prompt for one in prompts])
         model: Any = engine.module
         ends = model.generation_config.eos_token_id
         model.eval()
@@ -94,8 +87,8 @@ class Captions(Callback):
                     input_ids=ids.to(engine.device),
                     attention_mask=mask.to(engine.device),
                     pixel_values=pixels.to(engine.device),
-                    media_lengths=[length for one in asked for length in one.sample.media_lengths],
-                    max_new_tokens=min(MOST_NEW_TOKENS, max(len(one.answer) for one in asked)),
+                    media_lengths=[length for one in prompts for length in one.sample.media_lengths],
+                    max_new_tokens=min(MOST_NEW_TOKENS, max(len(one.answer) for one in prompts)),
                     do_sample=False,
                     pad_token_id=ends[0] if isinstance(ends, list) else ends,
                     # under ZeRO-3 a rank whose captions have ended goes on gathering weights for the others
@@ -103,30 +96,30 @@ class Captions(Callback):
                 )
         finally:
             model.train()
-        return [one.tokenizer.decode(row) for one, row in zip(asked, new.tolist(), strict=True)]
+        return [one.tokenizer.decode(row) for one, row in zip(prompts, new.tolist(), strict=True)]
 
 
-def choose(data: "TrainingData", wanted: int) -> list[Asked]:
-    """Samples spread evenly over the held-out ones, or else over all; of each and the three after it, the first that
-    can be read and asked."""
-    from tokenizers import Tokenizer
+def choose_prompts(data: TrainingData, count: int) -> list[CaptionPrompt]:
+    """Of samples spread evenly over the validation samples, or else over all.
 
+    Of each and the three after it, the first that can be read and has an answer.
+    """
     corpus = data.corpus
     numbers = corpus.validation if len(corpus.validation) else corpus.epoch(0)
     numbers = np.unique(numbers[corpus.frames[numbers] > 0])
-    chosen: dict[int, Asked] = {}
-    for begin in np.linspace(0, max(0, len(numbers) - 1), wanted).astype(int):
+    prompts: dict[int, CaptionPrompt] = {}
+    for begin in np.linspace(0, max(0, len(numbers) - 1), count).astype(int):
         for number in numbers[begin : begin + NEIGHBOURS].tolist():
-            place = int(np.searchsorted(corpus.starts, number, side="right")) - 1
+            store = int(np.searchsorted(corpus.starts, number, side="right")) - 1
             (sample,) = data.reader.pack(np.array([number]))
-            asked = _asked(sample, Tokenizer.from_file(str(corpus.stores[place].folder / TOKENIZER)))
-            if asked is not None:
-                chosen[number] = asked
+            prompt = _prompt_of(sample, Tokenizer.from_file(str(corpus.stores[store].folder / TOKENIZER)))
+            if prompt is not None:
+                prompts[number] = prompt
                 break
-    return list(chosen.values())
+    return list(prompts.values())
 
 
-def _asked(sample: "TrainingSample", tokenizer: "Tokenizer") -> Asked | None:
+def _prompt_of(sample: TrainingSample, tokenizer: Tokenizer) -> CaptionPrompt | None:
     """None if it cannot be read, or an image comes after the first answer."""
     if sample.failure is not None:
         return None
@@ -136,13 +129,11 @@ def _asked(sample: "TrainingSample", tokenizer: "Tokenizer") -> Asked | None:
     start, stop = spans[0]
     if (sample.input_ids[start:] == IMAGE_PLACEHOLDER).any():
         return None
-    return Asked(sample, sample.input_ids[:start], sample.input_ids[start:stop], tokenizer)
+    return CaptionPrompt(sample, sample.input_ids[:start], sample.input_ids[start:stop], tokenizer)
 
 
-def _rows(prompts: list[np.ndarray]) -> "tuple[torch.Tensor, torch.Tensor]":
+def _rows(prompts: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     """Ids and mask (B, T), padded behind."""
-    import torch
-
     ids = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.long)
     mask = torch.zeros_like(ids)
     for row, prompt in enumerate(prompts):
@@ -151,11 +142,9 @@ def _rows(prompts: list[np.ndarray]) -> "tuple[torch.Tensor, torch.Tensor]":
     return ids, mask
 
 
-def _keep_images(folder: Path, asked: list[Asked]) -> None:
-    """The frames that were asked about, side by side, for those who read the captions."""
-    from PIL import Image
-
-    for one in asked:
+def _keep_images(folder: Path, prompts: list[CaptionPrompt]) -> None:
+    """The frames of each prompt, side by side, for those who read the captions."""
+    for one in prompts:
         path = folder / f"{one.sample.number}.jpg"
         if path.exists() or one.sample.frames is None:
             continue

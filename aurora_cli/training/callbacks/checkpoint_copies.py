@@ -20,7 +20,7 @@ class CheckpointCopies(Callback):
         self._reporter = reporter
         self._thread: threading.Thread | None = None
 
-    def on_checkpoint_begin(self, engine: Engine) -> None:
+    def on_checkpoint_begin(self, engine: Engine, step: int) -> None:
         self._wait()  # or the checkpoint being copied could be removed meanwhile
 
     def on_checkpoint(self, engine: Engine, checkpoint: Path) -> None:

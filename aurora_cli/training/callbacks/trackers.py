@@ -1,15 +1,19 @@
-"""Experiment trackers, and copies of checkpoints: they watch a run and change nothing of its numbers."""
+"""Experiment trackers: they get what metrics.jsonl gets."""
 
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aurora_cli.console import Reporter
 from aurora_cli.errors import UsageError
+from aurora_cli.runs.layout import TENSORBOARD
 from aurora_cli.runs.lines import MetricsLine
 from aurora_cli.runs.metadata import Recipe
 from aurora_cli.training.callbacks.callback import Callback
-from aurora_cli.training.engine.engine import Engine
+
+if TYPE_CHECKING:
+    from aurora_cli.training.engine.engine import Engine
 
 PROJECT = "aurora"
 """What runs are filed under by trackers that file them."""
@@ -20,6 +24,8 @@ def check_trackers(names: Sequence[str]) -> None:
     Raises:
         UsageError: accelerate knows no such tracker, or its package is not installed.
     """
+    if set(names) <= {TENSORBOARD} and find_spec("tensorboardX") is not None:
+        return  # as by default: the table of all, which imports torch, is not needed
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
 
     known = sorted(LOGGER_TYPE_TO_CLASS)
@@ -42,17 +48,17 @@ class Trackers(Callback):
         self._trackers: list[Any] = []
         for name in names:
             kind: Any = LOGGER_TYPE_TO_CLASS[name]
-            if name == "tensorboard":
-                one = kind("tensorboard", run_dir, purge_step=step + 1)  # the lost steps are not shown
+            if name == TENSORBOARD:
+                one = kind(TENSORBOARD, run_dir, purge_step=step + 1)  # the lost steps are not shown
             else:
-                place = [run_dir] if kind.requires_logging_directory else []
-                one = kind(PROJECT, *place)
+                folder = [run_dir] if kind.requires_logging_directory else []
+                one = kind(PROJECT, *folder)
             one.start()
-            if name != "tensorboard":  # it would make every setting a run of its own
+            if name != TENSORBOARD:  # it would make every setting a run of its own
                 one.store_init_configuration(dict(recipe))
             self._trackers.append(one)
 
-    def on_step_end(self, engine: Engine, line: MetricsLine) -> None:
+    def on_step_end(self, engine: "Engine", line: MetricsLine) -> None:
         values = {
             name: value for name, value in line.to_json().items() if name != "step" and isinstance(value, int | float)
         }
@@ -61,8 +67,8 @@ class Trackers(Callback):
                 one.log(values, step=line.step)
             except Exception as error:  # its network is no reason to end a run of days
                 self._trackers.remove(one)
-                self._reporter.warning(f"{one.name} has failed and is told no more: {error}")
+                self._reporter.warning(f"{one.name} has failed and gets no more metrics: {error}")
 
-    def on_train_end(self, engine: Engine) -> None:
+    def on_train_end(self, engine: "Engine") -> None:
         for one in self._trackers:
             one.finish()

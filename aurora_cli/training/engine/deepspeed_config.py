@@ -1,14 +1,14 @@
 """Which engine trains, and DeepSpeed's configuration file: read, checked, and filled in from the settings."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from aurora_cli.config.presets import presets_folder
 from aurora_cli.config.section import Precision
 from aurora_cli.config.training import TrainSettings
 from aurora_cli.errors import UsageError
+from aurora_cli.io.json_files import JsonObject
 
 ENGINES = ("none", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload")
 
@@ -27,7 +27,7 @@ _CUT_PLAINLY = {
 """Options of ZeRO-3 that, unless they say this, cut weights otherwise or change them: DeepSpeed does it, from whole."""
 
 
-def shares_while_loading(config: Mapping[str, Any], world_size: int) -> bool:
+def shares_while_loading(config: JsonObject, world_size: int) -> bool:
     """Whether the processes share weights as these are loaded, or each loads them whole and has them divided then."""
     zero = config["zero_optimization"]
     return (
@@ -38,12 +38,12 @@ def shares_while_loading(config: Mapping[str, Any], world_size: int) -> bool:
     )
 
 
-def holds_shares_in_main_memory(config: Mapping[str, Any], *, cuda: bool) -> bool:
+def holds_shares_in_main_memory(config: JsonObject, *, cuda: bool) -> bool:
     """Whether a process's share of the weights (ZeRO-3) lies in main memory, not on its device."""
     return not cuda or _offloads_weights_to(config) == "cpu"
 
 
-def _offloads_weights_to(config: Mapping[str, Any]) -> str | None:
+def _offloads_weights_to(config: JsonObject) -> str | None:
     return (config["zero_optimization"].get("offload_param") or {}).get("device")
 
 
@@ -53,7 +53,7 @@ def resolved_precision(precision: Precision, *, cuda: bool) -> Literal["fp32", "
     return precision
 
 
-def read_config(name: str, folder: Path) -> dict[str, Any] | None:
+def read_config(name: str, folder: Path) -> JsonObject | None:
     """DeepSpeed's configuration by an engine's name or a file's path (relative to `folder`); None for `none`.
 
     Raises:
@@ -85,21 +85,21 @@ def read_config(name: str, folder: Path) -> dict[str, Any] | None:
 
 
 def fill_config(
-    config: dict[str, Any], *, micro: int, accumulation: int, world: int, video: float, precision: str
-) -> dict[str, Any]:
+    config: JsonObject, *, micro: int, accumulation: int, world: int, max_grad_norm: float, precision: str
+) -> JsonObject:
     """The configuration with what the settings say in place of `auto` or nothing.
 
     Raises:
         UsageError: the file says otherwise than the settings.
     """
     filled = json.loads(json.dumps(config))
-    says = {
+    computed = {
         "train_batch_size": micro * accumulation * world,
         "train_micro_batch_size_per_gpu": micro,
         "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": video,
+        "gradient_clipping": max_grad_norm,
     }
-    for key, value in says.items():
+    for key, value in computed.items():
         if filled.get(key, "auto") not in ("auto", value):
             raise UsageError(
                 f"the DeepSpeed file says {key} = {filled[key]}, the settings come to {value}",

@@ -15,6 +15,7 @@ from torch import nn
 
 from aurora_cli.config.settings import TrainSettings
 from aurora_cli.errors import HostError, UsageError
+from aurora_cli.io.json_files import JsonObject
 from aurora_cli.training.engine.deepspeed_config import fill_config, resolved_precision
 from aurora_cli.training.engine.zero_state import MOMENTS, ParameterState, read_state, write_state
 from aurora_cli.training.optim import ParameterGroup, shape_of
@@ -49,6 +50,10 @@ class Engine:
         return self.accelerator.num_processes
 
     @property
+    def rank(self) -> int:
+        return self.accelerator.process_index
+
+    @property
     def is_main(self) -> bool:
         return self.accelerator.is_main_process
 
@@ -71,7 +76,7 @@ class Engine:
             group["lr"] = described.lr * factor
 
     def backward(self, loss: torch.Tensor) -> torch.Tensor | None:
-        """Take one micro-batch's gradients in; after the last of a step: video, step, return the norm before clipping.
+        """Take one micro-batch's gradients in; after the last of a step: clip, step, return the norm before clipping.
 
         Call it inside `self.accelerator.accumulate(self.model)`.
         """
@@ -151,7 +156,7 @@ def prepare(
     rank: Rank,
     *,
     accumulation: int,
-    config: dict[str, Any] | None,
+    config: JsonObject | None,
 ) -> Engine:
     """Wrap a model whose frozen parts are frozen already. `config` is `read_config`'s."""
     from accelerate import Accelerator
@@ -204,7 +209,7 @@ def prepare(
     )
 
 
-def prepare_deepspeed(config: dict[str, Any], train: TrainSettings, rank: Rank, accumulation: int) -> dict[str, Any]:
+def prepare_deepspeed(config: JsonObject, train: TrainSettings, rank: Rank, accumulation: int) -> JsonObject:
     """Say to DeepSpeed who we are (it would ask MPI), and that it shall compile nothing; its configuration, filled in.
 
     On a CPU it would build a communicator for shared memory at first use: 41 s, or a crash where there is no compiler.
@@ -223,7 +228,7 @@ def prepare_deepspeed(config: dict[str, Any], train: TrainSettings, rank: Rank, 
         micro=train.micro_batch_packs,
         accumulation=accumulation,
         world=rank.world_size,
-        video=train.max_grad_norm,
+        max_grad_norm=train.max_grad_norm,
         precision=precision,
     )
 

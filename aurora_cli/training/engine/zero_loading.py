@@ -11,13 +11,14 @@ import torch
 from torch import Tensor, nn
 
 from aurora_cli.config.training import TrainSettings
+from aurora_cli.io.json_files import JsonObject
 from aurora_cli.models.assign import Assign, Values, assign_whole
 from aurora_cli.training.engine.deepspeed_config import shares_while_loading
 from aurora_cli.training.engine.engine import prepare_deepspeed
 from aurora_cli.training.processes.ranks import Rank
 
 
-def assign_for(train: TrainSettings, rank: Rank, *, accumulation: int, config: dict[str, Any] | None) -> Assign:
+def assign_for(train: TrainSettings, rank: Rank, *, accumulation: int, config: JsonObject | None) -> Assign:
     """How this rank places weights: its own range of each under ZeRO-3, else whole. All ranks call it together."""
     if config is None or not shares_while_loading(config, rank.world_size):
         return assign_whole

@@ -1,7 +1,7 @@
 """Who this process is in a training run, and how its workers would be started.
 
 `torchrun`, `accelerate launch` and `deepspeed` say it in RANK, LOCAL_RANK, WORLD_SIZE and MASTER_*; `srun` in SLURM_*.
-A plain start has none of them: one process trains by itself, several are started by `training.workers`.
+A plain start has none of them: one process trains by itself, several are started by `training.processes.launcher`.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from aurora_cli.errors import UsageError
 
 @dataclass(frozen=True)
 class Rank:
-    """One process's place among `world_size`."""
+    """One process of `world_size`."""
 
     rank: int = 0
     local_rank: int = 0
@@ -117,7 +117,7 @@ def first_host(nodelist: str) -> str:
 
 
 @contextlib.contextmanager
-def placed(rank: Rank, *, alone: bool) -> Iterator[None]:
+def rank_environment(rank: Rank, *, alone: bool) -> Iterator[None]:
     """Make `rank` this process's environment for a while; `alone`: one process without an engine, which needs none.
 
     `accelerate launch` describes an engine in ACCELERATE_*; here the settings do, so its words are taken away.
@@ -143,13 +143,6 @@ def use_passive_openmp() -> None:
     tiny model's step took 3.8 s spinning and 0.41 s sleeping.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
-def default_processes() -> int:
-    """One process a GPU; one, where there is none."""
-    import torch
-
-    return max(1, torch.cuda.device_count())
 
 
 def free_port() -> int:

@@ -25,12 +25,12 @@ def on_stop_signals(act: Callable[[int], None]) -> Iterator[None]:
 
 
 class StopRequest:
-    """Whether somebody asked this process to stop. A second request does not wait for the step's end."""
+    """Whether this process is to stop. A second request does not wait for the step's end."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def __call__(self, signum: int) -> None:
-        if self.asked:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True

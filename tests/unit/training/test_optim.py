@@ -9,8 +9,9 @@ from torch import nn
 
 from aurora_cli.config.training import ModuleTraining, TrainSettings
 from aurora_cli.errors import UsageError
-from aurora_cli.training.optim import freeze_all_but, learning_parameters, parameter_groups, trained_modules
+from aurora_cli.training.optim import freeze_all_but, parameter_groups, trained_parameters
 from aurora_cli.training.schedule import lr_factor
+from aurora_cli.training.trained_parts import trained_parts
 
 
 class Network(nn.Module):
@@ -44,7 +45,7 @@ def test_without_a_rise_the_first_step_is_not_lost() -> None:
 
 def test_only_the_named_parts_learn() -> None:
     network = Network()
-    freeze_all_but(network, learning_parameters(network, ["projector"]))
+    freeze_all_but(network, trained_parameters(network, ["projector"]))
     assert {name for name, p in network.named_parameters() if p.requires_grad} == {
         "projector.0.weight", "projector.0.bias", "projector.1.weight", "projector.1.bias",
     }  # fmt: skip
@@ -52,7 +53,7 @@ def test_only_the_named_parts_learn() -> None:
 
 def test_matrices_decay_and_vectors_do_not() -> None:
     parts = {"projector": ModuleTraining(lr=1e-3, weight_decay=0.1)}
-    groups = parameter_groups(learning_parameters(Network(), parts), parts)
+    groups = parameter_groups(trained_parameters(Network(), parts), parts)
     assert [(group.names, group.weight_decay) for group in groups] == [
         (("projector.0.weight",), 0.1),
         (("projector.0.bias", "projector.1.weight", "projector.1.bias"), 0.0),
@@ -61,7 +62,7 @@ def test_matrices_decay_and_vectors_do_not() -> None:
 
 def test_without_decay_a_part_is_one_group_and_each_part_has_its_own_rate() -> None:
     parts = {"vision_tower": ModuleTraining(lr=1e-5), "projector": ModuleTraining(lr=1e-3)}
-    groups = parameter_groups(learning_parameters(Network(), parts), parts)
+    groups = parameter_groups(trained_parameters(Network(), parts), parts)
     assert [(group.part, group.lr, len(group.names)) for group in groups] == [
         ("vision_tower", 1e-5, 2),
         ("projector", 1e-3, 4),
@@ -71,5 +72,5 @@ def test_without_decay_a_part_is_one_group_and_each_part_has_its_own_rate() -> N
 
 def test_a_stage_that_trains_nothing_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="trains nothing"):
-        trained_modules(TrainSettings())
-    assert list(trained_modules(TrainSettings(projector=ModuleTraining(lr=1.0)))) == ["projector"]
+        trained_parts(TrainSettings())
+    assert list(trained_parts(TrainSettings(projector=ModuleTraining(lr=1.0)))) == ["projector"]

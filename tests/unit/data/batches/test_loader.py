@@ -20,7 +20,7 @@ from PIL import Image
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch
-from aurora_cli.data.batches.corpus import Corpus, WeightedStore, split_weight
+from aurora_cli.data.batches.corpus import Corpus, WeightedStore
 from aurora_cli.data.batches.loader import MicroBatches
 from aurora_cli.data.batches.sampler import PackRow
 from aurora_cli.data.batches.selection import PackBudget
@@ -346,15 +346,6 @@ def test_an_error_in_a_worker_keeps_its_words(workspace: Path) -> None:
     with pytest.raises(DataError, match=r"^\S+/merged: is no token store: manifest.json is missing") as caught:
         list(data.batches(0, 1))
     assert caught.value.hint == "aurora merge-shards"
-
-
-def test_weights_are_read_off_the_end_of_a_folder() -> None:
-    assert split_weight("a/b") == ("a/b", 1.0)
-    assert split_weight("a/b:2") == ("a/b", 2.0)
-    assert split_weight("a:b/c") == ("a:b/c", 1.0)
-    for text in ("a:0", "a:-1", "a:nan", "a:inf"):
-        with pytest.raises(UsageError, match="a number above 0 was expected"):
-            split_weight(text)
 
 
 def test_a_corpus_that_fits_no_pack_is_an_error(workspace: Path) -> None:

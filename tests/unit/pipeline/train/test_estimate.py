@@ -12,7 +12,8 @@ import yaml
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.pipeline.train import command as train
-from aurora_cli.pipeline.train.estimate import TrainPlan, plan_run
+from aurora_cli.pipeline.train.estimate.estimate import estimate_stage
+from aurora_cli.pipeline.train.estimate.result import TrainEstimate
 from tests.distributed.tiny_workspace import make, settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -25,16 +26,16 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workspace
 
 
-def asked(root: Path, **changes: Any) -> Settings:
+def requested(root: Path, **changes: Any) -> Settings:
     """One and a half epochs of everything, from random weights."""
     return settings(root, "language", **{"after": None, "max_steps": None, "epochs": 1.5, "plan": True, **changes})
 
 
 def test_tokens_and_steps_are_those_of_the_run_that_follows(root: Path) -> None:
-    plan = train.run(asked(root, epochs=1.0))
-    assert isinstance(plan, TrainPlan)
+    plan = train.run(requested(root, epochs=1.0))
+    assert isinstance(plan, TrainEstimate)
     assert not (root / "runs").exists()
-    train.run(asked(root, epochs=1.0, plan=False))
+    train.run(requested(root, epochs=1.0, plan=False))
     lines = [json.loads(line) for line in (root / "runs/language/metrics.jsonl").read_text().splitlines()]
     data = plan.data
     assert data is not None
@@ -44,27 +45,27 @@ def test_tokens_and_steps_are_those_of_the_run_that_follows(root: Path) -> None:
     assert data.text_tokens + data.visual_tokens == sum(line["tokens"] for line in lines)
 
 
-def test_parameters_of_each_part_are_counted_and_those_that_learn(root: Path) -> None:
-    plan = plan_run(asked(root, vision_tower=None), 1)
+def test_parameters_of_each_part_are_counted_and_those_that_are_trained(root: Path) -> None:
+    plan = estimate_stage(requested(root, vision_tower=None), 1)
     parts = {part.name: part for part in plan.parts}
     # two layers between 16, 33 and 33: 16 x 33 + 33 and 33 x 33 + 33
     assert parts["projector"].parameters == parts["projector"].trained == 16 * 33 + 33 + 33 * 33 + 33
     assert parts["vision_tower"].trained == 0 < parts["vision_tower"].parameters
-    adapted = plan_run(asked(root, lora={"language_model": {"rank": 2, "targets": ["q_proj"]}}), 1)
+    adapted = estimate_stage(requested(root, lora={"language_model": {"rank": 2, "targets": ["q_proj"]}}), 1)
     # two layers, 33 -> 3 heads of 8: 2 x 33 and 24 x 2
     assert next(part.trained for part in adapted.parts if part.name == "language_model") == 2 * (2 * 33 + 24 * 2)
 
 
 def test_a_longer_run_takes_more_of_everything_in_proportion(root: Path) -> None:
-    once, twice = plan_run(asked(root, epochs=1.0), 1), plan_run(asked(root, epochs=2.0), 1)
+    once, twice = estimate_stage(requested(root, epochs=1.0), 1), estimate_stage(requested(root, epochs=2.0), 1)
     assert once.flops is not None
     assert twice.flops == pytest.approx(2 * once.flops)
     assert twice.hours == pytest.approx(2 * (once.hours or 0))
     assert twice.checkpoint_bytes == once.checkpoint_bytes == 12 * sum(part.trained for part in once.parts)
 
 
-def test_without_data_the_network_is_reckoned_all_the_same(tmp_path: Path) -> None:
-    plan = plan_run(asked(tmp_path), 2)
+def test_without_data_the_network_is_estimated_all_the_same(tmp_path: Path) -> None:
+    plan = estimate_stage(requested(tmp_path), 2)
     assert plan.data is None
     assert plan.problem is not None
     assert "no merged shards" in plan.problem
@@ -73,17 +74,17 @@ def test_without_data_the_network_is_reckoned_all_the_same(tmp_path: Path) -> No
 
 
 def test_while_loading_each_process_takes_the_whole_network_and_under_zero3_its_share(root: Path) -> None:
-    whole = plan_run(asked(root, deepspeed="zero2"), 2)
+    whole = estimate_stage(requested(root, deepspeed="zero2"), 2)
     assert whole.loading_memory == 4 * sum(part.parameters for part in whole.parts)
-    shared = plan_run(asked(root, deepspeed="zero3"), 2)
+    shared = estimate_stage(requested(root, deepspeed="zero3"), 2)
     assert shared.loading_memory == whole.loading_memory // 2
-    assert plan_run(asked(root, deepspeed="zero3"), 1).loading_memory == whole.loading_memory
+    assert estimate_stage(requested(root, deepspeed="zero3"), 1).loading_memory == whole.loading_memory
     assert any(line.startswith("main memory while weights are loaded: 0.0 GB a process") for line in shared.lines())
 
 
 @pytest.mark.parametrize("engine", ["none", "zero2"])
 def test_its_memory_is_within_a_fifth_of_the_runs(engine: str, root: Path) -> None:
-    tree = asked(root, plan=False).model_dump(mode="json", include={"model", "merging", "train", "data"})
+    tree = requested(root, plan=False).model_dump(mode="json", include={"model", "merging", "train", "data"})
     tree["train"] |= {"epochs": 1.0, "deepspeed": engine, "run_dir": f"runs/{engine}"}
     (root / "aurora.yaml").write_text(yaml.safe_dump(tree))
     command = [sys.executable, "-m", "aurora_cli", "train", "--stage", "language", "--workspace", str(root), "--json"]

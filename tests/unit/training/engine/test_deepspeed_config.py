@@ -18,7 +18,7 @@ from aurora_cli.training.engine.deepspeed_config import (
     shares_while_loading,
 )
 
-SIZES: dict[str, Any] = {"micro": 2, "accumulation": 3, "world": 4, "video": 0.5, "precision": "bf16"}
+SIZES: dict[str, Any] = {"micro": 2, "accumulation": 3, "world": 4, "max_grad_norm": 0.5, "precision": "bf16"}
 
 
 def test_one_process_needs_no_engine_and_more_take_zero2_unless_told() -> None:

@@ -9,7 +9,7 @@ from aurora_cli.training.processes.ranks import (
     Rank,
     first_host,
     free_port,
-    placed,
+    rank_environment,
     rank_from_environment,
 )
 
@@ -82,12 +82,12 @@ def test_the_environment_is_as_before_after_a_run(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("LOCAL_RANK", "0")
     monkeypatch.delenv("MASTER_PORT", raising=False)
     before = dict(os.environ)
-    with placed(Rank(1, 0, 2, "here", 1234), alone=False):
+    with rank_environment(Rank(1, 0, 2, "here", 1234), alone=False):
         assert os.environ["RANK"] == "1"
         assert os.environ["MASTER_PORT"] == "1234"
         assert "ACCELERATE_USE_DEEPSPEED" not in os.environ
     assert dict(os.environ) == before
-    with placed(Rank(), alone=True):
+    with rank_environment(Rank(), alone=True):
         assert "LOCAL_RANK" not in os.environ
     assert dict(os.environ) == before
 

@@ -1,27 +1,30 @@
-"""A stage's network without its weights, and what its parts hold and cost: for `aurora train --plan`."""
+"""A stage's network without its weights, and what its parts hold and cost."""
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import numpy as np
+import torch
+
+from aurora_cli.checkpoints import blueprint
+from aurora_cli.checkpoints.checkpoint import OpenOptions
+from aurora_cli.checkpoints.locate import locate_config
+from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
+from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import read_object
+from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.parts import PARTS, PREFIXES, Part
-from aurora_cli.pipeline.train.plan import find_start
+from aurora_cli.pipeline.train.start import find_start
 from aurora_cli.training.costs import LayerStack, PartSize, activations, forward_flops, passes
+from aurora_cli.training.lora import add_adapters
+from aurora_cli.training.optim import trained_parameters
+from aurora_cli.training.trained_parts import adapted_parts, trained_parts
 
-if TYPE_CHECKING:
-    from aurora_cli.data.batches.training_data import TrainingData
-    from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 
-
-def config_of(settings: Settings) -> "AuroraCapConfig":
+def config_of(settings: Settings) -> AuroraCapConfig:
     """The network's config: of the weights that the stage starts from, or, before these are there, of the preset."""
-    from aurora_cli.checkpoints import blueprint
-    from aurora_cli.checkpoints.checkpoint import OpenOptions
-    from aurora_cli.checkpoints.locate import locate_config
-    from aurora_cli.checkpoints.opening import open_checkpoint
-    from aurora_cli.models.auroracap import AuroraCapConfig
 
     workspace = Workspace(settings.workspace)
     model = settings.model
@@ -43,39 +46,35 @@ def config_of(settings: Settings) -> "AuroraCapConfig":
     return AuroraCapConfig.from_dict(values)
 
 
-def without_weights(config: "AuroraCapConfig") -> "AuroraCap":
-    import torch
-
-    from aurora_cli.models.auroracap import AuroraCap
+def without_weights(config: AuroraCapConfig) -> AuroraCap:
 
     with torch.device("meta"):
         return AuroraCap(config)
 
 
-def parts_of(model: "AuroraCap", settings: Settings) -> list[PartSize]:
-    """How many parameters each part has, and how many of them learn."""
-    from aurora_cli.training import lora, optim
+def parts_of(model: AuroraCap, settings: Settings) -> list[PartSize]:
+    """How many parameters each part has, and how many of them are trained."""
 
-    trained, adapted = optim.trained_modules(settings.train), lora.adapted_parts(settings.train)
+    trained, adapted = trained_parts(settings.train), adapted_parts(settings.train)
     whole = {part: _count(model, part) for part in PARTS}
-    lora.add_adapters(model, adapted)
-    learning = optim.learning_parameters(model, trained, adapted)
+    add_adapters(model, adapted)
+    parameters = trained_parameters(model, trained, adapted)
     return [
         PartSize(
             part,
-            whole[part] + (sum(p.numel() for p in learning[part].values()) if part in adapted else 0),
-            sum(p.numel() for p in learning.get(part, {}).values()),
+            whole[part] + (sum(p.numel() for p in parameters[part].values()) if part in adapted else 0),
+            sum(p.numel() for p in parameters.get(part, {}).values()),
         )
         for part in PARTS
     ]
 
 
-def _count(model: "AuroraCap", part: Part) -> int:
+def _count(model: AuroraCap, part: Part) -> int:
     """Of all parameters of a part, the layers that never run among them."""
     return sum(p.numel() for name, p in model.named_parameters() if name.startswith(PREFIXES[part]))
 
 
-def _language_layers(model: "AuroraCap") -> LayerStack:
+def _language_layers(model: AuroraCap) -> LayerStack:
     config: Any = model.config.get_text_config()
     layers: Any = model.model.language_model
     return LayerStack(
@@ -87,7 +86,7 @@ def _language_layers(model: "AuroraCap") -> LayerStack:
     )
 
 
-def _tower_layers(model: "AuroraCap") -> LayerStack:
+def _tower_layers(model: AuroraCap) -> LayerStack:
     config: Any = model.config.vision_config
     tower: Any = model.model.vision_tower
     return LayerStack(
@@ -99,7 +98,7 @@ def _matrices(layer: Any) -> int:
     return sum(parameter.numel() for parameter in layer.parameters() if parameter.ndim == 2)
 
 
-def _tokens_of_layers(model: "AuroraCap", settings: Settings) -> list[int]:
+def _tokens_of_layers(model: AuroraCap, settings: Settings) -> list[int]:
     """Tokens of one frame in each layer of the tower, where the MLP works."""
     size = settings.model.image_size
     tower: Any = model.model.vision_tower
@@ -111,11 +110,10 @@ def _tokens_of_layers(model: "AuroraCap", settings: Settings) -> list[int]:
     return lengths
 
 
-def flops_of(model: "AuroraCap", data: "TrainingData", settings: Settings, parts: list[PartSize]) -> float:
+def flops_of(model: AuroraCap, data: TrainingData, settings: Settings, parts: list[PartSize]) -> float:
     """FLOPs of the whole run, forwards and backwards."""
-    import numpy as np
 
-    learns = {part.name: part.trained > 0 for part in parts}
+    trained = {part.name: part.trained > 0 for part in parts}
     again = settings.train.gradient_checkpointing
     corpus = data.corpus
     epoch = corpus.epoch(0)
@@ -129,20 +127,20 @@ def flops_of(model: "AuroraCap", data: "TrainingData", settings: Settings, parts
     tower = int(corpus.frames[epoch].sum()) * forward_flops(
         _tower_layers(model), _tokens_of_layers(model, settings), attended=1.0
     )
-    before = learns["vision_tower"] or learns["projector"]
+    before = trained["vision_tower"] or trained["projector"]
     one_epoch = (language + head) * passes(
-        learning=learns["language_model"], before_it_learns=before, recomputed=again
-    ) + tower * passes(learning=learns["vision_tower"], before_it_learns=False, recomputed=again)
+        trained=trained["language_model"], trained_before=before, recomputed=again
+    ) + tower * passes(trained=trained["vision_tower"], trained_before=False, recomputed=again)
     return one_epoch * data.total_packs / data.row.packs_in_epoch(0)
 
 
-def activations_of(model: "AuroraCap", settings: Settings, parts: list[PartSize], size: int) -> int:
+def activations_of(model: AuroraCap, settings: Settings, parts: list[PartSize], size: int) -> int:
     """Bytes of activations of one micro-batch of full packs."""
     train = settings.train
-    learns = {part.name: part.trained > 0 for part in parts}
+    trained = {part.name: part.trained > 0 for part in parts}
     tokens = train.micro_batch_packs * train.pack_tokens
     language = activations(
-        _language_layers(model), tokens, size, kept=any(learns.values()), recomputed=train.gradient_checkpointing
+        _language_layers(model), tokens, size, kept=any(trained.values()), recomputed=train.gradient_checkpointing
     )
     head = 3 * 4 * min(tokens, 2048) * model.config.get_text_config().vocab_size
     merged = max(1, _tokens_of_layers(model, settings)[-1])
@@ -152,7 +150,7 @@ def activations_of(model: "AuroraCap", settings: Settings, parts: list[PartSize]
         _tower_layers(model),
         frames * per_frame,
         size,
-        kept=learns["vision_tower"],
+        kept=trained["vision_tower"],
         recomputed=train.gradient_checkpointing,
     )
     pixels = 4 * 3 * frames * settings.model.image_size**2

@@ -1,0 +1,1 @@
+"""`aurora train --plan`: what a stage would take. Nothing is run."""

@@ -1,0 +1,139 @@
+"""What a stage would take: parameters, memory, tokens, steps, arithmetic, disk.
+
+The network exists without its weights (on the meta device); the data is planned as training plans it, so token counts
+and steps are exact. Memory and time are estimated.
+"""
+
+import contextlib
+import os
+import resource
+import sys
+from dataclasses import replace
+
+import torch
+
+from aurora_cli.config.settings import Settings
+from aurora_cli.data.batches.training_data import TrainingData
+from aurora_cli.data.token_store.store import open_store
+from aurora_cli.errors import DataError
+from aurora_cli.pipeline.train.build_data import plan_data
+from aurora_cli.pipeline.train.estimate.network import activations_of, config_of, flops_of, parts_of, without_weights
+from aurora_cli.pipeline.train.estimate.result import DataAmounts, TrainEstimate
+from aurora_cli.pipeline.train.plan import StagePlan, plan_stage
+from aurora_cli.training.costs import Memory, PartSize, loading, states
+from aurora_cli.training.engine.deepspeed_config import (
+    engine_name,
+    holds_shares_in_main_memory,
+    read_config,
+    resolved_precision,
+    shares_while_loading,
+)
+
+STAGES_OF_ZERO = {"none": 0, "zero1": 1, "zero2": 2, "zero3": 3}
+RUNNING = 80 << 20
+"""Bytes that a run on a CPU takes beside: oneDNN's scratch, the loader's frames, trackers (measured, tiny preset)."""
+
+
+def estimate_stage(settings: Settings, processes: int) -> TrainEstimate:
+    """What the stage would take on so many processes; where its data are not there yet, all but what hangs on them.
+
+    Raises:
+        UsageError: settings that contradict each other.
+        DataError: no config of the network's parts can be found.
+    """
+    train = settings.train
+    cuda = torch.cuda.is_available()
+    engine = engine_name(train, processes)
+    precision = resolved_precision(train.precision, cuda=cuda)
+    plan: StagePlan | None = None
+    problem: str | None = None
+    try:
+        plan = plan_stage(_afresh(settings))
+    except DataError as error:
+        problem = str(error)
+    config = config_of(settings)
+    model = without_weights(config)
+    parts = parts_of(model, settings)
+    data = None if plan is None else plan_data(plan, config)
+    amounts = None if data is None else amounts_of(data)
+    work = None if data is None else flops_of(model, data, settings, parts)
+    size = 4 if precision == "fp32" else 2
+    held = activations_of(model, settings, parts, size)
+    if not cuda:
+        _import_engine(engine)
+    base = 0 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + RUNNING
+    memory = {
+        name: Memory(states(parts, stage, processes, precision, offload=cuda and "offload" in engine), held)
+        for name, stage in STAGES_OF_ZERO.items()
+    }
+    # What a file of the user's says most often is zero2.
+    running = memory.get(engine.removesuffix("_offload")) or memory["zero2"]
+    checkpoint = 4 * 3 * sum(part.trained for part in parts)
+    return TrainEstimate(
+        stage=train.stage,
+        engine=engine,
+        processes=processes,
+        precision=precision,
+        device=torch.cuda.get_device_name() if cuda else "cpu",
+        parts=tuple(parts),
+        memory=memory,
+        memory_mb=round((running.total + base) / 2**20, 1),
+        base_memory=base,
+        loading_memory=_loading_memory(settings, parts, engine, processes, cuda=cuda),
+        data=amounts,
+        flops=work,
+        flops_per_s=train.flops_per_s,
+        hours=None if work is None else work / (train.flops_per_s * processes) / 3600,
+        checkpoint_bytes=checkpoint,
+        checkpoints_bytes=checkpoint * (settings.checkpoint.keep + 1),
+        problem=problem,
+    )
+
+
+def _loading_memory(settings: Settings, parts: list[PartSize], engine: str, processes: int, *, cuda: bool) -> int:
+    config = read_config(engine, settings.workspace)
+    shared = config is not None and shares_while_loading(config, processes)
+    if config is not None and shared and not holds_shares_in_main_memory(config, cuda=cuda):
+        # DeepSpeed lays out there what of a share is trained, before it goes to the device for good.
+        parts = [replace(part, parameters=part.trained) for part in parts]
+    precision = resolved_precision(settings.train.precision, cuda=cuda)
+    return loading(parts, processes, precision, shared=shared)
+
+
+def _afresh(settings: Settings) -> Settings:
+    """What an earlier run in the folder began with does not matter here."""
+    return settings.model_copy(update={"train": settings.train.model_copy(update={"resume": "never"})})
+
+
+def amounts_of(data: TrainingData) -> DataAmounts:
+    """Exact counts of the data as training plans it."""
+    corpus = data.corpus
+    epoch = corpus.epoch(0)
+    frames, visual = int(corpus.frames[epoch].sum()), 0
+    for store, start, end in zip(corpus.stores, corpus.starts[:-1], corpus.starts[1:], strict=True):
+        summary = open_store(store.folder).summary()
+        local = epoch[(epoch >= start) & (epoch < end)] - start
+        tokens = data.reader.token_counts.in_all(summary.frames, summary.videos)
+        visual += int(tokens[local].sum())
+    tokens = int(corpus.lengths[epoch].sum(dtype="int64"))
+    packs = data.row.packs_in_epoch(0)
+    return DataAmounts(
+        samples=len(epoch),
+        packs=packs,
+        text_tokens=tokens - visual,
+        visual_tokens=visual,
+        frames=frames,
+        fill=tokens / (packs * data.reader.pack_tokens),
+        steps=data.total_steps,
+        epochs=round(data.total_packs / packs, 6),
+    )
+
+
+def _import_engine(engine: str) -> None:
+    """So that what the libraries take shows in this process's memory."""
+    import accelerate  # noqa: F401
+
+    if engine != "none":
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        with contextlib.redirect_stdout(sys.stderr):  # it logs to stdout, which belongs to the result
+            import deepspeed  # noqa: F401

@@ -1,0 +1,108 @@
+"""What `aurora train --plan` says."""
+
+from dataclasses import dataclass
+
+from aurora_cli.pipeline.result import Result
+from aurora_cli.training.costs import Memory, PartSize
+
+GB = 1e9
+
+
+@dataclass(frozen=True)
+class DataAmounts:
+    """What the data comes to, exactly."""
+
+    samples: int
+    """An epoch."""
+    packs: int
+    """An epoch."""
+    text_tokens: int
+    visual_tokens: int
+    frames: int
+    """An epoch."""
+    fill: float
+    """Of packs, before they are padded to one length."""
+    steps: int
+    epochs: float
+
+
+@dataclass(frozen=True)
+class TrainEstimate(Result):
+    """What a stage would take."""
+
+    stage: str
+    engine: str
+    processes: int
+    precision: str
+    device: str
+    parts: tuple[PartSize, ...]
+    memory: dict[str, Memory]
+    """By engine, for as many processes as there would be."""
+    memory_mb: float
+    """Of each process under the engine that would run, at most."""
+    base_memory: int
+    """Bytes that Python and its libraries take beside; 0 where a GPU's memory is meant."""
+    loading_memory: int
+    """Bytes of main memory that each process takes for weights while it loads them."""
+    data: DataAmounts | None
+    flops: float | None
+    """Of the whole run."""
+    flops_per_s: float
+    hours: float | None
+    checkpoint_bytes: int
+    """Of one."""
+    checkpoints_bytes: int
+    """Of all that lie on the disk at once, while one is being written."""
+    problem: str | None = None
+    """Why there are no numbers of the data."""
+
+    def lines(self) -> list[str]:
+        whole = sum(part.parameters for part in self.parts)
+        trained = sum(part.trained for part in self.parts)
+        lines = [f"stage {self.stage}: {_short(whole)} parameters, {_short(trained)} trained"]
+        lines += [
+            f"  {part.name:<15}{_short(part.parameters):>9}"
+            + (f", {_short(part.trained)} trained" if part.trained else ", frozen")
+            for part in self.parts
+        ]
+        lines.append(
+            f"memory of each of {self.processes} process{'es' if self.processes > 1 else ''}, {self.precision}, about:"
+        )
+        base = f" + {self.base_memory / GB:,.1f} of Python and its libraries" if self.base_memory else ""
+        for name, memory in self.memory.items():
+            mark = "  <- this run" if name == self.engine.removesuffix("_offload") else ""
+            lines.append(
+                f"  {name:<6}{(memory.total + self.base_memory) / GB:>8,.1f} GB = {memory.states / GB:,.1f} of states"
+                f" + {memory.activations / GB:,.1f} of activations{base}{mark}"
+            )
+        lines.append(
+            f"main memory while weights are loaded: {self.loading_memory / GB:,.1f} GB a process,"
+            f" {self.processes * self.loading_memory / GB:,.1f} GB for all of them"
+        )
+        if self.data is not None:
+            lines += self._data_lines(self.data)
+        lines.append(
+            f"disk: {self.checkpoint_bytes / GB:,.2f} GB a checkpoint,"
+            f" {self.checkpoints_bytes / GB:,.2f} GB for all that are there at once"
+        )
+        if self.problem:
+            lines.append(f"The run would stop, so there are no numbers of the data: {self.problem}")
+        return lines
+
+    def _data_lines(self, data: DataAmounts) -> list[str]:
+        per_step = data.samples * data.epochs / max(1, data.steps)
+        return [
+            f"an epoch: {data.samples:,} samples, {data.frames:,} frames, {data.text_tokens:,} text +"
+            f" {data.visual_tokens:,} visual tokens, {data.packs:,} packs, {data.fill:.1%} full",
+            f"the run: {data.epochs:,.2f} epochs, {data.steps:,} steps of about {per_step:,.0f} samples",
+            f"arithmetic: {self.flops:.3g} FLOPs, {self.hours:,.2f} h at {self.flops_per_s:.3g} FLOP/s a process"
+            " (train.flops_per_s)",
+        ]
+
+
+def _short(number: int) -> str:
+    """
+    >>> _short(59_904), _short(7_062_000_000)
+    ('59.9 K', '7,062.0 M')
+    """
+    return f"{number / 1e3:,.1f} K" if number < 1e6 else f"{number / 1e6:,.1f} M"

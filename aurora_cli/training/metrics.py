@@ -1,0 +1,55 @@
+"""A step's numbers as a line of metrics.jsonl, and in a few words."""
+
+import math
+import resource
+
+import torch
+
+from aurora_cli.runs.lines import MetricsLine
+from aurora_cli.training.step import StepResult, ValidationResult
+
+
+def metrics_line(step: int, epoch: float, lr: float, result: StepResult, seconds: float) -> MetricsLine:
+    """What a step came to that took `seconds`, reading included, at the rate `lr`; `epoch` is where the data are."""
+    totals = result.totals
+    return MetricsLine(
+        step=step,
+        epoch=round(epoch, 6),
+        loss=result.loss,
+        lr=lr,
+        grad_norm=result.grad_norm if math.isfinite(result.grad_norm) else None,
+        samples=totals.samples,
+        tokens=totals.tokens,
+        target_tokens=totals.target,
+        visual_tokens=totals.visual,
+        fill=round(totals.tokens / totals.positions, 6),
+        step_s=round(seconds, 6),
+        tokens_per_s=round(totals.tokens / seconds, 3),
+        max_mem_mb=round(_max_memory_mb(), 1),
+    )
+
+
+def with_validation(line: MetricsLine, result: ValidationResult) -> MetricsLine:
+    return line.model_copy(
+        update={
+            "validation_loss": result.loss,
+            "validation_samples": result.totals.samples,
+            "validation_target_tokens": result.totals.target,
+        }
+    )
+
+
+def note_of(line: MetricsLine) -> str:
+    """A step's line of metrics in a few words."""
+    validation = "" if line.validation_loss is None else f" (validation {line.validation_loss:.4f})"
+    return (
+        f"loss {line.loss:.4f}{validation}, lr {line.lr:.3g}, {line.tokens_per_s:,.0f} tokens/s,"
+        f" {line.fill:.0%} full, {line.max_mem_mb / 1024:,.1f} GB"
+    )
+
+
+def _max_memory_mb() -> float:
+    """The most memory held so far: of the GPU if there is one, else of this process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10

@@ -207,6 +207,7 @@ _SPECS = (
         (
             Flag("inspect.path", (), "PATH"),
             Flag("inspect.decode", ("--decode",)),
+            Flag("inspect.media_root", ("--media-root",), "DIR"),
             Flag("inspect.samples", ("--samples",)),
             Flag("inspect.html", ("--html",), "FILE.html"),
         ),
@@ -214,6 +215,7 @@ _SPECS = (
             "aurora inspect",
             "aurora inspect data/vision/cost --decode",
             "aurora inspect my.jsonl",
+            "aurora inspect my.jsonl --media-root images",
             "aurora inspect tokenized/vision/mine --samples 5",
             "aurora inspect tokenized/vision/mine/merged --html report.html",
             "aurora inspect runs/vision",

@@ -157,6 +157,9 @@ class InspectSettings(Section):
     decode: bool = False
     """Of a data folder: decode every image and video, to find those that cannot be read."""
 
+    media_root: Path | None = None
+    """Folder or indexed tar that media are named from; none: the annotation file's folder."""
+
     samples: int | None = Field(default=None, ge=0)
     """Rows of a token store that are shown, evenly spread; none: 1, and 12 with `html`."""
 

@@ -4,14 +4,14 @@ import json
 import os
 from pathlib import Path
 
-from aurora_cli.io.json_files import JsonObject
 from aurora_cli.reports.charts import Point
+from aurora_cli.runs.lines import MetricsLine
 
 POINTS = 400
 """Of a curve at most; of more steps, neighbours are averaged."""
 
 CURVES = ("loss", "validation_loss", "lr", "grad_norm", "tokens_per_s", "fill", "step_s")
-"""The keys of a line that are drawn over its step."""
+"""What of a line is drawn over its step."""
 
 
 class Curve:
@@ -57,8 +57,8 @@ class RunMetrics:
         self._inode: int | None = None
         self._offset = 0
         self.lines = 0
-        self.first: JsonObject | None = None
-        self.last: JsonObject | None = None
+        self.first: MetricsLine | None = None
+        self.last: MetricsLine | None = None
         self.samples = self.tokens = self.visual_tokens = 0
         self.seconds = self.fill_sum = self.max_mem_mb = 0.0
         self.validation_last: float | None = None
@@ -69,6 +69,9 @@ class RunMetrics:
         """Read on. A file that was replaced (a resumed run cuts it back) is read from its start.
 
         A line that is not whole ends it, and is left for the next call.
+
+        Raises:
+            DataError: a line is something else than metrics.
         """
         if not self._path.is_file():
             return
@@ -82,25 +85,27 @@ class RunMetrics:
                 if not line.endswith(b"\n"):
                     return
                 try:
-                    self._add(json.loads(line))
+                    content = json.loads(line)
                 except json.JSONDecodeError:
                     return
+                self._add(MetricsLine.parse(content, Path(f"{self._path}:{self.lines + 1}")))
                 self._offset += len(line)
 
-    def _add(self, line: JsonObject) -> None:
+    def _add(self, line: MetricsLine) -> None:
         self.lines += 1
         self.first = self.first or line
         self.last = line
-        self.samples += line["samples"]
-        self.tokens += line["tokens"]
-        self.visual_tokens += line["visual_tokens"]
-        self.seconds += line["step_s"]
-        self.fill_sum += line["fill"]
-        self.max_mem_mb = max(self.max_mem_mb, line["max_mem_mb"])
-        if (validation := line.get("validation_loss")) is not None:
-            self.validation_last = validation
-            lowest = validation if self.validation_lowest is None else self.validation_lowest
-            self.validation_lowest = min(validation, lowest)
+        self.samples += line.samples
+        self.tokens += line.tokens
+        self.visual_tokens += line.visual_tokens
+        self.seconds += line.step_s
+        self.fill_sum += line.fill
+        self.max_mem_mb = max(self.max_mem_mb, line.max_mem_mb)
+        if line.validation_loss is not None:
+            self.validation_last = line.validation_loss
+            lowest = line.validation_loss if self.validation_lowest is None else self.validation_lowest
+            self.validation_lowest = min(line.validation_loss, lowest)
         for key, curve in self.curves.items():
-            if (value := line.get(key)) is not None:
-                curve.add(line["step"], value)
+            value: float | None = getattr(line, key)
+            if value is not None:
+                curve.add(line.step, value)

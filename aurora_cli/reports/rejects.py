@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.runs.lines import read_objects
+from aurora_cli.runs.lines import RejectedLine, read_lines
 
 SHOWN = 12
 """Of the reasons, and of the samples."""
@@ -39,13 +39,11 @@ def count_rejects(path: Path, most: int = COUNTED) -> Rejects:
     """What rejected.jsonl holds, read a line at a time; from `most` different reasons on, others are counted as one."""
     reasons: Counter[str] = Counter()
     first: list[ShownReject] = []
-    for line in read_objects(path):
-        reason = str(line.get("reason"))
-        kind = _reason_alone(reason)
-        reasons[kind if kind in reasons or len(reasons) < most else OTHERS] += 1
+    for line in read_lines(path, RejectedLine):
+        reason = _reason_alone(line.reason)
+        reasons[reason if reason in reasons or len(reasons) < most else OTHERS] += 1
         if len(first) < SHOWN:
-            media = str(line.get("media") or "")
-            first.append(ShownReject(line["step"], str(line.get("id")), media, reason[:CHARACTERS]))
+            first.append(ShownReject(line.step, line.id, line.media or "", line.reason[:CHARACTERS]))
     return Rejects(REJECTS_FILE, reasons.total(), reasons.most_common(SHOWN), first)
 
 

@@ -9,7 +9,7 @@ import yaml
 
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.token_store.manifest import merged_inputs
-from aurora_cli.io.atomic import read_json, write_text
+from aurora_cli.io.atomic import write_text
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.reports.charts import line_chart
 from aurora_cli.reports.metrics import RunMetrics
@@ -26,6 +26,7 @@ from aurora_cli.runs.layout import (
     SAMPLES,
     STATE_FILE,
 )
+from aurora_cli.runs.metadata import CheckpointMetadata, TrainedFolder, TrainState
 
 SECTIONS = ("model", "train", "data", "checkpoint")
 """Of the settings: what a run depends on."""
@@ -53,7 +54,7 @@ class RunPage(Page):
     data: list[DataFolder]
     rejects: Rejects
     start: list[tuple[str, str]]
-    """What the run began with, by name."""
+    """What the run began with, by name. None: there is no checkpoint yet."""
     settings: str
     """YAML."""
 
@@ -72,19 +73,20 @@ def run_page(run_dir: Path, root: Path, metrics: RunMetrics | None = None) -> st
     metrics.update()
     config = _yaml(run_dir / CONFIG_FILE)
     checkpoint = newest(run_dir / CHECKPOINTS)
-    metadata = {} if checkpoint is None else read_json(checkpoint / METADATA_FILE)
-    state = {} if checkpoint is None else read_json(checkpoint / RESUME_FOLDER / STATE_FILE)
-    stage = metadata.get("stage") or config.get("train", {}).get("stage", "unknown")
-    step = 0 if metrics.last is None else metrics.last["step"]
+    metadata = None if checkpoint is None else CheckpointMetadata.read(checkpoint / METADATA_FILE)
+    state = TrainState() if checkpoint is None else TrainState.read(checkpoint / RESUME_FOLDER / STATE_FILE)
+    stage = config.get("train", {}).get("stage", "unknown") if metadata is None else metadata.stage
+    step = 0 if metrics.last is None else metrics.last.step
+    steps = 0 if metadata is None else metadata.steps
     page = RunPage(
         title=str(run_dir),
-        lead=f"Training stage {stage}: step {step:,} of {metadata.get('steps', 0):,}",
+        lead=f"Training stage {stage}: step {step:,} of {steps:,}",
         foot="aurora train.",
         facts=_facts(metrics, state),
         curves=_curves(metrics),
         samples=captioned_samples(run_dir / SAMPLES),
-        order_hash=state.get("order_hash", "none"),
-        data=_data(state, root),
+        order_hash=state.order_hash or "none",
+        data=[_data_folder(folder, root) for folder in state.data],
         rejects=count_rejects(run_dir / REJECTS_FILE),
         start=_start(metadata),
         settings=yaml.safe_dump({key: config[key] for key in SECTIONS if key in config}),
@@ -92,10 +94,10 @@ def run_page(run_dir: Path, root: Path, metrics: RunMetrics | None = None) -> st
     return render("run.html.j2", page)
 
 
-def _facts(metrics: RunMetrics, state: JsonObject) -> list[Fact]:
+def _facts(metrics: RunMetrics, state: TrainState) -> list[Fact]:
     if metrics.first is None or metrics.last is None:
         return []
-    facts = [Fact("loss", f"{metrics.last['loss']:.4f}", f"{metrics.first['loss']:.4f} at first")]
+    facts = [Fact("loss", f"{metrics.last.loss:.4f}", f"{metrics.first.loss:.4f} at first")]
     if metrics.validation_last is not None:
         lowest = f"lowest {metrics.validation_lowest:.4f}"
         facts.append(Fact("validation loss", f"{metrics.validation_last:.4f}", lowest))
@@ -103,12 +105,12 @@ def _facts(metrics: RunMetrics, state: JsonObject) -> list[Fact]:
     visual_share = metrics.visual_tokens / max(1, metrics.tokens)
     return [
         *facts,
-        Fact("epochs", f"{metrics.last['epoch']:.2f}", f"{metrics.samples:,} samples"),
+        Fact("epochs", f"{metrics.last.epoch:.2f}", f"{metrics.samples:,} samples"),
         Fact("tokens", f"{metrics.tokens:,}", f"{visual_share:.0%} visual"),
         Fact("tokens a second", f"{tokens_per_s:,.0f}", f"{metrics.seconds / 3600:,.2f} h in steps"),
         Fact("fill", f"{metrics.fill_sum / metrics.lines:.1%}", "of positions are not padding"),
         Fact("memory", f"{metrics.max_mem_mb / 1024:,.1f} GB", "most, on rank 0"),
-        Fact("rejected", f"{state.get('samples_rejected', 0):,}", "samples not learned from"),
+        Fact("rejected", f"{state.samples_rejected:,}", "samples not learned from"),
     ]
 
 
@@ -132,22 +134,21 @@ def _chart(metrics: RunMetrics, key: str, heading: str, note: str, *, logarithmi
     return Chart(heading, drawing, note)
 
 
-def _data(state: JsonObject, root: Path) -> list[DataFolder]:
-    """The merged folders, their weights, and the annotation files that they were made from."""
-    folders = []
-    for name, weight, samples in state.get("recipe", {}).get("data folders", []):
-        sources = [f"{source.path} (sha256 {source.sha256[:12]}…)" for source in merged_inputs(root / name)]
-        folders.append(DataFolder(name, samples, f"{weight:g}", sources))
-    return folders
+def _data_folder(trained: TrainedFolder, root: Path) -> DataFolder:
+    """A merged folder, its weight, and the annotation files that it was made from, as far as it still says so."""
+    sources = [f"{source.path} (sha256 {source.sha256[:12]}…)" for source in merged_inputs(root / trained.folder)]
+    return DataFolder(trained.folder, trained.samples, f"{trained.weight:g}", sources)
 
 
-def _start(metadata: JsonObject) -> list[tuple[str, str]]:
-    base = metadata.get("base")
+def _start(metadata: CheckpointMetadata | None) -> list[tuple[str, str]]:
+    if metadata is None:
+        return []
+    written = metadata.to_json()
     return [
-        ("starts from", base if isinstance(base, str) else json.dumps(base)),
-        ("trains", ", ".join(metadata.get("trained", ()))),
-        *([("by adapters", json.dumps(metadata["lora"]))] if metadata.get("lora") else []),
-        ("token merging", json.dumps(metadata.get("merging"))),
+        ("starts from", metadata.base if isinstance(metadata.base, str) else json.dumps(metadata.base)),
+        ("trains", ", ".join(metadata.trained)),
+        *([("by adapters", json.dumps(written["lora"]))] if metadata.lora else []),
+        ("token merging", json.dumps(written["merging"])),
     ]
 
 

@@ -3,8 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from aurora_cli.io.json_files import JsonObject
-from aurora_cli.runs.lines import read_objects
+from aurora_cli.runs.lines import CaptionLine, read_lines
 
 NEWEST = 3
 """Captions of an image that are seen at once."""
@@ -25,17 +24,15 @@ class CaptionedSample(NamedTuple):
 def captioned_samples(folder: Path) -> list[CaptionedSample]:
     """The samples of the latest file in `runs/<stage>/samples/`, with the captions of all files."""
     captions: dict[int, list[tuple[int, str]]] = {}
-    latest: list[JsonObject] = []
+    latest: list[CaptionLine] = []
     for file in sorted(folder.glob("step-*.jsonl"), reverse=True):
-        lines = list(read_objects(file))
+        lines = list(read_lines(file, CaptionLine))
         latest = latest or lines
         for line in lines:
-            captions.setdefault(line["sample"], []).append((int(file.stem.removeprefix("step-")), line["caption"]))
-    samples = []
-    for line in latest:
-        of_one, jpeg = captions[line["sample"]], folder / f"{line['sample']}.jpg"
-        content = jpeg.read_bytes() if jpeg.is_file() else None
-        samples.append(
-            CaptionedSample(str(line["id"]), content, of_one[:NEWEST], of_one[NEWEST:], str(line["reference"]))
-        )
-    return samples
+            captions.setdefault(line.sample, []).append((int(file.stem.removeprefix("step-")), line.caption))
+    return [_captioned(line, captions[line.sample], folder / f"{line.sample}.jpg") for line in latest]
+
+
+def _captioned(line: CaptionLine, captions: list[tuple[int, str]], jpeg: Path) -> CaptionedSample:
+    content = jpeg.read_bytes() if jpeg.is_file() else None
+    return CaptionedSample(line.id, content, captions[:NEWEST], captions[NEWEST:], line.reference)

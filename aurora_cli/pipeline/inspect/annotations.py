@@ -1,25 +1,24 @@
 """`aurora inspect FILE`: what `aurora tokenize` would do with an annotation file."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
-from aurora_cli.constants import IMAGE
 from aurora_cli.data.annotations.files import raw_records
 from aurora_cli.data.annotations.records import REASONS, Record, Rejection, decode_json, media_of
-from aurora_cli.data.annotations.schemas import SIGNS, recognised, record_of
+from aurora_cli.data.annotations.schemas import SIGNS, Schema, recognised, record_of
 from aurora_cli.data.annotations.sources import AnnotationSource, annotation_sources
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.data.tokenization.preview import TARGET, mark_spans
-from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, render
-from aurora_cli.data.tokenization.tokenizer import find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
+from aurora_cli.pipeline.inspect.record_preview import Preview, preview_of
+from aurora_cli.pipeline.inspect.seen import DistinctSample
 from aurora_cli.pipeline.result import Result
 
-KINDS = ("text", "image", "images", "frames", "video")
+MediaKind = Literal["text", "image", "images", "frames", "video"]
 
 
 @dataclass(frozen=True)
@@ -47,16 +46,18 @@ class AnnotationsReport(Result):
     read: int
     kept: int
     """Before the cut at `max_length`, which only the tokenizer can make."""
-    kinds: dict[str, int]
+    kinds: dict[MediaKind, int]
     """Kept records by what they hold: text, image, images, frames (a list that is one video), video."""
     turns: int
     rejected: tuple[RejectedKind, ...]
     media: int
     """Different images and videos."""
     missing: int
-    """Those not found from the media root."""
+    """Those not found from the file's folder, or from `--media-root`."""
+    media_estimated: bool
+    """The numbers of media are estimates from a share of them, good to about 0.1 %: there are too many to keep."""
     sample: str
-    """The first kept record in the template's words, what a model learns to give between >>> and <<<."""
+    """The first kept record in the template's words, its target text between >>> and <<<."""
 
     def lines(self) -> list[str]:
         kinds = ", ".join(f"{name} {count:,}" for name, count in self.kinds.items() if count)
@@ -66,12 +67,13 @@ class AnnotationsReport(Result):
             f"  schema: {', '.join(f'{name} {count:,}' for name, count in self.schemas.items()) or 'none'} "
             f"({self.recognised_by})",
             f"  template {self.template}; a list of images is {self.frame_lists}",
-            f"  media: {self.media:,} named, {self.media - self.missing:,} found, {self.missing:,} missing",
+            f"  media: {self.media:,} named, {self.media - self.missing:,} found, {self.missing:,} missing"
+            + (" (estimates, good to about 0.1 %)" if self.media_estimated else ""),
         ]
         for entry in self.rejected:
             lines.append(f"  rejected {entry.count:,}: {entry.reason}: {entry.meaning} First: {entry.first}")
         if self.sample:
-            lines += ["  the first record (what a model learns to give between >>> and <<<):", f"  {self.sample}"]
+            lines += ["  the first record (>>>what the loss learns from<<<):", f"  {self.sample}"]
         return lines
 
     @property
@@ -80,51 +82,74 @@ class AnnotationsReport(Result):
         return EXIT_OK if self.kept else EXIT_DATA
 
 
-def inspect_annotations(path: Path, settings: Settings) -> AnnotationsReport:
+def inspect_annotations(path: Path, settings: Settings, media_root: Path | None = None) -> AnnotationsReport:
+    """Read a whole file as `tokenize` would, and look after its media from `media_root`, else from its folder.
+
+    Raises:
+        UsageError: there is no such template, or the tokenizer has none.
+        DataError: the file cannot be read.
+    """
     step = settings.tokenize
     (source,) = annotation_sources([path], step, Workspace(settings.workspace))
-    show = shower(settings, source)
-    root = MediaRoot(source.media_root)
-    read = turns = 0
-    kinds: dict[str, int] = dict.fromkeys(KINDS, 0)
-    schemas: Counter[str] = Counter()
-    rejected: Counter[str] = Counter()
-    first: dict[str, str] = {}
-    found: dict[str, bool] = {}
-    sample = ""
+    tally = _Tally(preview_of(settings, source), source, step.record_schema)
+    root, media = MediaRoot(media_root or source.media_root), DistinctSample()
     for line, raw in raw_records(path):
-        read += 1
-        try:
-            value = decode_json(raw)
-            schema = recognised(value) if step.record_schema == "auto" else step.record_schema
-            schemas[schema] += 1
-            record = record_of(value, f"{path.name}:{line}", schema)
-            answers, text = show(record)
-        except Rejection as rejection:
-            rejected[rejection.reason] += 1
-            first.setdefault(rejection.reason, f"line {line}: {rejection.detail}")
-            continue
-        kinds[kind_of(record, source)] += 1
-        turns += answers
-        sample = sample or text
-        for name in media_of(record):
-            if name not in found:
-                found[name] = root.locate(name) is not None
+        for name in tally.add(line, raw):
+            if media.wants(name):
+                media.add(name, root.locate(name) is None)
     return AnnotationsReport(
         path=str(path),
-        schemas=dict(schemas),
-        recognised_by=reasons_for(schemas) if step.record_schema == "auto" else "as set",
+        schemas=dict(tally.schemas),
+        recognised_by=reasons_for(tally.schemas) if step.record_schema == "auto" else "tokenize.record_schema",
         template=step.template,
         frame_lists="clip" if source.images_are_video else "separate",
-        read=read,
-        kept=sum(kinds.values()),
-        kinds=kinds,
-        turns=turns,
-        rejected=tuple(RejectedKind(name, REASONS[name], count, first[name]) for name, count in rejected.items()),
-        media=len(found),
-        missing=sum(not is_found for is_found in found.values()),
-        sample=sample,
+        read=tally.read,
+        kept=sum(tally.kinds.values()),
+        kinds=tally.kinds,
+        turns=tally.turns,
+        rejected=tuple(
+            RejectedKind(reason, REASONS[reason], count, tally.first[reason])
+            for reason, count in tally.rejected.items()
+        ),
+        media=media.texts,
+        missing=media.in_class,
+        media_estimated=media.is_estimate,
+        sample=tally.sample,
     )
+
+
+class _Tally:
+    """What the records of a file come to, one after the other."""
+
+    def __init__(self, preview: Preview, source: AnnotationSource, record_schema: Schema | Literal["auto"]) -> None:
+        self._preview = preview
+        self._source = source
+        self._schema_of = recognised if record_schema == "auto" else lambda _: record_schema
+        self.read = self.turns = 0
+        self.kinds: dict[MediaKind, int] = dict.fromkeys(get_args(MediaKind), 0)
+        self.schemas: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
+        self.first: dict[str, str] = {}
+        """Of the rejected, by reason: line and detail."""
+        self.sample = ""
+
+    def add(self, line: int, raw: bytes) -> Iterator[str]:
+        """Count a record, and yield the media that it names; none of one that is rejected."""
+        self.read += 1
+        try:
+            value = decode_json(raw)
+            schema = self._schema_of(value)
+            self.schemas[schema] += 1
+            record = record_of(value, f"{self._source.path.name}:{line}", schema)
+            answers, text = self._preview(record)
+        except Rejection as rejection:
+            self.rejected[rejection.reason] += 1
+            self.first.setdefault(rejection.reason, f"line {line}: {rejection.detail}")
+            return
+        self.kinds[kind_of(record, self._source)] += 1
+        self.turns += answers
+        self.sample = self.sample or text
+        yield from media_of(record)
 
 
 def reasons_for(schemas: Counter[str]) -> str:
@@ -134,35 +159,7 @@ def reasons_for(schemas: Counter[str]) -> str:
     )
 
 
-def shower(settings: Settings, source: AnnotationSource) -> Callable[[Record], tuple[int, str]]:
-    """What gives the number of a record's answers, and its text with the targets marked, or raises a Rejection."""
-    step = settings.tokenize
-    if step.template == OWN_TEMPLATE:
-        from aurora_cli.data.tokenization.chat_encoder import ChatEncoder
-
-        name = settings.model.tokenizer or settings.model.language_model
-        own = ChatEncoder(find_tokenizer(name, Workspace(settings.workspace)))
-
-        def show_own(record: Record) -> tuple[int, str]:
-            text_segments, _ = own.render(record, frames=step.frames, images_are_video=source.images_are_video)
-            answers = sum(len(segment.targets) for segment in text_segments)
-            return answers, IMAGE.join(mark_spans(segment.text, segment.targets) for segment in text_segments)
-
-        return show_own
-    template = get_template(step.template)
-
-    def show(record: Record) -> tuple[int, str]:
-        conversation = render(record, template, frames=step.frames, images_are_video=source.images_are_video)
-        turns = [
-            IMAGE.join(turn.prompt) + (TARGET.format(text=turn.answer) if turn.is_target else turn.answer)
-            for turn in conversation.turns
-        ]
-        return len(turns), template.separator.join(turns)
-
-    return show
-
-
-def kind_of(record: Record, source: AnnotationSource) -> str:
+def kind_of(record: Record, source: AnnotationSource) -> MediaKind:
     if record.video:
         return "video"
     count = len(record.images or ())

@@ -4,7 +4,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
@@ -27,23 +27,24 @@ LISTED = 1_000
 """Missing and unreadable media that are named one by one; the rest is counted."""
 SHOWN = 20
 _AT_ONCE = 256
+"""Media that are decoded side by side."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class SubsetReport:
     """One subset."""
 
     subset: str
-    records: int = 0
-    duplicates: int = 0
+    records: int
+    duplicates: int
     """Records that say what an earlier one says, whatever their ids."""
-    unusable: dict[str, int] = field(default_factory=dict)
+    unusable: dict[str, int]
     """Records that cannot be read, by reason."""
-    media: int = 0
+    media: int
     """Different images and videos that records name."""
-    found: int = 0
-    missing: int = 0
-    unreadable: int | None = None
+    found: int
+    missing: int
+    unreadable: int | None
     """Of those found; none: nobody looked (`inspect.decode`)."""
 
 
@@ -81,8 +82,14 @@ class DataReport(Result):
         return EXIT_DATA if self.missing or self.unreadable else EXIT_OK
 
 
-def inspect_data(path: Path, settings: Settings, reporter: Reporter) -> DataReport:
-    """Report on a folder of subsets, at any depth down to one subset's own folder. Memory: 8 bytes a name."""
+def inspect_data(path: Path, settings: Settings, reporter: Reporter, media_root: Path | None = None) -> DataReport:
+    """Report on a folder of subsets, at any depth down to one subset's own folder. Memory: 8 bytes a name.
+
+    Media are looked for from `media_root`, else from each annotation file's folder.
+
+    Raises:
+        DataError: there are no annotation files.
+    """
     folders: dict[Path, list[Path]] = {}
     for pattern in ("*", "*/*", "*/*/*"):
         for file in sorted(path.glob(pattern)):
@@ -90,30 +97,29 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter) -> DataRepo
                 folders.setdefault(file.parent, []).append(file)
     if not folders:
         raise DataError(f"{path}: holds no annotations ({', '.join(LINE_SUFFIXES)})", hint="aurora download")
-    reports: list[SubsetReport] = []
-    missing: list[str] = []
-    unreadable: list[tuple[str, str]] = []
-    given = settings.tokenize.media_root
-    media_root = None if given is None else Workspace(settings.workspace).path(given)
+    tokenized_from = settings.tokenize.media_root
+    given = None if tokenized_from is None else Workspace(settings.workspace).path(tokenized_from)
+    listed = _Listed([], [])
     total = sum(file.stat().st_size for files in folders.values() for file in files)
     with reporter.progress("inspect", total, "bytes") as advance:
-        for folder, files in sorted(folders.items()):
-            report = SubsetReport(folder.relative_to(path).as_posix() if folder != path else folder.name)
-            if settings.inspect.decode:
-                report.unreadable = 0
-            reports.append(report)
-            names = _media_names(_records(report, files, advance))
-            root = media_root_of(files[0], media_root)
-            for name, state in _states(MediaRoot(root), names, decode=settings.inspect.decode):
-                report.media += 1
-                report.found += state.there
-                if not state.there:
-                    report.missing += 1
-                    missing += [str(root / name)][: LISTED - len(missing)]
-                elif state.complaint is not None:
-                    report.unreadable = (report.unreadable or 0) + 1
-                    unreadable += [(str(root / name), state.complaint)][: LISTED - len(unreadable)]
-    return DataReport(str(path), tuple(reports), tuple(missing), tuple(unreadable))
+        reports = [
+            _subset(
+                folder.relative_to(path).as_posix() if folder != path else folder.name,
+                _SubsetRecords(files, advance),
+                media_root or media_root_of(files[0], given),
+                listed,
+                decode=settings.inspect.decode,
+            )
+            for folder, files in sorted(folders.items())
+        ]
+    return DataReport(str(path), tuple(reports), tuple(listed.missing), tuple(listed.unreadable))
+
+
+class _Listed(NamedTuple):
+    """The first media of all subsets that are missing or cannot be decoded, and why."""
+
+    missing: list[str]
+    unreadable: list[tuple[str, str]]
 
 
 class _State(NamedTuple):
@@ -121,21 +127,48 @@ class _State(NamedTuple):
     complaint: str | None = None
 
 
-def _records(report: SubsetReport, files: list[Path], advance: Callable[[int], None]) -> Iterator[Record]:
-    """Count a subset's records, and yield those that can be read."""
-    unusable: Counter[str] = Counter()
-    seen = Seen()
-    for file in files:
-        for line, raw in raw_records(file, advance):
-            report.records += 1
-            try:
-                record = parse_record(raw, f"{file.name}:{line}")
-            except Rejection as rejection:
-                unusable[rejection.reason] += 1
-                report.unusable = dict(unusable)
-                continue
-            report.duplicates += not seen.add((*media_of(record), *record.messages))
-            yield record
+def _subset(name: str, records: "_SubsetRecords", root: Path, listed: _Listed, *, decode: bool) -> SubsetReport:
+    states = Counter(found=0, missing=0, unreadable=0)
+    for medium, state in _states(MediaRoot(root), _media_names(records), decode=decode):
+        states["found" if state.there else "missing"] += 1
+        if not state.there:
+            listed.missing.extend([str(root / medium)][: LISTED - len(listed.missing)])
+        elif state.complaint is not None:
+            states["unreadable"] += 1
+            listed.unreadable.extend([(str(root / medium), state.complaint)][: LISTED - len(listed.unreadable)])
+    return SubsetReport(
+        subset=name,
+        records=records.count,
+        duplicates=records.duplicates,
+        unusable=dict(records.unusable),
+        media=states["found"] + states["missing"],
+        found=states["found"],
+        missing=states["missing"],
+        unreadable=states["unreadable"] if decode else None,
+    )
+
+
+class _SubsetRecords:
+    """The records of a subset that can be read, one after the other; all are counted on the way."""
+
+    def __init__(self, files: list[Path], advance: Callable[[int], None]) -> None:
+        self._files = files
+        self._advance = advance
+        self.count = self.duplicates = 0
+        self.unusable: Counter[str] = Counter()
+
+    def __iter__(self) -> Iterator[Record]:
+        seen = Seen()
+        for file in self._files:
+            for line, raw in raw_records(file, self._advance):
+                self.count += 1
+                try:
+                    record = parse_record(raw, f"{file.name}:{line}")
+                except Rejection as rejection:
+                    self.unusable[rejection.reason] += 1
+                    continue
+                self.duplicates += not seen.add((*media_of(record), *record.messages))
+                yield record
 
 
 def _media_names(records: Iterable[Record]) -> Iterator[str]:

@@ -8,9 +8,9 @@ import yaml
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.pipeline.result import Result
+from aurora_cli.reports.metrics import RunMetrics
 from aurora_cli.runs.checkpoints import all_checkpoints, newest
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, FINISHED_FILE, METRICS_FILE
-from aurora_cli.runs.lines import MetricsLine, read_lines
 
 
 @dataclass(frozen=True)
@@ -49,25 +49,23 @@ class RunReport(Result):
 
 
 def inspect_run(folder: Path) -> RunReport:
-    steps = samples = tokens = 0
-    first_loss = last = None
-    for line in read_lines(folder / METRICS_FILE, MetricsLine):
-        steps += 1
-        samples += line.samples
-        tokens += line.tokens
-        first_loss = line.loss if first_loss is None else first_loss
-        last = line
+    """
+    Raises:
+        DataError: one of the run's files is something else than what a run writes.
+    """
+    metrics = RunMetrics(folder / METRICS_FILE)
+    metrics.update()
     checkpoints = folder / CHECKPOINTS
     latest = newest(checkpoints)
     return RunReport(
         path=str(folder),
         stage=stage_of(folder / CONFIG_FILE),
         finished=(folder / FINISHED_FILE).exists(),
-        steps=steps,
-        first_loss=first_loss,
-        last=None if last is None else last.to_json(),
-        samples=samples,
-        tokens=tokens,
+        steps=metrics.lines,
+        first_loss=None if metrics.first is None else metrics.first.loss,
+        last=None if metrics.last is None else metrics.last.to_json(),
+        samples=metrics.samples,
+        tokens=metrics.tokens,
         checkpoints=tuple(path.name for path in all_checkpoints(checkpoints)),
         latest=None if latest is None else latest.name,
     )

@@ -130,6 +130,8 @@ class Stores(NamedTuple):
     rejects: list[Path]
     """The folders whose rejected.jsonl belong to it."""
     complete: bool
+    media_root: str | None = None
+    """Folder that media are named from; none: what the stores say."""
 
     @property
     def rows(self) -> int:
@@ -139,7 +141,7 @@ class Stores(NamedTuple):
         """A row by its number in all stores, and the folder that its media are named from."""
         for store in self.stores:
             if number < store.num_rows:
-                return store.rows([number])[0], store.media_root(number)
+                return store.rows([number])[0], self.media_root or store.media_root(number)
             number -= store.num_rows
         raise IndexError(f"{self.folder} has {self.rows} rows")
 

@@ -9,15 +9,11 @@ from hypothesis import strategies as st
 
 from aurora_cli.reports.metrics import POINTS, Curve, RunMetrics
 from aurora_cli.runs.lines import cut_back
+from tests.run_files import metrics_line
 
 
-def line(step: int, **more: float) -> str:
-    values = {
-        "step": step, "epoch": step / 800, "loss": 1.0 + step % 7, "lr": 1e-4, "grad_norm": 0.5, "samples": 8,
-        "tokens": 2000, "taught_tokens": 500, "visual_tokens": 800, "fill": 0.98, "step_s": 0.5, "tokens_per_s": 4000.0,
-        "max_mem_mb": 512.0,
-    }  # fmt: skip
-    return json.dumps(values | more) + "\n"
+def line(step: int, **given: float) -> str:
+    return json.dumps(metrics_line(step, **given).to_json()) + "\n"
 
 
 @given(st.lists(st.integers(-1000, 1000)), st.sampled_from([2, 4, 10]))
@@ -46,9 +42,10 @@ def test_of_a_million_steps_a_curve_keeps_four_hundred_points() -> None:
 def test_of_a_million_lines_nothing_is_kept_but_sums_and_points(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     count = 1_000_000
+    some = "".join(map(line, range(1, 1001)))
     with open(path, "w") as file:
-        for thousand in range(count // 1000):
-            file.write("".join(line(thousand * 1000 + number) for number in range(1, 1001)))
+        for _ in range(count // 1000):
+            file.write(some)
     found = RunMetrics(path)
     found.update()
     assert (found.lines, found.samples, found.seconds) == (count, 8 * count, 0.5 * count)
@@ -60,7 +57,7 @@ def test_of_a_million_lines_nothing_is_kept_but_sums_and_points(tmp_path: Path) 
 def test_each_line_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path, read = tmp_path / "metrics.jsonl", []
     add = RunMetrics._add
-    monkeypatch.setattr(RunMetrics, "_add", lambda self, entry: (read.append(entry["step"]), add(self, entry)))
+    monkeypatch.setattr(RunMetrics, "_add", lambda self, entry: (read.append(entry.step), add(self, entry)))
     found = RunMetrics(path)
     found.update()  # no file yet
     with open(path, "a") as file:
@@ -69,7 +66,7 @@ def test_each_line_is_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             file.flush()
             found.update()
     assert read == [1, 2, 3, 4, 5]
-    assert (found.lines, found.last and found.last["step"]) == (5, 5)
+    assert (found.lines, found.last and found.last.step) == (5, 5)
 
 
 def test_half_a_line_is_left_until_it_is_whole(tmp_path: Path) -> None:

@@ -1,6 +1,5 @@
 """A run's page, made from its files: what is in it, and that a browser takes it as it is."""
 
-import json
 import math
 from pathlib import Path
 
@@ -13,7 +12,10 @@ from aurora_cli.pipeline.inspect import command as inspect
 from aurora_cli.reports.metrics import POINTS
 from aurora_cli.reports.rejects import ShownReject, count_rejects
 from aurora_cli.reports.run import run_page, write_report
+from aurora_cli.runs.lines import CaptionLine, MetricsLine, RejectedLine, append_lines, write_lines
+from aurora_cli.runs.metadata import TrainState
 from tests.browser import dom, needs_browser, screenshot
+from tests.run_files import metadata, metrics_line
 from tests.tokenizing import merged_manifest
 
 STEPS = 1000
@@ -30,29 +32,26 @@ def root(tmp_path: Path) -> Path:
     merged = tmp_path / "tokenized/vision/cats/merged"
     merged.mkdir(parents=True)
     merged_manifest(4000, "data/vision/cats/cats.jsonl", sha256="ab" * 32).write(merged / "manifest.json")
-    (run / "metrics.jsonl").write_text("".join(json.dumps(line(number)) + "\n" for number in range(1, STEPS + 1)))
-    metadata = {"stage": "vision", "steps": STEPS, "step": STEPS, "base": "runs/projection", "trained": ["projector"]}
-    (step / "checkpoint.json").write_text(json.dumps({**metadata, "merging": {"kept_ratio": 0.1}}))
+    append_lines(run / "metrics.jsonl", map(line, range(1, STEPS + 1)))
+    metadata("vision", STEPS).model_copy(update={"base": "runs/projection"}).write(step / "checkpoint.json")
     recipe = {"data folders": [["tokenized/vision/cats/merged", 2.0, 4000]]}
-    (step / "resume/state.json").write_text(json.dumps({"recipe": recipe, "samples_rejected": 3, "order_hash": "f00"}))
+    TrainState(recipe=recipe, samples_rejected=3, order_hash="f00").write(step / "resume/state.json")
     (run / "config.yaml").write_text("train: {stage: vision, seed: 7}\n")
     for number in (500, STEPS):
-        caption = {"sample": 8, "id": HOSTILE, "caption": f"a cat at {number}", "reference": "a cat", "prompt": "?"}
-        (run / f"samples/step-{number:08d}.jsonl").write_text(json.dumps(caption) + "\n")
+        caption = CaptionLine(
+            sample=8, id=HOSTILE, frames=(1,), prompt="?", caption=f"a cat at {number}", reference="a cat"
+        )
+        write_lines(run / f"samples/step-{number:08d}.jsonl", [caption])
     Image.new("RGB", (60, 30), "orange").save(run / "samples/8.jpg")
-    reject = {"step": 4, "sample": 5, "id": "cat-5", "media": "5.png", "reason": "5.png: not a readable image"}
-    (run / "rejected.jsonl").write_text((json.dumps(reject) + "\n") * 3)
+    reject = RejectedLine(step=4, sample=5, id="cat-5", media="5.png", reason="5.png: not a readable image")
+    append_lines(run / "rejected.jsonl", [reject] * 3)
     return tmp_path
 
 
-def line(step: int) -> dict[str, float]:
+def line(step: int) -> MetricsLine:
     loss = 1.0 + 3.0 * math.exp(-step / 200) + 0.1 * math.sin(step)
-    validation = {"validation_loss": loss + 0.1} if step % 100 == 0 else {}
-    return {
-        "step": step, "epoch": step / 800, "loss": loss, "lr": 1e-4, "grad_norm": 2.0 / step, "samples": 8,
-        "tokens": 2000, "taught_tokens": 500, "visual_tokens": 800, "fill": 0.98, "step_s": 0.5, "tokens_per_s": 4000.0,
-        "max_mem_mb": 512.0, **validation,
-    }  # fmt: skip
+    validation = loss + 0.1 if step % 100 == 0 else None
+    return metrics_line(step, loss=loss, grad_norm=2.0 / step, validation_loss=validation)
 
 
 def test_the_page_shows_curves_data_rejects_samples_and_settings(root: Path) -> None:
@@ -101,8 +100,10 @@ def test_a_browser_shows_the_page_and_complains_of_nothing(root: Path, tmp_path:
 
 def test_rejects_are_counted_by_their_reasons_of_which_not_too_many_are_told_apart(tmp_path: Path) -> None:
     path = tmp_path / "rejected.jsonl"
-    lines = [{"step": step, "id": f"r{step}", "reason": f"{step}.jpg: reason {step % 5}"} for step in range(1, 31)]
-    path.write_text("".join(json.dumps(entry) + "\n" for entry in lines))
+    reasons = [(step, f"{step}.jpg: reason {step % 5}") for step in range(1, 31)]
+    append_lines(
+        path, [RejectedLine(step=step, sample=0, id=f"r{step}", media=None, reason=reason) for step, reason in reasons]
+    )
     found = count_rejects(path, most=3)
     assert (found.total, len(found.first)) == (30, 12)
     assert found.reasons == [("other reasons", 12), ("reason 1", 6), ("reason 2", 6), ("reason 3", 6)]

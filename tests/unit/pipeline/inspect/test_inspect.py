@@ -13,11 +13,14 @@ from PIL import Image
 from aurora_cli.config.settings import ExtractSettings, InspectSettings, ModelSettings, Settings
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.extract.command import run as extract
+from aurora_cli.pipeline.inspect import annotations
 from aurora_cli.pipeline.inspect.annotations import AnnotationsReport, inspect_annotations
-from aurora_cli.pipeline.inspect.command import StoresReport, run
+from aurora_cli.pipeline.inspect.command import run
 from aurora_cli.pipeline.inspect.data import DataReport
 from aurora_cli.pipeline.inspect.run import RunReport
+from aurora_cli.pipeline.inspect.seen import DistinctSample
 from aurora_cli.pipeline.inspect.store import StoreReport
+from aurora_cli.pipeline.inspect.stores import StoresReport
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize.command import run as tokenize
 from aurora_cli.runs.lines import append_lines
@@ -309,3 +312,43 @@ def test_a_folder_without_images_cannot_be_decoded_as_a_video(tmp_path):
     (folder / "mine.jsonl").write_text(json.dumps(record(0, image=["notes"])) + "\n")
     ((_, reason),) = inspected(tmp_path, decode=True).unreadable
     assert reason == "a folder without images"
+
+
+def test_media_are_looked_for_where_the_user_says(tmp_path, tokenized):
+    """A folder beside the data holds 1.jpg and 2.jpg; the data folder itself has 0.jpg."""
+    media = tmp_path / "media"
+    media.mkdir()
+    for index in (1, 2):
+        (media / f"{index}.jpg").touch()
+    file = inspected(tmp_path, "data/vision/mine/mine.jsonl", media_root="media")
+    assert (file.media, file.missing, file.media_estimated) == (5, 3, False)
+    data = inspected(tmp_path, media_root="media")
+    assert (data.subsets[0].found, data.subsets[0].missing) == (2, 3)
+    assert data.missing[0] == str(media / "0.jpg")
+    for path in (tokenized, f"{tokenized}/merged"):
+        store = inspected(tmp_path, path, samples=9, media_root="media")
+        states = [state for row in store.samples for state in row.media.values()]
+        assert states == ["missing", "folder", "folder", "missing", "missing"]
+        assert store.samples[0].media_root == str(media)
+
+
+def test_a_media_root_that_is_nowhere_or_of_no_use_is_an_error(tmp_path, tokenized):
+    with pytest.raises(UsageError, match="medai: there is nothing"):
+        inspected(tmp_path, tokenized, media_root="medai")
+    with pytest.raises(UsageError, match="names no media"):
+        inspected(tmp_path, "tokenized", media_root="data")
+    with pytest.raises(UsageError, match="is no data folder"):
+        inspected(tmp_path, tokenized, decode=True)
+
+
+def test_more_media_than_are_kept_are_estimated_and_said_to_be(tmp_path, monkeypatch):
+    monkeypatch.setattr(annotations, "DistinctSample", lambda: DistinctSample(64))
+    write_records(tmp_path / "a.jsonl", 2000)
+    for index in range(0, 2000, 4):
+        (tmp_path / f"{index}.jpg").touch()
+    report = inspected(tmp_path, "a.jsonl")
+    assert report.media_estimated
+    assert report.media == pytest.approx(2000, rel=0.8)  # five times the standard error of 32 kept
+    assert 0 < report.missing < report.media
+    assert any("missing (estimates, good to about 0.1 %)" in line for line in report.lines())
+    assert "estimates" not in "\n".join(replace(report, media_estimated=False).lines())

@@ -89,11 +89,13 @@ class ExtractionState:
         path = archive.path.absolute()
         name = path.name
         if path.parent.resolve() != target.resolve():
-            name += "-" + hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()[:8]
+            name += "-" + _short_hash(str(path))
         self.folder = target / STATE_FOLDER / name
         self.target = target
         self.receipt_path = self.folder / "receipt.json"
         self.rejects_path = self.folder / REJECTS_FILE
+        self.partial_name = f".aurora-{_short_hash(name)}.partial"
+        """What a member is called while it is written: a run after a crash writes the same one again."""
         self._journal = self.folder / "journal.jsonl"
 
     def lock(self) -> contextlib.AbstractContextManager[None]:
@@ -174,6 +176,10 @@ class Journal:
         self._lines.flush()
         if self._sync:
             os.fdatasync(self._lines.fileno())
+
+
+def _short_hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
 def _boot_id() -> str:

@@ -4,10 +4,15 @@ Together with writing through folders opened without following links (`unpacking
 the target: no path names something above it, and no link points out of it, now or after later members.
 """
 
+import re
+
 from aurora_cli.data.archives.tar_reader import Member
 
 STATE_FOLDER = ".aurora"
 """Where extraction keeps its journals and receipts; no member may lie in it."""
+
+PARTIAL_NAME = re.compile(r"\.aurora-[0-9a-f]{8}\.partial")
+"""What a member is called while it is written; no member may be called so itself."""
 
 NAME_BYTES = 255
 PATH_BYTES = 4095
@@ -41,6 +46,8 @@ def refusal(member: Member, *, root_bytes: int, reserved: frozenset[str] = froze
     if member.kind != "folder" and not steps:
         return "has no name"
     if steps and (steps[0] == STATE_FOLDER or (len(steps) == 1 and steps[0] in reserved)):
+        return "has the name of a file that is in use"
+    if any(map(PARTIAL_NAME.fullmatch, steps)):
         return "has the name of a file that is in use"
     encoded = [step.encode("utf-8", "surrogateescape") for step in steps]
     if any(len(step) > NAME_BYTES for step in encoded) or root_bytes + sum(map(len, encoded)) + len(steps) > PATH_BYTES:

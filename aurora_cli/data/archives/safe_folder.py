@@ -26,7 +26,9 @@ class Refused(Exception):
 class FolderWriter:
     """Writes below one folder, never through a link. Keeps the folders of the last members open."""
 
-    def __init__(self, root: Path, *, open_folders: int = 4) -> None:
+    def __init__(self, root: Path, *, partial: str, open_folders: int = 4) -> None:
+        self.partial = partial
+        """What a file is called until it is whole; nobody else may write in this root with the same one."""
         self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
         self.root_bytes = len(os.fsencode(root.resolve()))
         self._folders: OrderedDict[tuple[str, ...], int] = OrderedDict()
@@ -40,26 +42,32 @@ class FolderWriter:
             os.close(descriptor)
 
     def write_file(self, steps: list[str], pieces: Iterable[memoryview], *, mode: int, mtime: float) -> None:
-        """Create or replace a file; if the pieces end in an error, nothing of it stays."""
+        """Create or replace a file, which has its name only when it is whole; on an error nothing of it stays."""
         folder, name = self._folder(steps[:-1]), steps[-1]
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         permissions = (mode & 0o755) | 0o600  # no setuid, no setgid, not writable by others
-        try:
-            descriptor = os.open(name, flags, permissions, dir_fd=folder)
-        except FileExistsError:
-            self._clear(name, folder)
-            descriptor = os.open(name, flags, permissions, dir_fd=folder)
+        descriptor = self._open_partial(permissions, folder)
         try:
             for piece in pieces:
                 while piece:
                     piece = piece[os.write(descriptor, piece) :]
             if 0 <= mtime < _LATEST_TIME:
                 os.utime(descriptor, (mtime, mtime))
-        except BaseException:
-            os.unlink(name, dir_fd=folder)
+            os.rename(self.partial, name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException as error:
+            os.unlink(self.partial, dir_fd=folder)
+            if isinstance(error, IsADirectoryError):
+                raise Refused("has the name of a folder that is there") from None
             raise
         finally:
             os.close(descriptor)
+
+    def _open_partial(self, permissions: int, folder: int) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        try:
+            return os.open(self.partial, flags, permissions, dir_fd=folder)
+        except FileExistsError:  # of a run that was killed in the middle of a member
+            os.unlink(self.partial, dir_fd=folder)
+            return os.open(self.partial, flags, permissions, dir_fd=folder)
 
     def make_folder(self, steps: list[str]) -> None:
         self._folder(steps)

@@ -46,7 +46,9 @@ def unpack(archive: Archive, target: Path, *, settings: ExtractSettings, advance
         own = {file.name for file in archive.files if file.parent.resolve() == target.resolve()}
         with (
             TarStream(archive, max_inflation=settings.max_inflation, advance=advance) as stream,
-            FolderWriter(target, open_folders=_share_of_open_files(settings.workers)) as writer,
+            FolderWriter(
+                target, partial=state.partial_name, open_folders=_share_of_open_files(settings.workers)
+            ) as writer,
             state.journal(identity, "files", after, sync=settings.sync) as journal,
         ):
             _Unpacking(stream, writer, journal, receipt, frozenset(own | {REJECTS_FILE})).run(after)

@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.data.archives import safe_folder, unpack
+from aurora_cli.data.archives import policy, safe_folder, unpack
 from aurora_cli.data.archives.journal import ExtractionState, Progress
-from aurora_cli.data.archives.parts import find_archives
+from aurora_cli.data.archives.parts import Archive, find_archives
+from aurora_cli.data.media.kinds import frames_among
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import HostError
 from aurora_cli.pipeline import merge_tars
@@ -178,6 +179,8 @@ def kill_campaign(tmp_path: Path, step: str, kills: int, *, megabytes: int, grou
             amount, ended = killed_after(step, workspace, group_bytes, draw.uniform(0, within_s))
             written, done, here = written + amount, done + 1, here + 1
             if step == "extract files":
+                assert all((target / name).read_bytes() == expected[name] for name in names if (target / name).exists())
+            if step == "extract files":
                 assert all((target / name).stat().st_ino == inode for name, inode in durable.items())
                 durable = durable_files(target, names)
         amount, _ = killed_after(step, workspace, group_bytes, None)
@@ -190,6 +193,47 @@ def kill_campaign(tmp_path: Path, step: str, kills: int, *, megabytes: int, grou
         assert lost <= here * cost, f"{lost:,} bytes were written again after {here} kills"
         if done >= kills:
             return
+
+
+KILLED_WHILE_WRITING = """
+import os, sys; from pathlib import Path
+from aurora_cli.config.settings import *
+from aurora_cli.pipeline.extract import command as extract
+real, left = os.write, int(sys.argv[2])
+def write(file, content):
+    global left
+    count = real(file, content[:left]) if len(content) > 1000 else real(file, content)
+    left -= count if len(content) > 1000 else 0
+    if left <= 0:
+        os.kill(os.getpid(), 9)
+    return count
+os.write = write
+extract.run(Settings(workspace=Path(sys.argv[1]), extract=ExtractSettings(sync=False)))
+"""
+
+
+@pytest.mark.parametrize("written", [1, 70_000, 199_999])
+def test_a_member_that_a_kill_cut_has_not_its_name_and_the_next_run_leaves_nothing_of_it(tmp_path: Path, written: int):
+    before, content = random.Random(1).randbytes(100_000), random.Random(2).randbytes(200_000)
+    place(tmp_path, tar_of(info("images/0.jpg", before), info("images/1.jpg", content), info("images/2.jpg", b"2")))
+    command = [sys.executable, "-c", KILLED_WHILE_WRITING, str(tmp_path), str(len(before) + written)]
+    assert subprocess.run(command).returncode == -signal.SIGKILL
+    target = tmp_path / SUBSET
+    root = MediaRoot(target)
+    assert (target / "images/0.jpg").read_bytes() == before
+    assert [root.locate(f"images/{number}.jpg") for number in (1, 2)] == [None, None]
+    assert frames_among(root.files_in("images") or []) == ["0.jpg"]
+    (partial,) = (file for file in (target / "images").iterdir() if file.name != "0.jpg")
+    assert partial.stat().st_size == written, "it was killed at another moment"
+    extract.run(settings(tmp_path))
+    assert {file.name for file in (target / "images").iterdir()} == {"0.jpg", "1.jpg", "2.jpg"}
+    assert (target / "images/1.jpg").read_bytes() == content
+
+
+def test_two_archives_in_one_folder_do_not_share_the_name_of_what_is_being_written(tmp_path: Path):
+    names = {ExtractionState(Archive(tmp_path / name, ()), tmp_path).partial_name for name in ("a.tar", "b.tar")}
+    assert len(names) == 2
+    assert all(policy.PARTIAL_NAME.fullmatch(name) for name in names)
 
 
 def test_a_kill_between_the_index_and_its_receipt_writes_nothing_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

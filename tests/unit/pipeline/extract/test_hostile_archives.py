@@ -57,6 +57,7 @@ REFUSED: dict[str, bytes] = {
     "our own folder": header(b".aurora/a.tar/receipt.json", size=ONE_BYTE) + PAYLOAD,
     "the archive itself": header(b"a.tar", size=ONE_BYTE) + PAYLOAD,
     "the list of refused members": header(b"rejected.jsonl", size=ONE_BYTE) + PAYLOAD,
+    "the name of a member that is being written": header(b"a/.aurora-0123abcd.partial", size=ONE_BYTE) + PAYLOAD,
     "parent by GNU's long name": long_name(b"../outside\0") + header(b"innocent", size=ONE_BYTE) + PAYLOAD,
     "link out by pax": pax(linkpath="../../outside") + header(b"link", kind=b"2", link=b"good"),
     "absolute hard link by pax": pax(linkpath="/etc/passwd") + header(b"link", kind=b"1", link=b"good"),

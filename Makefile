@@ -29,7 +29,7 @@ test: $(VENV)/.installed-dev lint types  ## install, then lint, types, architect
 
 quick: $(VENV)/.installed-dev lint types  ## lint, types, and the unit tests that start no process: before each commit
 	@echo "== quick tests"
-	$(PYTEST) -m "not slow and not soak" tests/unit tests/golden
+	$(PYTEST) -m "not slow and not soak" tests/unit tests/golden tests/test_house.py
 
 coverage: $(VENV)/.installed-dev  ## which lines no test runs, also in the processes that tests start; fails below 90 %
 	@echo "== tests, with coverage"

@@ -10,7 +10,7 @@ from tokenizers.processors import TemplateProcessing
 
 from aurora_cli.constants import IMAGE
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, TEMPLATES, Template
-from aurora_cli.data.tokenization.tokenizer import load_tokenizer, read_object, special_token
+from aurora_cli.data.tokenization.tokenizer import load_tokenizer, object_in, special_token
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import write_json, write_text
 from aurora_cli.io.json_files import JsonObject
@@ -69,7 +69,7 @@ def export_tokenizer(folder: Path) -> ExportTokenizer:
     """
     text = load_tokenizer(folder)
     backend = text.backend
-    config = {**read_object(folder / "special_tokens_map.json"), **read_object(folder / "tokenizer_config.json")}
+    config = {**object_in(folder / "special_tokens_map.json"), **object_in(folder / "tokenizer_config.json")}
     unk = special_token(backend, config, "unk_token", ("<unk>",))
     pad = special_token(backend, config, "pad_token", (PAD,)) or PAD
     # The original's order: the image first, then the padding.

@@ -4,6 +4,7 @@ import threading
 from datetime import timedelta
 
 import pytest
+from torch.distributed import Store
 
 from aurora_cli.errors import HostError
 from aurora_cli.training.processes.collectives import rendezvous
@@ -25,15 +26,14 @@ def test_another_rank_says_where_it_waited_for_rank_0() -> None:
 
 def test_all_go_on_when_all_are_there() -> None:
     port = free_port()
-    here: list[int] = []
+    arrived: dict[int, Store] = {}  # kept, as a run keeps it: rank 0's serves the others
 
     def come(number: int) -> None:
-        rendezvous(Rank(number, number, 3, master_port=port), timedelta(seconds=20))
-        here.append(number)
+        arrived[number] = rendezvous(Rank(number, number, 3, master_port=port), timedelta(seconds=20))
 
     threads = [threading.Thread(target=come, args=(number,)) for number in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(here) == [0, 1, 2]
+    assert sorted(arrived) == [0, 1, 2]

@@ -132,7 +132,7 @@ def _notes(device: str, compiler: str | None) -> Iterator[str]:
     if compiler is None:
         yield "no C++ compiler: DeepSpeed's own CPU kernels cannot be built; aurora trains without them"
     if device == "cpu" and shutil.which("nvidia-smi"):
-        yield "an NVIDIA driver is here but torch is a CPU build: pip install --force-reinstall torch"
+        yield "an NVIDIA driver is installed but torch is a CPU build: pip install --force-reinstall torch"
 
 
 def _unmet_requirements() -> list[str]:

@@ -1,6 +1,6 @@
 """`aurora inspect`: look into what the other commands read and write. Changes nothing.
 
-Here it is found out what a path is; what that takes to read is imported for that alone.
+This module finds out what a path is; what reads such a thing is imported only for it.
 """
 
 from dataclasses import replace

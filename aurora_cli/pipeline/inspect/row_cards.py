@@ -4,7 +4,8 @@ from typing import NamedTuple
 
 from aurora_cli.data.token_store.store import Row
 from aurora_cli.data.tokenization.preview import text_pieces
-from aurora_cli.pipeline.inspect.store import ShownRow, Stores
+from aurora_cli.pipeline.inspect.store import Stores
+from aurora_cli.pipeline.inspect.store_report import ShownRow
 from aurora_cli.pipeline.inspect.thumbnails import IMAGES, Thumbnail
 
 TEXT = 20_000

@@ -1,10 +1,8 @@
 """`aurora inspect SHARD|MERGED|TOKENIZED`: what a token store holds. Counts come from summaries, not from tokens."""
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
@@ -14,110 +12,10 @@ from aurora_cli.data.token_store.entries import Counts
 from aurora_cli.data.token_store.folder import SHARDS, TOKENIZER, is_complete, part_name, shard_manifests
 from aurora_cli.data.token_store.manifest import MergedManifest
 from aurora_cli.data.token_store.store import Row, TokenStore, open_store
-from aurora_cli.data.tokenization.preview import RowPreview, preview_of
+from aurora_cli.data.tokenization.preview import preview_of
 from aurora_cli.errors import DataError
 from aurora_cli.pipeline.inspect.store_numbers import StoreNumbers
-from aurora_cli.pipeline.result import Result
-
-BAR = 40
-"""Characters of the histogram's longest bar."""
-
-LISTED_MEDIA = 20
-"""Media of a row that are named one by one."""
-
-Kind = Literal["shard", "merged", "tokenized"]
-State = Literal["folder", "index", "missing"]
-WHERE = {"folder": "found", "index": "found in an indexed archive", "missing": "MISSING"}
-
-
-@dataclass(frozen=True)
-class ShownRow:
-    """A row, and where its media are."""
-
-    number: int
-    """From 0 on."""
-    sample: RowPreview
-    media_root: str
-    media: dict[str, State]
-    """Every image or video: a file of the folder, a member of an indexed archive in it, or missing."""
-
-    def lines(self) -> list[str]:
-        lines = [f"row {self.number:,}:", *self.sample.lines()]
-        lines += [f"  {name}: {WHERE[state]}" for name, state in list(self.media.items())[:LISTED_MEDIA]]
-        if len(self.media) > LISTED_MEDIA:
-            states = Counter(self.media.values())
-            counts = ", ".join(f"{count:,} {WHERE[state]}" for state, count in states.items())
-            lines.append(f"  ... of {len(self.media):,} media: {counts}")
-        return lines
-
-
-@dataclass(frozen=True)
-class StoreReport(Result):
-    """What `aurora inspect` found in a token store."""
-
-    path: str
-    kind: Kind
-    rows: int
-    tokens: int
-    """An image or frame counts one."""
-    target_share: float
-    """Of the tokens."""
-    lengths: dict[str, float]
-    """min, median, mean, p95, max of tokens a row."""
-    histogram: dict[str, int]
-    """Rows by length, in doubling bins."""
-    media: int
-    """Images and videos of all rows."""
-    videos: int
-    frames: int
-    """Images, and frames of videos."""
-    media_per_row: dict[str, int]
-    """Rows by their number of images and videos."""
-    without_media: int
-    """Rows of text alone."""
-    read: int
-    rejected: dict[str, int]
-    """Records by reason."""
-    settings: dict[str, Any]
-    complete: bool
-    """False: `tokenize` has not made all shards yet."""
-    samples: tuple[ShownRow, ...]
-    html: str | None = None
-    """The file of the report, if one was asked for."""
-    planned: str | None = None
-    """With --dry-run: the file that would be written."""
-
-    def lines(self) -> list[str]:
-        lines = [f"{self.path}: {self.kind}, {self.rows:,} rows of {self.read:,} records"]
-        if not self.complete:
-            lines.append("  not complete: aurora tokenize goes on with it")
-        lines.append("  " + ", ".join(f"{name} {value}" for name, value in self.settings.items()))
-        lines.append(f"  {self.tokens:,} tokens, {self.target_share:.1%} taught")
-        if self.lengths:
-            lines.append("  tokens a row: " + ", ".join(f"{name} {value:,g}" for name, value in self.lengths.items()))
-            lines += bars(self.histogram)
-        lines.append(
-            f"  {self.media:,} images and videos ({self.videos:,} videos), {self.frames:,} frames, "
-            f"{self.without_media:,} rows of text alone"
-        )
-        if len(self.media_per_row) > 1:
-            lines += ["  images and videos a row:", *bars(self.media_per_row)]
-        rejected = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.rejected.items()))
-        lines.append(f"  rejected: {rejected or 'none'}")
-        lines += [f"  {line}" for row in self.samples for line in row.lines()]
-        if self.html is not None:
-            lines.append(f"report: {self.html}")
-        if self.planned is not None:
-            lines.append(f"would write {self.planned}")
-        return lines
-
-
-def bars(counts: dict[str, int]) -> list[str]:
-    highest = max(counts.values(), default=0)
-    return [
-        f"  {name:>13} {count:>10,} {'#' * -(-BAR * count // highest) if highest else ''}".rstrip()
-        for name, count in counts.items()
-    ]
+from aurora_cli.pipeline.inspect.store_report import Kind, ShownRow, State, StoreReport, StoreSettings
 
 
 class Stores(NamedTuple):
@@ -174,12 +72,13 @@ def read_tokenizer(path: Path) -> Tokenizer | None:
         raise DataError(f"{path}: is no tokenizer that can be read: {error}") from error
 
 
-def report_on(chosen: Stores, numbers: StoreNumbers, workspace: Workspace, samples: int) -> StoreReport:
-    counts = Counts.total(store.manifest.counts for store in chosen.stores)
-    manifest = chosen.stores[0].manifest
+def report_on(selected: Stores, numbers: StoreNumbers, workspace: Workspace, samples: int) -> StoreReport:
+    """The numbers of the stores, and so many of their rows."""
+    counts = Counts.total(store.manifest.counts for store in selected.stores)
+    manifest = selected.stores[0].manifest
     return StoreReport(
-        path=str(chosen.folder),
-        kind=chosen.kind,
+        path=str(selected.folder),
+        kind=selected.kind,
         rows=numbers.rows,
         tokens=numbers.tokens,
         target_share=numbers.target_tokens / max(1, numbers.tokens),
@@ -192,21 +91,21 @@ def report_on(chosen: Stores, numbers: StoreNumbers, workspace: Workspace, sampl
         without_media=numbers.without_media,
         read=counts.read,
         rejected=counts.rejected,
-        settings={name: getattr(manifest, name) for name in ("tokenizer", "template", "max_length", "frames")},
-        complete=chosen.complete,
-        samples=shown_rows(chosen, workspace, samples),
+        settings=StoreSettings(manifest.tokenizer, manifest.template, manifest.max_length, manifest.frames),
+        complete=selected.complete,
+        samples=shown_rows(selected, workspace, samples),
     )
 
 
-def shown_rows(chosen: Stores, workspace: Workspace, count: int) -> tuple[ShownRow, ...]:
+def shown_rows(selected: Stores, workspace: Workspace, count: int) -> tuple[ShownRow, ...]:
     """Rows spread evenly, the first among them. None without a tokenizer, which alone knows what they say."""
-    if chosen.tokenizer is None:
+    if selected.tokenizer is None:
         return ()
     shown = []
-    for number in spread(chosen.rows, count):
-        row, media_root = chosen.row(number)
+    for number in spread(selected.rows, count):
+        row, media_root = selected.row(number)
         media = media_states(row, MediaRoot(workspace.path(media_root)))
-        shown.append(ShownRow(number, preview_of(row, chosen.tokenizer), media_root, media))
+        shown.append(ShownRow(number, preview_of(row, selected.tokenizer), media_root, media))
     return tuple(shown)
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from aurora_cli.pipeline.inspect.store import StoreReport
 from aurora_cli.pipeline.inspect.store_numbers import SHARES, Bin, StoreNumbers
+from aurora_cli.pipeline.inspect.store_report import StoreReport
 from aurora_cli.reports.charts import Bar, histogram
 from aurora_cli.reports.page import Chart
 

@@ -9,7 +9,7 @@ import numpy as np
 from aurora_cli.data.token_store.store import Summary
 
 SHARES = 20
-"""Bins of the taught share of a row, 5 % each."""
+"""Bins of the share of target tokens in a row, 5 % each."""
 
 NARROW = 40
 """Bins of the fine histogram of lengths at most."""
@@ -28,7 +28,7 @@ class Bin(NamedTuple):
 
 
 class StoreNumbers:
-    """Counts of rows by length, taught share and media, and sums over all rows."""
+    """Counts of rows by length, share of target tokens and media, and sums over all rows."""
 
     def __init__(self, summaries: Iterable[Summary]) -> None:
         self.rows = self.tokens = self.target_tokens = self.media = self.videos = self.frames = 0
@@ -39,7 +39,7 @@ class StoreNumbers:
         self.by_frames = np.zeros(1, np.int64)
         """Rows of every number of frames."""
         self.by_share = np.zeros(SHARES, np.int64)
-        """Rows by the share of their tokens that is taught; the last bin holds 100 % too."""
+        """Rows by the share of their tokens that are targets; the last bin holds 100 % too."""
         for summary in summaries:
             self._add(summary)
 

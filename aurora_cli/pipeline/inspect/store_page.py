@@ -2,17 +2,24 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.annotations.records import REASONS
-from aurora_cli.data.token_store.rejected import RejectedRecord
+from aurora_cli.data.token_store.rejected import RejectedRecord, rejected_records
 from aurora_cli.pipeline.inspect.row_cards import PageRow, RowCard, card
-from aurora_cli.pipeline.inspect.store import StoreReport, Stores
+from aurora_cli.pipeline.inspect.store import Stores
 from aurora_cli.pipeline.inspect.store_charts import distributions
 from aurora_cli.pipeline.inspect.store_numbers import StoreNumbers
-from aurora_cli.pipeline.inspect.store_rejects import examples
+from aurora_cli.pipeline.inspect.store_report import StoreReport
 from aurora_cli.reports.page import Chart, Fact, Page, render, short
+
+EXAMPLES = 3
+"""Of each reason."""
+
+SEARCHED_LINES = 200_000
+"""Lines of rejected.jsonl that are searched for them."""
 
 
 class RejectedReason(NamedTuple):
@@ -52,10 +59,9 @@ class StorePage(Page):
 
 
 def store_page(report: StoreReport, numbers: StoreNumbers, selected: Stores, rows: Iterable[PageRow]) -> str:
-    made = ", ".join(f"{name} {value}" for name, value in report.settings.items())
     page = StorePage(
         title=report.path,
-        lead=f"{report.kind}: {report.rows:,} rows of {report.read:,} records. {made}",
+        lead=f"{report.kind}: {report.rows:,} rows of {report.read:,} records. {report.settings}",
         foot="aurora inspect.",
         complete=report.complete,
         facts=facts(report, numbers),
@@ -92,6 +98,18 @@ def rejects(report: StoreReport, selected: Stores) -> list[RejectedReason]:
         )
         for reason, count in sorted(report.rejected.items(), key=lambda entry: -entry[1])
     ]
+
+
+def examples(folders: Iterable[Path], reasons: set[str]) -> dict[str, list[RejectedRecord]]:
+    """The first rejects of each reason, found without reading more than is needed."""
+    found: dict[str, list[RejectedRecord]] = {}
+    for record in rejected_records(folders, SEARCHED_LINES):
+        known = found.setdefault(record.reason, [])
+        if len(known) < EXAMPLES:
+            known.append(record)
+        if all(len(found.get(reason, ())) == EXAMPLES for reason in reasons):
+            break
+    return found
 
 
 def sources(selected: Stores) -> list[SourceTotal]:

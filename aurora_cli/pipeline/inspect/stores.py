@@ -8,8 +8,9 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
 from aurora_cli.data.token_store.folder import shard_manifests
 from aurora_cli.io.atomic import write_text
-from aurora_cli.pipeline.inspect.store import StoreReport, Stores, all_shards, report_on
+from aurora_cli.pipeline.inspect.store import Stores, all_shards, report_on
 from aurora_cli.pipeline.inspect.store_numbers import StoreNumbers
+from aurora_cli.pipeline.inspect.store_report import StoreReport
 from aurora_cli.pipeline.result import Result
 
 SAMPLES, SAMPLES_IN_HTML = 1, 12

@@ -19,7 +19,7 @@ from aurora_cli.pipeline.inspect.command import run
 from aurora_cli.pipeline.inspect.data import DataReport
 from aurora_cli.pipeline.inspect.run import RunReport
 from aurora_cli.pipeline.inspect.seen import DistinctSample
-from aurora_cli.pipeline.inspect.store import StoreReport
+from aurora_cli.pipeline.inspect.store_report import StoreReport
 from aurora_cli.pipeline.inspect.stores import StoresReport
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize.command import run as tokenize

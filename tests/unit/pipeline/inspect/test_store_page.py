@@ -15,7 +15,7 @@ from aurora_cli.errors import UsageError
 from aurora_cli.pipeline.extract.command import run as extract
 from aurora_cli.pipeline.inspect import row_cards, thumbnails
 from aurora_cli.pipeline.inspect.command import run
-from aurora_cli.pipeline.inspect.store_rejects import examples
+from aurora_cli.pipeline.inspect.store_page import examples
 from aurora_cli.pipeline.inspect.thumbnails import Thumbnails
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize.command import run as tokenize

@@ -16,7 +16,7 @@ from aurora_cli.training.engine.engine import Engine
 
 
 class MicroBatch(Protocol):
-    """What `data.collator.Batch` offers. Shapes: P packs, T positions, F frames, M media."""
+    """What `data.batches.collator.Batch` offers. Shapes: P packs, T positions, F frames, M media."""
 
     @property
     def input_ids(self) -> torch.Tensor: ...

@@ -1,6 +1,6 @@
 """Which members of a stranger's archive may be written, decided from the header alone.
 
-Together with writing through folders opened without following links (`unpacking`), this keeps everything inside
+Together with writing through folders opened without following links (`safe_folder`), this keeps everything inside
 the target: no path names something above it, and no link points out of it, now or after later members.
 """
 

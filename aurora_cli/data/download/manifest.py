@@ -53,7 +53,7 @@ class DownloadManifest:
     files: dict[str, RemoteFile]
     settings: dict[str, Any]
     terms: dict[str, list[dict[str, str]]] = field(default_factory=dict)
-    """`<split>/<subset>` -> the data sets that it was taken from, with licence and address: see `data.catalogue`."""
+    """`<split>/<subset>` -> the data sets it was taken from, with licence and address: see `data.download.origins`."""
 
     @classmethod
     def read(cls, folder: Path) -> "DownloadManifest | None":

@@ -1,7 +1,7 @@
 """`aurora download`: the chosen files of the data set, from a hub or a local folder, into the workspace.
 
-What is to come is written down first (`data.manifest`), then fetched some files at a time (`data.fetching`); archives
-of equal content are fetched once and hard-linked.
+What is to come is written down first (`data.download.manifest`), then fetched some files at a time
+(`data.download.fetch`); archives of equal content are fetched once and hard-linked.
 """
 
 import os

@@ -58,6 +58,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         case "data":
             from aurora_cli.pipeline.inspect.data import inspect_data
 
+            if media_root is None and settings.tokenize.media_root is not None:
+                media_root = workspace.path(settings.tokenize.media_root)
             return inspect_data(path, settings, reporter, media_root)
         case "other":
             raise DataError(f"{path}: holds no annotations, no shards and no run", hint=what_to_name(path, workspace))

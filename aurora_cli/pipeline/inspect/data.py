@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.workspace import Workspace, media_root_of
+from aurora_cli.config.workspace import media_root_of
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.files import is_annotation_file, raw_records
 from aurora_cli.data.annotations.records import Record, Rejection, media_of
@@ -97,8 +97,6 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter, media_root:
                 folders.setdefault(file.parent, []).append(file)
     if not folders:
         raise DataError(f"{path}: holds no annotations ({', '.join(LINE_SUFFIXES)})", hint="aurora download")
-    tokenized_from = settings.tokenize.media_root
-    given = None if tokenized_from is None else Workspace(settings.workspace).path(tokenized_from)
     listed = _Listed([], [])
     total = sum(file.stat().st_size for files in folders.values() for file in files)
     with reporter.progress("inspect", total, "bytes") as advance:
@@ -106,7 +104,7 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter, media_root:
             _subset(
                 folder.relative_to(path).as_posix() if folder != path else folder.name,
                 _SubsetRecords(files, advance),
-                media_root or media_root_of(files[0], given),
+                media_root_of(files[0], media_root),
                 listed,
                 decode=settings.inspect.decode,
             )

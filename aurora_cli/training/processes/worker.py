@@ -1,4 +1,4 @@
-"""The side of a training process that `training.workers` started: it reports over a pipe, and ends with its parent."""
+"""A training process that `training.processes.launcher` started: it reports over a pipe, and ends with its parent."""
 
 import contextlib
 import json

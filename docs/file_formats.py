@@ -294,7 +294,7 @@ def type_name(kind: object) -> str:
         names = [type_name(each) for each in arguments]
         return ", or ".join([*(n for n in names if n != "null"), *(["null"] if "null" in names else [])])
     if origin is typing.Literal:
-        return ", ".join(f'"{each}"' for each in arguments)
+        return ", ".join(f'`"{each}"`' for each in arguments)
     if origin in (tuple, list):
         return f"list of {type_name(arguments[0])}"
     if origin is not None and issubclass(origin, Mapping):

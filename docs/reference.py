@@ -67,7 +67,9 @@ def _flag_row(flag: Flag) -> str:
 
 
 def _setting_row(setting: fields.Setting) -> str:
-    kind = setting.kind if setting.choices or not setting.allowed else f"{setting.kind}, {setting.allowed}"
+    kind = "|".join(f"`{choice}`" for choice in setting.choices) or setting.kind
+    if setting.allowed and not setting.choices:
+        kind += f", {setting.allowed}"
     default = shown_default(setting)
     shown = f"`{default}`" if default else ("off" if setting.default is False else "none")
     shown = "must be given" if setting.info.is_required() else _cell(shown)

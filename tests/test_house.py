@@ -69,7 +69,6 @@ def relative(path: Path) -> str:
 
 NOT_YET = {
     "test_names_in_code_are_the_fields": [
-        "aurora_cli/config/using.py",
         "aurora_cli/data/archives/build_index.py",
         "aurora_cli/data/download/commit.py",
         "aurora_cli/data/download/disk_forecast.py",
@@ -80,38 +79,17 @@ NOT_YET = {
         "aurora_cli/data/download/plan.py",
         "aurora_cli/data/download/selection.py",
         "aurora_cli/data/media/video_decoder.py",
-        "aurora_cli/demo/run.py",
-        "aurora_cli/demo/workspace.py",
-        "aurora_cli/export/layouts/common.py",
-        "aurora_cli/export/layouts/huggingface.py",
-        "aurora_cli/export/layouts/xtuner.py",
         "aurora_cli/pipeline/download/command.py",
         "aurora_cli/pipeline/download/result.py",
         "aurora_cli/pipeline/extract/command.py",
-        "aurora_cli/training/engine/zero_loading.py",
-        "aurora_cli/training/engine/zero_state.py",
-        "aurora_cli/training/processes/collectives.py",
-        "aurora_cli/training/processes/devices.py",
-        "aurora_cli/training/processes/launcher.py",
     ],
     "test_no_public_signature_holds_an_untyped_dict": [
-        "aurora_cli/config/presets.py",
-        "aurora_cli/config/training.py",
         "aurora_cli/data/archives/journal.py",
         "aurora_cli/data/download/manifest.py",
         "aurora_cli/data/download/origins.py",
-        "aurora_cli/export/remote/merging.py",
         "aurora_cli/pipeline/download/result.py",
         "aurora_cli/pipeline/extract/result.py",
         "aurora_cli/pipeline/merge_tars.py",
-        "aurora_cli/training/processes/launcher.py",
-        "aurora_cli/training/processes/worker.py",
-    ],
-    "test_pages_and_help_speak_the_fields_words": [
-        "docs/reference/cli.md",
-        "docs/reference/files.md",
-        "docs/reference/settings.md",
-        "docs/training.md",
     ],
 }
 """Test -> the files that do not hold its rule yet. The list only gets shorter: a file that holds it goes from here."""
@@ -201,7 +179,11 @@ def test_names_in_code_are_the_fields(module: Path) -> None:
 
 
 def _is_borrowed(token: tokenize.TokenInfo, module: Path) -> bool:
-    """Names of other libraries, and the demo's own subject: a drawn shape stands at a place."""
+    """Names of other libraries, the demo's own subject (a drawn shape stands at a place) and its setting."""
+    if token.string == "held_out" and (
+        module.is_relative_to(PACKAGE / "demo") or module == PACKAGE / "config/using.py"
+    ):
+        return True  # `aurora demo --held-out`: images that nothing was trained or validated on
     if re.search(r"CLIP[A-Z]|\bCLIP\b|clip_grad_norm_|\.clip\b", token.string) or ".clip(" in token.line:
         return True
     return module.is_relative_to(PACKAGE / "demo") and words_of(token.string)[-1:] in (["place"], ["places"])

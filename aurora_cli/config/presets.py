@@ -6,7 +6,7 @@ A path that begins with `preset:` starts at the preset's folder.
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
@@ -19,13 +19,17 @@ STAGES_KEY = "stages"
 PRESET_PREFIX = "preset:"
 
 
+SettingsTree: TypeAlias = dict[str, Any]
+"""Settings as they are written: mappings from a name to a value or to the next mapping, not yet checked."""
+
+
 @dataclass(frozen=True)
 class Layer:
-    """Settings as one source gives them: nested mappings, not yet checked."""
+    """Settings as one source gives them."""
 
     source: str
-    common: dict[str, Any]
-    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    common: SettingsTree
+    stages: dict[str, SettingsTree] = field(default_factory=dict)
 
 
 def presets_folder() -> Path:
@@ -69,7 +73,7 @@ def layer_of(path: Path, source: str) -> Layer:
     return Layer(source, _anchor(content, path.parent), {k: _anchor(v, path.parent) for k, v in stages.items()})
 
 
-def read_yaml(path: Path) -> dict[str, Any]:
+def read_yaml(path: Path) -> SettingsTree:
     """A mapping from a YAML file.
 
     Raises:

@@ -14,7 +14,7 @@ import yaml
 from pydantic import ValidationError
 
 from aurora_cli.config import fields
-from aurora_cli.config.presets import Layer, layer_of, load_preset
+from aurora_cli.config.presets import Layer, SettingsTree, layer_of, load_preset
 from aurora_cli.config.settings import Settings
 from aurora_cli.constants import SETTINGS_FILE
 from aurora_cli.errors import SettingsError
@@ -69,7 +69,7 @@ def resolve(
     layers = [preset, *above]
     stage = _stage(layers)
 
-    tree: dict[str, Any] = {}
+    tree: SettingsTree = {}
     origins: dict[str, str] = {}
     for layer in layers:
         for part, source in ((layer.common, layer.source), (layer.stages.get(stage, {}), f"{layer.source}, {stage}")):
@@ -148,7 +148,7 @@ def _alias(path: str) -> str:
     return KEPT_RATIO if name in KEPT_RATIO_NAMES and section in KEPT_RATIO_SECTIONS else RENAMED.get(path, path)
 
 
-def _canonical(tree: dict[str, Any]) -> dict[str, Any]:
+def _canonical(tree: SettingsTree) -> SettingsTree:
     """The tree with other and earlier names of settings moved to the names that they have."""
     tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
     for section in KEPT_RATIO_SECTIONS:
@@ -167,9 +167,7 @@ def _canonical(tree: dict[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _merge(
-    into: dict[str, Any], tree: Mapping[str, Any], source: str, origins: dict[str, str], prefix: str = ""
-) -> None:
+def _merge(into: SettingsTree, tree: Mapping[str, Any], source: str, origins: dict[str, str], prefix: str = "") -> None:
     for key, value in tree.items():
         path = f"{prefix}{key}"
         if isinstance(value, dict):

@@ -4,11 +4,12 @@ Paths that are relative start at the workspace. `None` means what the docstring 
 """
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from aurora_cli.config.section import MayChange, Names, Precision, Section, Triple
+from aurora_cli.io.json_files import JsonObject
 
 
 class ModelSettings(Section):
@@ -17,13 +18,13 @@ class ModelSettings(Section):
     vision_tower: str = "apple/DFN5B-CLIP-ViT-H-14-378"
     """Folder or hub id of a CLIP or SigLIP model."""
 
-    vision_config: dict[str, Any] | None = None
+    vision_config: JsonObject | None = None
     """A CLIPVisionConfig or SigLIPVisionConfig (by `model_type`) to start from at random, instead of `vision_tower`."""
 
     language_model: str = "lmsys/vicuna-7b-v1.5-16k"
     """Folder or hub id of a causal language model."""
 
-    text_config: dict[str, Any] | None = None
+    text_config: JsonObject | None = None
     """A language model's config (by `model_type`) to start from at random, instead of `language_model`."""
 
     tokenizer: MayChange[str | None] = None
@@ -156,7 +157,7 @@ class TrainSettings(Section):
     """Processes to start; unset: one a GPU, or one."""
 
     plan: MayChange[bool] = False
-    """Only reckon: parameters, memory, tokens, steps, FLOPs and hours, disk. Touches nothing."""
+    """Only an estimate: parameters, memory, tokens, steps, FLOPs and hours, disk. Touches nothing."""
 
     flops_per_s: MayChange[float] = Field(default=2e14, gt=0.0)
     """FLOP/s that a process is taken to reach in `plan` (an H100 in bf16: 2e14 to 5e14)."""

@@ -14,7 +14,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import SETTINGS_FILE, STAGES
 from aurora_cli.demo.child import Step, run_command
 from aurora_cli.demo.drawing import IMAGE_ATTRIBUTES, VIDEO_ATTRIBUTES
-from aurora_cli.demo.workspace import EXAMPLE_VIDEO, HELD_OUT, prepare
+from aurora_cli.demo.workspace import EXAMPLE_VIDEO, TEST_MEDIA, prepare
 from aurora_cli.io.atomic import remove
 from aurora_cli.pipeline.result import Result
 
@@ -31,8 +31,8 @@ PIPELINE: tuple[tuple[str, ...], ...] = (
 )
 CAPTIONS = f"{REPORT}/captions.jsonl"
 BLANK = f"{REPORT}/blank.jsonl"
-CAPTION_TEST_MEDIA = ("caption", f"{HELD_OUT}/images", f"{HELD_OUT}/videos", "--output", CAPTIONS)
-CAPTION_BLANK = ("caption", f"{HELD_OUT}/blank/image.png", f"{HELD_OUT}/blank/clip.mp4", "--output", BLANK)
+CAPTION_TEST_MEDIA = ("caption", f"{TEST_MEDIA}/images", f"{TEST_MEDIA}/videos", "--output", CAPTIONS)
+CAPTION_BLANK = ("caption", f"{TEST_MEDIA}/blank/image.png", f"{TEST_MEDIA}/blank/clip.mp4", "--output", BLANK)
 
 
 @dataclass(frozen=True)
@@ -87,13 +87,13 @@ def _report(workspace: Workspace, steps: list[Step]) -> DemoResult:
     from aurora_cli.demo import report
     from aurora_cli.demo.truth import read_truth
 
-    folder = workspace.root / HELD_OUT
+    folder = workspace.root / TEST_MEDIA
     images, videos = read_truth(folder)
     named = report.read_captions(workspace.root / CAPTIONS)
-    captions = {str(Path(media).relative_to(HELD_OUT)): caption for media, caption in named.items()}
+    captions = {str(Path(media).relative_to(TEST_MEDIA)): caption for media, caption in named.items()}
     blank = report.read_captions(workspace.root / BLANK)
-    of_images = report.accuracy(images, captions, blank[f"{HELD_OUT}/blank/image.png"], IMAGE_ATTRIBUTES)
-    of_videos = report.accuracy(videos, captions, blank[f"{HELD_OUT}/blank/clip.mp4"], VIDEO_ATTRIBUTES)
+    of_images = report.accuracy(images, captions, blank[f"{TEST_MEDIA}/blank/image.png"], IMAGE_ATTRIBUTES)
+    of_videos = report.accuracy(videos, captions, blank[f"{TEST_MEDIA}/blank/clip.mp4"], VIDEO_ATTRIBUTES)
     sheet, plot = workspace.root / REPORT / "captions.png", workspace.root / REPORT / "loss.png"
     report.contact_sheet(sheet, folder, [*images, *videos], captions)
     report.loss_plot(plot, {stage: workspace.run(stage) for stage in STAGES})

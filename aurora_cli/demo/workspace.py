@@ -14,7 +14,7 @@ from aurora_cli.io.atomic import atomic_directory, atomic_write, disk_errors, wr
 from aurora_cli.io.json_files import StoredModel, read_object
 
 PRESET = "tiny"
-MIRROR, HELD_OUT = "mirror", "held-out"
+MIRROR, TEST_MEDIA = "mirror", "held-out"
 EXAMPLE_VIDEO = "clip.mp4"
 PREPARED_FILE = "prepared.json"
 
@@ -82,10 +82,10 @@ def _draw(root: Path, demo: DemoSettings) -> None:
     if not (root / MIRROR).exists():
         with atomic_directory(root / MIRROR) as folder:
             write_mirror(folder, images=demo.images, videos=demo.videos)
-    with atomic_directory(root / HELD_OUT) as folder:
+    with atomic_directory(root / TEST_MEDIA) as folder:
         write_test_media(folder, demo.held_out)
     with atomic_write(root / EXAMPLE_VIDEO) as file:
-        file.write((root / HELD_OUT / "videos" / "0000.mp4").read_bytes())
+        file.write((root / TEST_MEDIA / "videos" / "0000.mp4").read_bytes())
 
 
 def _numbers(prepared: Prepared) -> str:

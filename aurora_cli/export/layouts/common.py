@@ -75,7 +75,7 @@ def token_ids(config: JsonObject) -> JsonObject:
     return {key: config[key] for key in keys if config.get(key) is not None}
 
 
-def clip_processor(model: ModelSettings) -> JsonObject:
+def image_processor_config(model: ModelSettings) -> JsonObject:
     """A CLIP image processor's file: resize to the square, normalise. Padding to it is the caller's there."""
     side = {"height": model.image_size, "width": model.image_size}
     return {

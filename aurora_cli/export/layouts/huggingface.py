@@ -11,8 +11,8 @@ from pathlib import Path
 from aurora_cli.constants import IMAGE
 from aurora_cli.export.layouts.common import (
     ExportJob,
-    clip_processor,
     dtype_name,
+    image_processor_config,
     text_config,
     token_ids,
     vision_config,
@@ -114,7 +114,7 @@ def _image_processor(job: ExportJob) -> JsonObject:
     """LLaVA's image processor, which pads to a square with the mean colour before it resizes."""
     model = job.checkpoint.model
     return {
-        **clip_processor(model),
+        **image_processor_config(model),
         "image_processor_type": "LlavaImageProcessor",
         "processor_class": "LlavaProcessor",
         "do_pad": True,

@@ -10,8 +10,8 @@ from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.lazy_tensors import rename
 from aurora_cli.export.layouts.common import (
     ExportJob,
-    clip_processor,
     dtype_name,
+    image_processor_config,
     tensors_of,
     text_architecture,
     text_config,
@@ -51,7 +51,7 @@ def write_vision_config(job: ExportJob, folder: Path, dtype: str) -> None:
     architecture = _VISION_CLASSES.get(vision["model_type"], "CLIPVisionModel")
     folder.mkdir(exist_ok=True)
     write_json(folder / "config.json", vision | {"architectures": [architecture], "dtype": dtype})
-    write_json(folder / "preprocessor_config.json", clip_processor(job.checkpoint.model))
+    write_json(folder / "preprocessor_config.json", image_processor_config(job.checkpoint.model))
 
 
 def _write_projector_config(job: ExportJob, folder: Path, dtype: str) -> None:

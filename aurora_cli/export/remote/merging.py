@@ -1,5 +1,6 @@
 """`TokenMerging` without pydantic, which an export cannot ask for. Same fields, same defaults."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -26,8 +27,8 @@ class TokenMerging:
         if self.schedule not in ("exact", "constant"):
             raise ValueError(f"schedule is {self.schedule!r}; exact or constant was expected")
 
-    def model_dump(self) -> dict[str, Any]:
+    def model_dump(self) -> dict[str, float | str | bool]:
         return asdict(self)
 
-    def model_copy(self, *, update: dict[str, Any]) -> "TokenMerging":
+    def model_copy(self, *, update: Mapping[str, Any]) -> "TokenMerging":
         return replace(self, **update)

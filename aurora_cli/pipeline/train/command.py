@@ -5,6 +5,7 @@ config.yaml that it wrote (`python -m aurora_cli.pipeline.train CONFIG`). Under 
 every process is a worker. What they do is in `process.py`.
 """
 
+import json
 import shlex
 import sys
 from collections.abc import Iterator
@@ -64,7 +65,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         logs = plan.run_dir / LOGS
         reporter.info(f"{processes} processes; their output: {logs}")
         command = worker_command(plan.run_dir / CONFIG_FILE)
-        return TrainResult(**run_workers(command, processes, logs=logs, reporter=reporter))
+        return TrainResult(**json.loads(run_workers(command, processes, logs=logs, reporter=reporter)))
 
 
 def check_settings(settings: Settings, processes: int) -> None:

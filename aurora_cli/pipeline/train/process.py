@@ -1,6 +1,7 @@
 """What every process of a training run does, from meeting the others to the run's end."""
 
 import contextlib
+import json
 import sys
 import time
 import warnings
@@ -46,7 +47,7 @@ def main() -> None:
     rank = rank_from_environment()
     assert rank is not None, "a worker is started with RANK and WORLD_SIZE"
     worker = replace(rank, launcher="aurora")
-    serve(lambda reporter: asdict(train_as(worker, settings, reporter)))
+    serve(lambda reporter: json.dumps(asdict(train_as(worker, settings, reporter))))
 
 
 def train_as(rank: Rank, settings: Settings, reporter: Reporter) -> TrainResult:

@@ -50,8 +50,8 @@ class _Shares:
             self._init._convert_to_deepspeed_param(parameter)
             parameter.partition()
             parameter.data = torch.empty(0, dtype=self._init.dtype, device=self._init.local_device)
-        mine = parameter.ds_tensor
-        begin = mine.numel() * parameter.ds_zero_partition_rank
-        end = min(begin + mine.numel(), parameter.ds_numel)  # the last ranks may hold less: what follows is padding
+        local = parameter.ds_tensor
+        begin = local.numel() * parameter.ds_zero_partition_rank
+        end = min(begin + local.numel(), parameter.ds_numel)  # the last ranks may hold less: what follows is padding
         if begin < end:
-            mine[: end - begin].copy_(values(begin, end))
+            local[: end - begin].copy_(values(begin, end))

@@ -60,10 +60,10 @@ def write_state(optimizer: Any, parameters: Iterable[tuple[torch.nn.Parameter, P
 
 
 def _write_shard(optimizer: Any, parameter: torch.nn.Parameter, whole: torch.Tensor, key: str | None) -> None:
-    mine, _ = optimizer._get_fp32_opt_state_partition(parameter, release_swap_buffers=False, optim_state_key=key)
-    begin = mine.numel() * optimizer._get_param_partition_rank(parameter)
-    part = whole.flatten()[begin : begin + mine.numel()]  # the last rank's may be shorter: what follows is padding
-    mine.detach()[: part.numel()].copy_(part)
+    local, _ = optimizer._get_fp32_opt_state_partition(parameter, release_swap_buffers=False, optim_state_key=key)
+    begin = local.numel() * optimizer._get_param_partition_rank(parameter)
+    part = whole.flatten()[begin : begin + local.numel()]  # the last rank's may be shorter: what follows is padding
+    local.detach()[: part.numel()].copy_(part)
 
 
 def _shards_weights(optimizer: Any) -> bool:

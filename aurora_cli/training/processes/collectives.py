@@ -56,7 +56,7 @@ def rendezvous(rank: Rank, patience: timedelta = RENDEZVOUS_TIMEOUT) -> Store:
     Raises:
         HostError: somebody did not come; the message says who waited for whom.
     """
-    place = f"{rank.master_addr}:{rank.master_port}"
+    address = f"{rank.master_addr}:{rank.master_port}"
     waited = f"rank {rank.rank} of {rank.world_size} ({socket.gethostname()}) has waited {patience.total_seconds():g} s"
     try:
         store = TCPStore(
@@ -66,10 +66,10 @@ def rendezvous(rank: Rank, patience: timedelta = RENDEZVOUS_TIMEOUT) -> Store:
     except RuntimeError as error:
         if rank.is_main:
             raise HostError(
-                f"rank 0 cannot listen at {place}: {error}", hint="Set MASTER_PORT to a free one."
+                f"rank 0 cannot listen at {address}: {error}", hint="Set MASTER_PORT to a free one."
             ) from error
         raise HostError(
-            f"{waited} for rank 0 at {place}: {error}",
+            f"{waited} for rank 0 at {address}: {error}",
             hint="Is it reachable, and was rank 0 started? MASTER_ADDR and MASTER_PORT say where it listens.",
         ) from error
     try:
@@ -77,7 +77,7 @@ def rendezvous(rank: Rank, patience: timedelta = RENDEZVOUS_TIMEOUT) -> Store:
     except RuntimeError as error:
         missing = [str(other) for other in range(rank.world_size) if not store.check([f"here/{other}"])]
         raise HostError(
-            f"{waited} at {place} for rank{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
+            f"{waited} at {address} for rank{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
             hint="Were all processes started, and can they reach that address?",
         ) from error
     return PrefixStore("run", store)

@@ -17,8 +17,8 @@ def gpu_count(environ: Mapping[str, str] = os.environ) -> int:
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     if count is not None and visible is None:
         return count
-    if count is not None and visible is not None and (chosen := _plain_indices(visible, count)) is not None:
-        return chosen
+    if count is not None and visible is not None and (named := _plain_indices(visible, count)) is not None:
+        return named
     import torch
 
     return torch.cuda.device_count()

@@ -14,14 +14,14 @@ import subprocess
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 from aurora_cli import errors
 from aurora_cli.console import NotedAdvance, Reporter
 from aurora_cli.errors import AuroraError, HostError, Interrupted
+from aurora_cli.io.json_files import JsonObject
 from aurora_cli.training.processes.ranks import Rank, free_port
 from aurora_cli.training.processes.signals import on_stop_signals
-from aurora_cli.training.processes.worker import LIFELINE_FD, REPORTS_FD
+from aurora_cli.training.processes.worker import LIFELINE_FD, REPORTS_FD, WorkerError
 
 GRACE_S = 5.0
 """After a first failure, how long the others get to fail by themselves; their errors come later and are not shown."""
@@ -31,8 +31,8 @@ class WorkerFailed(Exception):
     """A worker ended by a bug; the message is its traceback."""
 
 
-def run_workers(command: Sequence[str], world_size: int, *, logs: Path, reporter: Reporter) -> dict[str, Any]:
-    """Start `world_size` processes of `command`, wait for all, and return the result that rank 0 reports.
+def run_workers(command: Sequence[str], world_size: int, *, logs: Path, reporter: Reporter) -> str:
+    """Start `world_size` processes of `command`, wait for all, and return the text that rank 0 reports as its result.
 
     Raises:
         AuroraError: the first that any worker raised.
@@ -54,8 +54,8 @@ def run_workers(command: Sequence[str], world_size: int, *, logs: Path, reporter
     try:
         with on_stop_signals(pass_on):
             for rank in range(world_size):
-                place = Rank(rank, rank, world_size, master_port=port)
-                workers.append(_Worker(command, place, logs / f"rank-{rank}.log", lifeline_read))
+                member = Rank(rank, rank, world_size, master_port=port)
+                workers.append(_Worker(command, member, logs / f"rank-{rank}.log", lifeline_read))
             with contextlib.closing(_Listener(reporter)) as listener:
                 _wait(workers, listener, ending=lambda: bool(signals))
     finally:
@@ -77,21 +77,21 @@ def run_workers(command: Sequence[str], world_size: int, *, logs: Path, reporter
 class _Worker:
     """One process and what it has reported."""
 
-    def __init__(self, command: Sequence[str], place: Rank, log: Path, lifeline: int) -> None:
-        self.rank = place.rank
+    def __init__(self, command: Sequence[str], rank: Rank, log: Path, lifeline: int) -> None:
+        self.rank = rank.rank
         self.log = log
-        self.result: dict[str, Any] | None = None
-        self.error: dict[str, Any] | None = None
+        self.result: str | None = None
+        self.error: WorkerError | None = None
         self.reports, theirs = os.pipe()
         environment = {
             **os.environ,
-            **place.environment(),
-            "LOCAL_WORLD_SIZE": str(place.world_size),
+            **rank.environment(),
+            "LOCAL_WORLD_SIZE": str(rank.world_size),
             REPORTS_FD: str(theirs),
             LIFELINE_FD: str(lifeline),
         }
         # Without it, every process would start a thread a core: torchrun does the same.
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // place.world_size)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // rank.world_size)))
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 command,
@@ -159,8 +159,8 @@ class _Listener:
             for line in lines:
                 self._take(worker, json.loads(line))
 
-    def _take(self, worker: _Worker, report: dict[str, Any]) -> None:
-        match report["kind"]:
+    def _take(self, worker: _Worker, report: JsonObject) -> None:
+        match report.pop("kind"):
             case "info":
                 self._reporter.info(report["message"])
             case "warning":
@@ -176,7 +176,7 @@ class _Listener:
             case "result":
                 worker.result = report["result"]
             case "error":
-                worker.error = report
+                worker.error = WorkerError(**report)
 
     def close(self) -> None:
         self._bars.close()
@@ -190,11 +190,11 @@ def _raise_first_failure(workers: Sequence[_Worker]) -> None:
         worker for worker in silent if worker.process.returncode < 0 and worker.process.returncode != -signal.SIGKILL
     ]
     if reported and not killed:
-        first = min(reported, key=lambda error: error["time"])
-        kind = getattr(errors, first["type"], None)
+        first = min(reported, key=lambda error: error.time)
+        kind = getattr(errors, first.type, None)
         if isinstance(kind, type) and issubclass(kind, AuroraError):
-            raise kind(first["message"], hint=first["hint"])
-        raise WorkerFailed(f"rank {first['rank']}: {first['message']}\n{first['traceback'].rstrip()}")
+            raise kind(first.message, hint=first.hint)
+        raise WorkerFailed(f"rank {first.rank}: {first.message}\n{first.traceback.rstrip()}")
     for worker in killed or silent:
         code = worker.process.returncode
         why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"

@@ -8,13 +8,26 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import NamedTuple, NoReturn
 
 from aurora_cli.console import NotedAdvance, Reporter, unheard
 from aurora_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, AuroraError, Interrupted
 
 REPORTS_FD = "AURORA_WORKER_REPORTS_FD"
 LIFELINE_FD = "AURORA_WORKER_LIFELINE_FD"
+
+
+class WorkerError(NamedTuple):
+    """What ended a worker, as it travels to the parent."""
+
+    rank: int
+    time: float
+    """When, in seconds of the epoch: the first of several errors is the cause."""
+    type: str
+    """Name of the exception's class."""
+    message: str
+    hint: str | None
+    traceback: str
 
 
 class PipeReporter(Reporter):
@@ -26,7 +39,7 @@ class PipeReporter(Reporter):
         self._bars = 0
         self._lock = threading.Lock()
 
-    def send(self, kind: str, **content: Any) -> None:
+    def send(self, kind: str, **content: object) -> None:
         line = json.dumps({"kind": kind, **content}) + "\n"
         with self._lock, contextlib.suppress(BrokenPipeError):  # the lifeline ends this process in a moment
             self._file.write(line)
@@ -59,8 +72,7 @@ class PipeReporter(Reporter):
         if isinstance(error, KeyboardInterrupt):
             error = Interrupted("stopped before the first step")
             expected = True
-        self.send(
-            "error",
+        failure = WorkerError(
             rank=self._rank,
             time=time.time(),
             type=type(error).__name__,
@@ -68,13 +80,17 @@ class PipeReporter(Reporter):
             hint=error.hint if isinstance(error, AuroraError) else None,
             traceback="".join(traceback.format_exception(error)),
         )
+        self.send("error", **failure._asdict())
         if isinstance(error, Interrupted):
             return EXIT_INTERRUPTED
         return error.exit_code if expected and isinstance(error, AuroraError) else EXIT_BUG
 
 
-def serve(work: Callable[[Reporter], dict[str, Any]]) -> NoReturn:
-    """Be a worker: do `work`, report, and leave without the interpreter's clean-up, in which gloo's threads abort."""
+def serve(work: Callable[[Reporter], str]) -> NoReturn:
+    """Be a worker: do `work`, report, and leave without the interpreter's clean-up, in which gloo's threads abort.
+
+    The text that `work` returns is what `run_workers` returns, of rank 0.
+    """
     rank = int(os.environ["RANK"])
     reporter = PipeReporter(int(os.environ.pop(REPORTS_FD)), rank)
     threading.Thread(target=_end_with_parent, args=(int(os.environ.pop(LIFELINE_FD)),), daemon=True).start()

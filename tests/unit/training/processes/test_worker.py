@@ -27,3 +27,14 @@ def test_an_error_is_told_where_not_even_the_workers_log_can_be_written(tmp_path
     with pytest.raises(HostError, match="the disk is full") as caught:
         launcher.run_workers([sys.executable, "-c", PROGRAM], 1, logs=tmp_path, reporter=SILENT)
     assert caught.value.hint == "Make space."
+
+
+def test_the_text_of_rank_0_is_the_result(tmp_path: Path) -> None:
+    program = """
+import os
+from aurora_cli.training.processes.worker import serve
+
+serve(lambda reporter: "the text of rank " + os.environ["RANK"])
+"""
+    result = launcher.run_workers([sys.executable, "-c", program], 2, logs=tmp_path, reporter=SILENT)
+    assert result == "the text of rank 0"

@@ -16,7 +16,7 @@ from aurora_cli.data.media.errors import MissingMedia, UnreadableMedia
 from aurora_cli.data.media.images import SHRINK_MARGIN, Colour, decode_image
 from aurora_cli.data.media.kinds import VIDEO_SUFFIXES, frames_among
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_frames, square_image
-from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling, evenly_spaced
+from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling, Span, evenly_spaced
 from aurora_cli.data.media.videos import decode_frames
 
 
@@ -61,14 +61,21 @@ def image_pixels(source: Path | bytes, name: str, size: int, fill: Colour) -> np
 
 
 def video_pixels(
-    source: Path | bytes, name: str, frames: int, size: int, fill: Colour, sampling: Sampling = EVENLY_IN_TIME
+    source: Path | bytes,
+    name: str,
+    frames: int,
+    size: int,
+    fill: Colour,
+    sampling: Sampling = EVENLY_IN_TIME,
+    span: Span | None = None,
 ) -> np.ndarray:
-    """(F, S, S, 3): frames selected by `sampling`, shrunk while decoding where the video is far larger than wanted.
+    """(F, S, S, 3): frames selected by `sampling`, of a span or of all of the video, shrunk while decoding where it is
+    far larger than wanted.
 
     Raises:
         UnreadableMedia: naming it and the reason.
     """
-    return square_frames(decode_frames(source, name, frames, SHRINK_MARGIN * size, sampling), size, fill)
+    return square_frames(decode_frames(source, name, frames, SHRINK_MARGIN * size, sampling, span), size, fill)
 
 
 def load_frames(
@@ -79,10 +86,12 @@ def load_frames(
     mean: Sequence[float],
     std: Sequence[float],
     sampling: Sampling = EVENLY_IN_TIME,
+    span: Span | None = None,
 ) -> torch.Tensor:
     """The vision tower's input for one medium: (F, 3, S, S) float32.
 
     `path` is an image (F = 1), a video, a folder of frames, or a list of frame files; `root=None` reads plain files.
+    Only a video file can have a span.
 
     Raises:
         DataError: it cannot be read.
@@ -91,7 +100,7 @@ def load_frames(
     if not isinstance(path, str | Path):
         pixels = reader.images([str(path[index]) for index in evenly_spaced(len(path), frames)])
     elif reader.is_video(str(path)):
-        pixels = reader.video(str(path), frames)
+        pixels = reader.video(str(path), frames, span)
     else:
         pixels = reader.images([str(path)])
     return normalise(torch.from_numpy(pixels), mean, std)
@@ -119,16 +128,26 @@ class MediaReader:
             pixels[number] = image_pixels(self.source.read(path), path, self.image_size, self.fill)
         return pixels
 
-    def video(self, path: str, frames: int) -> np.ndarray:
-        """(F, S, S, 3), frames of a video file by `sampling`, or spread evenly over a folder of frame files."""
+    def video(self, path: str, frames: int, span: Span | None = None) -> np.ndarray:
+        """(F, S, S, 3), frames of a video file by `sampling`, or spread evenly over a folder of frame files.
+
+        `span`: seconds of the file from its first shown frame; frames are taken within it.
+
+        Raises:
+            UnreadableMedia: the reason; a span that holds no frame is one.
+        """
         try:
             source = self.source.open(path)
         except MissingMedia:
             names = self.source.files_in(path)
             if names is None:
                 raise
+            if span is not None:
+                raise UnreadableMedia(
+                    f"{path}: a folder of frames has no times, so no part from {span[0]:g} s"
+                ) from None
             return self._frames_in(path, names, frames)
-        return video_pixels(source, path, frames, self.image_size, self.fill, self.sampling)
+        return video_pixels(source, path, frames, self.image_size, self.fill, self.sampling, span)
 
     def _frames_in(self, folder: str, files: list[str], frames: int) -> np.ndarray:
         names = frames_among(files)

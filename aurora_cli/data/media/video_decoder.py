@@ -27,6 +27,12 @@ class Sampling(NamedTuple):
 
 EVENLY_IN_TIME = Sampling()
 
+Span = tuple[float, float]
+"""Seconds of a video, from its first shown frame: where a part of it begins and ends."""
+
+ROUNDED_S = 1e-3
+"""Times are rounded by as much: Matroska counts milliseconds. A frame that a span holds for less is not in it."""
+
 
 class Request(NamedTuple):
     """What is wanted of a video. Travels to the child as JSON."""
@@ -36,6 +42,8 @@ class Request(NamedTuple):
     longest: int
     """Frames are shrunk while decoding to this many pixels on the longer side."""
     sampling: Sampling = EVENLY_IN_TIME
+    span: Span | None = None
+    """The part of the video that frames are taken from; none: all of it."""
 
 
 class Damaged(Exception):
@@ -54,7 +62,7 @@ def by_decord(request: Request) -> np.ndarray:
     if len(reader) == 0:
         raise Damaged("it has no frames")
     times = reader.get_frame_timestamp(np.arange(len(reader)))
-    chosen = chosen_frames(times[:, 0], request.frames, request.sampling)
+    chosen = chosen_frames(times[:, 0], request.frames, request.sampling, request.span, times[-1, 1])
     height, width, _ = reader[0].shape
     share = request.longest / max(height, width)
     if share < 1:
@@ -81,7 +89,7 @@ def by_av(request: Request) -> np.ndarray:
         spacing = _spacing(starts)
         missing = _missing(container, stream, starts, spacing)
     all_starts = np.concatenate([starts, starts[-1] + spacing * np.arange(1, missing + 1)])
-    chosen = chosen_frames(all_starts * seconds, request.frames, request.sampling)
+    chosen = chosen_frames(all_starts * seconds, request.frames, request.sampling, request.span)
     if chosen[-1] >= len(starts):
         raise Damaged(f"it breaks off after {len(starts)} of {len(all_starts)} frames")
     distinct, places = np.unique(chosen, return_inverse=True)
@@ -92,36 +100,62 @@ def by_av(request: Request) -> np.ndarray:
     return np.stack(images)[places]
 
 
-def chosen_frames(starts: np.ndarray, frames: int, sampling: Sampling) -> np.ndarray:
+def chosen_frames(
+    starts: np.ndarray, frames: int, sampling: Sampling, span: Span | None = None, end: float = 0.0
+) -> np.ndarray:
     """Which frames are taken, ascending; `starts` are seconds, one a frame of the video. Too few frames repeat.
 
     `uniform` spreads them evenly over the frames' numbers, `timestamp` over the time; at a steady rate these are the
     same. `fps` takes so many a second, evenly over the whole video: at most as many as there are tokens for, and if
-    fewer, each is repeated in its place.
+    fewer, each is repeated in its place. With a span, only frames that a player shows within it, as if they were the
+    whole video. `end`: until when the last frame is shown; it counts where that is longer than frames usually are.
 
     >>> chosen_frames(np.arange(30) / 10, 6, Sampling("fps", fps=1.0))
     array([ 5,  5, 15, 15, 25, 25])
+    >>> chosen_frames(np.arange(30) / 10, 2, Sampling(), span=(1.0, 2.0))
+    array([12, 17])
+    >>> chosen_frames(np.arange(3), 5, Sampling(), end=5.0)
+    array([0, 1, 2, 2, 2])
+
+    Raises:
+        Damaged: the span holds no frame.
     """
+    edges = np.append(starts, max(end, starts[-1] + _spacing(starts))) - starts[0]
+    first = 0
+    if span is not None:
+        first, edges = _within(edges, span)
     if sampling.rule == "uniform":
-        return evenly_spaced(len(starts), frames)
+        return first + evenly_spaced(len(edges) - 1, frames)
     if sampling.rule == "timestamp":
-        return spread_in_time(starts, frames)
-    seconds = float(starts[-1] - starts[0] + _spacing(starts))
-    distinct = min(frames, max(1, round(seconds * sampling.fps)))
-    return spread_in_time(starts, distinct)[evenly_spaced(distinct, frames)]
+        return first + spread_in_time(edges, frames)
+    distinct = min(frames, max(1, round(float(edges[-1] - edges[0]) * sampling.fps)))
+    return first + spread_in_time(edges, distinct)[evenly_spaced(distinct, frames)]
 
 
-def spread_in_time(starts: np.ndarray, frames: int) -> np.ndarray:
-    """Frame numbers shown at the middles of `frames` equal segments of time.
+def _within(edges: np.ndarray, span: Span) -> tuple[int, np.ndarray]:
+    """The first frame that is shown within a span, and the edges of those that are, cut to it.
+
+    Raises:
+        Damaged: there is none.
+    """
+    begin, end = span
+    inside = np.flatnonzero((edges[1:] > begin + ROUNDED_S) & (edges[:-1] < end - ROUNDED_S))
+    if len(inside) == 0 or begin >= end:
+        raise Damaged(f"{begin:g} to {end:g} s holds none of its frames: it is {edges[-1]:.1f} s long")
+    first = int(inside[0])
+    return first, edges[first : inside[-1] + 2].clip(begin, end)
+
+
+def spread_in_time(edges: np.ndarray, frames: int) -> np.ndarray:
+    """Frame numbers shown at the middles of `frames` equal segments of time; frame i lasts from edge i to edge i + 1.
 
     With a steady rate these are the frames that `evenly_spaced` names.
     """
-    spacing = np.diff(starts)
-    usual = _spacing(starts)
-    if len(spacing) == 0 or spacing.max() - spacing.min() <= 0.25 * usual:
-        return evenly_spaced(len(starts), frames)
-    moments = starts[0] + (np.arange(frames) + 0.5) / frames * (starts[-1] + usual - starts[0])
-    return (np.searchsorted(starts, moments, side="right") - 1).clip(0, len(starts) - 1)
+    lengths = np.diff(edges)
+    if lengths.max() - lengths.min() <= 0.25 * np.median(lengths):
+        return evenly_spaced(len(lengths), frames)
+    moments = edges[0] + (np.arange(frames) + 0.5) / frames * (edges[-1] - edges[0])
+    return (np.searchsorted(edges, moments, side="right") - 1).clip(0, len(lengths) - 1)
 
 
 def evenly_spaced(count: int, frames: int) -> np.ndarray:
@@ -247,8 +281,8 @@ def serve(decoder: str) -> None:
     os.ftruncate(2, 0)
     for line in sys.stdin:
         try:
-            path, frames, longest, sampling = json.loads(line)
-            pixels = decode(Request(path, frames, longest, Sampling(*sampling)))
+            path, frames, longest, sampling, span = json.loads(line)
+            pixels = decode(Request(path, frames, longest, Sampling(*sampling), span and tuple(span)))
             if decoder == "decord" and os.fstat(2).st_size:
                 raise Damaged("libav complained")  # and went on with what it made up
         except failures as error:

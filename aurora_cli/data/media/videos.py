@@ -6,25 +6,31 @@ from pathlib import Path
 import numpy as np
 
 from aurora_cli.data.media.errors import UnreadableMedia
-from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Request, Sampling
+from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Request, Sampling, Span
 from aurora_cli.data.media.video_process import DecoderError, decode_video
 
 
 def decode_frames(
-    source: Path | bytes, name: str, frames: int, longest: int, sampling: Sampling = EVENLY_IN_TIME
+    source: Path | bytes,
+    name: str,
+    frames: int,
+    longest: int,
+    sampling: Sampling = EVENLY_IN_TIME,
+    span: Span | None = None,
 ) -> np.ndarray:
-    """(F, H, W, 3) uint8: frames selected by `sampling`, whose longer side is not far above `longest` pixels.
+    """(F, H, W, 3) uint8: frames selected by `sampling`, of a span or of all of the video, whose
+    longer side is not far above `longest` pixels.
 
     Raises:
         UnreadableMedia: naming it and the reason.
     """
     try:
         if isinstance(source, Path):
-            return decode_video(Request(str(source), frames, longest, sampling))
+            return decode_video(Request(str(source), frames, longest, sampling, span))
         # decord reads bytes too, but crashes on damaged ones far more often than on a damaged file
         with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
             file.write(source)
             file.flush()
-            return decode_video(Request(file.name, frames, longest, sampling))
+            return decode_video(Request(file.name, frames, longest, sampling, span))
     except DecoderError as error:
         raise UnreadableMedia(f"{name}: not a readable video: {error}") from error

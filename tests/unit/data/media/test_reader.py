@@ -176,6 +176,22 @@ def test_frames_of_a_video_are_the_evenly_spaced_ones(tmp_path: Path, write_vide
     assert (video_pixels((tmp_path / "a.avi").read_bytes(), "a.avi", 5, 28, GREY) == pixels).all()
 
 
+def test_a_span_of_a_video_is_read_as_if_it_were_all(tmp_path: Path, write_video: WriteClip) -> None:
+    write_video(tmp_path / "a.avi", video_of(range(10, 210, 20)))  # one second
+    pixels = video_pixels(tmp_path / "a.avi", "a.avi", 2, 28, GREY, span=(0.3, 0.7))
+    assert np.abs(pixels[:, 14, 14, 0].astype(int) - [90, 130]).max() <= 3  # 70 to 130, the middles of two halves
+    tensor = load_frames(None, tmp_path / "a.avi", 2, 28, MEAN, STD, span=(0.3, 0.7))
+    assert torch.equal(tensor, load_frames(None, tmp_path / "a.avi", 10, 28, MEAN, STD)[[4, 6]])
+    with pytest.raises(UnreadableMedia, match=r"a\.avi: .*3 to 4 s holds none of its frames: it is 1\.0 s long"):
+        video_pixels(tmp_path / "a.avi", "a.avi", 2, 28, GREY, span=(3.0, 4.0))
+
+
+def test_a_folder_of_frames_has_no_spans(tmp_path: Path) -> None:
+    halves().save(tmp_path / "frame_1.png")
+    with pytest.raises(UnreadableMedia, match="a folder of frames has no times"):
+        load_frames(None, tmp_path, 2, 28, MEAN, STD, span=(0.0, 1.0))
+
+
 def test_a_video_shorter_than_wanted_repeats_frames(tmp_path: Path, write_video: WriteClip) -> None:
     write_video(tmp_path / "a.avi", video_of([50, 150]))
     pixels = video_pixels(tmp_path / "a.avi", "a.avi", 4, 28, GREY)

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_cli.data.media.video_decoder import Request, Sampling, chosen_frames, evenly_spaced
+from aurora_cli.data.media.video_decoder import Damaged, Request, Sampling, chosen_frames, evenly_spaced
 from aurora_cli.data.media.video_process import DecoderError, VideoProcess, decode_video
 from tests.videos import TURNS, level, turned, write_sound, write_video
 
@@ -54,6 +54,33 @@ DECODERS = pytest.mark.parametrize("decode", [decode_video, by_av])
 def test_frames_of_a_video_of_varying_rate(tmp_path: Path, decode: Any, sampling: Sampling, numbers: list[int]) -> None:
     video = write_video(tmp_path / "varying.mp4", VARYING)
     assert_frames(decode(Request(str(video), 4, 64, sampling)), numbers)
+
+
+@DECODERS
+@pytest.mark.parametrize(
+    ("span", "numbers"),
+    [
+        ((0.0, 0.4), [1, 3]),  # 0, 1, 2, 3: the middles of two halves
+        ((0.2, 0.6), [3, 5]),
+        ((0.2, 2.6), [5, 7]),  # 800 and 2000 ms; 5 is shown until 1100, 7 from 1600, 8 from 2100
+        ((0.7, 0.9), [5, 5]),  # no frame begins there, one is shown
+        ((2.9, 99.0), [9, 10]),  # 9 is shown until 3100, 10 is the last
+    ],
+)
+def test_frames_of_a_span_are_those_that_a_player_shows_within_it(
+    tmp_path: Path, decode: Any, span: tuple[float, float], numbers: list[int]
+) -> None:
+    video = write_video(tmp_path / "varying.mp4", VARYING)
+    assert_frames(decode(Request(str(video), 2, 64, span=span)), numbers)
+
+
+@DECODERS
+@pytest.mark.parametrize("span", [(3.5, 5.0), (60.0, 70.0), (-2.0, 0.0), (2.0, 2.0), (2.0, 1.0)])
+def test_a_span_without_a_frame_is_an_error(tmp_path: Path, decode: Any, span: tuple[float, float]) -> None:
+    video = write_video(tmp_path / "varying.mp4", VARYING)  # 3.4 s: the last frame lasts 0.3 s, the median of all
+    begin, end = span
+    with pytest.raises(DecoderError, match=rf"{begin:g} to {end:g} s holds none of its frames: it is 3.4 s long"):
+        decode(Request(str(video), 2, 64, span=span))
 
 
 @DECODERS
@@ -190,6 +217,30 @@ def test_at_a_steady_rate_time_and_number_agree(count: int, frames: int, rate: f
     assert chosen_frames(starts, frames, Sampling("timestamp")).tolist() == expected
     assert chosen_frames(starts, frames, Sampling("uniform")).tolist() == expected
     assert chosen_frames(starts, frames, Sampling("fps", 2 * max(rate, rate * frames))).tolist() == expected
+
+
+@given(
+    st.lists(st.floats(0.01, 5.0), min_size=1, max_size=60),
+    st.integers(1, 9),
+    st.floats(0.0, 1.0),
+    st.floats(0.0, 1.0),
+    st.sampled_from(["timestamp", "uniform", "fps"]),
+)
+def test_no_frame_of_a_span_is_one_that_is_not_shown_in_it(
+    lengths: list[float], frames: int, one: float, other: float, rule: Any
+) -> None:
+    starts = np.concatenate([[0.0], np.cumsum(lengths)]) + 7.0  # as a stream that does not begin at zero
+    begin, end = sorted((one * (starts[-1] - 7.0), other * (starts[-1] - 7.0)))
+    starts[-1] = max(starts[-1], starts[-2] + (np.median(lengths[:-1]) if len(lengths) > 1 else 0.0))
+    shown = [n for n in range(len(lengths)) if starts[n + 1] - 7.0 > begin + 0.001 and starts[n] - 7.0 < end - 0.001]
+    if not shown or begin == end:
+        with pytest.raises(Damaged):
+            chosen_frames(starts[:-1], frames, Sampling(rule), (begin, end), starts[-1])
+        return
+    chosen = chosen_frames(starts[:-1], frames, Sampling(rule), (begin, end), starts[-1]).tolist()
+    assert len(chosen) == frames
+    assert chosen == sorted(chosen)
+    assert set(chosen) <= set(shown)
 
 
 def test_frames_a_second_hold_over_the_whole_video() -> None:

@@ -1,4 +1,4 @@
-"""Writes what the docs have from the code: reference/{cli,settings,files,python-api}.md and the drawing of the rooms.
+"""Writes what the docs have from the code: the pages in reference/ and the drawing of the rooms.
 
 With --check, fails when one of them is stale. (docs/hardware.md has a script of its own: it builds networks.)
 """
@@ -9,6 +9,7 @@ from pathlib import Path
 import file_formats
 import house
 import python_api
+import record_keys
 
 from aurora_cli.cli.commands import SPECS
 from aurora_cli.cli.spec import Flag, shown_default
@@ -84,6 +85,7 @@ def _cell(text: str) -> str:
 def main() -> int:
     pages = {FOLDER / "cli.md": cli_page(), FOLDER / "settings.md": settings_page()}
     pages |= {FOLDER / "files.md": file_formats.page(GENERATED), FOLDER / "python-api.md": python_api.page(GENERATED)}
+    pages |= {FOLDER / "record-keys.md": record_keys.page(GENERATED)}
     pages |= house.pages()
     if "--check" in sys.argv:
         stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]

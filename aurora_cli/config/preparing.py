@@ -110,8 +110,8 @@ class TokenizeSettings(Section):
     batch_size: int = Field(default=100_000, ge=1)
     """Records a shard."""
 
-    record_schema: Literal["auto", "llava", "sharegpt4video", "openai-messages"] = "auto"
-    """Form of the records; `auto` recognises each by its fields."""
+    record_schema: str = "auto"
+    """Form of the records: llava, openai-messages, sharegpt4video; `auto` recognises each by its fields."""
 
     template: str = "vicuna"
     """How a conversation is written out; `tokenizer` is the tokenizer's own chat template."""

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aurora_cli.data.annotations.files import raw_records
+from aurora_cli.data.token_store.columns import EncodedRecords
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 
@@ -15,12 +16,20 @@ RECORDS = [json.loads(line) for line in (FOLDER / "records.jsonl").read_text().s
 EXPECTED = {case["name"]: case for case in map(json.loads, (FOLDER / "expected.jsonl").read_text().splitlines())}
 BETTER = {"multi_image_2", "missing_id", "system_role"}
 """Where the original crashed or dropped the record, and this does not."""
+DEPARTURES = {
+    "empty_answer": ("empty_answer", "it would teach to end at once where an answer belongs"),
+}
+"""Records that the original accepted and this rejects: the reason in `rejected.jsonl`, and why it is so."""
 
 
 @pytest.fixture(scope="module")
-def encoded() -> dict:
+def columns() -> EncodedRecords:
     encoder = Encoder(load_tokenizer(FOLDER / "mistral_v1"), "vicuna", max_length=4096, frames=8)
-    columns = encoder.encode(raw_records(FOLDER / "records.jsonl"), "records.jsonl", images_are_video=False)
+    return encoder.encode(raw_records(FOLDER / "records.jsonl"), "records.jsonl", images_are_video=False)
+
+
+@pytest.fixture(scope="module")
+def encoded(columns) -> dict:
     ends = np.cumsum(columns.length)
     spans = [slice(end - length, end) for end, length in zip(ends, columns.length, strict=True)]
     rows = zip(columns.id, columns.image, spans, strict=True)
@@ -30,8 +39,12 @@ def encoded() -> dict:
 
 
 @pytest.mark.parametrize(("line", "record"), [*enumerate(RECORDS, start=1)], ids=[record["name"] for record in RECORDS])
-def test_ids_and_labels_are_the_originals(encoded, line, record):
+def test_ids_and_labels_are_the_originals(encoded, columns, line, record):
     case = EXPECTED[record["name"]]
+    if record["name"] in DEPARTURES:
+        assert case["result"] == "ok"
+        assert {each.line: each.reason for each in columns.rejected}[line] == DEPARTURES[record["name"]][0]
+        return
     row = encoded.get(str(record.get("id", f"records.jsonl:{line}")))
     if case["result"] == "ok":
         image = [case["image"]] if isinstance(case["image"], str) else case["image"]

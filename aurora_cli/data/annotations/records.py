@@ -13,27 +13,35 @@ Role = Literal["system", "human", "gpt"]
 ROLES: dict[str, Role] = {
     "human": "human",
     "user": "human",
+    "prompter": "human",
     "gpt": "gpt",
+    "chatgpt": "gpt",
     "assistant": "gpt",
+    "model": "gpt",
+    "bot": "gpt",
+    "ai": "gpt",
     "system": "system",
     "developer": "system",
 }
-"""What stands in `from` or `role`, and what it means."""
+"""What stands in `from` or `role`, in small or capital letters, and what it means."""
 
 REASONS = {
     "bad_json": "The line, or the array's element, is not JSON in UTF-8.",
     "not_an_object": "It is JSON, but not an object.",
     "no_conversation": "`conversations` (`messages`, `captions`) is missing, or not a list of objects.",
-    "unknown_role": "`from` is none of human, user, gpt, assistant; or a system turn does not come first.",
+    "unknown_role": "`from` is none of human, user, gpt, assistant, model; or a system turn does not come first.",
     "null_text": "A turn's `value` is null or missing.",
     "bad_text": "A turn's `value` is not a string; in `messages`, nor a list of text, images and videos.",
     "bad_unicode": "A text or path holds half of a surrogate pair, which is no character.",
-    "bad_media": "`image` or `video` is not a path (or, for `image`, a list of paths); or an answer holds an image.",
-    "remote_media": "An image or video is given by a network address or as `data:`; only files are read.",
+    "bad_media": "`image` or `video` is not a path (or a list of paths); or an answer holds an image.",
+    "remote_media": "An image or video is given by a network address, or as `data:` that holds no image.",
     "mixed_media": "It has both images and a video; a row of the token store holds one or the other.",
+    "bad_span": "The times of a part of the video are no times, or the part is empty.",
+    "unread_key": "A key says what is not read here and changes what a model would learn.",
     "no_answer": "No turn of gpt or assistant answers a turn of human or user; or every answer has weight 0.",
+    "empty_answer": "An answer has no words: a model would learn to say nothing.",
     "image_count": "The number of images is not the number of `<image>` in the turns that are used.",
-    "video_count": "There is a video, and not exactly one `<video>` in the turns that are used.",
+    "video_count": "There is a video and not exactly one `<video>` in the turns that are used, or no video and one.",
     "chat_template": "The tokenizer's own template refuses the conversation, or changes its texts.",
     "missing_media": "With `--check-media`: one of its images or its video is not there.",
     "no_target_tokens": "The cut at `max_length` leaves no token of an answer.",
@@ -48,6 +56,10 @@ class Rejection(Exception):
         super().__init__(f"{reason}: {detail}")
         self.reason = reason
         self.detail = detail
+
+
+Span = tuple[float, float]
+"""Seconds of a video's time: the first, and the one behind the last; infinity is the video's end."""
 
 
 class Message(NamedTuple):
@@ -67,6 +79,23 @@ class Record(NamedTuple):
     """Never empty."""
     video: str | None
     messages: list[Message]
+    span: Span | None = None
+    """The part of the video that the record is about; none: all of it."""
+    is_frame_list: bool = False
+    """Whether the images are the frames of one video."""
+    unread: tuple[str, ...] = ()
+    """Keys that look as if they mattered, and are not read."""
+
+
+COUNTS = ("image_count", "video_count")
+"""Reasons that a key which is not read may be behind."""
+
+
+def explained(rejection: Rejection, record: Record) -> Rejection:
+    """The rejection, with the keys that are not read where they may be why media are missing."""
+    if rejection.reason not in COUNTS or not record.unread:
+        return rejection
+    return Rejection(rejection.reason, f"{rejection.detail}; not read: {', '.join(record.unread)}")
 
 
 def media_of(record: Record) -> list[str]:
@@ -109,39 +138,13 @@ def record_id(value: JsonObject, location: str, key: str = "id") -> str:
             return json.dumps(given, ensure_ascii=False)
 
 
-def image_paths(value: object) -> list[str] | None:
-    """A path or a list of paths as a list; nothing (null, "", []) as None.
-
-    >>> image_paths("a.jpg"), image_paths(["a.jpg", "b.jpg"]), image_paths([])
-    (['a.jpg'], ['a.jpg', 'b.jpg'], None)
-    """
-    if value is None or value == "" or value == []:
-        return None
-    if isinstance(value, str):
-        return [value]
-    if isinstance(value, list) and all(isinstance(path, str) and path for path in value):
-        return value
-    raise Rejection("bad_media", f"image is {shortened(value)}")
-
-
-def video_path(value: object) -> str | None:
-    """A path, or a list of one."""
-    if value is None or value == "" or value == []:
-        return None
-    if isinstance(value, list) and len(value) == 1:
-        value = value[0]
-    if isinstance(value, str) and value:
-        return value
-    raise Rejection("bad_media", f"video is {shortened(value)}")
-
-
 def role_of(given: object, index: int) -> Role:
     """The role that is meant.
 
     Raises:
         Rejection: it is unknown, or a system turn is not the first.
     """
-    role = ROLES.get(given) if isinstance(given, str) else None
+    role = ROLES.get(given) or ROLES.get(given.strip().lower()) if isinstance(given, str) else None
     if role is None or (role == "system" and index > 0):
         raise Rejection("unknown_role", f"turn {index} is from {shortened(given)}")
     return role

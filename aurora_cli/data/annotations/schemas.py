@@ -1,50 +1,61 @@
-"""The forms in which annotations are published, and how each becomes a record.
+"""The record schemas that are known, and how a line becomes a record by one of them.
 
-    llava            {"id", "image": path | [path], "video": path, "conversations": [{"from", "value"}]}
-    sharegpt4video   {"video_id", "video_path": path, "captions": [{"idx": "-1", "content"}]}
-    openai-messages  {"messages": [{"role", "content": text | [part]}], "images": [path], "videos": [path]}
-
-LLaVA's is also that of ShareGPT4V, ALLaVA, Cambrian and the AuroraCap training set. ShareGPT4Video captions a video as
-a whole under the index -1, and its keyframes, each by what changed, under others. `messages` come with their media as
-parts of `content` (OpenAI, Qwen), or as `<image>` in it and `images` beside it (LLaMA-Factory, ms-swift).
+A schema is a module in `forms/` with a `SCHEMA`: it is found there, and nothing else lists them.
 """
 
-import re
-from typing import Any, Literal, assert_never
-from urllib.parse import unquote, urlsplit
+import importlib
+import pkgutil
+from typing import cast
 
-from aurora_cli.constants import IMAGE, VIDEO, VIDEO_QUESTION
+from aurora_cli.constants import IMAGE, VIDEO
+from aurora_cli.data.annotations import forms
+from aurora_cli.data.annotations.keys import KeyCounts, Reading
 from aurora_cli.data.annotations.records import (
     Message,
     Record,
     Rejection,
     check_unicode,
     decode_json,
-    image_paths,
-    record_id,
-    role_of,
+    explained,
     shortened,
-    text_of,
-    video_path,
 )
+from aurora_cli.data.annotations.schema import RecordSchema
+from aurora_cli.errors import UsageError
 from aurora_cli.io.json_files import JsonObject
 
-Schema = Literal["llava", "sharegpt4video", "openai-messages"]
+AUTO = "auto"
+"""Stands for the schema that each record is recognised by."""
 
-SIGNS: dict[str, Schema] = {
-    "conversations": "llava",
-    "messages": "openai-messages",
-    "captions": "sharegpt4video",
-}
+
+def _found() -> dict[str, RecordSchema]:
+    names = [found.name for found in pkgutil.iter_modules(forms.__path__)]
+    modules = [importlib.import_module(f"{forms.__name__}.{name}") for name in names]
+    schemas = [cast(RecordSchema, module.SCHEMA) for module in modules]
+    return {schema.name: schema for schema in sorted(schemas, key=lambda schema: (schema.rank, schema.name))}
+
+
+SCHEMAS = _found()
+SIGNS: dict[str, str] = {schema.sign: schema.name for schema in SCHEMAS.values()}
 """The field by which a record's schema is recognised; the first that it has."""
 
-WHOLE_VIDEO = ("-1", -1)
-"""`idx` of the caption of a whole video."""
 
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://|data:")
+def check_schema(name: str) -> str:
+    """The name, if a schema has it, or if it stands for all of them.
+
+    Raises:
+        UsageError: none has it.
+    """
+    if name != AUTO and name not in SCHEMAS:
+        raise UsageError(
+            f"tokenize.record_schema: {name!r} is no record schema; there are {', '.join([AUTO, *SCHEMAS])}",
+            hint="aurora tokenize --schema auto recognises each record by its fields.",
+        )
+    return name
 
 
-def parse_record(raw: bytes, location: str, schema: Schema | Literal["auto"] = "auto") -> Record:
+def parse_record(
+    raw: bytes, location: str, schema: str = AUTO, counts: KeyCounts | None = None, *, in_order: bool = False
+) -> Record:
     """The record in `raw`. `location` (`<file>:<line>`) becomes the id of one that has none.
 
     >>> parse_record(b'{"image": "a.jpg", "conversations": [{"from": "user", "value": "<image>"}]}', "x.jsonl:7").id
@@ -54,151 +65,77 @@ def parse_record(raw: bytes, location: str, schema: Schema | Literal["auto"] = "
         Rejection: it cannot be used.
     """
     value = decode_json(raw)
-    return record_of(value, location, recognised(value) if schema == "auto" else schema)
+    name = recognised(value) if schema == AUTO else schema
+    return record_of(value, location, name, counts, in_order=in_order)
 
 
-def recognised(value: JsonObject) -> Schema:
+def recognised(value: JsonObject) -> str:
     """The schema of a record, by the first of the known fields that it has."""
-    for sign, schema in SIGNS.items():
+    for sign, name in SIGNS.items():
         if sign in value:
-            return schema
+            return name
     raise Rejection("no_conversation", f"none of {', '.join(SIGNS)} among its fields: {shortened([*value])}")
 
 
-def record_of(value: JsonObject, location: str, schema: Schema) -> Record:
-    """The record in a JSON object, read by this schema.
+def record_of(
+    value: JsonObject, location: str, schema: str, counts: KeyCounts | None = None, *, in_order: bool = False
+) -> Record:
+    """The record in a JSON object, read by this schema. Its keys are added to `counts`.
 
     Raises:
         Rejection: it cannot be used.
     """
-    match schema:
-        case "llava":
-            record = llava(value, location)
-        case "sharegpt4video":
-            record = sharegpt4video(value, location)
-        case "openai-messages":
-            record = openai_messages(value, location)
-        case _:
-            assert_never(schema)
+    form, reading = SCHEMAS[schema], Reading(in_order=in_order)
+    try:
+        record = form.read(value, location, reading)
+        reading.unread.update(form.keys.unread(value))
+    finally:
+        unread = sorted(reading.unread - reading.read)
+        if counts is not None:
+            counts.add(sorted(reading.read), unread)
     if record.images and record.video:
         raise Rejection("mixed_media", f"{len(record.images)} images and a video")
+    check_sound(record, unread)
     check_unicode(record)
-    return record
+    return with_video_placeholder(record._replace(unread=tuple(unread)) if unread else record)
 
 
-def llava(value: JsonObject, location: str) -> Record:
-    """A record of LLaVA's form."""
-    images, video = image_paths(value.get("image")), video_path(value.get("video"))
-    messages = []
-    for index, turn in enumerate(turns_in(value, "conversations")):
-        given = turn.get("from", turn.get("role"))
-        role = role_of(given, index)
-        messages.append(Message(role, text_of(turn.get("value", turn.get("content")), index, given)))
-    return Record(record_id(value, location), images, video, messages)
-
-
-def sharegpt4video(value: JsonObject, location: str) -> Record:
-    """A question about the video, and its caption: that of the whole video, else those of its parts, a line each."""
-    captions = value.get("captions")
-    entries = captions if isinstance(captions, list) else [captions]
-    whole = [entry for entry in entries if isinstance(entry, dict) and entry.get("idx") in WHOLE_VIDEO]
-    texts = [
-        text_of(entry.get("content") if isinstance(entry, dict) else entry, index, "caption")
-        for index, entry in enumerate(whole[:1] or entries)
-    ]
-    if not texts:
-        raise Rejection("no_conversation", "captions is empty")
-    video = video_path(value.get("video_path", value.get("video")))
-    if video is None:
-        raise Rejection("bad_media", "video_path is missing")
-    name = record_id(value, record_id(value, location, "video_id"))
-    question = Message("human", f"{VIDEO}\n{VIDEO_QUESTION}")
-    return Record(name, None, local_path(video), [question, Message("gpt", "\n".join(texts))])
-
-
-def openai_messages(value: JsonObject, location: str) -> Record:
-    """A record of OpenAI's form, its media in the messages or beside them."""
-    images: list[str] = []
-    videos: list[str] = []
-    messages = []
-    for index, turn in enumerate(turns_in(value, "messages")):
-        given = turn.get("role", turn.get("from"))
-        role = role_of(given, index)
-        content = turn.get("content", turn.get("value"))
-        if isinstance(content, list):
-            before = len(images) + len(videos)
-            content, placeholders = read_parts(content, index, images, videos)
-            if role != "human" and (placeholders or len(images) + len(videos) > before):
-                raise Rejection("bad_media", f"turn {index} ({given}) holds an image or video")
-        messages.append(Message(role, text_of(content, index, given), is_target=turn.get("weight") != 0))
-    beside_images = image_paths(value.get("images", value.get("image")))
-    beside_video = video_path(value.get("videos", value.get("video")))
-    if (images and beside_images) or (videos and beside_video) or len(videos) > 1:
-        raise Rejection("bad_media", "media both in the messages and beside them, or several videos")
-    paths = images or [local_path(path) for path in beside_images or ()]
-    video = videos[0] if videos else beside_video and local_path(beside_video)
-    return Record(record_id(value, location), paths or None, video, messages)
-
-
-def read_parts(parts: list[Any], turn: int, images: list[str], videos: list[str]) -> tuple[str, int]:
-    """The text of a message's parts, `<image>` and `<video>` first, and the number of those.
-
-    Paths are appended to `images` and `videos`; a part without one stands for the next of those beside the messages.
+def check_sound(record: Record, unread: list[str]) -> None:
     """
-    texts = []
-    placeholders: list[str] = []
-    for part in parts:
-        kind = part.get("type") if isinstance(part, dict) else None
-        if isinstance(part, str):
-            texts.append(part)
-        elif kind in ("text", "input_text", "output_text"):
-            texts.append(text_of(part.get("text"), turn, kind))
-        elif kind in ("image", "image_url", "input_image"):
-            placeholders.append(IMAGE)
-            images += path_in(part, "image", "image_url")
-        elif kind in ("video", "video_url", "input_video"):
-            placeholders.append(VIDEO)
-            videos += path_in(part, "video", "video_url")
-        else:
-            raise Rejection("bad_text", f"turn {turn} holds {shortened(part)}")
-    return "".join(placeholders) + "\n".join(texts), len(placeholders)
-
-
-def path_in(part: JsonObject, *names: str) -> list[str]:
-    """The path that a part gives: under one of `names` or as `url` or `path`, itself or as an object's `url`."""
-    given = next((part[name] for name in (*names, "url", "path") if part.get(name) is not None), None)
-    if isinstance(given, dict):
-        given = given.get("url", given.get("path"))
-    if given is None:
-        return []
-    if not isinstance(given, str) or not given:
-        raise Rejection("bad_media", f"{part.get('type')} is {shortened(given)}")
-    return [local_path(given)]
-
-
-def local_path(given: str) -> str:
-    """The path that `given` is, or names as `file://`.
-
-    >>> local_path("a/b.jpg"), local_path("file:///data/a%20b.jpg")
-    ('a/b.jpg', '/data/a b.jpg')
+    Raises:
+        Rejection: a question is about what is heard.
     """
-    if given.startswith("file://"):
-        return unquote(urlsplit(given).path)
-    if ADDRESS.match(given):
-        raise Rejection("remote_media", shortened(given))
-    return given
+    if any(name.startswith("audio") for name in unread) and any("<audio>" in one.text for one in record.messages):
+        raise Rejection("unread_key", f"{', '.join(unread)}: and <audio> in a question; sound is not read")
 
 
-def turns_in(value: JsonObject, key: str) -> list[JsonObject]:
-    """The turns of a conversation.
+def with_video_placeholder(record: Record) -> Record:
+    """The record, `<video>` where its video goes: with a video and no image, the only `<image>` says that too.
 
     Raises:
-        Rejection: there is no list of objects.
+        Rejection: a question is about a video, and there is none.
     """
-    turns = value.get(key)
-    if not isinstance(turns, list):
-        raise Rejection("no_conversation", f"{key} is {shortened(turns)}")
-    for index, turn in enumerate(turns):
-        if not isinstance(turn, dict):
-            raise Rejection("no_conversation", f"turn {index} is {shortened(turn)}")
-    return turns
+    questions = [message.text for message in record.messages if message.role == "human"]
+    if record.video is None and not record.is_frame_list:
+        if any(VIDEO in text and is_for_video(text) for text in questions):
+            count = sum(text.count(VIDEO) for text in questions)
+            raise explained(Rejection("video_count", f"no video, {count} {VIDEO}"), record)
+        return record
+    placeholders = sum(text.count(IMAGE) for text in questions)
+    if placeholders != 1 or any(VIDEO in text for text in questions):
+        return record
+    return record._replace(messages=[_with_video(message) for message in record.messages])
+
+
+def _with_video(message: Message) -> Message:
+    return message._replace(text=message.text.replace(IMAGE, VIDEO)) if message.role == "human" else message
+
+
+def is_for_video(text: str) -> bool:
+    """Whether `<video>` in a question stands for a video, and is no word: at its edge, or on a line of its own.
+
+    >>> is_for_video("<video>\\nWhat happens?"), is_for_video("What does the tag <video> do in HTML?")
+    (True, False)
+    """
+    words = text.strip()
+    return words.startswith(VIDEO) or words.endswith(VIDEO) or any(line.strip() == VIDEO for line in text.split("\n"))

@@ -14,6 +14,7 @@ from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling
 from aurora_cli.data.token_store.store import Row, TokenStore, open_store
 from aurora_cli.errors import DataError
+from aurora_cli.io.data_uri import shown
 
 
 @dataclass
@@ -74,7 +75,9 @@ class SampleReader:
             return sample._replace(frames=_frames(row, media))
         except DataError as error:
             return sample._replace(
-                frames=media.blank(sum(row.media_lengths)), media=row.video or str(row.image), failure=error.message
+                frames=media.blank(sum(row.media_lengths)),
+                media=row.video or str([*map(shown, row.image or ())]),
+                failure=error.message,
             )
 
 
@@ -86,7 +89,7 @@ def _can_be_cut(row: Row, kept: int) -> bool:
 def _frames(row: Row, media: MediaReader) -> np.ndarray:
     frames = [media.images(row.image)] if row.image else []
     if row.video is not None:
-        frames.append(media.video(row.video, row.media_lengths[-1]))
+        frames.append(media.video(row.video, row.media_lengths[-1], row.span))
     found = sum(map(len, frames))
     if found != sum(row.media_lengths):
         raise DataError(f"{row.id}: {found} frames, where its tokens have placeholders for {sum(row.media_lengths)}")

@@ -18,6 +18,7 @@ from aurora_cli.data.media.kinds import VIDEO_SUFFIXES, frames_among
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_frames, square_image
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling, Span, evenly_spaced
 from aurora_cli.data.media.videos import decode_frames
+from aurora_cli.io.data_uri import shown
 
 
 class MediaSource(Protocol):
@@ -125,7 +126,7 @@ class MediaReader:
         """(F, S, S, 3), a frame an image."""
         pixels = np.empty((len(paths), self.image_size, self.image_size, 3), np.uint8)
         for number, path in enumerate(paths):
-            pixels[number] = image_pixels(self.source.read(path), path, self.image_size, self.fill)
+            pixels[number] = image_pixels(self.source.read(path), shown(path), self.image_size, self.fill)
         return pixels
 
     def video(self, path: str, frames: int, span: Span | None = None) -> np.ndarray:

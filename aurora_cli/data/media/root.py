@@ -11,6 +11,7 @@ from aurora_cli.data.archives.index_table import Extent
 from aurora_cli.data.archives.indexed_tar import INDEX_SUFFIX, IndexedTar, index_of
 from aurora_cli.data.media.errors import MissingMedia
 from aurora_cli.errors import DataError
+from aurora_cli.io.data_uri import image_in, is_data_uri, shown
 
 Location: TypeAlias = Literal["file", "folder", "indexed"]
 """Where a medium is: a file, a folder of frames, or - a member or a folder of frames - in an indexed archive."""
@@ -25,7 +26,8 @@ class MediaRoot:
     A root is a folder, or a tar with an index; of several, the first that has a path counts. `extract` puts members
     into the folder that an archive lies in, and an index stands for the same: member `a/b.jpg` of
     `<folder>/images/x.tar` is found as `images/a/b.jpg`. A real file goes before a member of the same path.
-    Paths are taken as they are written (`a/../b` is `b`); only real files are found above a root.
+    Paths are taken as they are written (`a/../b` is `b`); only real files are found above a root. An image that is
+    written out as a `data:` address is its own file.
     """
 
     def __init__(self, *roots: Path) -> None:
@@ -45,6 +47,8 @@ class MediaRoot:
 
     def locate(self, path: str) -> Location | None:
         """Where the medium of a record is: an image, a video, or a folder with frames in it. None: nowhere."""
+        if is_data_uri(path):
+            return "file" if image_in(path) is not None else None
         return next((found for source in self._sources if (found := source.locate(path)) is not None), None)
 
     def open(self, path: str) -> Path | bytes:
@@ -54,6 +58,8 @@ class MediaRoot:
             MissingMedia: there is no such file or member
             DataError: an archive changed after it was indexed
         """
+        if is_data_uri(path):
+            return self.read(path)
         for source in self._sources:
             if (found := source.open(path)) is not None:
                 return found
@@ -66,6 +72,8 @@ class MediaRoot:
             MissingMedia: there is no such file or member
             DataError: a file cannot be read, or an archive changed after it was indexed
         """
+        if is_data_uri(path) and (image := image_in(path)) is not None:
+            return image
         for source in self._sources:
             if (content := source.read(path)) is not None:
                 return content
@@ -84,6 +92,8 @@ class MediaRoot:
         return found
 
     def _missing(self, path: str) -> MissingMedia:
+        if is_data_uri(path):
+            return MissingMedia(f"{shown(path)}: holds no image in base64")
         return MissingMedia(f"{self.folder / path}: there is no such file, and no such member of an indexed archive")
 
 

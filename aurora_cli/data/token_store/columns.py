@@ -1,6 +1,7 @@
 """Rows that are ready to be written, as columns."""
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -8,7 +9,7 @@ import pyarrow as pa
 
 from aurora_cli.data.token_store.entries import Counts
 from aurora_cli.data.token_store.rejected import RejectedRecord
-from aurora_cli.data.token_store.schema import TARGET_TOKENS
+from aurora_cli.data.token_store.schema import SPAN, TARGET_TOKENS
 
 
 class EncodedRecords(NamedTuple):
@@ -26,6 +27,11 @@ class EncodedRecords(NamedTuple):
     labels: np.ndarray
     """int32, both."""
     rejected: list[RejectedRecord]
+    span: list[tuple[float, float] | None] | None = None
+    """The part of its video that each row is about, in seconds; none: no row has one."""
+    keys_read: Mapping[str, int] = {}
+    keys_warned: Mapping[str, int] = {}
+    """Records by the keys that they have, of media, times, weights and roles: those read, and those not."""
 
 
 class EncodedChunk(NamedTuple):
@@ -43,6 +49,8 @@ class EncodedChunk(NamedTuple):
     rows: pa.RecordBatch
     summary: pa.RecordBatch
     rejected: list[RejectedRecord]
+    keys_read: Mapping[str, int] = {}
+    keys_warned: Mapping[str, int] = {}
 
     def counts(self) -> Counts:
         """What the shard's manifest says of it."""
@@ -52,4 +60,7 @@ class EncodedChunk(NamedTuple):
             tokens=int(self.summary.column("length").to_numpy().sum(dtype=np.int64)),
             target_tokens=int(self.summary.column(TARGET_TOKENS).to_numpy().sum(dtype=np.int64)),
             rejected=Counter(record.reason for record in self.rejected),
+            spans=self.rows.num_rows - self.rows.column(SPAN).null_count if SPAN in self.rows.schema.names else 0,
+            keys_read=dict(self.keys_read),
+            keys_warned=dict(self.keys_warned),
         )

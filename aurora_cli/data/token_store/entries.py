@@ -62,6 +62,12 @@ class Counts(ManifestEntry):
     """Those with a label."""
     rejected: dict[str, int] = Field(default_factory=dict)
     """Records by reason."""
+    spans: int = 0
+    """Kept records that are about a part of a video."""
+    keys_read: dict[str, int] = Field(default_factory=dict)
+    """Records by the keys of media, times, weights and roles that were read."""
+    keys_warned: dict[str, int] = Field(default_factory=dict)
+    """Records by the keys that look like one of these, and were not read."""
 
     @field_validator("rejected")
     @classmethod
@@ -73,7 +79,11 @@ class Counts(ManifestEntry):
         """The sums of several."""
         sums: Counter[str] = Counter()
         rejected: Counter[str] = Counter()
+        read: Counter[str] = Counter()
+        warned: Counter[str] = Counter()
         for each in counts:
-            sums.update(read=each.read, kept=each.kept, tokens=each.tokens, target_tokens=each.target_tokens)
+            sums.update({name: getattr(each, name) for name in ("read", "kept", "tokens", "target_tokens", "spans")})
             rejected.update(each.rejected)
-        return cls(**sums, rejected=dict(rejected))
+            read.update(each.keys_read)
+            warned.update(each.keys_warned)
+        return cls(**sums, rejected=dict(rejected), keys_read=dict(read), keys_warned=dict(warned))

@@ -148,7 +148,7 @@ def write_merged(folder: Path, output: Path, manifest: MergedManifest, *, copy_f
             (shutil.copy2 if copy_files else _link)(source, target)
         shutil.copyfile(folder / TOKENIZER, partial / TOKENIZER)
         collect_rejects(partial / REJECTS_FILE, shards)
-        write_dataset_files(partial, _data_names(len(shards)), manifest.data_sha256)
+        write_dataset_files(partial, _data_names(len(shards)), manifest.data_sha256, spans=manifest.counts.spans > 0)
         manifest.write(partial / MANIFEST)
 
 

@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -43,16 +43,37 @@ def feature(kind: pa.DataType) -> JsonObject:
     return {"dtype": str(kind), "_type": "Value"}
 
 
+SPAN = "span"
+"""Column of the part of its video that a row is about: two seconds, or null. Only in files with such a row."""
+
+
+def schema_of(types: Mapping[str, pa.DataType]) -> pa.Schema:
+    """The schema of columns, with what `datasets` writes about them."""
+    features = {name: feature(kind) for name, kind in types.items()}
+    return pa.schema(types, metadata={"huggingface": json.dumps({"info": {"features": features}})})
+
+
 FEATURES = {name: feature(kind) for name, kind in VALUE_TYPES.items()}
-ROW_SCHEMA = pa.schema(VALUE_TYPES, metadata={"huggingface": json.dumps({"info": {"features": FEATURES}})})
+ROW_SCHEMA = schema_of(VALUE_TYPES)
+SPAN_TYPE = pa.list_(pa.float64())
+SPAN_SCHEMA = schema_of({**VALUE_TYPES, SPAN: SPAN_TYPE})
 
 
-def write_dataset_files(folder: Path, data_names: Sequence[str], fingerprint: str) -> None:
-    """What makes a folder with Arrow files one that `datasets.load_from_disk` reads.
+def with_span_column(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """A batch of rows as one of SPAN_SCHEMA."""
+    if SPAN in batch.schema.names:
+        return batch
+    columns = [*batch.columns, pa.nulls(batch.num_rows, SPAN_TYPE)]
+    return pa.RecordBatch.from_arrays(columns, schema=SPAN_SCHEMA)
+
+
+def write_dataset_files(folder: Path, data_names: Sequence[str], fingerprint: str, *, spans: bool) -> None:
+    """What makes a folder with Arrow files one that `datasets.load_from_disk` reads; `spans`: some have that column.
 
     `datasets` keeps what it computes from a set under its fingerprint: other rows need another one.
     """
-    info = {"citation": "", "description": "", "features": FEATURES, "homepage": "", "license": ""}
+    features = {**FEATURES, SPAN: feature(SPAN_TYPE)} if spans else FEATURES
+    info = {"citation": "", "description": "", "features": features, "homepage": "", "license": ""}
     state = {
         "_data_files": [{"filename": name} for name in data_names],
         "_fingerprint": fingerprint[:16],

@@ -1,8 +1,9 @@
 """The token store: `datasets` folders of Arrow files, one a shard, and a merged folder that links the files of many.
 
 A row is one record: `id`, `image`, `video`, `media_lengths`, `input_ids` (-200 where an image or frame goes), `labels`
-(-100 for all but target tokens), `length`. Beside the rows each shard has `summary.arrow`, a few integers a row, so
-that packing and statistics never touch tokens, and `manifest.json`, what the rows were made from.
+(-100 for all but target tokens), `length`, and `span` where a row of the file has one. Beside the rows each shard has
+`summary.arrow`, a few integers a row, so that packing and statistics never touch tokens, and `manifest.json`, what the
+rows were made from.
 """
 
 from collections.abc import Iterator, Sequence
@@ -13,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from aurora_cli.data.token_store.manifest import MADE_AGAIN, MergedManifest, MergedShard, ShardManifest, read_manifest
-from aurora_cli.data.token_store.schema import MANIFEST, ROW_SCHEMA, STATE_FILE, SUMMARY_SCHEMA
+from aurora_cli.data.token_store.schema import MANIFEST, ROW_SCHEMA, SPAN, SPAN_SCHEMA, STATE_FILE, SUMMARY_SCHEMA
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import read_object
 
@@ -43,6 +44,8 @@ class Row(NamedTuple):
     """Frames of each medium, in reading order: 1 an image, n a video."""
     input_ids: np.ndarray
     labels: np.ndarray
+    span: tuple[float, float] | None = None
+    """Seconds of the part of the video that it is about: from, and up to, which may be infinite; none: all of it."""
 
 
 class RecordRows:
@@ -53,6 +56,7 @@ class RecordRows:
         tokens, labels = batch.column("input_ids"), batch.column("labels")
         self.token_offsets, self.tokens = tokens.offsets.to_numpy(), tokens.values.to_numpy()
         self.label_offsets, self.labels = labels.offsets.to_numpy(), labels.values.to_numpy()
+        self.spans = batch.column(SPAN) if SPAN in batch.schema.names else None
 
     def row(self, index: int) -> Row:
         """A row of the batch; its tokens are views of the mapped file."""
@@ -63,7 +67,15 @@ class RecordRows:
             self.lengths[index].as_py(),
             self.tokens[self.token_offsets[index] : self.token_offsets[index + 1]],
             self.labels[self.label_offsets[index] : self.label_offsets[index + 1]],
+            self.span(index),
         )
+
+    def span(self, index: int) -> tuple[float, float] | None:
+        """The span of a row, if it has one."""
+        if self.spans is None or (span := self.spans[index].as_py()) is None:
+            return None
+        start, end = span
+        return start, end
 
 
 class TokenStore:
@@ -136,7 +148,7 @@ def open_store(folder: str | Path) -> TokenStore:
         names = [entry["filename"] for entry in read_object(folder / STATE_FILE, hint=MADE_AGAIN)["_data_files"]]
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / STATE_FILE}: names no data files: {error!r}", hint=MADE_AGAIN) from error
-    batches = [batch for name in names for batch in read_stream(folder / name, ROW_SCHEMA).to_batches()]
+    batches = [batch for name in names for batch in read_stream(folder / name, ROW_SCHEMA, SPAN_SCHEMA).to_batches()]
     store = TokenStore(folder, manifest, batches)
     if store.num_rows != manifest.rows:
         raise DataError(
@@ -145,8 +157,8 @@ def open_store(folder: str | Path) -> TokenStore:
     return store
 
 
-def read_stream(path: Path, schema: pa.Schema) -> pa.Table:
-    """An Arrow file's table, mapped.
+def read_stream(path: Path, *schemas: pa.Schema) -> pa.Table:
+    """An Arrow file's table, mapped. It has one of the schemas.
 
     Raises:
         DataError: it is missing, damaged, or has other columns.
@@ -155,6 +167,6 @@ def read_stream(path: Path, schema: pa.Schema) -> pa.Table:
         table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
     except (OSError, pa.ArrowInvalid) as error:
         raise DataError(f"{path}: cannot be read: {error}", hint=MADE_AGAIN) from error
-    if not table.schema.equals(schema):
-        raise DataError(f"{path}: has other columns than {', '.join(schema.names)}", hint=MADE_AGAIN)
+    if not any(table.schema.equals(schema) for schema in schemas):
+        raise DataError(f"{path}: has other columns than {', '.join(schemas[0].names)}", hint=MADE_AGAIN)
     return table

@@ -7,7 +7,17 @@ import numpy as np
 import pyarrow as pa
 
 from aurora_cli.data.token_store.columns import EncodedRecords
-from aurora_cli.data.token_store.schema import ROW_SCHEMA, SHARD_DATA, SUMMARY_FILE, SUMMARY_SCHEMA, write_dataset_files
+from aurora_cli.data.token_store.schema import (
+    ROW_SCHEMA,
+    SHARD_DATA,
+    SPAN,
+    SPAN_SCHEMA,
+    SPAN_TYPE,
+    SUMMARY_FILE,
+    SUMMARY_SCHEMA,
+    with_span_column,
+    write_dataset_files,
+)
 from aurora_cli.io.atomic import sha256_of
 
 BATCH_ROWS = 10_000
@@ -17,7 +27,7 @@ BATCH_BYTES = 32 << 20
 
 
 def row_batch(encoded: EncodedRecords) -> pa.RecordBatch:
-    """The rows as a record batch of ROW_SCHEMA; tokens are not copied."""
+    """The rows as a record batch of ROW_SCHEMA, or of SPAN_SCHEMA if one has a span; tokens are not copied."""
     offsets = pa.array(np.concatenate([[0], np.cumsum(encoded.length, dtype=np.int64)]).astype(np.int32))
     columns = [
         pa.array(encoded.id, pa.string()),
@@ -28,6 +38,8 @@ def row_batch(encoded: EncodedRecords) -> pa.RecordBatch:
         pa.ListArray.from_arrays(offsets, pa.array(encoded.labels)),
         pa.array(encoded.length, pa.int32()),
     ]
+    if encoded.span is not None:
+        return pa.RecordBatch.from_arrays([*columns, pa.array(encoded.span, SPAN_TYPE)], schema=SPAN_SCHEMA)
     return pa.RecordBatch.from_arrays(columns, schema=ROW_SCHEMA)
 
 
@@ -54,17 +66,38 @@ class ShardWriter:
         self.streams = [pa.ipc.new_stream(file, schema) for file, schema in zip(self.files, schemas, strict=True)]
         self.waiting: tuple[list[pa.RecordBatch], list[pa.RecordBatch]] = ([], [])
         self.rows = 0
+        self.spans = False
+        """Whether rows have the column of spans: all from the first of the shard on, if one needs it."""
         self.data_sha256 = ""
         """Of the file of rows, when it is complete."""
 
     def append(self, rows: pa.RecordBatch, summary: pa.RecordBatch) -> None:
         """Add rows and their summary; small batches are kept until they make a large one."""
         self.rows += rows.num_rows
+        if SPAN in rows.schema.names and not self.spans:
+            self.add_span_column()
+        if self.spans:
+            rows = with_span_column(rows)
         for waiting, batch in zip(self.waiting, (rows, summary), strict=True):
             waiting.append(batch)
         held = self.waiting[0]
         if sum(batch.num_rows for batch in held) >= BATCH_ROWS or sum(batch.nbytes for batch in held) >= BATCH_BYTES:
             self.flush()
+
+    def add_span_column(self) -> None:
+        """Write what is written already once more, with the column of spans."""
+        self.spans = True
+        self.waiting[0][:] = map(with_span_column, self.waiting[0])
+        self.streams[0].close()
+        self.files[0].close()
+        path = self.folder / SHARD_DATA
+        narrow = path.rename(path.with_suffix(".narrow"))
+        self.files[0] = pa.OSFile(str(path), "wb")
+        self.streams[0] = pa.ipc.new_stream(self.files[0], SPAN_SCHEMA)
+        with pa.ipc.open_stream(pa.memory_map(str(narrow))) as written:
+            for batch in written:
+                self.streams[0].write_batch(with_span_column(batch))
+        narrow.unlink()
 
     def flush(self) -> None:
         """Write what was kept."""
@@ -86,4 +119,4 @@ class ShardWriter:
             file.close()
         if error is None:
             self.data_sha256 = sha256_of(self.folder / SHARD_DATA)
-            write_dataset_files(self.folder, [SHARD_DATA], self.data_sha256)
+            write_dataset_files(self.folder, [SHARD_DATA], self.data_sha256, spans=self.spans)

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 from aurora_cli.data.annotations.files import RawRecord
-from aurora_cli.data.annotations.records import Record, Rejection, decode_json, media_of, record_id
-from aurora_cli.data.annotations.schemas import Schema, parse_record
+from aurora_cli.data.annotations.keys import KeyCounts
+from aurora_cli.data.annotations.records import Record, Rejection, decode_json, explained, media_of, record_id
+from aurora_cli.data.annotations.schemas import AUTO, check_schema, parse_record
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.token_store.columns import EncodedRecords
 from aurora_cli.data.token_store.rejected import RejectedRecord
-from aurora_cli.data.tokenization.rows import EncodedConversation, Rows
+from aurora_cli.data.tokenization.rows import EncodedConversation, Rows, with_frames_sampled
 from aurora_cli.data.tokenization.template_encoder import TurnEncoder
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
@@ -54,12 +55,16 @@ class Encoder:
         *,
         max_length: int,
         frames: int,
-        schema: Schema | Literal["auto"] = "auto",
+        schema: str = AUTO,
     ) -> None:
+        """
+        Raises:
+            UsageError: there is no such schema or template, or the tokenizer cannot write that.
+        """
         self.conversations = conversation_encoder(tokenizer, template)
         self.max_length = max_length
         self.frames = frames
-        self.schema: Schema | Literal["auto"] = schema
+        self.schema = check_schema(schema)
         self.media_roots: dict[Path, MediaRoot] = {}
 
     def encode(
@@ -69,15 +74,16 @@ class Encoder:
 
         `check_media_in` is what the paths of images and videos start from, where those must be there.
         """
-        usable, rejected = [], []
+        usable, rejected, keys = [], [], KeyCounts()
         name = PurePath(file).name
         media = None if check_media_in is None else self._media_root(check_media_in)
         for line, raw in records:
             try:
-                record = parse_record(raw, f"{name}:{line}", self.schema)
+                record = parse_record(raw, f"{name}:{line}", self.schema, keys)
+                record = with_frames_sampled(record, self.frames)
                 if media is not None:
                     check_media(media, record)
-                rendered = self.conversations.render(record, frames=self.frames, images_are_video=images_are_video)
+                rendered = self.rendered(record, images_are_video=images_are_video)
                 usable.append((line, record, rendered))
             except Rejection as rejection:
                 rejected.append(rejected_record(file, line, record_name(raw, f"{name}:{line}"), rejection))
@@ -88,7 +94,18 @@ class Encoder:
                 rejection = Rejection("no_target_tokens", f"max_length is {self.max_length}")
                 rejected.append(rejected_record(file, line, record.id, rejection))
         rejected.sort(key=lambda entry: entry.line)
-        return rows.encoded(rejected)
+        return rows.encoded(rejected, keys)
+
+    def rendered(self, record: Record, *, images_are_video: bool) -> RenderedConversation:
+        """The record in the template's words.
+
+        Raises:
+            Rejection: it cannot be used.
+        """
+        try:
+            return self.conversations.render(record, frames=self.frames, images_are_video=images_are_video)
+        except Rejection as rejection:
+            raise explained(rejection, record) from rejection
 
     def _media_root(self, root: Path) -> MediaRoot:
         if root not in self.media_roots:

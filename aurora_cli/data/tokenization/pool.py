@@ -73,6 +73,8 @@ def encode(encoder: Encoder, chunk: RecordChunk) -> EncodedChunk:
         rows=row_batch(encoded),
         summary=summary_batch(encoded),
         rejected=encoded.rejected,
+        keys_read=encoded.keys_read,
+        keys_warned=encoded.keys_warned,
     )
 
 

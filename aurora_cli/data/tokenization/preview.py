@@ -1,5 +1,6 @@
 """A row of a token store as a person reads it: its ids, its text with the target tokens marked, its media."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from tokenizers import Tokenizer
 from aurora_cli.data.token_store.labels import Span, answer_spans
 from aurora_cli.data.token_store.store import Row
 from aurora_cli.data.tokenization.tokenizer import decode
+from aurora_cli.io.data_uri import shown
 
 TARGET = ">>>{text}<<<"
 """Marks the text of target tokens. Plain ASCII: it shows on every terminal and in every log."""
@@ -28,11 +30,15 @@ class RowPreview:
     length: int
     target_tokens: int
     input_ids: list[int]
+    span: tuple[float, float | None] | None
+    """Seconds of the part of the video; without an end it goes to the video's."""
     text: str
     """Decoded, `<image>` for an image or frame, that of target tokens between >>> and <<<."""
 
     def lines(self) -> list[str]:
-        media = self.video or ", ".join(self.image or ()) or "none"
+        media = self.video or ", ".join(map(shown, self.image or ())) or "none"
+        if self.span is not None:
+            media += f" from {self.span[0]:g} s to " + ("its end" if self.span[1] is None else f"{self.span[1]:g} s")
         ids = " ".join(map(str, self.input_ids[:SHOWN_IDS])) + (" ..." if self.length > SHOWN_IDS else "")
         text = self.text if len(self.text) <= SHOWN_CHARACTERS else self.text[:SHOWN_CHARACTERS] + " ..."
         return [
@@ -53,6 +59,7 @@ def preview_of(row: Row, backend: Tokenizer) -> RowPreview:
         length=len(row.input_ids),
         target_tokens=sum(stop - start for start, stop in answer_spans(row.labels)),
         input_ids=row.input_ids.tolist(),
+        span=None if row.span is None else (row.span[0], row.span[1] if math.isfinite(row.span[1]) else None),
         text=marked_text(row.input_ids, row.labels, backend),
     )
 

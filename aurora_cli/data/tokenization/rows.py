@@ -7,8 +7,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
+from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER, VIDEO
+from aurora_cli.data.annotations.keys import KeyCounts
 from aurora_cli.data.annotations.records import Record
+from aurora_cli.data.annotations.records import Span as TimeSpan
+from aurora_cli.data.media.video_decoder import evenly_spaced
 from aurora_cli.data.token_store.columns import EncodedRecords
 from aurora_cli.data.token_store.labels import Span
 from aurora_cli.data.token_store.rejected import RejectedRecord
@@ -40,7 +43,7 @@ class Rows:
         self.max_length = max_length
         self.tokens = bytearray()
         self.spans: list[Span] = []
-        self.columns: list[tuple[str, list[str] | None, str | None, list[int], int, int]] = []
+        self.columns: list[tuple[str, list[str] | None, str | None, list[int], int, int, TimeSpan | None]] = []
 
     def append(self, record: Record, media_lengths: list[int], encoded: EncodedConversation) -> bool:
         """Add a row, cut to the longest that is allowed; False, and no row, if that leaves no target token."""
@@ -58,17 +61,17 @@ class Rows:
         self.tokens += tokens
         self.spans += [(start + offset, stop + offset) for start, stop in spans]
         target_tokens = sum(stop - start for start, stop in spans)
-        self.columns.append((record.id, record.images, record.video, media_lengths, length, target_tokens))
+        self.columns.append((record.id, record.images, record.video, media_lengths, length, target_tokens, record.span))
         return True
 
-    def encoded(self, rejected: list[RejectedRecord]) -> EncodedRecords:
+    def encoded(self, rejected: list[RejectedRecord], keys: KeyCounts) -> EncodedRecords:
         """All rows as columns, with the records that gave none."""
         input_ids = np.frombuffer(self.tokens, dtype=np.int32)
         labels = np.full(len(input_ids), IGNORE_INDEX, dtype=np.int32)
         for start, stop in self.spans:
             labels[start:stop] = input_ids[start:stop]
-        ids, images, videos, media_lengths, lengths, target_tokens = (
-            zip(*self.columns, strict=True) if self.columns else [()] * 6
+        ids, images, videos, media_lengths, lengths, target_tokens, spans = (
+            zip(*self.columns, strict=True) if self.columns else [()] * 7
         )
         return EncodedRecords(
             list(ids),
@@ -80,6 +83,9 @@ class Rows:
             input_ids,
             labels,
             rejected,
+            list(spans) if any(spans) else None,
+            keys.read,
+            keys.warned,
         )
 
 
@@ -91,4 +97,13 @@ def cut_media(record: Record, media_lengths: list[int], placeholders: int) -> tu
             lengths.append(taken)
     images = record.images[: sum(lengths)] if record.images else None
     video = record.video if lengths else None
-    return record._replace(images=images or None, video=video), lengths
+    return record._replace(images=images or None, video=video, span=record.span if video else None), lengths
+
+
+def with_frames_sampled(record: Record, frames: int) -> Record:
+    """A record whose video is a list of frames, with at most `frames` of them, spread evenly; others as they are."""
+    if not record.is_frame_list or record.images is None or len(record.images) <= frames:
+        return record
+    if not any(VIDEO in message.text for message in record.messages):
+        return record
+    return record._replace(images=[record.images[index] for index in evenly_spaced(len(record.images), frames)])

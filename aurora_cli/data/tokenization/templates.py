@@ -130,15 +130,18 @@ def dialogue(record: Record, *, frames: int, images_are_video: bool, images_only
     images is one video, `images_only` that the questions' own words are left out.
 
     Raises:
-        Rejection: nobody answers, or there are more or fewer images than `<image>`.
+        Rejection: nobody answers, an answer is empty, or there are more or fewer images than `<image>`.
     """
     messages = record.messages
     system = messages[0].text if messages and messages[0].role == "system" else None
     used = answered(messages if system is None else messages[1:])
     if not any(message.is_target for message in used if message.role == "gpt"):
         raise Rejection("no_answer", f"{len(messages)} turns")
+    for index, message in enumerate(messages):
+        if message.role == "gpt" and message.is_target and not message.text.strip():
+            raise Rejection("empty_answer", f"turn {index}")
     lengths = media_lengths(record, used, frames=frames, images_are_video=images_are_video)
-    per_video = None if record.video is None else frames
+    per_video = lengths[0] if record.video is not None or record.is_frame_list else None
     exchanges = []
     question = ""
     for message in used:
@@ -169,6 +172,11 @@ def media_lengths(record: Record, used: Sequence[Message], *, frames: int, image
     questions = [message.text for message in used if message.role == "human"]
     placeholders = sum(text.count(IMAGE) for text in questions)
     images = len(record.images or ())
+    if record.is_frame_list:
+        videos = sum(text.count(VIDEO) for text in questions)
+        if (videos, placeholders) not in ((1, 0), (0, images)):
+            raise Rejection("video_count", f"one video of {images} frames, {videos} {VIDEO}, {placeholders} {IMAGE}")
+        return [images]
     if placeholders != images:
         raise Rejection("image_count", f"{images} images, {placeholders} {IMAGE}")
     if record.video is not None:

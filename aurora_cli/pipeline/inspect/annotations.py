@@ -9,8 +9,9 @@ from typing import Literal, get_args
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.annotations.files import raw_records
-from aurora_cli.data.annotations.records import REASONS, Record, Rejection, decode_json, media_of
-from aurora_cli.data.annotations.schemas import SIGNS, Schema, recognised, record_of
+from aurora_cli.data.annotations.keys import KeyCounts, key_lines
+from aurora_cli.data.annotations.records import REASONS, Record, Rejection, decode_json, explained, media_of
+from aurora_cli.data.annotations.schemas import AUTO, SIGNS, check_schema, recognised, record_of
 from aurora_cli.data.annotations.sources import AnnotationSource, annotation_sources
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
@@ -50,6 +51,12 @@ class AnnotationsReport(Result):
     """Kept records by what they hold: text, image, images, frames (a list that is one video), video."""
     turns: int
     rejected: tuple[RejectedKind, ...]
+    keys_read: dict[str, int]
+    """Records by the keys of media, times, weights and roles that were read."""
+    keys_warned: dict[str, int]
+    """Records by the keys that look like one of these, and were not read."""
+    spans: int
+    """Kept records that are about a part of a video."""
     media: int
     """Different images and videos."""
     missing: int
@@ -69,6 +76,7 @@ class AnnotationsReport(Result):
             f"  template {self.template}; a list of images is {self.frame_lists}",
             f"  media: {self.media:,} named, {self.media - self.missing:,} found, {self.missing:,} missing"
             + (" (estimates, good to about 0.1 %)" if self.media_estimated else ""),
+            *key_lines(self.keys_read, self.keys_warned),
         ]
         for entry in self.rejected:
             lines.append(f"  rejected {entry.count:,}: {entry.reason}: {entry.meaning} First: {entry.first}")
@@ -91,7 +99,7 @@ def inspect_annotations(path: Path, settings: Settings, media_root: Path | None 
     """
     step = settings.tokenize
     (source,) = annotation_sources([path], step, Workspace(settings.workspace))
-    tally = _Tally(preview_of(settings, source), source, step.record_schema)
+    tally = _Tally(preview_of(settings, source), source, check_schema(step.record_schema))
     root, media = MediaRoot(media_root or source.media_root), DistinctSample()
     for line, raw in raw_records(path):
         for name in tally.add(line, raw):
@@ -100,7 +108,7 @@ def inspect_annotations(path: Path, settings: Settings, media_root: Path | None 
     return AnnotationsReport(
         path=str(path),
         schemas=dict(tally.schemas),
-        recognised_by=reasons_for(tally.schemas) if step.record_schema == "auto" else "tokenize.record_schema",
+        recognised_by=reasons_for(tally.schemas) if step.record_schema == AUTO else "tokenize.record_schema",
         template=step.template,
         frame_lists="clip" if source.images_are_video else "separate",
         read=tally.read,
@@ -111,6 +119,9 @@ def inspect_annotations(path: Path, settings: Settings, media_root: Path | None 
             RejectedKind(reason, REASONS[reason], count, tally.first[reason])
             for reason, count in tally.rejected.items()
         ),
+        keys_read=dict(tally.keys.read),
+        keys_warned=dict(tally.keys.warned),
+        spans=tally.spans,
         media=media.texts,
         missing=media.in_class,
         media_estimated=media.is_estimate,
@@ -121,11 +132,12 @@ def inspect_annotations(path: Path, settings: Settings, media_root: Path | None 
 class _Tally:
     """What the records of a file come to, one after the other."""
 
-    def __init__(self, preview: Preview, source: AnnotationSource, record_schema: Schema | Literal["auto"]) -> None:
+    def __init__(self, preview: Preview, source: AnnotationSource, record_schema: str) -> None:
         self._preview = preview
         self._source = source
-        self._schema_of = recognised if record_schema == "auto" else lambda _: record_schema
-        self.read = self.turns = 0
+        self._schema_of = recognised if record_schema == AUTO else lambda _: record_schema
+        self.keys = KeyCounts()
+        self.read = self.turns = self.spans = 0
         self.kinds: dict[MediaKind, int] = dict.fromkeys(get_args(MediaKind), 0)
         self.schemas: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
@@ -140,16 +152,23 @@ class _Tally:
             value = decode_json(raw)
             schema = self._schema_of(value)
             self.schemas[schema] += 1
-            record = record_of(value, f"{self._source.path.name}:{line}", schema)
-            answers, text = self._preview(record)
+            record = record_of(value, f"{self._source.path.name}:{line}", schema, self.keys)
+            answers, text = self._shown(record)
         except Rejection as rejection:
             self.rejected[rejection.reason] += 1
             self.first.setdefault(rejection.reason, f"line {line}: {rejection.detail}")
             return
         self.kinds[kind_of(record, self._source)] += 1
         self.turns += answers
+        self.spans += record.span is not None
         self.sample = self.sample or text
         yield from media_of(record)
+
+    def _shown(self, record: Record) -> tuple[int, str]:
+        try:
+            return self._preview(record)
+        except Rejection as rejection:
+            raise explained(rejection, record) from rejection
 
 
 def reasons_for(schemas: Counter[str]) -> str:
@@ -164,5 +183,5 @@ def kind_of(record: Record, source: AnnotationSource) -> MediaKind:
         return "video"
     count = len(record.images or ())
     if count > 1:
-        return "frames" if source.images_are_video else "images"
+        return "frames" if source.images_are_video or record.is_frame_list else "images"
     return "image" if count else "text"

@@ -13,6 +13,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import media_root_of
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.files import is_annotation_file, raw_records
+from aurora_cli.data.annotations.keys import KeyCounts, key_lines
 from aurora_cli.data.annotations.records import Record, Rejection, media_of
 from aurora_cli.data.annotations.schemas import parse_record
 from aurora_cli.data.annotations.sources import LINE_SUFFIXES
@@ -46,6 +47,10 @@ class SubsetReport:
     missing: int
     unreadable: int | None
     """Of those found; none: nobody looked (`inspect.decode`)."""
+    keys_read: dict[str, int]
+    """Records by the keys of media, times, weights and roles that were read."""
+    keys_warned: dict[str, int]
+    """Records by the keys that look like one of these, and were not read."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,8 @@ class DataReport(Result):
             if report.unusable:
                 reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(report.unusable.items()))
                 lines.append(f"{report.subset}: {sum(report.unusable.values()):,} records cannot be used: {reasons}")
+            if keys := key_lines(report.keys_read, report.keys_warned):
+                lines += [f"{report.subset}:", *keys]
         missing = sum(report.missing for report in self.subsets)
         unreadable = sum(report.unreadable or 0 for report in self.subsets)
         if missing:
@@ -143,6 +150,8 @@ def _subset(name: str, records: "_SubsetRecords", root: Path, listed: _Listed, *
         found=states["found"],
         missing=states["missing"],
         unreadable=states["unreadable"] if decode else None,
+        keys_read=dict(records.keys.read),
+        keys_warned=dict(records.keys.warned),
     )
 
 
@@ -154,6 +163,7 @@ class _SubsetRecords:
         self._advance = advance
         self.count = self.duplicates = 0
         self.unusable: Counter[str] = Counter()
+        self.keys = KeyCounts()
 
     def __iter__(self) -> Iterator[Record]:
         seen = Seen()
@@ -161,11 +171,11 @@ class _SubsetRecords:
             for line, raw in raw_records(file, self._advance):
                 self.count += 1
                 try:
-                    record = parse_record(raw, f"{file.name}:{line}")
+                    record = parse_record(raw, f"{file.name}:{line}", counts=self.keys)
                 except Rejection as rejection:
                     self.unusable[rejection.reason] += 1
                     continue
-                self.duplicates += not seen.add((*media_of(record), *record.messages))
+                self.duplicates += not seen.add((*media_of(record), record.span, *record.messages))
                 yield record
 
 

@@ -8,6 +8,7 @@ from aurora_cli.constants import IMAGE
 from aurora_cli.data.annotations.records import Record
 from aurora_cli.data.annotations.sources import AnnotationSource
 from aurora_cli.data.tokenization.preview import TARGET, mark_spans
+from aurora_cli.data.tokenization.rows import with_frames_sampled
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, render
 from aurora_cli.data.tokenization.tokenizer import find_tokenizer
 
@@ -29,6 +30,7 @@ def preview_of(settings: Settings, source: AnnotationSource) -> Preview:
         own = ChatEncoder(find_tokenizer(name, Workspace(settings.workspace)))
 
         def show_own(record: Record) -> tuple[int, str]:
+            record = with_frames_sampled(record, step.frames)
             text_segments, _ = own.render(record, frames=step.frames, images_are_video=source.images_are_video)
             answers = sum(len(segment.targets) for segment in text_segments)
             return answers, IMAGE.join(mark_spans(segment.text, segment.targets) for segment in text_segments)
@@ -37,6 +39,7 @@ def preview_of(settings: Settings, source: AnnotationSource) -> Preview:
     template = get_template(step.template)
 
     def show(record: Record) -> tuple[int, str]:
+        record = with_frames_sampled(record, step.frames)
         conversation = render(record, template, frames=step.frames, images_are_video=source.images_are_video)
         turns = [
             IMAGE.join(turn.prompt) + (TARGET.format(text=turn.answer) if turn.is_target else turn.answer)

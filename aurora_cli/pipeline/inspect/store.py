@@ -14,6 +14,7 @@ from aurora_cli.data.token_store.manifest import MergedManifest
 from aurora_cli.data.token_store.store import Row, TokenStore, open_store
 from aurora_cli.data.tokenization.preview import preview_of
 from aurora_cli.errors import DataError
+from aurora_cli.io.data_uri import shown
 from aurora_cli.pipeline.inspect.store_numbers import StoreNumbers
 from aurora_cli.pipeline.inspect.store_report import Kind, ShownRow, State, StoreReport, StoreSettings
 
@@ -120,7 +121,7 @@ def spread(rows: int, count: int) -> Sequence[int]:
 
 def media_states(row: Row, root: MediaRoot) -> dict[str, State]:
     names = [*(row.image or ()), *([row.video] if row.video else ())]
-    return {name: media_state(name, root) for name in names}
+    return {shown(name): media_state(name, root) for name in names}
 
 
 def media_state(name: str, root: MediaRoot) -> State:

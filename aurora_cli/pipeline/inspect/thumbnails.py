@@ -11,6 +11,7 @@ from aurora_cli.data.media.errors import MissingMedia
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.token_store.store import Row
 from aurora_cli.errors import AuroraError
+from aurora_cli.io.data_uri import shown
 
 if TYPE_CHECKING:
     from aurora_cli.data.media.reader import MediaReader
@@ -49,28 +50,28 @@ class Thumbnails:
 
         reader = MediaReader(MediaRoot(root), SIDE, self.mean)
         if row.video is not None:
-            return self.video(reader, row.video)
+            return self.video(reader, row.video, row.span)
         names = row.image or []
         if len(row.media_lengths) == 1 and len(names) > VIDEO_FRAMES:
             names = [names[index * len(names) // VIDEO_FRAMES] for index in range(VIDEO_FRAMES)]
         return [self.image(reader, name) for name in names[:IMAGES]]
 
-    def video(self, reader: "MediaReader", name: str) -> list[Thumbnail]:
+    def video(self, reader: "MediaReader", name: str, span: tuple[float, float] | None) -> list[Thumbnail]:
         if self.bytes_left <= 0:
             return [no_room(name)]
         try:
-            pixels = reader.video(name, VIDEO_FRAMES)
+            pixels = reader.video(name, VIDEO_FRAMES, span)
         except (AuroraError, OSError, ValueError) as error:
             return [unreadable(name, error)]
         return [self.made(f"{name}, {index + 1} of {VIDEO_FRAMES}", frame) for index, frame in enumerate(pixels)]
 
     def image(self, reader: "MediaReader", name: str) -> Thumbnail:
         if self.bytes_left <= 0:
-            return no_room(name)
+            return no_room(shown(name))
         try:
-            return self.made(name, reader.images([name])[0])
+            return self.made(shown(name), reader.images([name])[0])
         except (AuroraError, OSError, ValueError) as error:
-            return unreadable(name, error)
+            return unreadable(shown(name), error)
 
     def made(self, name: str, pixels: np.ndarray) -> Thumbnail:
         from PIL import Image

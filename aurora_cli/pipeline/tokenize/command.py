@@ -18,6 +18,8 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.data.annotations.keys import key_lines
+from aurora_cli.data.annotations.schemas import check_schema
 from aurora_cli.data.token_store.entries import Counts, SourceFile
 from aurora_cli.data.token_store.folder import COMPLETE, is_complete, shard_manifests
 from aurora_cli.data.token_store.manifest import ShardManifest, TokenizeManifest
@@ -46,6 +48,12 @@ class TokenizedFolder:
     """Records by reason."""
     tokens: int
     target_tokens: int
+    spans: int
+    """Kept records that are about a part of a video."""
+    keys_read: dict[str, int]
+    """Records by the keys of media, times, weights and roles that were read."""
+    keys_warned: dict[str, int]
+    """Records by the keys that look like one of these, and were not read."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +78,7 @@ class TokenizeResult(Result):
             )
             if rejected:
                 lines.append(f"  rejected {rejected:,}: {reasons}; see {Path(folder.output, REJECTS_FILE)}")
+            lines += key_lines(folder.keys_read, folder.keys_warned)
             if not folder.made:
                 lines.append("  nothing to do: all shards are there")
         return lines
@@ -87,6 +96,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     jobs = plan_jobs(settings.tokenize, workspace)
     name = settings.model.tokenizer or settings.model.language_model
     step = settings.tokenize
+    check_schema(step.record_schema)
     if dry_run:
         return TokenizeResult((), 0.0, tuple(line for job in jobs for line in preview(job, name, force=step.force)))
     unfinished = [
@@ -176,4 +186,7 @@ def folder_of(job: TokenizeJob, manifests: dict[int, ShardManifest], made: int) 
         rejected=counts.rejected,
         tokens=counts.tokens,
         target_tokens=counts.target_tokens,
+        spans=counts.spans,
+        keys_read=counts.keys_read,
+        keys_warned=counts.keys_warned,
     )

@@ -135,6 +135,48 @@ def test_another_version_of_datasets_reads_the_folder(store):
     assert read["labels"] == [row.labels.tolist() for row in rows]
 
 
+def with_spans(batch: EncodedRecords) -> EncodedRecords:
+    """Row i is about seconds i to i + 0.5 if i is a multiple of 3."""
+    numbers = [int(name.removeprefix("é")) for name in batch.id]
+    return batch._replace(span=[(float(n), n + 0.5) if n % 3 == 0 else None for n in numbers])
+
+
+@pytest.fixture
+def store_with_spans(tmp_path, monkeypatch):
+    """The first 90 rows are written before one with a span comes."""
+    monkeypatch.setattr(writer_module, "BATCH_ROWS", 40)
+    with ShardWriter(tmp_path) as writer:
+        for start in range(0, 150, 30):
+            batch = encoded(start, 30)
+            batch = with_spans(batch) if start == 90 else batch
+            writer.append(row_batch(batch), summary_batch(batch))
+    shard_manifest(writer.rows, "data/x").write(tmp_path / "manifest.json")
+    return open_store(tmp_path)
+
+
+def test_rows_have_spans_from_the_first_of_the_shard_on(store_with_spans, tmp_path):
+    rows = store_with_spans.rows(range(150))
+    assert [row.span for row in rows] == [
+        (float(n), n + 0.5) if 90 <= n < 120 and n % 3 == 0 else None for n in range(150)
+    ]
+    assert [row.input_ids.tolist() for row in rows] == [[n] * (n % 5 + 1) for n in range(150)]
+    assert not list(tmp_path.glob("*.narrow"))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_datasets_reads_spans(store_with_spans):
+    from datasets import load_from_disk
+
+    dataset = load_from_disk(str(store_with_spans.folder))
+    assert (dataset[0]["span"], dataset[93]["span"]) == (None, [93.0, 93.5])
+
+
+def test_a_store_without_spans_has_the_bytes_that_it_always_had(store):
+    with pa.ipc.open_stream(pa.memory_map(str(store.folder / "data-00000-of-00001.arrow"))) as reader:
+        assert reader.schema.equals(ROW_SCHEMA, check_metadata=True)
+    assert {row.span for row in store.rows(range(150))} == {None}
+
+
 def test_a_file_of_other_columns_is_refused(store):
     name = store.folder / "data-00000-of-00001.arrow"
     table = pa.table({"id": ["a"]})

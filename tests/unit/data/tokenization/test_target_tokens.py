@@ -32,7 +32,7 @@ PIECES = [
     "\U0001f600",
     "図",
     " <image>",
-    "<video>",
+    " the <video> tag",
     "▁",
     "USER:",
     "'s",
@@ -50,13 +50,13 @@ def with_special_tokens(folder: Path, chat_template: str | None = None) -> TextT
 
 
 def random_record(draw: random.Random, index: int) -> dict:
-    """A few turns in any order of roles; answers without `<image>`, so that the labels can be kept apart."""
+    """A few turns in any order of roles; answers have words but no `<image>`, so that the labels can be kept apart."""
     turns = []
     placeholders = 0
     for _ in range(draw.randrange(1, 7)):
         text = "".join(draw.choices(PIECES, k=draw.randrange(6)))
         role = draw.choice(["human", "gpt"])
-        text = text if role == "human" else text.replace("<image>", "")
+        text = text if role == "human" else text.replace("<image>", "").strip(" \n") or "Yes."
         placeholders += text.count("<image>")
         turns.append({"from": role, "value": text})
     turns = [{"from": "human", "value": "Well?"}, *turns, {"from": "gpt", "value": f"Number {index}."}]

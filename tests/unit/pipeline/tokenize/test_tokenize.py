@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -256,6 +257,73 @@ def test_inputs_of_several_subsets_need_an_output(tmp_path):
     assert run(settings(tmp_path, inputs=tuple(files), output="out")).folders[0].kept == 2
     merge(merge_settings(tmp_path, folders=("out",)))
     assert read_json(tmp_path / "out/merged/manifest.json")["media_root"] is None
+
+
+def video_record(index: int, **fields) -> dict:
+    turns = [{"from": "human", "value": "<video>\nWhat?"}, {"from": "gpt", "value": "A circle."}]
+    return {"id": f"r{index}", "video": f"{index}.mp4", "conversations": turns, **fields}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_parts_of_videos_go_into_the_shards_that_have_some_and_all_of_them_are_one_data_set(tmp_path):
+    from datasets import load_from_disk
+
+    lines = [video_record(0), video_record(1), video_record(2, start=3, end=4.5), video_record(3, begin=9)]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    folder = run(settings(tmp_path, inputs=(Path("a.jsonl"),), output="out", batch_size=2)).folders[0]
+    assert (folder.spans, folder.keys_read) == (2, {"video": 4, "start": 1, "end": 1, "begin": 1})
+    merge(merge_settings(tmp_path, folders=("out",)))
+    rows = open_store(tmp_path / "out/merged").rows(range(4))
+    assert [row.span for row in rows] == [None, None, (3.0, 4.5), (9.0, math.inf)]
+    dataset = load_from_disk(str(tmp_path / "out/merged"))
+    assert dataset["span"][:3] == [None, None, [3.0, 4.5]]
+    assert load_from_disk(str(tmp_path / "out/shards/part-00000")).column_names[-1] == "length"
+    assert read_json(tmp_path / "out/merged/manifest.json")["counts"]["spans"] == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_keys_are_counted_in_the_output_and_in_the_manifests(tmp_path, workers):
+    lines = [
+        record(0),
+        record(1, img_file="x.jpg", speaker=None),
+        record(2, images=["2.jpg"]),
+        record(3, image="s3://b"),
+    ]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    given = settings(tmp_path, inputs=(Path("a.jsonl"),), output="out", workers=workers)
+    result = run(given)
+    folder = result.folders[0]
+    assert (folder.kept, folder.rejected) == (3, {"remote_media": 1})
+    assert folder.keys_read == {"image": 4, "images": 1}
+    assert folder.keys_warned == {"img_file": 1}
+    assert "  keys NOT read, that look as if they mattered: img_file 1" in result.lines()
+    counts = read_json(shard(tmp_path / "out", 0) / "manifest.json")["counts"]
+    assert (counts["keys_read"], counts["keys_warned"]) == ({"image": 4, "images": 1}, {"img_file": 1})
+    assert run(given).folders[0].keys_warned == {"img_file": 1}, "a second run says the same"
+
+
+def test_a_key_that_is_not_read_is_named_where_images_are_missing(tmp_path):
+    (tmp_path / "a.jsonl").write_text(json.dumps(record(0, image=None, img_file="0.jpg")) + "\n")
+    run(settings(tmp_path, inputs=(Path("a.jsonl"),), output="out"))
+    (entry,) = map(json.loads, (tmp_path / "out/rejected.jsonl").read_text().splitlines())
+    assert (entry["reason"], entry["detail"]) == ("image_count", "0 images, 1 <image>; not read: img_file")
+
+
+def test_frames_of_a_list_are_spread_over_it(tmp_path):
+    lines = [video_record(0, video=[f"{n}.jpg" for n in range(20)]), video_record(1, video=["0.jpg", "1.jpg"])]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    run(settings(tmp_path, inputs=(Path("a.jsonl"),), output="out", frames=4))
+    long, short = contents(shard(tmp_path / "out", 0))
+    assert (long[1:4], long[4].count(-200)) == ((["2.jpg", "7.jpg", "12.jpg", "17.jpg"], None, [4]), 4)
+    assert (short[1:4], short[4].count(-200)) == ((["0.jpg", "1.jpg"], None, [2]), 2)
+
+
+def test_a_schema_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    write_records(tmp_path / "a.jsonl", 1)
+    with pytest.raises(
+        UsageError, match="'coco' is no record schema; there are auto, llava, openai-messages, sharegpt4"
+    ):
+        run(settings(tmp_path, inputs=(Path("a.jsonl"),), output="out", record_schema="coco"), dry_run=True)
 
 
 def test_a_file_of_which_nothing_can_be_used_exits_3(tmp_path):

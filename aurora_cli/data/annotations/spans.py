@@ -1,0 +1,116 @@
+"""The part of a video that a record is about: which keys say so, and the times in them."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Literal
+
+from aurora_cli.data.annotations.keys import Reading, says_something, words_of
+from aurora_cli.data.annotations.records import Rejection, Span, shortened
+
+Part = Literal["start", "end", "both", "unread"]
+"""What a key says of a span: where it begins, where it ends, both; or something that is not read, as frame numbers."""
+
+STARTS, ENDS = frozenset({"start", "begin"}), frozenset({"end", "stop"})
+BOTH = frozenset({"span", "segment", "segments", "timestamp", "timestamps", "interval", "moment", "window"})
+BESIDE = frozenset({"time", "times", "sec", "secs", "second", "seconds", "s", "t", "ts", "video", "clip", "temporal"})
+OTHER_UNITS = frozenset({"frame", "frames", "index", "idx", "ms", "millis", "milliseconds", "pts"})
+JOINED = {"starttime": "start", "endtime": "end"}
+
+CLOCK = re.compile(r"(?:(\d+):)?(\d+):(\d+(?:[.,]\d+)?)|(\d+(?:\.\d+)?)\s*s?")
+
+
+@cache
+def part_in(name: str) -> Part | None:
+    """What a key says of a span, by its words.
+
+    >>> [part_in(name) for name in ("start", "video_end", "endTime", "timestamps", "start_frame", "image")]
+    ['start', 'end', 'end', 'both', 'unread', None]
+    """
+    words = {JOINED.get(word, word) for word in words_of(name)}
+    parts: tuple[tuple[frozenset[str], Part], ...] = ((STARTS, "start"), (ENDS, "end"), (BOTH, "both"))
+    for signs, part in parts:
+        if words & signs:
+            rest = words - signs - BESIDE - STARTS - ENDS
+            return part if not rest else "unread" if rest <= OTHER_UNITS else None
+    return None
+
+
+def span_in(value: Mapping[str, object], reading: Reading, prefix: str = "", *, but: Sequence[str] = ()) -> Span | None:
+    """The span of a video that the keys of an object give; `but` are keys that say other things.
+
+    Raises:
+        Rejection: it is none, or is given in a way that is not read.
+    """
+    starts, ends = [], []
+    for name, given in value.items():
+        if (part := part_in(name)) is None or name in but or not says_something(given):
+            continue
+        if part == "unread" or (part == "both" and is_several(given)):
+            raise Rejection("unread_key", f"{name}: {shortened(given)}: no single span in seconds")
+        if part == "both":
+            pair = pair_in(given)
+            if pair is None:
+                reading.unread.add(prefix + name)
+                continue
+            starts.append(seconds(pair[0], name))
+            ends.append(seconds(pair[1], name))
+        else:
+            (starts if part == "start" else ends).append(seconds(given, name))
+        reading.read.add(prefix + name)
+    if not starts and not ends:
+        return None
+    if len({*starts}) > 1 or len({*ends}) > 1:
+        raise Rejection("bad_span", f"several: from {starts} to {ends}")
+    return checked(starts[0] if starts else 0.0, ends[0] if ends else math.inf)
+
+
+def checked(start: float, end: float) -> Span:
+    """
+    Raises:
+        Rejection: the span is empty, or begins before the video.
+    """
+    if not 0 <= start < end:
+        raise Rejection("bad_span", f"from {start:g} to {end:g} s")
+    return start, end
+
+
+def pair_in(value: object) -> tuple[object, object] | None:
+    """The two times of a list, or of the only list in a list; none: it is no such list."""
+    if isinstance(value, list) and len(value) == 1:
+        return pair_in(value[0])
+    if isinstance(value, list) and len(value) == 2 and is_time(value[0]) and is_time(value[1]):
+        return value[0], value[1]
+    return None
+
+
+def is_several(value: object) -> bool:
+    """Whether it is a list of several spans."""
+    return isinstance(value, list) and len(value) > 1 and all(pair_in(one) is not None for one in value)
+
+
+def is_time(value: object) -> bool:
+    """Whether it is a number, or a text that is a time."""
+    if isinstance(value, str):
+        return CLOCK.fullmatch(value.strip()) is not None
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def seconds(value: object, name: str) -> float:
+    """A time in seconds: a number, or `[hours:]minutes:seconds`.
+
+    >>> seconds(3, "start"), seconds("1:02.5", "start"), seconds("01:00:01,5", "start")
+    (3.0, 62.5, 3601.5)
+
+    Raises:
+        Rejection: it is none.
+    """
+    if is_time(value) and (match := CLOCK.fullmatch(str(value).strip())):
+        hours, minutes, rest, plain = match.groups()
+        if plain is not None:
+            return float(plain)
+        return int(hours or 0) * 3600 + int(minutes) * 60 + float(rest.replace(",", "."))
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    raise Rejection("bad_span", f"{name} is {shortened(value)}")

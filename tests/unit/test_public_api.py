@@ -44,6 +44,7 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
         _ = aurora_cli.caption_everything
 
 
+@pytest.mark.slow
 def test_only_what_needs_torch_imports_it() -> None:
     probe = (
         "import sys, aurora_cli; aurora_cli.TokenMerging(), aurora_cli.DataError, aurora_cli.Caption; "
@@ -68,6 +69,7 @@ captioner.caption("a.png", promt="What?")
 """
 
 
+@pytest.mark.slow
 def test_a_type_checker_sees_the_types_of_the_package(tmp_path: Path) -> None:
     assert (PACKAGE / "py.typed").is_file()
     (tmp_path / "use.py").write_text(USE)

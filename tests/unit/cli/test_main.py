@@ -175,6 +175,7 @@ def test_help_imports_neither_torch_nor_the_settings() -> None:
     assert modules.isdisjoint(HEAVY), modules.intersection(HEAVY)
 
 
+@pytest.mark.slow
 def test_parsing_any_command_imports_no_torch() -> None:
     modules = imported_by(
         "from aurora_cli.cli.builder import build_command, load_step",

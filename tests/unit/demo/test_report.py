@@ -64,6 +64,7 @@ def test_the_contact_sheet_shows_images_and_videos(tmp_path: Path) -> None:
         assert len(sheet.getcolors(1 << 24) or ()) > 50
 
 
+@pytest.mark.slow
 def test_the_loss_plot_is_an_image(tmp_path: Path) -> None:
     for stage in ("one", "two"):
         (tmp_path / stage).mkdir()

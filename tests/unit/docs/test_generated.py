@@ -17,6 +17,7 @@ AT_THE_ROOT = {"contributing.md", "changelog.md"}
 """Pages that docs/hooks.py brings into the site."""
 
 
+@pytest.mark.slow
 def test_the_hardware_table_is_what_the_plan_says_without_a_network() -> None:
     done = subprocess.run(
         [sys.executable, ROOT / "docs" / "hardware.py", "--check"],

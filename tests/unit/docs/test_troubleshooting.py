@@ -33,6 +33,7 @@ def shown() -> list[str]:
     return [message for heading in headings for message in re.findall(r"`([^`]+)`", heading)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("message", [message for message in shown() if message not in OTHERS])
 def test_a_message_on_the_page_is_one_of_the_code(message: str) -> None:
     pieces = [piece.strip(" :,;?()") for piece in message.split("…")]  # some are put together from two texts

@@ -23,6 +23,7 @@ from tests.captioners import GOLDEN, TOKENIZER
 MISTRAL = GOLDEN / "tokenize" / "mistral_v1"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [TOKENIZER, MISTRAL], ids=["bytes", "sentencepiece"])
 def test_the_first_question_has_the_ids_of_training(tmp_path, folder):
     question = "<image>\n What  is in the image?"
@@ -48,6 +49,7 @@ def test_the_first_question_has_the_ids_of_training(tmp_path, folder):
     assert loaded("a", add_special_tokens=True)["input_ids"][0] == loaded.bos_token_id
 
 
+@pytest.mark.slow
 def test_both_tokens_are_added_once_and_the_image_comes_first(tmp_path):
     first = export_tokenizer(MISTRAL)
     assert (first.image_id, first.pad_id, first.size) == (32000, 32001, 32002)

@@ -1,5 +1,6 @@
 """New rows: as many as requested, drawn as the original draws them, the old ones untouched."""
 
+import pytest
 import torch
 from safetensors.torch import save_file
 
@@ -8,6 +9,7 @@ from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.export.vocabulary import grow, new_rows
 
 
+@pytest.mark.slow
 def test_new_rows_have_the_mean_and_a_hundred_thousandth_of_the_covariance():
     torch.manual_seed(0)
     mixing = torch.randn(8, 8)

@@ -30,6 +30,7 @@ def push(workspace: Path, repo: str = "me/captioner", **convert):
     return run(convert_settings(workspace, format="huggingface", verify=False, push_to_hub=repo, **convert))
 
 
+@pytest.mark.slow
 def test_every_file_of_the_export_is_in_one_commit(hub: UploadHub, tmp_path):
     make_runs(tmp_path)
     result = push(tmp_path, private=True)
@@ -45,6 +46,7 @@ def test_every_file_of_the_export_is_in_one_commit(hub: UploadHub, tmp_path):
     assert [each for each in hub.unknown if not each.startswith("GET")] == []
 
 
+@pytest.mark.slow
 def test_a_second_push_writes_nothing_here_and_sends_no_weights_again(hub: UploadHub, tmp_path):
     make_runs(tmp_path)
     push(tmp_path)
@@ -55,6 +57,7 @@ def test_a_second_push_writes_nothing_here_and_sends_no_weights_again(hub: Uploa
     assert hub.objects == sent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("path", "status", "hint"), [("create", 403, "may write"), ("commit", 500, "again"), ("batch", 403, "may write")]
 )

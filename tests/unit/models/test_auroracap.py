@@ -330,6 +330,7 @@ def test_the_training_step_under_autocast_stays_near_float32(tiny):
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.part_parameters("vision_tower").values())
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings(
     "ignore:The .grad attribute of a Tensor that is not a leaf:UserWarning"
 )  # dynamo's own look

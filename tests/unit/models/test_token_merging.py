@@ -1,3 +1,4 @@
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -81,6 +82,7 @@ def test_patches_and_the_mean_over_them_are_conserved(drawn):
     )
 
 
+@pytest.mark.slow
 @given(st.integers(2, 40), st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(0, 2**31))
 @settings(max_examples=40, deadline=None)
 def test_a_traced_token_is_the_mean_of_the_patches_that_went_into_it(tokens_n, shares, seed):
@@ -182,6 +184,7 @@ def test_autocast_does_not_change_a_decision():
     assert merged.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_merging_compiles_without_a_graph_break():
     def merge_once(tokens: Tensor) -> Tensor:
         merged, size = merge_tokens(tokens, None, match_tokens(tokens, 4))

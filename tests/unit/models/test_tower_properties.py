@@ -40,6 +40,7 @@ def build(kind, layers: int, side: int, seed: int):
     return plain, merging
 
 
+@pytest.mark.slow
 @given(towers, sizes, mergings)
 @settings(max_examples=60, deadline=None)
 @torch.no_grad()
@@ -80,6 +81,7 @@ def test_nothing_merged_is_transformers_own_tower_to_the_bit(drawn):
     assert torch.equal(encode(tower, pixels, plan, proportional_attention=True).hidden, expected)
 
 
+@pytest.mark.slow
 @given(towers, sizes, mergings, st.permutations(range(4)))
 @settings(max_examples=40, deadline=None)
 @torch.no_grad()
@@ -96,6 +98,7 @@ def test_the_order_of_images_in_a_batch_changes_nothing_but_the_order(drawn, siz
     torch.testing.assert_close(permuted, features[order], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @given(towers, mergings)
 @settings(max_examples=15, deadline=None)
 def test_recomputed_activations_give_the_same_gradients(drawn, merging):
@@ -118,6 +121,7 @@ def test_recomputed_activations_give_the_same_gradients(drawn, merging):
         assert torch.equal(gradient, gradients[1][name]), name
 
 
+@pytest.mark.slow
 def test_nothing_in_the_tower_asks_for_a_value_on_the_host():
     """Fake tensors have no values: `.item()`, and whatever has a size that data decides, raises."""
     for kind in KINDS:

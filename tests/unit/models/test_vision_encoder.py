@@ -154,6 +154,7 @@ def compiled_and_not(tower, backend: str, recompute: bool) -> None:
         torch.testing.assert_close(compiled, plain, atol=1e-5, rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "backend", "recompute"),
     [(0, "eager", False), (0, "eager", True), (1, "eager", False), (0, "aot_eager", False)],

@@ -11,6 +11,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.pipeline import doctor
 
 
+@pytest.mark.slow
 def test_a_complete_machine_is_exit_0() -> None:
     result = doctor.run(Settings())
     assert result.exit_code == 0, result.problems
@@ -80,6 +81,7 @@ def test_a_folder_of_the_name_of_a_package_does_not_hide_it(tmp_path: Path, monk
     assert doctor.run(Settings()).device != "unknown"
 
 
+@pytest.mark.slow
 def test_the_doctor_itself_imports_neither_torch_nor_decord() -> None:
     code = (
         "import sys; from aurora_cli.config.settings import Settings; from aurora_cli.pipeline import doctor; "

@@ -35,6 +35,7 @@ LIGHT = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", LIGHT)
 def test_it_imports_no_heavy_library(command: str) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RANK", "WORLD_SIZE"))}

@@ -176,6 +176,7 @@ ANY_CUTS = {
 }
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**ANY_CUTS)
 def test_any_content_cut_anywhere_comes_back(tmp_path: Path, content: bytes, cuts: list[int], plainly: bool):

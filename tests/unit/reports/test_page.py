@@ -54,6 +54,7 @@ class Structure(HTMLParser):
         self.text += data
 
 
+@pytest.mark.slow
 @given(st.text(alphabet=st.characters(exclude_categories=()), min_size=1))
 def test_any_text_goes_in_as_text(text: str) -> None:
     html = render("run.html.j2", page_of(text))

@@ -88,6 +88,7 @@ def test_inspect_writes_the_page_of_a_run_where_it_is_to_be(root: Path) -> None:
         inspect.run(folder)
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_browser_shows_the_page_and_complains_of_nothing(root: Path, tmp_path: Path) -> None:
     target = root / "runs/vision/report.html"

@@ -62,6 +62,7 @@ def test_an_array_that_does_not_end_shows_a_record_to_reject(content):
         json.loads(last.raw)
 
 
+@pytest.mark.slow
 def test_damaged_compression_names_the_file_after_the_records_before_it(tmp_path):
     content = b"".join(b'{"a": "%d"}\n' % (index**7) for index in range(100_000))
     path = tmp_path / "a.jsonl.gz"

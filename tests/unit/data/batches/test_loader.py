@@ -138,6 +138,7 @@ def same(one: Batch, other: Batch) -> bool:
     )
 
 
+@pytest.mark.slow
 def test_neither_workers_nor_processes_change_a_batch(workspace: Path) -> None:
     alone = flat(list(data_of(workspace, epochs=2).batches(0, 1)))
     with_workers = flat(list(data_of(workspace, epochs=2, workers=2).batches(0, 1)))
@@ -148,6 +149,7 @@ def test_neither_workers_nor_processes_change_a_batch(workspace: Path) -> None:
     assert all(map(same, alone, of_ranks))
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_shape_and_any_stop_give_the_same_global_batches(workspace: Path, data: st.DataObject) -> None:
@@ -310,6 +312,7 @@ def test_a_global_batch_that_does_not_divide_is_refused_at_once(workspace: Path)
         data_of(workspace).batches(0, 3)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_is_an_error_of_the_machine(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MicroBatches, "__getitem__", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(HostError, match="a process that reads training data ended") as caught:
@@ -333,6 +336,7 @@ print(len(next(steps)))
 """
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_in_the_middle_does_not_wait_for_its_workers(workspace: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LEAVE_IN_THE_MIDDLE, str(workspace)], capture_output=True, text=True, timeout=60

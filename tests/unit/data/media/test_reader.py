@@ -128,6 +128,7 @@ def test_thin_and_tiny_images_become_squares(kind: str, size: tuple[int, int]) -
     assert pixels.shape == (28, 28, 3)
 
 
+@pytest.mark.slow
 def test_a_huge_image_without_a_shrinking_decoder_is_read_too() -> None:
     pixels = image_pixels(saved(halves((6000, 4000)), "PNG"), "p", 28, GREY)
     assert corner(pixels, 14, 3) == RED

@@ -83,6 +83,7 @@ def test_a_span_without_a_frame_is_an_error(tmp_path: Path, decode: Any, span: t
         decode(Request(str(video), 2, 64, span=span))
 
 
+@pytest.mark.slow
 @DECODERS
 @pytest.mark.parametrize(
     "how",
@@ -122,6 +123,7 @@ def test_a_video_stands_as_the_camera_was_held(tmp_path: Path, decode: Any, degr
     assert red[1] < 60
 
 
+@pytest.mark.slow
 @DECODERS
 def test_a_video_of_one_frame_is_that_frame_as_often_as_asked(tmp_path: Path, decode: Any) -> None:
     video = write_video(tmp_path / "one.mp4", [0])
@@ -141,6 +143,7 @@ def test_what_holds_no_image_is_an_error(tmp_path: Path, decode: Any, name: str)
         decode(Request(str(video), 3, 64))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["clip.mp4", "video.webm", "video.avi"])
 @pytest.mark.parametrize("share", [0.1, 0.4, 0.6, 0.8])
 def test_a_video_that_breaks_off_before_a_wanted_frame_is_an_error(tmp_path: Path, name: str, share: float) -> None:
@@ -155,6 +158,7 @@ def test_a_video_that_breaks_off_before_a_wanted_frame_is_an_error(tmp_path: Pat
         decode_video(Request(str(video), 4, 64))
 
 
+@pytest.mark.slow
 def test_a_video_that_breaks_off_after_the_last_wanted_frame_is_read_by_the_second_decoder(tmp_path: Path) -> None:
     video = write_video(tmp_path / "clip.mp4", STEADY, noisy=True, options={"movflags": "faststart"})
     content = video.read_bytes()

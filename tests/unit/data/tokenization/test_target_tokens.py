@@ -89,6 +89,7 @@ def answers(record: dict) -> list[str]:
     return [turn["value"] for turn in record["conversations"] if turn["from"] == "gpt"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [TINY, MISTRAL], ids=["bytes", "sentencepiece"])
 @pytest.mark.parametrize("template", ENDS)
 def test_labels_are_the_answers_and_their_ends(folder, template):
@@ -108,6 +109,7 @@ def same_letters(left: str, right: str) -> bool:
     return [letter for letter in left if letter not in " ▁\n"] == [letter for letter in right if letter not in " ▁\n"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [TINY, MISTRAL], ids=["bytes", "sentencepiece"])
 @pytest.mark.parametrize("name", CHAT_TEMPLATES)
 def test_a_tokenizers_own_template_teaches_the_answers_and_their_ends(folder, name):
@@ -122,6 +124,7 @@ def test_a_tokenizers_own_template_teaches_the_answers_and_their_ends(folder, na
         assert same_letters("".join(target_runs(tokenizer, labels)), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", [TINY, MISTRAL], ids=["bytes", "sentencepiece"])
 @pytest.mark.parametrize("name", CHAT_TEMPLATES)
 def test_a_tokenizers_own_template_gives_the_ids_of_transformers(folder, name):
@@ -197,6 +200,7 @@ def original(record: dict, tokenizer: TextTokenizer, max_length: int) -> tuple[l
     return (ids, labels) if any(label != IGNORE_INDEX for label in labels) else None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("max_length", [64, 4096])
 @pytest.mark.parametrize("folder", [TINY, MISTRAL], ids=["bytes", "sentencepiece"])
 def test_rows_are_those_of_a_record_at_a_time(folder, max_length):

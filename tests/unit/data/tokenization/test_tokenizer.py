@@ -134,6 +134,7 @@ def test_a_folder_without_a_tokenizer_is_a_data_error(tmp_path):
         load_tokenizer(tmp_path)
 
 
+@pytest.mark.slow
 def test_the_rebuilt_tokenizer_survives_its_own_json(tmp_path, mistral):
     (tmp_path / "tokenizer.json").write_text(mistral.serialized)
     shutil.copy(MISTRAL / "tokenizer_config.json", tmp_path)
@@ -186,6 +187,7 @@ def test_the_tiny_tokenizer_gives_any_text_back(text):
     assert backend.decode(ids, skip_special_tokens=False) == text
 
 
+@pytest.mark.slow
 def test_ids_by_words_are_the_backends_ids(mistral):
     draw = random.Random(0)
     pieces = [

@@ -62,6 +62,7 @@ def lines_of(path: Path) -> list[dict]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_folder_is_captioned_and_what_is_broken_is_listed(workspace):
     settings = caption_settings(workspace, "media", max_new_tokens=4, output=Path("out/captions.jsonl"))
     assert caption.run(settings, dry_run=True).media == 6
@@ -296,6 +297,7 @@ def test_greedy_captions_of_an_export_are_those_of_its_run(workspace, tmp_path, 
     assert captions(str(output)) == expected
 
 
+@pytest.mark.slow
 def test_beams_and_drawing_change_captions_and_a_seed_repeats_them(workspace):
     def captions(**how) -> list[str]:
         return [line.caption for line in caption.run(caption_settings(workspace, *GOOD, **how)).captions]

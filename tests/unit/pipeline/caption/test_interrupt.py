@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from aurora_cli.pipeline.caption.command import run
 from tests.captioners import GOLDEN, caption_settings, make_runs
 
@@ -35,6 +37,7 @@ def start(workspace: Path) -> "subprocess.Popen[str]":
     )
 
 
+@pytest.mark.slow
 def test_captions_so_far_are_kept_and_the_next_call_makes_the_others(tmp_path: Path) -> None:
     make_runs(tmp_path)
     (tmp_path / "media").mkdir()

@@ -170,6 +170,7 @@ DROP = """
 """
 
 
+@pytest.mark.slow
 @needs_browser
 def test_in_a_browser_a_dropped_image_is_captioned_and_the_slider_changes_its_tokens(page, address, tmp_path):
     import base64

@@ -76,6 +76,7 @@ def test_an_unfinished_run_is_not_taken_unasked(tmp_path):
     assert run(convert_settings(tmp_path, checkpoint=str(newest), verify=False)).done
 
 
+@pytest.mark.slow
 def test_the_newest_finished_run_becomes_a_verified_export_and_a_second_call_does_nothing(tmp_path):
     make_runs(tmp_path)
     settings = convert_settings(tmp_path, format="huggingface")
@@ -107,6 +108,7 @@ def test_the_newest_finished_run_becomes_a_verified_export_and_a_second_call_doe
     assert run(convert_settings(tmp_path, format="huggingface", verify=False)).done
 
 
+@pytest.mark.slow
 def test_round_trips_change_no_bit(tmp_path):
     source = read(make_runs(tmp_path))
     first = export(tmp_path, "huggingface")
@@ -156,6 +158,7 @@ def test_parts_of_an_xtuner_export_load_by_themselves(tmp_path):
     torch.testing.assert_close(projector(tokens), expected(tokens))
 
 
+@pytest.mark.slow
 def test_golden_weights_get_the_names_and_shapes_of_the_originals_own_export(tmp_path):
     settings = Settings(
         workspace=tmp_path,
@@ -184,6 +187,7 @@ def test_the_state_dict_of_training_exports_as_the_folder_does(tmp_path):
         assert_same(weights(from_state / part), weights(from_folder / part))
 
 
+@pytest.mark.slow
 def test_a_narrower_type_shards_and_pickled_files_are_written_when_asked_for(tmp_path):
     source = read(make_runs(tmp_path))
     folder = export(tmp_path, "xtuner", dtype="bfloat16", max_shard_size="30KB", safe_serialization=False)
@@ -207,6 +211,7 @@ def test_an_export_that_computes_something_else_stays_marked_and_exits_3(tmp_pat
     assert run(convert_settings(tmp_path, format="xtuner")).exit_code == 3
 
 
+@pytest.mark.slow
 def test_what_was_written_and_not_verified_is_verified_by_the_next_call(tmp_path, monkeypatch):
     make_runs(tmp_path)
     folder = export(tmp_path, "xtuner")
@@ -218,6 +223,7 @@ def test_what_was_written_and_not_verified_is_verified_by_the_next_call(tmp_path
     assert not run(convert_settings(tmp_path, format="xtuner")).done
 
 
+@pytest.mark.slow
 def test_verifying_notices_a_changed_weight_and_a_missing_one(tmp_path):
     run_folder = make_runs(tmp_path)
     folder = export(tmp_path, "huggingface")

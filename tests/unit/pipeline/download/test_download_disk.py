@@ -73,6 +73,7 @@ def killed_campaign(hub: Hub, tmp_path: Path, kills: int) -> None:
     assert sum(hub.sent.values()) < sum(map(len, SHOWN.values())) + kills * 500_000
 
 
+@pytest.mark.slow
 def test_a_killed_download_continues(hub: Hub, tmp_path: Path):
     killed_campaign(hub, tmp_path, 2)
 

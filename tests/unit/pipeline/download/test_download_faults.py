@@ -83,6 +83,7 @@ def test_a_connection_that_never_brings_a_byte_gives_up_and_the_next_run_continu
     assert data_files(tmp_path)["projection/densefusion/dense.tar.gz.part_000"] == BIG
 
 
+@pytest.mark.slow
 def test_a_busy_hub_is_given_the_time_that_it_asks_for(hub: Hub, tmp_path: Path):
     hub.faults.statuses = [(429, {"Retry-After": "1"}), (503, {}), (503, {}), (500, {})]
     hub.faults.api_statuses = [(503, {}), (429, {"Retry-After": "0"})]
@@ -123,6 +124,7 @@ def test_a_listed_file_that_is_gone_is_named(hub: Hub, tmp_path: Path):
         download.run(settings(tmp_path))
 
 
+@pytest.mark.slow
 def test_bursts_of_503_are_outlasted(hub: Hub, tmp_path: Path):
     hub.faults.statuses = [(503, {})] * 5
     hub.faults.api_statuses = [(503, {})] * 5
@@ -149,6 +151,7 @@ def test_a_slow_server_is_waited_for(hub: Hub, tmp_path: Path):
     assert data_files(tmp_path)["projection/densefusion/dense.tar.gz.part_000"] == BIG
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_is_asked_again_for_the_rest(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):

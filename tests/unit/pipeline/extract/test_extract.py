@@ -268,6 +268,7 @@ LIKE_GNU = {"members": MEMBERS, "form": FORMS, "pieces": st.integers(1, 5), "pac
 FIXTURE_IS_FINE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
+@pytest.mark.slow
 @hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=FIXTURE_IS_FINE)
 @given(**LIKE_GNU)
 def test_a_benign_archive_gives_what_gnu_tar_gives(tmp_path: Path, members: list, form: int, pieces: int, packed: bool):

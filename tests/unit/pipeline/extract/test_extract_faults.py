@@ -269,6 +269,7 @@ def test_a_kill_while_the_journal_is_opened_loses_nothing_of_it(tmp_path: Path):
     assert state.progress("an archive", "files").offset == 512
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", STEPS)
 def test_a_killed_step_continues_and_writes_little_again(tmp_path: Path, step: str):
     kill_campaign(tmp_path, step, 3, megabytes=12, group_bytes=1 << 20, within_s=0.3)

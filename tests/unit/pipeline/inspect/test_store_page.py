@@ -75,6 +75,7 @@ def test_the_file_is_complete_in_itself(page):
     assert text.count("<article") == 6
 
 
+@pytest.mark.slow
 @needs_browser
 def test_a_browser_shows_all_of_it_and_runs_nothing(page, tmp_path):
     seen = dom(page, tmp_path / "profile")
@@ -94,6 +95,7 @@ def test_a_browser_shows_all_of_it_and_runs_nothing(page, tmp_path):
     assert '3.jpg <span class="good">in an indexed archive' in seen
 
 
+@pytest.mark.slow
 @needs_browser
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_is_looked_at(page, tmp_path, dark):

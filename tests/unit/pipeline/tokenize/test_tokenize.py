@@ -78,6 +78,7 @@ def test_every_record_is_kept_or_listed_with_its_reason(tmp_path):
     assert contents(shard(tmp_path / "out", 1))[0][0] == "a.jsonl:5"
 
 
+@pytest.mark.slow
 def test_the_same_records_in_any_form_and_by_any_workers_give_the_same_rows(tmp_path):
     lines = write_records(tmp_path / "a.jsonl", 2_500)
     records = [json.loads(line) for line in lines.read_text().splitlines()]
@@ -165,6 +166,7 @@ def test_settings_that_cannot_be_do_not_cost_the_shards(tmp_path, output):
     assert run(settings(tmp_path)).folders[0].made == 0
 
 
+@pytest.mark.slow
 def test_another_tokenizer_or_input_is_refused_by_name(tmp_path):
     file = write_records(tmp_path / "data/vision/mine/mine.jsonl", 6)
     run(settings(tmp_path))
@@ -200,6 +202,7 @@ def test_stopping_at_the_first_bad_record_leaves_the_shards_before_it(tmp_path):
     assert not (tmp_path / "out/tokenize.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_damaged_compression_leaves_the_shards_before_it(tmp_path, workers):
     lines = write_records(tmp_path / "a.jsonl", 4_000).read_bytes()
@@ -331,6 +334,7 @@ def test_a_file_of_which_nothing_can_be_used_exits_3(tmp_path):
     assert run(settings(tmp_path, inputs=(Path("a.jsonl"),), output="out")).exit_code == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_records_whose_media_are_not_there_are_rejected_when_somebody_looks(tmp_path, workers):
     folder = tmp_path / "data/vision/mine"
@@ -350,6 +354,7 @@ def test_records_whose_media_are_not_there_are_rejected_when_somebody_looks(tmp_
     assert [(entry["id"], entry["detail"]) for entry in missing] == [("r1", "1.jpg"), ("r3", "3.jpg")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_media_are_looked_for_in_another_folder_if_the_settings_name_one(tmp_path, workers):
     folder = tmp_path / "data/vision/mine"

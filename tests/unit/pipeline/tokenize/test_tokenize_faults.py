@@ -105,6 +105,7 @@ def check_accounted_for_by(encoder: Encoder, raws: list[bytes]) -> None:
     assert all(image != [] for image in columns.image)
 
 
+@pytest.mark.slow
 @given(st.lists(damaged_lines(), max_size=10))
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_every_damaged_record_is_kept_or_rejected(raws):
@@ -118,6 +119,7 @@ def test_ten_thousand_damaged_records_are_kept_or_rejected(raws):
     check_all_accounted_for(raws)
 
 
+@pytest.mark.slow
 @given(st.lists(damaged_lines(), max_size=10), st.sampled_from([b"\n", b"\r\n"]))
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_a_file_of_damaged_lines_gives_them_all(tmp_path_factory, raws, ending):
@@ -131,6 +133,7 @@ def test_a_file_of_damaged_lines_gives_them_all(tmp_path_factory, raws, ending):
     assert len(found) <= len(kept)
 
 
+@pytest.mark.slow
 @given(st.lists(damaged_lines(), max_size=10))
 @hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_an_array_of_damaged_elements_ends(tmp_path_factory, raws):
@@ -142,6 +145,7 @@ def test_an_array_of_damaged_elements_ends(tmp_path_factory, raws):
     check_all_accounted_for(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("template", ENCODERS)
 def test_a_hundred_thousand_turns_are_one_record(template):
     turns = [{"from": "gpt" if index % 2 else "human", "value": "a"} for index in range(100_000)]
@@ -188,6 +192,7 @@ def account_for_file(tmp_path: Path, count: int) -> None:
     assert sum(len(contents(shard)) for shard in (tmp_path / "out/shards").iterdir()) == folder.kept
 
 
+@pytest.mark.slow
 def test_a_file_of_damaged_records_is_read_to_its_end(tmp_path):
     account_for_file(tmp_path, 300)
 
@@ -256,6 +261,7 @@ def killed_runs(workspace: Path, kills: int, workers: int) -> None:
     assert not list(output.rglob("*.partial"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_killed_runs_continue_to_the_same_rows(tmp_path, workers):
     killed_runs(tmp_path, 2, workers)
@@ -267,6 +273,7 @@ def test_runs_killed_fifty_times_continue_to_the_same_rows(tmp_path, workers):
     killed_runs(tmp_path, 25, workers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("times", [1, 2])
 def test_an_interrupted_run_ends_at_once_with_its_workers(tmp_path, times):
     write_records(tmp_path / "data/vision/mine/mine.jsonl", 60_000)
@@ -280,6 +287,7 @@ def test_an_interrupted_run_ends_at_once_with_its_workers(tmp_path, times):
     assert not psutil.wait_procs(children, timeout=20)[1]
 
 
+@pytest.mark.slow
 def test_neither_workers_nor_files_outlive_a_killed_parent(tmp_path):
     write_records(tmp_path / "data/vision/mine/mine.jsonl", 60_000)
     process = started(tmp_path, "2")

@@ -31,6 +31,7 @@ def requested(root: Path, **changes: Any) -> Settings:
     return settings(root, "language", **{"after": None, "max_steps": None, "epochs": 1.5, "plan": True, **changes})
 
 
+@pytest.mark.slow
 def test_tokens_and_steps_are_those_of_the_run_that_follows(root: Path) -> None:
     plan = train.run(requested(root, epochs=1.0))
     assert isinstance(plan, TrainEstimate)
@@ -82,6 +83,7 @@ def test_while_loading_each_process_takes_the_whole_network_and_under_zero3_its_
     assert any(line.startswith("main memory while weights are loaded: 0.0 GB a process") for line in shared.lines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["none", "zero2"])
 def test_its_memory_is_within_a_fifth_of_the_runs(engine: str, root: Path) -> None:
     tree = requested(root, plan=False).model_dump(mode="json", include={"model", "merging", "train", "data"})

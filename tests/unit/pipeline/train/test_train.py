@@ -60,6 +60,7 @@ def tensors(path: Path) -> dict[str, torch.Tensor]:
     return {name: tensor.clone() for name, tensor in load_model(path).state_dict().items()}
 
 
+@pytest.mark.slow
 def test_each_stage_changes_exactly_what_it_trains_and_chains_from_the_one_before(root: Path) -> None:
     trained = {
         "projection": ("model.multi_modal_projector.",),
@@ -99,6 +100,7 @@ def test_a_second_run_does_nothing_and_says_so(root: Path) -> None:
     assert snapshot(root) == before
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run_and_another_one_another(root: Path) -> None:
     runs = []
     for seed in (1, 1, 2):
@@ -108,6 +110,7 @@ def test_the_same_seed_gives_the_same_run_and_another_one_another(root: Path) ->
     assert runs[0] != runs[2]
 
 
+@pytest.mark.slow
 def test_a_longer_run_goes_on_from_the_shorter_ones_end(root: Path) -> None:
     train.run(alone(root, max_steps=2))
     result = train.run(alone(root, max_steps=4))
@@ -115,6 +118,7 @@ def test_a_longer_run_goes_on_from_the_shorter_ones_end(root: Path) -> None:
     assert [line["step"] for line in lines(root)] == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_resumed_from_an_earlier_checkpoint_the_run_is_the_same(root: Path) -> None:
     train.run(alone(root, max_steps=4))
     whole, weights = lasting(root), tensors(root / "runs" / "language")
@@ -124,6 +128,7 @@ def test_resumed_from_an_earlier_checkpoint_the_run_is_the_same(root: Path) -> N
     assert all(torch.equal(weights[name], again[name]) for name in weights)
 
 
+@pytest.mark.slow
 def test_a_run_of_an_earlier_version_goes_on(root: Path) -> None:
     train.run(alone(root, max_steps=4))
     whole = lasting(root)
@@ -136,6 +141,7 @@ def test_a_run_of_an_earlier_version_goes_on(root: Path) -> None:
     assert lasting(root) == whole
 
 
+@pytest.mark.slow
 def test_resume_never_begins_again(root: Path) -> None:
     train.run(alone(root, max_steps=2))
     first = lasting(root)
@@ -152,6 +158,7 @@ def test_other_settings_than_the_run_began_with_are_refused_and_named(root: Path
     assert "--resume never" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_deepspeed_on_one_process_gives_the_same_losses_and_goes_on_without(root: Path) -> None:
     train.run(alone(root, max_steps=4, run_dir="runs/plain"))
     train.run(alone(root, max_steps=2, deepspeed="zero2", epochs=9))
@@ -202,6 +209,7 @@ def test_with_adapters_they_and_the_projector_are_all_that_a_checkpoint_holds(ro
     assert said["base"] == "runs/language/initial"
 
 
+@pytest.mark.slow
 def test_the_next_stage_starts_from_the_weights_with_the_adapters_merged(root: Path) -> None:
     lora = {"language_model": {"rank": 2, "targets": ["q_proj"]}}
     train.run(alone(root, lora=lora, vision_tower=None, projector=None, max_steps=2))
@@ -213,6 +221,7 @@ def test_the_next_stage_starts_from_the_weights_with_the_adapters_merged(root: P
     assert all(torch.equal(after[name], merged[name]) for name in changed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dropout", [0.0, 0.3])
 def test_resumed_with_adapters_the_run_is_the_same(dropout: float, root: Path) -> None:
     lora = {"language_model": {"rank": 2, "dropout": dropout}}
@@ -222,6 +231,7 @@ def test_resumed_with_adapters_the_run_is_the_same(dropout: float, root: Path) -
     assert lasting(root) == whole
 
 
+@pytest.mark.slow
 def test_held_out_samples_are_measured_at_every_checkpoint_and_never_trained_on(root: Path) -> None:
     chosen = alone(root, max_steps=4)
     chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"validation_share": 0.2})})
@@ -233,6 +243,7 @@ def test_held_out_samples_are_measured_at_every_checkpoint_and_never_trained_on(
     assert measured[0]["validation_loss"] != measured[1]["validation_loss"]
 
 
+@pytest.mark.slow
 def test_captions_of_the_same_images_are_written_every_so_many_steps_and_at_the_end(root: Path) -> None:
     train.run(alone(root, max_steps=5, samples_every=2, samples=3))
     folder = root / "runs/language/samples"
@@ -260,6 +271,7 @@ def test_a_tracker_that_is_not_there_is_told_before_the_run(tracker: str, said: 
     assert not (root / "runs").exists()
 
 
+@pytest.mark.slow
 def test_checkpoints_are_copied_to_another_folder_whole_and_pruned_there(root: Path, tmp_path: Path) -> None:
     chosen = alone(root, max_steps=6)
     elsewhere = chosen.checkpoint.model_copy(update={"copy_to": tmp_path / "safe"})

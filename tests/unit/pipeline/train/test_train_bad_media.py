@@ -40,6 +40,7 @@ def trained_with_damage(root: Path, damaged: list[int], run: str) -> tuple[int, 
     return done.returncode, done.stderr, [json.loads(line) for line in lines]
 
 
+@pytest.mark.slow
 def test_with_half_a_percent_damaged_the_run_completes_and_lists_them(root: Path) -> None:
     code, said, rejects = trained_with_damage(root, [17, 333], "few")
     assert code == 0, said
@@ -51,6 +52,7 @@ def test_with_half_a_percent_damaged_the_run_completes_and_lists_them(root: Path
     assert (root / "runs/few/finished.json").exists()
 
 
+@pytest.mark.slow
 def test_with_five_percent_damaged_the_run_stops_with_exit_3_and_lists_them(root: Path) -> None:
     damaged = list(range(7, IMAGES, 20))
     assert len(damaged) == IMAGES // 20

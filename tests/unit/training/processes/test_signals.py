@@ -54,6 +54,7 @@ def test_a_step_that_does_not_end_is_reported_with_its_samples_and_stacks(capfd:
     assert "test_a_step_that_does_not_end" in capfd.readouterr().err
 
 
+@pytest.mark.slow
 def test_steps_that_end_are_not_reported() -> None:
     errors: list[HostError] = []
     with Watchdog(0.6, 0, errors.append) as watchdog:

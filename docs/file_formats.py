@@ -58,29 +58,20 @@ GROUPS: dict[str, tuple[Format, ...]] = {
         Format(
             "data/<split>/<subset>/.spent.jsonl",
             "A line for each archive or part that `--delete-archives` or `--delete-parts` removed: it is not missing.",
-            None,
-            {"name, size": "of the file that was", "into": "string: what was made of it"},
+            "SpentFile",
+            line=True,
         ),
         Format(
             "data/<split>/<subset>/.aurora/<archive>/receipt.json",
             "Written by `aurora extract` when an archive is done. While it works, `journal.jsonl` beside it has a line"
             " for each group of members that is on the disk.",
             "ExtractionReceipt",
-            {
-                "archive, layout": "string: which one, and `files` or `index`",
-                "identity": "string: a hash that another archive of that name would not have",
-                "members, bytes, duplicates, rejected": "integers",
-                "broken": "string or null: where and why the archive could not be read to its end",
-                "nested": "list of strings: members that are archives; they stay packed",
-                "samples": "list of strings: some members, to notice that the output was removed",
-                "settings": "object: the `extract` settings",
-            },
         ),
         Format(
             "data/<split>/<subset>/rejected.jsonl",
-            "A line for each member of an archive that was refused.",
-            None,
-            {"archive, member, offset, reason": "which one, where in the tar, and why"},
+            "A line for each member of an archive that was refused, and for each archive that breaks off.",
+            "RejectedMember",
+            line=True,
         ),
         Format(
             "NAME.tar.index",

@@ -1,13 +1,19 @@
 """Archives made for tests: by the standard library, and by hand for what no library writes."""
 
+import bz2
+import gzip
 import io
 import json
+import lzma
 import os
 import random
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
+
+import pyarrow
 
 from aurora_cli.config.settings import ExtractSettings, Settings
 
@@ -32,6 +38,19 @@ def tar_of(*members: tuple[tarfile.TarInfo, bytes], form: int = tarfile.PAX_FORM
         for member, content in members:
             tar.addfile(member, io.BytesIO(content))
     return raw.getvalue()
+
+
+def _zstd(raw: bytes) -> bytes:
+    return pyarrow.Codec("zstd").compress(raw, asbytes=True)
+
+
+COMPRESSIONS: dict[str, Callable[[bytes], bytes]] = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zst": _zstd,
+}
+"""The ending of a compressed tar -> what makes it of the tar."""
 
 
 def place(workspace: Path, content: bytes, name: str = "a.tar") -> Path:
@@ -76,6 +95,17 @@ def header(name: bytes, *, size: bytes = b"00000000000\0", kind: bytes = b"0", l
     block[148:156], block[156:157] = b" " * 8, kind
     block[157 : 157 + len(link)] = link
     block[257:265] = b"ustar\x0000"
+    block[148:156] = b"%06o\0 " % sum(block)
+    return bytes(block)
+
+
+def sparse_header(*, size: int, pieces: list[tuple[int, int]], stored: int) -> bytes:
+    """Of the old GNU format, with up to four pieces; numbers above its octal digits in base 256."""
+    block = bytearray(header(b"holes", size=b"%011o\0" % stored, kind=b"S"))
+    for index, number in enumerate(number for piece in pieces for number in piece):
+        block[386 + 12 * index : 398 + 12 * index] = b"%011o\0" % number
+    block[483:495] = b"%011o\0" % size if size < 8**11 else b"\x80" + size.to_bytes(11, "big")
+    block[148:156] = b" " * 8
     block[148:156] = b"%06o\0 " % sum(block)
     return bytes(block)
 

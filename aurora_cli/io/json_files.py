@@ -1,6 +1,7 @@
 """JSON objects on disk: ours as typed models, everybody else's as plain objects, both read in one way.
 
 StoredModel      a format of ours: frozen, with a schema number and a way up from older ones
+JsonLine         a line of a file of ours
 read_object      somebody else's object (config.json, tokenizer_config.json)
 """
 
@@ -108,3 +109,14 @@ class StoredModel(BaseModel):
     def write(self, path: Path) -> None:
         """Write it to `path`, whole or not at all."""
         write_json(path, self.to_json())
+
+
+class JsonLine(StoredModel):
+    """One line of a file of JSON objects: without a schema number, and without what is at its default."""
+
+    def to_json(self) -> JsonObject:
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
+    def to_line(self) -> str:
+        """The object on a line of its own, with its end."""
+        return json.dumps(self.to_json()) + "\n"

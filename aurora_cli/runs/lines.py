@@ -12,14 +12,7 @@ from pydantic import Field
 
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import atomic_write, disk_errors
-from aurora_cli.io.json_files import JsonObject, StoredModel
-
-
-class JsonLine(StoredModel):
-    """One line of a file of JSON objects: without a schema number, and without what is at its default."""
-
-    def to_json(self) -> JsonObject:
-        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+from aurora_cli.io.json_files import JsonLine, JsonObject
 
 
 class MetricsLine(JsonLine):

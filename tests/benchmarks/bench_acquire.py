@@ -21,11 +21,11 @@ from pathlib import Path
 
 from aurora_cli.config.settings import ExtractSettings
 from aurora_cli.data.archives.build_index import build_index
+from aurora_cli.data.archives.finding.parts import Archive
 from aurora_cli.data.archives.index_table import TableRow, key_of, write_table
-from aurora_cli.data.archives.parts import Archive
+from aurora_cli.data.archives.join_parts import join_parts
 from aurora_cli.data.archives.unpack import unpack
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.pipeline import merge_tars
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
@@ -120,7 +120,7 @@ def bench_merge(work: Path, runs: int) -> None:
         os.sync()
 
     def ours(*, sync: bool) -> Callable[[Path], None]:
-        return lambda folder: merge_tars.merge(Archive(folder / "a.tar.gz", files), silent, sync=sync)
+        return lambda folder: join_parts(Archive(folder / "a.tar.gz", files), silent, sync=sync)
 
     times = in_turns(work, runs, cat=cat, cat_and_sync=cat_and_sync, quick=ours(sync=False), durable=ours(sync=True))
     show("merge-tars --no-sync / cat", times["cat"], times["quick"], ">= 0.87")

@@ -9,15 +9,17 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.archives.part_stream import GZIP_MAGIC, PartStream
-from aurora_cli.data.archives.parts import Archive
+from aurora_cli.data.archives.finding.parts import Archive
 from aurora_cli.data.archives.policy import STATE_FOLDER
-from aurora_cli.io.atomic import PARTIAL_SUFFIX, file_lock, fsync_folder, read_json, write_json
+from aurora_cli.data.archives.reading.formats import format_of
+from aurora_cli.data.archives.reading.part_stream import PartStream
+from aurora_cli.data.archives.receipt import ExtractionReceipt, JournalHead, Progress, RejectedMember
+from aurora_cli.errors import DataError
+from aurora_cli.io.atomic import PARTIAL_SUFFIX, file_lock, fsync_folder, write_text
 from aurora_cli.io.durability import sync_filesystem
 
 GROUP_BYTES = 48 << 20
@@ -26,42 +28,8 @@ GROUP_BYTES = 48 << 20
 _ENDS_BYTES = 64 << 10
 _SAMPLE_BYTES = 4 << 10
 _SAMPLES = 14
-
-
-@dataclass
-class Receipt:
-    """What became of an archive."""
-
-    archive: str
-    layout: str
-    identity: str
-    members: int = 0
-    bytes: int = 0
-    duplicates: int = 0
-    """Names that came more than once; the last stays."""
-    rejected: int = 0
-    broken: str | None = None
-    """Where and why the archive could not be read to its end."""
-    nested: list[str] = field(default_factory=list)
-    """Members that are archives themselves; they stay packed."""
-    samples: list[str] = field(default_factory=list)
-    """Some members, to notice that the output has been removed."""
-    settings: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_clean(self) -> bool:
-        return self.broken is None and self.rejected == 0
-
-
-@dataclass(frozen=True)
-class Progress:
-    """A line of the journal: everything before `offset` of the tar is done, and durable."""
-
-    offset: int = 0
-    members: int = 0
-    bytes: int = 0
-    rejected: int = 0
-    rejects_size: int = 0
+_CHECKED_TO_THE_END = ("gzip", "xz")
+"""These end with a checksum, or an index, of everything."""
 
 
 def identity_of(archive: Archive) -> str:
@@ -76,7 +44,7 @@ def identity_of(archive: Archive) -> str:
         for offset in [0, *(size * step // (_SAMPLES + 1) for step in range(1, _SAMPLES + 1)), size - _ENDS_BYTES]:
             raw.seek(max(offset, 0))
             sample = raw.read_whole(_ENDS_BYTES if offset <= 0 or offset == size - _ENDS_BYTES else _SAMPLE_BYTES)
-            if offset == 0 and not sample.startswith(GZIP_MAGIC):
+            if offset == 0 and format_of(sample) not in _CHECKED_TO_THE_END:
                 digest.update(str([file.stat().st_mtime_ns for file in archive.files]).encode())
             digest.update(sample)
     return digest.hexdigest()
@@ -101,28 +69,21 @@ class ExtractionState:
     def lock(self) -> contextlib.AbstractContextManager[None]:
         return file_lock(self.folder, "aurora extract")
 
-    def finished(self, identity: str, layout: str) -> Receipt | None:
+    def finished(self, identity: str, layout: str) -> ExtractionReceipt | None:
         """The receipt, if the archive is still what was extracted, and its output is still there."""
-        receipt = self.receipt()
+        receipt = ExtractionReceipt.read_if_there(self.receipt_path)
         if receipt is None or (receipt.identity, receipt.layout) != (identity, layout):
             return None
         return receipt if all(os.path.lexists(self.target / sample) for sample in receipt.samples) else None
 
-    def receipt(self) -> Receipt | None:
-        if not self.receipt_path.is_file():
-            return None
-        stored = read_json(self.receipt_path)
-        known = {entry.name for entry in fields(Receipt)}
-        return Receipt(**{key: value for key, value in stored.items() if key in known})
-
     def progress(self, identity: str, layout: str) -> Progress:
         """How far an earlier run came with this very archive."""
-        with contextlib.suppress(OSError, ValueError, TypeError):
+        with contextlib.suppress(OSError, ValueError, DataError):
             head, *lines = self._journal.read_text(encoding="utf-8").split("\n")[:-1]
-            opening = json.loads(head)
-            is_same = opening["identity"] == identity and opening["layout"] == layout
-            if is_same and lines and opening["boot"] in (None, _boot_id()):
-                progress = Progress(**json.loads(lines[-1]))
+            opening = JournalHead.parse(json.loads(head), self._journal)
+            is_same = (opening.identity, opening.layout) == (identity, layout)
+            if is_same and lines and opening.boot in (None, _boot_id()):
+                progress = Progress.parse(json.loads(lines[-1]), self._journal)
                 if self.rejects_path.stat().st_size >= progress.rejects_size:
                     return progress
         return Progress()
@@ -134,8 +95,8 @@ class ExtractionState:
         beside = self._journal.with_suffix(PARTIAL_SUFFIX)
         with open(beside, "w", encoding="utf-8") as lines, open(self.rejects_path, "ab") as rejects:
             # Without syncing, the journal is right as long as the machine stays up: it names its boot.
-            opening = {"identity": identity, "layout": layout, "boot": None if sync else _boot_id()}
-            lines.write(json.dumps(opening) + "\n" + json.dumps(asdict(after)) + "\n")
+            opening = JournalHead(identity=identity, layout=layout, boot=None if sync else _boot_id())
+            lines.write(opening.to_line() + after.to_line())
             lines.flush()
             if sync:
                 os.fdatasync(lines.fileno())
@@ -143,15 +104,16 @@ class ExtractionState:
             rejects.truncate(after.rejects_size)
             yield Journal(lines, rejects, self.target, sync=sync)
 
-    def finish(self, receipt: Receipt, *, sync: bool) -> None:
+    def finish(self, receipt: ExtractionReceipt, *, sync: bool) -> None:
         """Write the receipt; with `sync` durably, which on some filesystems waits for everything before it."""
         if self.rejects_path.stat().st_size == 0:
             self.rejects_path.unlink()
+        text = json.dumps(receipt.to_json(), indent=1) + "\n"  # in ASCII: a name may be no text
         if sync:
-            write_json(self.receipt_path, asdict(receipt))
+            write_text(self.receipt_path, text)
         else:
             partial = self.receipt_path.with_suffix(PARTIAL_SUFFIX)
-            partial.write_text(json.dumps(asdict(receipt), indent=1) + "\n", encoding="utf-8")
+            partial.write_text(text, encoding="utf-8")
             partial.replace(self.receipt_path)
         self._journal.unlink()
         if sync:
@@ -164,15 +126,21 @@ class Journal:
     def __init__(self, lines: IO[str], rejects: IO[bytes], target: Path, *, sync: bool) -> None:
         self._lines, self._rejects, self._target, self._sync = lines, rejects, target, sync
 
-    def reject(self, entry: dict[str, Any]) -> None:
-        self._rejects.write(json.dumps(entry).encode() + b"\n")
+    def reject(self, member: RejectedMember) -> None:
+        self._rejects.write(member.to_line().encode())
 
     def group_is_done(self, *, offset: int, members: int, size: int, rejected: int) -> None:
         self._rejects.flush()
         if self._sync:
             sync_filesystem(self._target)
-        progress = Progress(offset, members, size, rejected, os.fstat(self._rejects.fileno()).st_size)
-        self._lines.write(json.dumps(asdict(progress)) + "\n")
+        progress = Progress(
+            offset=offset,
+            members=members,
+            bytes=size,
+            rejected=rejected,
+            rejects_size=os.fstat(self._rejects.fileno()).st_size,
+        )
+        self._lines.write(progress.to_line())
         self._lines.flush()
         if self._sync:
             os.fdatasync(self._lines.fileno())

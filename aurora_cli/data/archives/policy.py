@@ -6,7 +6,7 @@ the target: no path names something above it, and no link points out of it, now 
 
 import re
 
-from aurora_cli.data.archives.tar_reader import Member
+from aurora_cli.data.archives.reading.tar_header import Member
 
 STATE_FOLDER = ".aurora"
 """Where extraction keeps its journals and receipts; no member may lie in it."""
@@ -21,7 +21,6 @@ PATH_BYTES = 4095
 _KIND_REASONS = {
     "device": "is a device",
     "fifo": "is a fifo",
-    "sparse": "is stored sparse, which is not supported",
     "unknown": "is of an unknown type",
 }
 
@@ -52,6 +51,8 @@ def refusal(member: Member, *, root_bytes: int, reserved: frozenset[str] = froze
     encoded = [step.encode("utf-8", "surrogateescape") for step in steps]
     if any(len(step) > NAME_BYTES for step in encoded) or root_bytes + sum(map(len, encoded)) + len(steps) > PATH_BYTES:
         return f"has a longer path than the {PATH_BYTES:,} bytes (or the {NAME_BYTES} a step) that a system takes"
+    if member.damage is not None:
+        return member.damage
     if member.kind in _KIND_REASONS:
         return _KIND_REASONS[member.kind]
     if member.kind == "symlink":

@@ -5,10 +5,10 @@ import errno
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-_OPEN_FOLDERS = 256
+OPEN_FOLDERS = 256
 """Folders that stay open at most, as far as the process may open files."""
 
 _LATEST_TIME = 1 << 33
@@ -43,13 +43,34 @@ class FolderWriter:
 
     def write_file(self, steps: list[str], pieces: Iterable[memoryview], *, mode: int, mtime: float) -> None:
         """Create or replace a file, which has its name only when it is whole; on an error nothing of it stays."""
+        with self._new_file(steps, mode, mtime) as descriptor:
+            for piece in pieces:
+                while piece:
+                    piece = piece[os.write(descriptor, piece) :]
+
+    def write_sparse_file(
+        self, steps: list[str], pieces: Iterable[tuple[int, memoryview]], *, size: int, mode: int, mtime: float
+    ) -> None:
+        """As `write_file`; each piece comes with its offset, and what lies between them is left as holes."""
+        with self._new_file(steps, mode, mtime) as descriptor:
+            try:
+                os.ftruncate(descriptor, size)
+            except OSError as error:
+                if error.errno not in (errno.EFBIG, errno.EINVAL):
+                    raise
+                raise Refused(f"is larger ({size:,} bytes) than this filesystem takes") from None
+            for offset, piece in pieces:
+                while piece:
+                    written = os.pwrite(descriptor, piece, offset)
+                    offset, piece = offset + written, piece[written:]
+
+    @contextlib.contextmanager
+    def _new_file(self, steps: list[str], mode: int, mtime: float) -> Iterator[int]:
         folder, name = self._folder(steps[:-1]), steps[-1]
         permissions = (mode & 0o755) | 0o600  # no setuid, no setgid, not writable by others
         descriptor = self._open_partial(permissions, folder)
         try:
-            for piece in pieces:
-                while piece:
-                    piece = piece[os.write(descriptor, piece) :]
+            yield descriptor
             if 0 <= mtime < _LATEST_TIME:
                 os.utime(descriptor, (mtime, mtime))
             os.rename(self.partial, name, src_dir_fd=folder, dst_dir_fd=folder)

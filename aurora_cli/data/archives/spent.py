@@ -1,10 +1,13 @@
 """The ledger of files that a later step used up and deleted."""
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from aurora_cli.data.archives.receipt import SpentFile
+from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import disk_errors, fsync_folder
 
 SPENT_FILE = ".spent.jsonl"
@@ -19,9 +22,9 @@ def delete_spent(files: Sequence[Path], into: Path) -> int:
     freed = 0
     for file in files:
         size = file.stat().st_size
-        note = {"name": file.name, "size": size, "into": os.path.relpath(into, file.parent)}
+        note = SpentFile(name=file.name, size=size, into=os.path.relpath(into, file.parent))
         with disk_errors(file), open(file.parent / SPENT_FILE, "a", encoding="utf-8") as notes:
-            notes.write(json.dumps(note) + "\n")
+            notes.write(note.to_line())
             notes.flush()
             os.fsync(notes.fileno())
         file.unlink()
@@ -38,11 +41,9 @@ def spent_files(folder: Path) -> dict[str, int]:
         return {}
     into: dict[str, tuple[int, str]] = {}
     for line in notes.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-        except ValueError:  # the line that a crash cut; its file was not deleted
-            continue
-        into[entry["name"]] = entry["size"], entry["into"]
+        with contextlib.suppress(ValueError, DataError):  # the line that a crash cut; its file was not deleted
+            entry = SpentFile.parse(json.loads(line), notes)
+            into[entry.name] = entry.size, entry.into
 
     def lives_on(product: str) -> bool:
         return (folder / product).exists() or (product in into and lives_on(into[product][1]))

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from aurora_cli.data.archives.finding.names import archive_of, part_name
+from aurora_cli.data.archives.finding.parts import Archive
 from aurora_cli.data.archives.journal import ExtractionState
-from aurora_cli.data.archives.names import archive_of
-from aurora_cli.data.archives.parts import Archive
 from aurora_cli.data.archives.spent import spent_files
 from aurora_cli.data.download.manifest import RemoteFile
 from aurora_cli.data.download.selection import ANNOTATIONS
@@ -45,7 +45,7 @@ def later_needs(chosen: Iterable[RemoteFile], data: Path, *, archives_at_a_time:
             spent[place.parent] = spent_files(place.parent)
         archive = place.with_name(name)
         archives[archive] = archives.get(archive, 0) + file.size
-        if name != place.name and not archive.exists() and place.name not in spent[place.parent]:
+        if part_name(place.name) is not None and not archive.exists() and place.name not in spent[place.parent]:
             in_parts.add(archive)
     packed = {archive: size for archive, size in archives.items() if not _is_extracted(archive)}
 

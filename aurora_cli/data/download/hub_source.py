@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from aurora_cli.console import Advance
-from aurora_cli.data.archives.names import archive_of
+from aurora_cli.data.archives.finding.names import archive_of
 from aurora_cli.data.download.manifest import RemoteFile
 from aurora_cli.data.download.origins import PUBLISHED_SET, Origin, origins_of
 from aurora_cli.data.download.partial_file import PartialFile

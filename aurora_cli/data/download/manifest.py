@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from aurora_cli.data.archives.names import archive_of
+from aurora_cli.data.archives.finding.names import archive_of, volume_name
 from aurora_cli.data.archives.spent import spent_files
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import read_json, write_json
@@ -98,7 +98,8 @@ class DownloadManifest:
         sizes = {file.name: file.stat().st_size for file in present}
         is_merged = archive.name in sizes
         for name, size in cls._expected(archive.absolute().parent):
-            if archive_of(name) != archive.name or (name == archive.name) != is_merged:
+            is_part = name != archive.name and volume_name(name) is None
+            if archive_of(name) != archive.name or is_part == is_merged:
                 continue
             if name not in sizes:
                 return f"{archive}: {name} has not been downloaded yet (`aurora download` continues)"

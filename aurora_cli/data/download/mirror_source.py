@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from aurora_cli.console import Advance
-from aurora_cli.data.archives.names import archive_of
+from aurora_cli.data.archives.finding.names import archive_of
 from aurora_cli.data.download.manifest import MANIFEST_FILE, DownloadManifest, RemoteFile
 from aurora_cli.data.download.origins import Origin, origins_of
 from aurora_cli.data.download.partial_file import PartialFile

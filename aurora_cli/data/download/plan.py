@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from aurora_cli.config.settings import DownloadSettings
 from aurora_cli.console import Reporter
-from aurora_cli.data.archives.names import archive_of
+from aurora_cli.data.archives.finding.names import archive_of
 from aurora_cli.data.archives.spent import spent_files
 from aurora_cli.data.download.fetch import is_like
 from aurora_cli.data.download.manifest import DownloadManifest, RemoteFile

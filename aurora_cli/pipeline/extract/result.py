@@ -1,7 +1,7 @@
 """What `aurora extract` did, and how it says so."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.pipeline.result import Result
@@ -11,67 +11,107 @@ SHOWN_REFUSALS = 10
 
 
 @dataclass(frozen=True)
+class ArchiveOutcome:
+    """What became of one archive; with a dry run, what is known of it before."""
+
+    archive: str
+    target: str
+    parts: int
+    size: int
+    """Bytes of the archive."""
+    members: int = 0
+    bytes: int = 0
+    """Of the files among them."""
+    duplicates: int = 0
+    rejected: int = 0
+    broken: str | None = None
+    """Where and why it could not be read to its end."""
+    seconds: float = 0.0
+    done_before: bool = False
+
+
+@dataclass(frozen=True)
+class RefusedMember:
+    """A member that was left out."""
+
+    archive: str
+    member: str
+    offset: int
+    """In the tar; of a zip, in the tar that `--layout index` makes of it."""
+    reason: str
+
+
+@dataclass(frozen=True)
 class ExtractResult(Result):
     """What became of every archive."""
 
     layout: str
-    archives: list[dict[str, Any]]
-    """archive, target, parts, size, members, bytes, duplicates, rejected, broken, seconds, done_before."""
+    archives: list[ArchiveOutcome]
     problems: list[str]
     """Archives that could not be begun, and why."""
+    unread: list[str] = field(default_factory=list)
+    """What looks like an archive, and is not read."""
     deleted: list[str] = field(default_factory=list)
     rejected: int = 0
     rejects_files: list[str] = field(default_factory=list)
-    refused: list[dict[str, Any]] = field(default_factory=list)
-    """The first ten refused members: archive, member, offset, reason."""
+    refused: list[RefusedMember] = field(default_factory=list)
+    """The first ten refused members."""
     seconds: float = 0.0
     dry_run: bool = False
 
     def lines(self) -> list[str]:
-        fresh = [entry for entry in self.archives if not entry["done_before"]]
-        lines = [_plan(entry) for entry in self.archives] if self.dry_run else self._table(fresh)
-        if not fresh and not self.problems:
+        fresh = [outcome for outcome in self.archives if not outcome.done_before]
+        lines = [_plan(outcome) for outcome in self.archives] if self.dry_run else self._table(fresh)
+        if not fresh and not self.problems and (self.archives or not self.unread):
             lines.append(f"Nothing to do: {len(self.archives)} archives found, all extracted before.")
         lines += [
-            f"{entry['archive']}: {entry['duplicates']:,} names came more than once; the last stays."
-            for entry in fresh
-            if entry["duplicates"]
+            f"{outcome.archive}: {outcome.duplicates:,} names came more than once; the last stays."
+            for outcome in fresh
+            if outcome.duplicates
         ]
-        lines += [f"Broken: {entry['broken']}" for entry in self.archives if entry["broken"]]
+        lines += [f"Broken: {outcome.broken}" for outcome in self.archives if outcome.broken]
         lines += [f"Not extracted: {problem}" for problem in self.problems]
+        lines += [f"Not read: {message}" for message in self.unread]
         if self.deleted:
             lines.append(f"{len(self.deleted):,} files of archives deleted.")
-        if self.rejected:
-            members = "1 member was" if self.rejected == 1 else f"{self.rejected:,} members were"
-            lines.append(f"{members} refused: {', '.join(self.rejects_files)}")
-            lines += [
-                f"  {entry['archive']}: {entry['member']!r} at byte {entry['offset']:,} {entry['reason']}"
-                for entry in self.refused
-            ]
-            if self.rejected > len(self.refused):
-                lines.append("  ...")
-        return lines
+        return lines + self._refusals()
 
-    def _table(self, fresh: list[dict[str, Any]]) -> list[str]:
+    def _refusals(self) -> list[str]:
+        if not self.rejected:
+            return []
+        members = "1 member was" if self.rejected == 1 else f"{self.rejected:,} members were"
+        lines = [f"{members} refused: {', '.join(self.rejects_files)}"]
+        lines += [
+            f"  {refused.archive}: {refused.member!r} at byte {refused.offset:,} {refused.reason}"
+            for refused in self.refused
+        ]
+        return lines + (["  ..."] if self.rejected > len(self.refused) else [])
+
+    def _table(self, fresh: list[ArchiveOutcome]) -> list[str]:
         if not fresh:
             return []
         rows = [("archive", "parts", "members", "bytes", "rejected", "seconds")]
-        rows += [_cells(entry["archive"], entry["seconds"], [entry]) for entry in fresh]
+        rows += [_cells(outcome.archive, outcome.seconds, [outcome]) for outcome in fresh]
         rows.append(_cells(f"{len(fresh)} archive{'s' if len(fresh) > 1 else ''}", self.seconds, fresh))
         return aligned(rows, indent="")
 
     @property
     def exit_code(self) -> int:
-        broken = any(entry["broken"] for entry in self.archives)
-        return EXIT_DATA if broken or self.rejected or self.problems else EXIT_OK
+        broken = any(outcome.broken for outcome in self.archives)
+        return EXIT_DATA if broken or self.rejected or self.problems or self.unread else EXIT_OK
 
 
-def _cells(name: str, seconds: float, entries: list[dict[str, Any]]) -> tuple[str, ...]:
-    sums = [sum(entry[key] for entry in entries) for key in ("parts", "members", "bytes", "rejected")]
+def _cells(name: str, seconds: float, outcomes: Sequence[ArchiveOutcome]) -> tuple[str, ...]:
+    sums = [
+        sum(outcome.parts for outcome in outcomes),
+        sum(outcome.members for outcome in outcomes),
+        sum(outcome.bytes for outcome in outcomes),
+        sum(outcome.rejected for outcome in outcomes),
+    ]
     return (name, *(f"{number:,}" for number in sums), f"{seconds:,.1f}")
 
 
-def _plan(entry: dict[str, Any]) -> str:
-    parts = f" ({entry['parts']} parts)" if entry["parts"] > 1 else ""
-    what = "is extracted" if entry["done_before"] else "would be extracted"
-    return f"{entry['archive']}{parts}: {entry['size']:,} bytes, {what} into {entry['target']}"
+def _plan(outcome: ArchiveOutcome) -> str:
+    parts = f" ({outcome.parts} parts)" if outcome.parts > 1 else ""
+    what = "is extracted" if outcome.done_before else "would be extracted"
+    return f"{outcome.archive}{parts}: {outcome.size:,} bytes, {what} into {outcome.target}"

@@ -11,6 +11,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aurora_cli.config.settings import MergeTarsSettings, Settings
+from aurora_cli.data.archives import join_parts
 from aurora_cli.errors import DataError, HostError
 from aurora_cli.pipeline import merge_tars
 from tests.archiving import peak_of
@@ -46,6 +47,11 @@ SPELLINGS = {
     "no word, numbers": ("x.tgz", [f"x.tgz.{n:03}" for n in range(3)]),
     "mixed widths": ("x.tar.gz", ["x.tar.gz.part_08", "x.tar.gz.part_9", "x.tar.gz.part_010"]),
     "longer numbers of split -d": ("x.tar.gz", [f"x.tar.gz.part{n:02}" for n in range(90)] + ["x.tar.gz.part9000"]),
+    "of many": ("x.tar.gz", [f"x.tar.gz-{n:05}-of-00012" for n in range(12)]),
+    "of many, from one": ("x.tar.zst", [f"x.tar.zst_{n}_of_11" for n in range(1, 12)]),
+    "7-Zip's": ("x.zip", [f"x.zip.{n:03}" for n in range(1, 4)]),
+    "of a zip": ("x.zip", [f"x.zip.part-{name}" for name in letters(3)]),
+    "of an xz": ("x.tar.xz", [f"x.tar.xz.part{n}" for n in range(3)]),
     "one part": ("x.tar.gz", ["x.tar.gz.part_000"]),
 }
 
@@ -59,7 +65,7 @@ def test_parts_are_joined_in_the_order_of_their_numbers(spelling: str, tmp_path:
     cut(folder, names)
     result = merge_tars.run(settings(tmp_path))
     assert (folder / archive).read_bytes() == CONTENT
-    assert result.archives[0]["parts"] == len(names)
+    assert result.archives[0].parts == len(names)
     assert all((folder / name).exists() for name in names)
 
 
@@ -99,38 +105,49 @@ def test_a_dry_run_touches_nothing(tmp_path: Path):
         (["b.tar.part-aa", "b.tar.part-ac"], "part b.tar.part-ab is missing"),
         (["b.tar.part-ab"], "part b.tar.part-aa is missing"),
         (["b.tar.gz.part_0", "b.tar.gz.part_ab"], "parts with numbers and parts with letters"),
+        (["b.tar.gz-00001-of-00003", "b.tar.gz-00003-of-00003"], "part b.tar.gz-00002-of-00003 is missing"),
+        (["b.tar.gz-00001-of-00003", "b.tar.gz-00002-of-00003"], "part b.tar.gz-00003-of-00003 is missing"),
+        (["b.tar.gz-00000-of-00003", "b.tar.gz-00001-of-00003"], "part b.tar.gz-00002-of-00003 is missing"),
+        (["b.tar.gz-00000-of-00002", "b.tar.gz-00001-of-00003"], "do not agree on how many they are (2, 3)"),
+        ([f"b.zip-{n}-of-2" for n in range(3)], "b.zip-2-of-2 is one more than the 2 parts"),
     ],
 )
-def test_a_set_that_is_not_whole_is_named_and_nothing_at_all_is_written(
+def test_a_set_that_is_not_whole_is_named_nothing_of_it_is_written_and_the_others_are_merged(
     tmp_path: Path, names: list[str], complaint: str
 ):
     cut(tmp_path / "data", names)
     cut(tmp_path / "data/good", ["a.tar.gz.part_000", "a.tar.gz.part_001"])
-    with pytest.raises(DataError) as caught:
-        merge_tars.run(settings(tmp_path))
-    assert complaint in str(caught.value)
-    assert not (tmp_path / "data/good/a.tar.gz").exists()
+    result = merge_tars.run(settings(tmp_path, delete_parts=True))
+    assert (result.exit_code, len(result.problems)) == (3, 1)
+    assert complaint in result.problems[0]
+    assert f"Not merged: {result.problems[0]}" in result.lines()
+    assert (tmp_path / "data/good/a.tar.gz").read_bytes() == CONTENT
+    assert [path.name for path in (tmp_path / "data/good").glob("*part*")] == []
     assert {path.name for path in (tmp_path / "data").iterdir()} == {*names, "good"}
+
+
+def problem_of(workspace: Path) -> str:
+    result = merge_tars.run(settings(workspace))
+    assert (result.exit_code, result.archives) == (3, [])
+    (problem,) = result.problems
+    return problem
 
 
 def test_a_set_that_starts_at_one_but_not_like_an_archive_lacks_its_first_part(tmp_path: Path):
     cut(tmp_path / "data", ["a.tar.gz.part_001", "a.tar.gz.part_002"], CONTENT[5:])
-    with pytest.raises(DataError, match=r"part a\.tar\.gz\.part_000 is missing"):
-        merge_tars.run(settings(tmp_path))
+    assert "part a.tar.gz.part_000 is missing" in problem_of(tmp_path)
 
 
 def test_an_empty_part_is_named(tmp_path: Path):
     cut(tmp_path / "data", ["a.tar.gz.part_000", "a.tar.gz.part_001"])
     (tmp_path / "data/a.tar.gz.part_002").touch()
-    with pytest.raises(DataError, match=r"a\.tar\.gz\.part_002: this part of a\.tar\.gz is empty"):
-        merge_tars.run(settings(tmp_path))
+    assert "a.tar.gz.part_002: this part of a.tar.gz is empty" in problem_of(tmp_path)
 
 
 def test_an_archive_that_contradicts_its_parts_is_not_touched(tmp_path: Path):
     cut(tmp_path / "data", ["a.tar.gz.part_000", "a.tar.gz.part_001"])
     (tmp_path / "data/a.tar.gz").write_bytes(b"something else")
-    with pytest.raises(DataError, match="14 bytes, its 2 parts beside it have 10,000"):
-        merge_tars.run(settings(tmp_path))
+    assert "14 bytes, its 2 parts beside it have 10,000" in problem_of(tmp_path)
     assert (tmp_path / "data/a.tar.gz").read_bytes() == b"something else"
 
 
@@ -139,7 +156,9 @@ def test_files_that_only_look_like_parts_are_left_alone(tmp_path: Path):
     folder.mkdir()
     for name in ("a.tar.gz", "a.tar.gz.md", "a.tar.gz.20", "a.tar.gz.partial", ".a.tar.gz.part_000", "a.tar.gz.json"):
         (folder / name).write_bytes(CONTENT)
-    assert merge_tars.run(settings(tmp_path)).archives == []
+    result = merge_tars.run(settings(tmp_path))
+    assert (result.archives, result.exit_code) == ([], 0)
+    assert [Path(line.split(": ")[0]).name for line in result.unread] == ["a.tar.gz.20", "a.tar.gz.partial"]
 
 
 def test_nothing_there_says_what_to_run_first(tmp_path: Path):
@@ -159,13 +178,13 @@ def check_any_cuts(tmp_path: Path, content: bytes, cuts: list[int], plainly: boo
     edges = sorted({0, len(content), *(cut % len(content) for cut in cuts)})
     for index, (begin, end) in enumerate(itertools.pairwise(edges)):
         (folder / f"a.tar.gz_part{index}").write_bytes(content[begin:end])
-    kernel = merge_tars._copy_in_kernel
+    kernel = join_parts._copy_in_kernel
     try:
         if plainly:
-            merge_tars._copy_in_kernel = lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link"))
+            join_parts._copy_in_kernel = lambda *_: (_ for _ in ()).throw(OSError(18, "Invalid cross-device link"))
         merge_tars.run(settings(folder.parent))
     finally:
-        merge_tars._copy_in_kernel = kernel
+        join_parts._copy_in_kernel = kernel
     assert (folder / "a.tar.gz").read_bytes() == content
 
 
@@ -192,7 +211,7 @@ def test_any_content_cut_anywhere_comes_back_often(tmp_path: Path, content: byte
 
 def test_a_full_disk_ends_the_run_and_space_lets_it_continue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     cut(tmp_path / "data", [f"a.tar.gz.part_{n:03}" for n in range(10)])
-    real, calls = merge_tars._copy_in_kernel, []
+    real, calls = join_parts._copy_in_kernel, []
 
     def full(part: int, out: int, count: int) -> int:
         calls.append(count)
@@ -200,7 +219,7 @@ def test_a_full_disk_ends_the_run_and_space_lets_it_continue(tmp_path: Path, mon
             raise OSError(28, "No space left on device")
         return real(part, out, count)
 
-    monkeypatch.setattr(merge_tars, "_copy_in_kernel", full)
+    monkeypatch.setattr(join_parts, "_copy_in_kernel", full)
     with pytest.raises(HostError, match="the disk is full"):
         merge_tars.run(settings(tmp_path))
     assert not (tmp_path / "data/a.tar.gz").exists()

@@ -18,7 +18,7 @@ from PIL import Image
 
 from aurora_cli.config.settings import ExtractSettings
 from aurora_cli.data.archives.build_index import build_index
-from aurora_cli.data.archives.parts import find_archives
+from aurora_cli.data.archives.finding.parts import find_archives
 from aurora_cli.data.media.root import MediaRoot, MissingMedia
 from aurora_cli.errors import DataError
 

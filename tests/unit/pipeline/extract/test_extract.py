@@ -14,6 +14,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.data.archives.reading import chunks
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import DataError
 from aurora_cli.pipeline import merge_tars
@@ -27,7 +28,7 @@ def test_every_member_lands_in_the_archives_folder(tmp_path: Path, name: str):
     place(tmp_path, raw if name.endswith(".tar") else gzip.compress(raw), name)
     result = extract.run(settings(tmp_path))
     assert tree(tmp_path / SUBSET) == FILES
-    assert (result.exit_code, result.archives[0]["members"], result.archives[0]["broken"]) == (0, 40, None)
+    assert (result.exit_code, result.archives[0].members, result.archives[0].broken) == (0, 40, None)
     assert not (tmp_path / SUBSET / "rejected.jsonl").exists()
 
 
@@ -37,10 +38,10 @@ def test_parts_are_read_as_one_stream_and_an_archive_that_is_there_twice_is_extr
         place(tmp_path, packed[index * 10_000 : (index + 1) * 10_000 if index < 11 else None], f"a.tar.gz_part{index}")
     result = extract.run(settings(tmp_path))
     assert tree(tmp_path / SUBSET) == FILES
-    assert result.archives[0]["parts"] == 12
+    assert result.archives[0].parts == 12
     merge_tars.run(Settings(workspace=tmp_path))
     again = extract.run(settings(tmp_path))
-    assert [entry["done_before"] for entry in again.archives] == [True]
+    assert [entry.done_before for entry in again.archives] == [True]
 
 
 def test_output_keeps_the_folders_between_input_and_archive(tmp_path: Path):
@@ -136,7 +137,7 @@ def test_of_members_with_one_name_the_last_stays_and_they_are_counted(tmp_path: 
     place(tmp_path, tar_of(info("a", b"first"), info("b", b"1"), info("./a", b"last")))
     result = extract.run(settings(tmp_path))
     assert (tmp_path / SUBSET / "a").read_bytes() == b"last"
-    assert result.archives[0]["duplicates"] == 1
+    assert result.archives[0].duplicates == 1
 
 
 def test_nothing_dangerous_is_preserved(tmp_path: Path):
@@ -167,17 +168,15 @@ def test_a_gzip_of_several_members_is_one_stream(tmp_path: Path, tail: bytes):
 def test_garbage_behind_a_gzip_stream_is_said(tmp_path: Path):
     place(tmp_path, gzip.compress(tar_of(*IMAGES)) + b"garbage", "a.tar.gz")
     result = extract.run(settings(tmp_path))
-    assert "not gzip" in result.archives[0]["broken"]
+    assert "not gzip" in result.archives[0].broken
     assert tree(tmp_path / SUBSET) == FILES
 
 
 def test_a_bomb_is_left_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    from aurora_cli.data.archives import inflate
-
-    monkeypatch.setattr(inflate, "_FREE_INFLATION", 1 << 20)
+    monkeypatch.setattr(chunks, "_FREE_INFLATION", 1 << 20)
     place(tmp_path, gzip.compress(tar_of(info("small", b"1"), info("zeros", bytes(8 << 20)))), "a.tar.gz")
     result = extract.run(settings(tmp_path, max_inflation=100))
-    assert "extract.max_inflation" in result.archives[0]["broken"]
+    assert "extract.max_inflation" in result.archives[0].broken
     assert tree(tmp_path / SUBSET) == {"small": b"1"}
     assert (
         extract.run(settings(tmp_path / "w2", inputs=[tmp_path / SUBSET], output="o", max_inflation=2000)).exit_code

@@ -15,8 +15,9 @@ import pytest
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.data.archives import policy, safe_folder, unpack
-from aurora_cli.data.archives.journal import ExtractionState, Progress
-from aurora_cli.data.archives.parts import Archive, find_archives
+from aurora_cli.data.archives.finding.parts import Archive, find_archives
+from aurora_cli.data.archives.journal import ExtractionState
+from aurora_cli.data.archives.receipt import Progress
 from aurora_cli.data.media.kinds import frames_among
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import HostError
@@ -110,12 +111,12 @@ STEPS = {
 CODE = """
 import sys; from pathlib import Path
 from aurora_cli.config.settings import *
-from aurora_cli.data.archives import build_index, unpack
+from aurora_cli.data.archives import join_parts, seekable_copy, unpack
 from aurora_cli.pipeline import merge_tars
 from aurora_cli.pipeline.extract import command as extract
 workspace = Path(sys.argv[1])
-unpack.GROUP_BYTES = build_index.GROUP_BYTES = int(sys.argv[2])
-merge_tars._COPY_BYTES = int(sys.argv[2])
+unpack.GROUP_BYTES = seekable_copy.GROUP_BYTES = int(sys.argv[2])
+join_parts._COPY_BYTES = int(sys.argv[2])
 print("ready", flush=True)
 {step}
 print("done", flush=True)

@@ -5,8 +5,6 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-GZIP_MAGIC = b"\x1f\x8b"
-
 
 class PartStream(io.RawIOBase):
     """The bytes of several files, one behind the other, as one file to read."""
@@ -22,6 +20,11 @@ class PartStream(io.RawIOBase):
     @property
     def size(self) -> int:
         return sum(self._sizes)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Of the files, one by one."""
+        return tuple(self._sizes)
 
     def readable(self) -> bool:
         return True
@@ -45,6 +48,11 @@ class PartStream(io.RawIOBase):
             self._current = io.FileIO(self._files[self._index])
             self._current.seek(rest)
         return self._position
+
+    def go_to(self, offset: int) -> None:
+        """As `seek`, but free where the stream is there already."""
+        if offset != self._position:
+            self.seek(offset)
 
     def read(self, size: int = -1) -> bytes:
         """As of any raw file, but without the copy that the base class makes."""

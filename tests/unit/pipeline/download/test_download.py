@@ -138,11 +138,10 @@ def test_later_steps_see_that_a_download_is_not_complete(hub: Hub, tmp_path: Pat
     hub.faults.gone = {"projection/densefusion/dense.tar.gz.part_001"}
     with pytest.raises(HostError):
         download.run(settings(tmp_path, subsets=["densefusion"], workers=1))
-    with pytest.raises(DataError, match=r"part_001 has not been downloaded yet"):
-        merge_tars.run(Settings(workspace=tmp_path))
-    result = extract.run(Settings(workspace=tmp_path))
-    assert result.exit_code == 3
-    assert "part_001 has not been downloaded yet" in result.problems[0]
+    for command in (merge_tars, extract):
+        result = command.run(Settings(workspace=tmp_path))
+        assert (result.exit_code, len(result.problems)) == (3, 1)
+        assert "part_001 has not been downloaded yet" in result.problems[0]
 
 
 def test_what_a_later_step_used_and_deleted_is_not_fetched_again(hub: Hub, tmp_path: Path):

@@ -11,6 +11,7 @@ from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject
+from aurora_cli.models import supported
 from aurora_cli.models.parts import Part
 from aurora_cli.models.vision_encoder import has_class_token
 
@@ -34,13 +35,31 @@ def vision_config_of(config: Mapping[str, Any]) -> JsonObject:
     return dict(config)
 
 
-def llava_config(vision_config: Mapping[str, Any], text_config: Mapping[str, Any], model: ModelSettings) -> LlavaConfig:
-    """The config of the two joined as transformers' LLaVA.
+def check_kinds(vision_config: Mapping[str, Any], text_config: Mapping[str, Any], *, tower: str, language: str) -> None:
+    """Raise unless the network can be made of these two; `tower` and `language` are their names in the message.
 
     Raises:
-        UsageError: the tower is none that is supported.
+        UsageError: one of them is of a kind that is not supported.
+    """
+    supported.check_tower(tower, vision_config)
+    supported.check_language_model(language, text_config)
+
+
+def llava_config(
+    vision_config: Mapping[str, Any],
+    text_config: Mapping[str, Any],
+    model: ModelSettings,
+    *,
+    tower: str = "the tower",
+    language: str = "the model",
+) -> LlavaConfig:
+    """The config of the two, by these names in messages, joined as transformers' LLaVA.
+
+    Raises:
+        UsageError: the tower or the language model is none that is supported.
         DataError: transformers refuses what they say.
     """
+    check_kinds(vision_config, text_config, tower=tower, language=language)
     has_class = has_class_token(str(vision_config.get("model_type", "clip_vision_model")))
     try:
         return LlavaConfig(

@@ -13,7 +13,8 @@ from pathlib import Path
 from pydantic import ValidationError
 from transformers import LlavaConfig
 
-from aurora_cli.checkpoints import adapters, blueprint, names
+from aurora_cli.checkpoints import blueprint, foreign, names
+from aurora_cli.checkpoints.adapters import merging as adapters
 from aurora_cli.checkpoints.checkpoint import ORIGINAL_MERGING, Kind, OpenedCheckpoint, merging_unknown
 from aurora_cli.checkpoints.facts import FACTS_FILE, WeightFacts
 from aurora_cli.checkpoints.lazy_tensors import Tensors, rename
@@ -50,11 +51,16 @@ def is_xtuner(path: Path) -> bool:
 
 def open_huggingface(path: Path) -> OpenedCheckpoint:
     config = read_config(path)
-    model = _image_settings(path, config.get("vision_config") or {}, config.get("vision_feature_layer", -2))
+    foreign.check_huggingface(path, config)
     try:
         llava = LlavaConfig.from_dict({key: value for key, value in config.items() if key != "auto_map"})
     except Exception as error:  # each version checks configs with other exceptions
         raise DataError(f"{path / CONFIG_FILE}: {error}") from error
+    values = llava.to_dict()
+    vision, text = values["vision_config"], values["text_config"]
+    blueprint.check_kinds(vision, text, tower=f"{path}: its tower", language=f"{path}: its language model")
+    model = _image_settings(path, vision, llava.vision_feature_layer)
+    llava.vision_feature_layer = model.feature_layer
     tensors = rename(open_weights(path), names.canonical)
     return _with_facts(path, "huggingface", tensors, llava, model, _tokenizer_in(path), config.get("merging"))
 
@@ -62,11 +68,12 @@ def open_huggingface(path: Path) -> OpenedCheckpoint:
 def open_official(path: Path, root: Path | None, open_base: OpenBase) -> OpenedCheckpoint:
     """A folder of haotian-liu's LLaVA; a tower that only has a name is looked for from `root` on, or on the hub."""
     config = read_config(path)
+    text_type = foreign.check_official(path, config)
     vision_config = config.get("vision_config")
     if vision_config is None:
         vision_config = blueprint.vision_config_of(read_config(locate(config["mm_vision_tower"], root)))
     text_config = {key: value for key, value in config.items() if not key.startswith("mm_") and key != "vision_config"}
-    text_config["model_type"] = config.get("text_model_type", "llama")
+    text_config["model_type"] = text_type
     model = _image_settings(path, vision_config, config.get("mm_vision_select_layer", -2))
     llava = blueprint.llava_config(vision_config, text_config, model)
     tensors = rename(open_weights(path), names.canonical)
@@ -108,6 +115,8 @@ def open_parts(
         )
     vision, language = locate(vision_tower, root), locate(language_model, root)
     vision_config = blueprint.vision_config_of(read_config(vision))
+    text_config = read_config(language)
+    config = blueprint.llava_config(vision_config, text_config, model, tower=str(vision), language=str(language))
     return OpenedCheckpoint(
         path=language,
         kind="parts",
@@ -115,7 +124,7 @@ def open_parts(
             **rename(_tower_of(open_weights(vision)), _within("visual_encoder.")),
             **rename(open_weights(language), _within("llm.")),
         },
-        config=blueprint.llava_config(vision_config, read_config(language), model),
+        config=config,
         model=model,
         merging=TokenMerging(),
         tokenizer=model.tokenizer or str(language),
@@ -190,13 +199,15 @@ def _tokenizer_in(*folders: Path) -> str | None:
     return next((str(folder) for folder in folders if any((folder / name).exists() for name in _TOKENIZER_FILES)), None)
 
 
-def _image_settings(path: Path, vision_config: Mapping[str, object], feature_layer: int = -2) -> ModelSettings:
+def _image_settings(path: Path, vision_config: Mapping[str, object], feature_layer: object = -2) -> ModelSettings:
     """Images' size and colours as an image processor's file says, wherever the layout keeps it."""
     values: dict[str, object] = {
         "vision_tower": "",
         "language_model": "",
         "image_size": vision_config.get("image_size", 336),
-        "feature_layer": feature_layer,
+        "feature_layer": foreign.feature_layer(
+            path, feature_layer, int(str(vision_config.get("num_hidden_layers", 12)))
+        ),
     }
     folders = (path, path / "visual_encoder", path / "vision_tower")
     file = next((file for folder in folders for name in _PROCESSOR_FILES if (file := folder / name).exists()), None)

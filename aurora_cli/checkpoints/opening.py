@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from aurora_cli.checkpoints import adapters, names, provenance, zero
+from aurora_cli.checkpoints import foreign, names, provenance, zero
+from aurora_cli.checkpoints.adapters import merging as adapters
 from aurora_cli.checkpoints.checkpoint import ORIGINAL_MERGING, Kind, OpenedCheckpoint, OpenOptions, merging_unknown
 from aurora_cli.checkpoints.facts import Prompting, StageHistory
 from aurora_cli.checkpoints.layouts import (
@@ -41,6 +42,7 @@ def open_checkpoint(name: str | Path, options: OpenOptions = NO_OPTIONS) -> Open
     path = locate(name, options.root)
     opener = next((open_it for fits, open_it in _KINDS if fits(path)), None)
     if opener is None:
+        foreign.refuse_unknown(path)
         expected = "A run, a checkpoint, an xtuner or huggingface folder, a DeepSpeed folder or a .pth was expected."
         hint = f"{path.parent} is one: its newest checkpoint is taken." if path.name == CHECKPOINTS else expected
         raise DataError(f"{path}: is not a checkpoint", hint=hint)

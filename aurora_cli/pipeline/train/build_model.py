@@ -86,7 +86,8 @@ def write_initial(folder: Path, settings: Settings) -> None:
     model = settings.model
     assert model.vision_config is not None
     assert model.text_config is not None
-    values = llava_config(model.vision_config, model.text_config, model).to_dict()
+    sources = {"tower": "model.vision_config", "language": "model.text_config"}
+    values = llava_config(model.vision_config, model.text_config, model, **sources).to_dict()
     values |= {
         "architectures": [AuroraCap.__name__],
         "merging": settings.merging.model_dump(mode="json"),

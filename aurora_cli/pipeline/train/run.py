@@ -105,7 +105,10 @@ def _wrapped_network(plan: StagePlan, rank: Rank) -> tuple[Network, Engine]:
     assign = zero_loading.assign_for(train, rank, accumulation=accumulated, config=config)
     network = build_network(plan, assign)
     groups = parameter_groups(network.parameters, network.trained)
-    return network, engine.prepare(network.model, groups, train, rank, accumulation=accumulated, config=config)
+    width = network.model.config.get_text_config().hidden_size
+    return network, engine.prepare(
+        network.model, groups, train, rank, accumulation=accumulated, config=config, hidden_size=width
+    )
 
 
 def _plan_share(plan: StagePlan, rank: Rank) -> PlanShare | None:

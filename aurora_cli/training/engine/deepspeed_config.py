@@ -27,6 +27,10 @@ _CUT_PLAINLY = {
 """Options of ZeRO-3 that, unless they say this, cut weights otherwise or change them: DeepSpeed does it, from whole."""
 
 
+_LEFT_TO_US = {"optimizer": ("Adam", "AdamW"), "scheduler": ("WarmupLR", "WarmupDecayLR", "WarmupCosineLR")}
+"""By section of a file, the types that `train.*` stands for: AdamW, and a rate that rises and falls."""
+
+
 def shares_while_loading(config: JsonObject, world_size: int) -> bool:
     """Whether the processes share weights as these are loaded, or each loads them whole and has them divided then."""
     zero = config["zero_optimization"]
@@ -74,7 +78,7 @@ def read_config(name: str, folder: Path) -> JsonObject | None:
     if not isinstance(config, dict):
         raise UsageError(f"{path}: expected a JSON object, found {type(config).__name__}")
     for key in ("optimizer", "scheduler"):
-        if key in config:
+        if key in config and not _leaves_all_to_us(key, config.pop(key)):
             raise UsageError(
                 f"{path}: has its own {key!r}", hint=f"Remove it: the {key} comes from the train.* settings."
             )
@@ -84,10 +88,27 @@ def read_config(name: str, folder: Path) -> JsonObject | None:
     return config
 
 
+def _leaves_all_to_us(key: str, section: object) -> bool:
+    """Whether a section only says `auto`, as Hugging Face's and LLaVA's files do: who runs the file fills it in."""
+    if not isinstance(section, dict) or section.get("type") not in _LEFT_TO_US[key]:
+        return False
+    return all(value == "auto" for value in section.get("params", {}).values())
+
+
 def fill_config(
-    config: JsonObject, *, micro: int, accumulation: int, world: int, max_grad_norm: float, precision: str
+    config: JsonObject,
+    *,
+    micro: int,
+    accumulation: int,
+    world: int,
+    max_grad_norm: float,
+    precision: str,
+    hidden_size: int | None = None,
 ) -> JsonObject:
     """The configuration with what the settings say in place of `auto` or nothing.
+
+    Sizes of buckets that are `auto` come from the width of the language model, by the rule of transformers' Trainer,
+    for which such files are written; where it is not known yet, and for any other `auto`, DeepSpeed's default stands.
 
     Raises:
         UsageError: the file says otherwise than the settings.
@@ -114,7 +135,28 @@ def fill_config(
                 hint='Write "auto" there, and set train.precision.',
             )
         section["enabled"] = precision == kind
+    if hidden_size is not None:
+        _fill_bucket_sizes(filled["zero_optimization"], hidden_size)
+    _remove_autos(filled)
     filled.setdefault("steps_per_print", 1_000_000_000)
     filled.setdefault("zero_allow_untested_optimizer", True)
     filled.setdefault("zero_force_ds_cpu_optimizer", False)
     return filled
+
+
+def _fill_bucket_sizes(zero: JsonObject, hidden_size: int) -> None:
+    sizes = {"reduce_bucket_size": hidden_size**2}
+    if zero["stage"] == 3:
+        sizes["stage3_prefetch_bucket_size"] = int(0.9 * hidden_size**2)
+        sizes["stage3_param_persistence_threshold"] = 10 * hidden_size
+    for key, size in sizes.items():
+        if zero.get(key) == "auto":
+            zero[key] = size
+
+
+def _remove_autos(section: JsonObject) -> None:
+    for key, value in list(section.items()):
+        if value == "auto":
+            del section[key]
+        elif isinstance(value, dict):
+            _remove_autos(value)

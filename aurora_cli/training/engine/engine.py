@@ -157,8 +157,11 @@ def prepare(
     *,
     accumulation: int,
     config: JsonObject | None,
+    hidden_size: int | None = None,
 ) -> Engine:
-    """Wrap a model whose frozen parts are frozen already. `config` is `read_config`'s."""
+    """Wrap a model whose frozen parts are frozen already. `config` is `read_config`'s, `hidden_size` the width that
+    sizes of buckets follow where it says `auto`.
+    """
     from accelerate import Accelerator
     from accelerate.utils import InitProcessGroupKwargs
 
@@ -174,7 +177,7 @@ def prepare(
     else:
         from accelerate.utils import DeepSpeedPlugin
 
-        filled = prepare_deepspeed(config, train, rank, accumulation)
+        filled = prepare_deepspeed(config, train, rank, accumulation, hidden_size)
         options["deepspeed_plugin"] = DeepSpeedPlugin(hf_ds_config=filled, zero3_init_flag=False)
         # Without it every rank of a CPU run believes that it is alone.
         options["kwargs_handlers"].append(InitProcessGroupKwargs(backend="nccl" if cuda else "gloo"))
@@ -209,7 +212,9 @@ def prepare(
     )
 
 
-def prepare_deepspeed(config: JsonObject, train: TrainSettings, rank: Rank, accumulation: int) -> JsonObject:
+def prepare_deepspeed(
+    config: JsonObject, train: TrainSettings, rank: Rank, accumulation: int, hidden_size: int | None = None
+) -> JsonObject:
     """Say to DeepSpeed who we are (it would ask MPI), and that it shall compile nothing; its configuration, filled in.
 
     On a CPU it would build a communicator for shared memory at first use: 41 s, or a crash where there is no compiler.
@@ -230,6 +235,7 @@ def prepare_deepspeed(config: JsonObject, train: TrainSettings, rank: Rank, accu
         world=rank.world_size,
         max_grad_norm=train.max_grad_norm,
         precision=precision,
+        hidden_size=hidden_size,
     )
 
 

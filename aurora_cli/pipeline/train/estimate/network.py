@@ -38,7 +38,10 @@ def config_of(settings: Settings) -> AuroraCapConfig:
     else:
         vision = model.vision_config or read_object(locate_config(model.vision_tower, workspace.root))
         text = model.text_config or read_object(locate_config(model.language_model, workspace.root))
-        llava = blueprint.llava_config(blueprint.vision_config_of(vision), text, model)
+        names = {"tower": model.vision_tower, "language": model.language_model}
+        if model.vision_config is not None:
+            names = {"tower": "model.vision_config", "language": "model.text_config"}
+        llava = blueprint.llava_config(blueprint.vision_config_of(vision), text, model, **names)
     values = llava.to_dict() | {
         "merging": settings.merging.model_dump(mode="json"),
         "image_size": model.image_size,

@@ -110,6 +110,75 @@ def test_a_file_that_contradicts_the_settings_is_a_usage_error(contradiction: di
         fill_config({"zero_optimization": {"stage": 2}, **contradiction}, **SIZES)
 
 
+def shipped(stage: int) -> dict[str, Any]:
+    """The keys of LLaVA's, XTuner's and transformers' files together, `auto` where one of them says so."""
+    return {
+        "fp16": {"enabled": "auto", "loss_scale": 0, "initial_scale_power": 16},
+        "bf16": {"enabled": "auto"},
+        "amp": {"enabled": "auto", "opt_level": "auto"},
+        "optimizer": {
+            "type": "AdamW",
+            "params": {"lr": "auto", "betas": "auto", "eps": "auto", "weight_decay": "auto"},
+        },
+        "scheduler": {"type": "WarmupLR", "params": {"warmup_min_lr": "auto", "warmup_num_steps": "auto"}},
+        "train_micro_batch_size_per_gpu": "auto",
+        "train_batch_size": "auto",
+        "gradient_accumulation_steps": "auto",
+        "gradient_clipping": "auto",
+        "zero_optimization": {
+            "stage": stage,
+            "offload_optimizer": {"device": "cpu", "pin_memory": True},
+            "overlap_comm": True,
+            "sub_group_size": 1e9,
+            "reduce_bucket_size": "auto",
+            "allgather_bucket_size": "auto",
+            "stage3_prefetch_bucket_size": "auto",
+            "stage3_param_persistence_threshold": "auto",
+            "stage3_max_live_parameters": 1e9,
+        },
+    }
+
+
+@pytest.mark.parametrize("stage", [2, 3])
+def test_sizes_that_are_auto_follow_the_width_of_the_language_model(stage: int, tmp_path: Path) -> None:
+    """transformers' rule: buckets of width x width numbers, 0.9 of that ahead, 10 x width that stay."""
+    (tmp_path / "llava.json").write_text(json.dumps(shipped(stage)))
+    config = read_config("llava.json", tmp_path)
+    assert config is not None
+    filled = fill_config(config, **SIZES, hidden_size=4096)
+    assert "auto" not in json.dumps(filled)
+    assert not {"optimizer", "scheduler"} & filled.keys(), "train.* stands for them"
+    zero = filled["zero_optimization"]
+    assert zero["reduce_bucket_size"] == 16_777_216
+    assert zero["sub_group_size"] == 1e9
+    assert "allgather_bucket_size" not in zero, "DeepSpeed's own"
+    ahead = {
+        key: zero[key] for key in ("stage3_prefetch_bucket_size", "stage3_param_persistence_threshold") if key in zero
+    }
+    assert ahead == (
+        {"stage3_prefetch_bucket_size": 15_099_494, "stage3_param_persistence_threshold": 40_960} if stage == 3 else {}
+    )
+
+
+def test_a_size_that_a_file_says_stays(tmp_path: Path) -> None:
+    filled = fill_config({"zero_optimization": {"stage": 3, "reduce_bucket_size": 5}}, **SIZES, hidden_size=4096)
+    assert filled["zero_optimization"] == {"stage": 3, "reduce_bucket_size": 5}
+
+
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"optimizer": {"type": "AdamW", "params": {"lr": 1e-4, "betas": "auto"}}},
+        {"optimizer": {"type": "Lion", "params": {"lr": "auto"}}},
+        {"scheduler": {"type": "OneCycle", "params": {"cycle_min_lr": "auto"}}},
+    ],
+)
+def test_an_optimizer_or_a_schedule_of_the_files_own_is_a_usage_error(section: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "mine.json").write_text(json.dumps({"zero_optimization": {"stage": 2}, **section}))
+    with pytest.raises(UsageError, match=f"its own '{next(iter(section))}'"):
+        read_config("mine.json", tmp_path)
+
+
 def test_precision_follows_the_device_unless_told() -> None:
     assert resolved_precision("auto", cuda=True) == "bf16"
     assert resolved_precision("auto", cuda=False) == "fp32"

@@ -1,0 +1,1 @@
+"""Low-rank adapters of peft and of our own runs, merged into the weights that they change."""

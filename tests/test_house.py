@@ -77,7 +77,6 @@ NOT_YET = {
         "aurora_cli/data/download/partial_file.py",
         "aurora_cli/data/download/plan.py",
         "aurora_cli/data/download/selection.py",
-        "aurora_cli/data/media/video_decoder.py",
         "aurora_cli/pipeline/download/command.py",
         "aurora_cli/pipeline/download/result.py",
     ],

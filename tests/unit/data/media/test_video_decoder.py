@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_cli.data.media.video_decoder import Damaged, Request, Sampling, chosen_frames, evenly_spaced
+from aurora_cli.data.media.video_decoder import Damaged, Request, Sampling, evenly_spaced, selected_frames
 from aurora_cli.data.media.video_process import DecoderError, VideoProcess, decode_video
 from tests.videos import TURNS, level, turned, write_sound, write_video
 
@@ -208,7 +208,7 @@ def test_any_video_gives_as_many_frames_as_asked_in_order(
     spacings: list[float], frames: int, rule: Any, fps: float
 ) -> None:
     starts = np.cumsum(spacings)
-    chosen = chosen_frames(starts, frames, Sampling(rule, fps))
+    chosen = selected_frames(starts, frames, Sampling(rule, fps))
     assert len(chosen) == frames
     assert (np.diff(chosen) >= 0).all()
     assert 0 <= chosen[0] <= chosen[-1] < len(starts)
@@ -218,9 +218,9 @@ def test_any_video_gives_as_many_frames_as_asked_in_order(
 def test_at_a_steady_rate_time_and_number_agree(count: int, frames: int, rate: float) -> None:
     starts = np.arange(count) / rate
     expected = evenly_spaced(count, frames).tolist()
-    assert chosen_frames(starts, frames, Sampling("timestamp")).tolist() == expected
-    assert chosen_frames(starts, frames, Sampling("uniform")).tolist() == expected
-    assert chosen_frames(starts, frames, Sampling("fps", 2 * max(rate, rate * frames))).tolist() == expected
+    assert selected_frames(starts, frames, Sampling("timestamp")).tolist() == expected
+    assert selected_frames(starts, frames, Sampling("uniform")).tolist() == expected
+    assert selected_frames(starts, frames, Sampling("fps", 2 * max(rate, rate * frames))).tolist() == expected
 
 
 @given(
@@ -239,9 +239,9 @@ def test_no_frame_of_a_span_is_one_that_is_not_shown_in_it(
     shown = [n for n in range(len(lengths)) if starts[n + 1] - 7.0 > begin + 0.001 and starts[n] - 7.0 < end - 0.001]
     if not shown or begin == end:
         with pytest.raises(Damaged):
-            chosen_frames(starts[:-1], frames, Sampling(rule), (begin, end), starts[-1])
+            selected_frames(starts[:-1], frames, Sampling(rule), (begin, end), starts[-1])
         return
-    chosen = chosen_frames(starts[:-1], frames, Sampling(rule), (begin, end), starts[-1]).tolist()
+    chosen = selected_frames(starts[:-1], frames, Sampling(rule), (begin, end), starts[-1]).tolist()
     assert len(chosen) == frames
     assert chosen == sorted(chosen)
     assert set(chosen) <= set(shown)
@@ -249,7 +249,7 @@ def test_no_frame_of_a_span_is_one_that_is_not_shown_in_it(
 
 def test_frames_a_second_hold_over_the_whole_video() -> None:
     starts = np.arange(120) / 30  # four seconds
-    assert chosen_frames(starts, 4, Sampling("fps", 1.0)).tolist() == [15, 45, 75, 105]
-    assert chosen_frames(starts, 8, Sampling("fps", 1.0)).tolist() == [15, 15, 45, 45, 75, 75, 105, 105]
-    assert chosen_frames(starts, 2, Sampling("fps", 1.0)).tolist() == [30, 90]
-    assert chosen_frames(starts, 3, Sampling("fps", 0.01)).tolist() == [60, 60, 60]
+    assert selected_frames(starts, 4, Sampling("fps", 1.0)).tolist() == [15, 45, 75, 105]
+    assert selected_frames(starts, 8, Sampling("fps", 1.0)).tolist() == [15, 15, 45, 45, 75, 75, 105, 105]
+    assert selected_frames(starts, 2, Sampling("fps", 1.0)).tolist() == [30, 90]
+    assert selected_frames(starts, 3, Sampling("fps", 0.01)).tolist() == [60, 60, 60]

@@ -41,7 +41,7 @@ def decode_video(path: str, frames: int, longest: int) -> np.ndarray:
 
 
 def child_pid() -> int:
-    return video_process._children["decord"][1]._child.pid
+    return video_process._idle["decord"][0]._child.pid
 
 
 def test_one_process_serves_many_videos_and_equals_decoding_here(video: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_video_that_hangs_the_decoder_is_an_error(
     decoder_script("import time\ntime.sleep(60)\n")
     with pytest.raises(DecoderError, match="no answer after 0 s"):
         decode_video("video", 4, 200)
-    assert not video_process._children
+    assert not any(video_process._idle.values())
 
 
 def test_without_decord_it_is_the_machine_that_is_wrong_not_the_video(

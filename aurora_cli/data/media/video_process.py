@@ -47,9 +47,10 @@ class VideoProcess:
 
     def __init__(self, decoder: str) -> None:
         """`decoder`: decord, which hands over to PyAV what it is not believed about, or av."""
-        if importlib.util.find_spec(decoder) is None:
-            package = PACKAGES[decoder]
-            raise HostError(f"videos are read by {decoder}, which is not installed", hint=f"pip install {package}")
+        for needed in (decoder, "av"):
+            if importlib.util.find_spec(needed) is None:
+                hint = f"pip install {PACKAGES[needed]}"
+                raise HostError(f"videos are read by {needed}, which is not installed", hint=hint)
         # A session of its own: Ctrl-C and SIGTERM for the group must not look like broken videos. -P: the script's
         # folder stays off the path, where modules here would hide others'.
         self._child = subprocess.Popen(

@@ -36,6 +36,11 @@ class Header(NamedTuple):
         return bool(self.container & INDEXED)
 
     @property
+    def counts_from_zero(self) -> bool:
+        """Whether the container's length is its last time, and not the time from the first to the last."""
+        return bool(self.container & {"matroska", "webm", "flv", "asf"})
+
+    @property
     def is_ordinary(self) -> bool:
         """Whether decord is believed; in the end its times must agree."""
         return (

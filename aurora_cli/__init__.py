@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from aurora_cli.captioning.result import Caption, Uncaptioned
     from aurora_cli.checkpoints.loading import load_model
     from aurora_cli.config.merging import TokenMerging
-    from aurora_cli.data.download.origins import Origin, recorded_origins
+    from aurora_cli.data.download.origin import Origin
+    from aurora_cli.data.download.origins import recorded_origins
     from aurora_cli.data.token_store.store import Row, Summary, TokenStore, open_store
     from aurora_cli.errors import AuroraError, DataError, HostError, UsageError
     from aurora_cli.models.merge_plan import num_visual_tokens
@@ -56,7 +57,7 @@ HOMES: Final = {
     "DataError": "aurora_cli.errors",
     "HostError": "aurora_cli.errors",
     "Media": "aurora_cli.captioning.inputs",
-    "Origin": "aurora_cli.data.download.origins",
+    "Origin": "aurora_cli.data.download.origin",
     "Row": "aurora_cli.data.token_store.store",
     "Summary": "aurora_cli.data.token_store.store",
     "TokenMerging": "aurora_cli.config.merging",

@@ -47,13 +47,6 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             "Written by `aurora download` before the first byte comes, and again for each selection. `merge-tars` and"
             " `extract` look into it for what is still to come.",
             "DownloadManifest",
-            {
-                "schema": "integer: 1",
-                "repo, revision, commit": "string: where it comes from, and the commit that `revision` was",
-                "settings": "object: the `download` settings",
-                "terms": "object: `<split>/<subset>` to a list of `name`, `licence`, `url`, `note`",
-                "files": "list of `path`, `size` (bytes), `sha256` or `git_sha1`",
-            },
         ),
         Format(
             "data/<split>/<subset>/.spent.jsonl",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.data.download.origins import Origin
+from aurora_cli.data.download.origin import Origin
 from aurora_cli.io.json_files import StoredModel
 
 FACTS_FILE = "aurora.json"

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from aurora_cli.checkpoints.facts import AnnotationFile, StageData
-from aurora_cli.data.download.origins import Origin, recorded_origins
+from aurora_cli.data.download.origin import Origin
+from aurora_cli.data.download.origins import recorded_origins
 from aurora_cli.data.token_store.manifest import merged_inputs
 from aurora_cli.errors import DataError
 from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE

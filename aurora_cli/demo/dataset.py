@@ -17,7 +17,7 @@ from pathlib import Path
 from PIL import Image
 
 from aurora_cli.data.download.manifest import DownloadManifest
-from aurora_cli.data.download.origins import Origin, to_record
+from aurora_cli.data.download.origin import Origin
 from aurora_cli.demo.drawing import Scene, draw, image_scene, video_scene
 from aurora_cli.demo.records import TALK_EVERY, captions, frame_lists, texts, video_files
 from aurora_cli.io.atomic import write_text
@@ -61,8 +61,8 @@ def write_mirror(folder: Path, *, images: int, videos: int) -> None:
     subset("language", "sharegpt4video_caption", frame_lists(moving[files:]), "panda", lists_tar, [0.3, 0.3, 0.17])
     subset("language", "miradata", video_files(moving[:files]), "miradata", videos_tar, [0.6])
     subset("language", "evol", texts(60))
-    drawn = {path.relative_to(folder).as_posix(): to_record((DRAWN,)) for path in sorted(folder.glob("*/*"))}
-    DownloadManifest(repo="aurora demo", revision="", commit="", files={}, settings={}, terms=drawn).write(folder)
+    drawn = {path.relative_to(folder).as_posix(): (DRAWN,) for path in sorted(folder.glob("*/*"))}
+    DownloadManifest(repo="aurora demo", revision="", commit="", files=(), settings={}, terms=drawn).write_into(folder)
 
 
 def encode_video(frames: Sequence[Image.Image]) -> bytes:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
-from aurora_cli.data.download.origins import Origin
+from aurora_cli.data.download.origin import Origin
 from aurora_cli.export.layouts.common import ExportJob, dtype_name, text_config, vision_config
 from aurora_cli.export.receipt import CARD_FILE
 from aurora_cli.io.atomic import write_text

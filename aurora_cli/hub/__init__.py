@@ -1,1 +1,1 @@
-"""huggingface_hub: its errors in our words, and uploads."""
+"""huggingface_hub: its session, its errors in our words, and uploads."""

@@ -18,16 +18,19 @@ class ExtractionReceipt(StoredModel):
     HINT: ClassVar[str | None] = "Remove it and run `aurora extract` again."
 
     archive: Name
+    """Its path."""
     layout: str
     """`files` or `index`."""
     identity: str
     """A hash that another archive of that name would not have."""
     members: int = 0
+    """Files and links."""
     bytes: int = 0
     """Of the files among them."""
     duplicates: int = 0
     """Names that came more than once; the last stays."""
     rejected: int = 0
+    """Members that were refused: they are in `rejected.jsonl`."""
     broken: Name | None = None
     """Where and why the archive could not be read to its end."""
     nested: tuple[Name, ...] = ()
@@ -77,9 +80,11 @@ class RejectedMember(JsonLine):
 
     archive: Name
     member: Name | None = None
+    """Its name; none: the archive itself breaks off."""
     offset: int | None = None
-    """In the tar; of a zip, in the tar that `--layout index` makes of it."""
+    """Of its header, in the tar; of a zip, in the tar that `--layout index` makes of it."""
     reason: Name
+    """What follows the member's name in a sentence; of an archive: where and why it breaks off."""
 
 
 class JournalHead(JsonLine):
@@ -116,5 +121,6 @@ class SpentFile(JsonLine):
 
     name: Name
     size: int
+    """Bytes that it had."""
     into: Name
     """What was made of it, relative to the folder."""

@@ -24,19 +24,19 @@ class GroupCommit:
         self._waiting: dict[Path, Path] = {}
         self._bytes = 0
 
-    def now(self, partial: Path, place: Path) -> None:
+    def now(self, partial: Path, path: Path) -> None:
         """Name a file whose content is durable."""
-        partial.replace(place)
+        partial.replace(path)
         if self.sync:
-            fsync_folder(place.parent)
+            fsync_folder(path.parent)
 
-    def soon(self, partial: Path, place: Path, size: int) -> None:
+    def soon(self, partial: Path, path: Path, size: int) -> None:
         """Name a small file when its group is durable, at `flush` the latest."""
         if not self.sync:
-            partial.replace(place)
+            partial.replace(path)
             return
         with self._lock:
-            self._waiting[partial] = place
+            self._waiting[partial] = path
             self._bytes += size
             is_full = len(self._waiting) >= _GROUP_FILES or self._bytes >= _GROUP_BYTES
         if is_full:
@@ -48,11 +48,11 @@ class GroupCommit:
             waiting, self._waiting, self._bytes = self._waiting, {}, 0
         if not waiting:
             return
-        folders = {place.parent for place in waiting.values()}
+        folders = {path.parent for path in waiting.values()}
         first = next(iter(folders))
         with disk_errors(first):
             sync_filesystem(first)
-            for partial, place in waiting.items():
-                partial.replace(place)
+            for partial, path in waiting.items():
+                partial.replace(path)
             for folder in folders:
                 fsync_folder(folder)

@@ -29,23 +29,23 @@ class Need(NamedTuple):
     note: str
 
 
-def later_needs(chosen: Iterable[RemoteFile], data: Path, *, archives_at_a_time: int) -> list[Need]:
-    """What is still to be done with the chosen files once they are here. Steps that are done need nothing."""
+def later_needs(selected: Iterable[RemoteFile], data: Path, *, archives_at_a_time: int) -> list[Need]:
+    """What is still to be done with the selected files once they are here. Steps that are done need nothing."""
     archives: dict[Path, int] = {}
     in_parts: set[Path] = set()
     annotations = 0
     spent: dict[Path, dict[str, int]] = {}
-    for file in chosen:
-        place = data / file.path
-        name = archive_of(place.name)
+    for file in selected:
+        path = data / file.path
+        name = archive_of(path.name)
         if name is None:
             annotations += file.size if file.path.endswith(ANNOTATIONS) else 0
             continue
-        if place.parent not in spent:
-            spent[place.parent] = spent_files(place.parent)
-        archive = place.with_name(name)
+        if path.parent not in spent:
+            spent[path.parent] = spent_files(path.parent)
+        archive = path.with_name(name)
         archives[archive] = archives.get(archive, 0) + file.size
-        if part_name(place.name) is not None and not archive.exists() and place.name not in spent[place.parent]:
+        if part_name(path.name) is not None and not archive.exists() and path.name not in spent[path.parent]:
             in_parts.add(archive)
     packed = {archive: size for archive, size in archives.items() if not _is_extracted(archive)}
 

@@ -1,4 +1,4 @@
-"""A file from a source to its place: resumed, tried again, checked, and only then given its name."""
+"""A file from a source to its path: resumed, tried again, checked, and only then given its name."""
 
 import threading
 from pathlib import Path
@@ -28,8 +28,8 @@ class Fetcher:
         self.source, self.group_commit = source, group_commit
         self.retries, self.retry_wait_s, self.stop = retries, retry_wait_s, stop
 
-    def fetch(self, file: RemoteFile, place: Path, advance: Advance, *, at_once: bool = False) -> str:
-        """Bring `file` to `place`; a small one may get its name only when its group is flushed, unless `at_once`.
+    def fetch(self, file: RemoteFile, path: Path, advance: Advance, *, at_once: bool = False) -> str:
+        """Bring `file` to `path`; a small one may get its name only when its group is flushed, unless `at_once`.
 
         Returns:
             sha256 of what is there now
@@ -38,15 +38,15 @@ class Fetcher:
             HostError: it did not come, or not as the source says it is
         """
         is_small = file.size < SMALL_BYTES and not at_once
-        with disk_errors(place), PartialFile(place, file, sync=self.group_commit.sync and not is_small) as partial:
+        with disk_errors(path), PartialFile(path, file, sync=self.group_commit.sync and not is_small) as partial:
             partial.take_up(lambda amount: self._went_on(amount, advance))
             self._fill(file, partial, advance)
             if is_small:
-                self.group_commit.soon(partial.path, place, file.size)
+                self.group_commit.soon(partial.path, path, file.size)
             else:
                 if self.group_commit.sync:
                     partial.make_durable()
-                self.group_commit.now(partial.path, place)
+                self.group_commit.now(partial.path, path)
             return partial.sha256()
 
     def _fill(self, file: RemoteFile, partial: PartialFile, advance: Advance) -> None:
@@ -83,20 +83,20 @@ class Fetcher:
             raise Interrupted("stopped; what has come stays")
         advance(amount)
 
-    def _wait(self, asked_s: float | None, tries: int) -> None:
-        wait_s = min(self.retry_wait_s * 2 ** (tries - 1), LONGEST_WAIT_S) if asked_s is None else asked_s
+    def _wait(self, requested_s: float | None, tries: int) -> None:
+        wait_s = min(self.retry_wait_s * 2 ** (tries - 1), LONGEST_WAIT_S) if requested_s is None else requested_s
         if self.stop.wait(wait_s):
             raise Interrupted("stopped; what has come stays")
 
 
-def is_like(place: Path, file: RemoteFile, advance: Advance = lambda amount: None) -> bool:
-    """Whether the file at `place` has the size and the hash that `file` lists."""
-    if place.stat().st_size != file.size:
+def is_like(path: Path, file: RemoteFile, advance: Advance = lambda amount: None) -> bool:
+    """Whether the file at `path` has the size and the hash that `file` lists."""
+    if path.stat().st_size != file.size:
         return False
     if file.sha256 is None and file.git_sha1 is None:
         return True
     hashes = RunningHashes(git_size=file.size if file.sha256 is None else None)
-    with open(place, "rb") as content:
+    with open(path, "rb") as content:
         while block := content.read(_READ_BYTES):
             hashes.update(block)
             advance(len(block))

@@ -48,14 +48,14 @@ class RunningHashes:
             self._hand_over()
 
     def sha256(self) -> str:
-        self.settle()
+        self.drain()
         return self._sha256.hexdigest()
 
     def git_sha1(self) -> str | None:
-        self.settle()
+        self.drain()
         return None if self._git_sha1 is None else self._git_sha1.hexdigest()
 
-    def settle(self) -> None:
+    def drain(self) -> None:
         """Wait until everything is hashed, and end the thread; more may come afterwards."""
         if self._batch:
             self._hand_over()

@@ -9,15 +9,17 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from aurora_cli.console import Advance
 from aurora_cli.data.archives.finding.names import archive_of
 from aurora_cli.data.download.manifest import RemoteFile
-from aurora_cli.data.download.origins import PUBLISHED_SET, Origin, origins_of
+from aurora_cli.data.download.origin import Origin
+from aurora_cli.data.download.origins import PUBLISHED_SET, origins_of
 from aurora_cli.data.download.partial_file import PartialFile
 from aurora_cli.errors import HostError
 from aurora_cli.hub.errors import HubRepo, TransientError, hub_errors
+from aurora_cli.hub.session import hub_session
 
 REPO_TYPE = "dataset"
 _CHUNK_BYTES = 1 << 20
@@ -99,7 +101,7 @@ class HubSource:
             headers["Range"] = f"bytes={into.position}-"
 
         def transfer() -> None:
-            with _session().stream("GET", url, headers=headers, timeout=self._timeout_s) as response:
+            with hub_session().stream("GET", url, headers=headers, timeout=self._timeout_s) as response:
                 if response.status_code == 416:  # what is here is longer than what is there
                     advance(-into.position)
                     into.restart()
@@ -150,18 +152,6 @@ class HubSource:
             names = {default}
         near = difflib.get_close_matches(self.name, sorted(names), n=3, cutoff=0.5)
         return f"; did you mean {' or '.join(near)}?" if near else ""
-
-
-def _session() -> Any:
-    """The hub client's session, reading a MiB at a time.
-
-    httpcore asks its socket for 64 KiB; handling each of these bounds a core to 0.45 GB/s, a MiB to 1.7.
-    """
-    from httpcore2 import HTTP11Connection
-    from huggingface_hub.utils import get_session
-
-    HTTP11Connection.READ_NUM_BYTES = _CHUNK_BYTES  # pyright: ignore[reportAttributeAccessIssue]
-    return get_session()
 
 
 def _copy(source: Path, into: PartialFile, advance: Advance) -> None:

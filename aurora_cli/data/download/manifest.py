@@ -5,19 +5,20 @@ is whole, so what is listed and not there has still to come - unless a later ste
 step notes in `.spent.jsonl` beside the file.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from functools import lru_cache
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
+
+from pydantic import Field
 
 from aurora_cli.data.archives.finding.names import archive_of, volume_name
 from aurora_cli.data.archives.spent import spent_files
-from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import read_json, write_json
+from aurora_cli.data.download.origin import Origin
+from aurora_cli.io.json_files import JsonObject, StoredModel
 
 MANIFEST_FILE = "download.json"
-SCHEMA = 1
 _LEVELS = 4
 """Folder, subset, split, data: how far above an archive its manifest may lie."""
 
@@ -29,7 +30,9 @@ class RemoteFile:
     path: str
     """Relative, with `/`."""
     size: int
+    """Bytes."""
     sha256: str | None = None
+    """Of what is listed; once the file has come, of that."""
     git_sha1: str | None = None
     """Git's hash of a small file that is not in LFS: sha1 of `blob <size>`, NUL, content."""
 
@@ -43,48 +46,45 @@ class RemoteFile:
         return "/".join(self.path.split("/")[:2]) if self.path.count("/") >= 2 else ""
 
 
-@dataclass(frozen=True)
-class DownloadManifest:
+class DownloadManifest(StoredModel):
     """The files that one download is meant to bring, and where from."""
 
+    WHAT: ClassVar[str] = "the list of a download"
+    HINT: ClassVar[str | None] = "Remove it and run `aurora download` again."
+
     repo: str
+    """A repository of the hub, or a folder."""
     revision: str
+    """The branch, tag or commit that was asked for."""
     commit: str
-    files: dict[str, RemoteFile]
-    settings: dict[str, Any]
-    terms: dict[str, list[dict[str, str]]] = field(default_factory=dict)
+    """What `revision` was; empty for a folder."""
+    settings: JsonObject
+    """Those of `download`."""
+    terms: dict[str, tuple[Origin, ...]] = Field(default_factory=dict)
     """`<split>/<subset>` -> the data sets it was taken from, with licence and address: see `data.download.origins`."""
+    files: tuple[RemoteFile, ...]
+    """In the order of their paths, whether they have come or not."""
+
+    @cached_property
+    def by_path(self) -> dict[str, RemoteFile]:
+        return {file.path: file for file in self.files}
 
     @classmethod
-    def read(cls, folder: Path) -> "DownloadManifest | None":
-        """The manifest in `folder`; none if nothing was downloaded into it."""
-        path = folder / MANIFEST_FILE
-        if not path.is_file():
-            return None
-        try:
-            stored = read_json(path)
-            files = {entry["path"]: RemoteFile(**entry) for entry in stored["files"]}
-            terms = stored.get("terms", {})
-            return cls(stored["repo"], stored["revision"], stored["commit"], files, stored["settings"], terms)
-        except (ValueError, KeyError, TypeError) as error:
-            raise DataError(
-                f"{path}: is no list of a download ({error})", hint="Remove it and run `aurora download` again."
-            ) from error
+    def of_folder(cls, folder: Path) -> "DownloadManifest | None":
+        """The manifest in `folder`; none if nothing was downloaded into it.
 
-    def write(self, folder: Path) -> None:
-        entries = [asdict(self.files[path]) for path in sorted(self.files)]
-        write_json(
-            folder / MANIFEST_FILE,
-            {
-                "schema": SCHEMA,
-                "repo": self.repo,
-                "revision": self.revision,
-                "commit": self.commit,
-                "settings": self.settings,
-                "terms": self.terms,
-                "files": entries,
-            },
-        )
+        Raises:
+            DataError: it is damaged
+        """
+        return cls.read_if_there(folder / MANIFEST_FILE)
+
+    def with_hashes(self, hashes: Mapping[str, str]) -> "DownloadManifest":
+        """The same files with the sha256 that they were found to have."""
+        files = [replace(file, sha256=hashes.get(file.path, file.sha256)) for file in self.files]
+        return self.model_copy(update={"files": tuple(files)})
+
+    def write_into(self, folder: Path) -> None:
+        self.write(folder / MANIFEST_FILE)
 
     @staticmethod
     def above(path: Path) -> Path | None:
@@ -141,9 +141,9 @@ def _version(folder: Path) -> int:
 @lru_cache(maxsize=4)
 def _files_of(folder: Path, _version: int) -> dict[str, list[tuple[str, int]]]:
     """Folder -> (name, size) of its files in the manifest of `folder`."""
-    manifest = DownloadManifest.read(folder)
+    manifest = DownloadManifest.of_folder(folder)
     grouped: dict[str, list[tuple[str, int]]] = {}
-    for file in manifest.files.values() if manifest else ():
+    for file in manifest.files if manifest else ():
         parent, _, name = file.path.rpartition("/")
         grouped.setdefault(parent or ".", []).append((name, file.size))
     return grouped

@@ -7,7 +7,8 @@ from pathlib import Path
 from aurora_cli.console import Advance
 from aurora_cli.data.archives.finding.names import archive_of
 from aurora_cli.data.download.manifest import MANIFEST_FILE, DownloadManifest, RemoteFile
-from aurora_cli.data.download.origins import Origin, origins_of
+from aurora_cli.data.download.origin import Origin
+from aurora_cli.data.download.origins import origins_of
 from aurora_cli.data.download.partial_file import PartialFile
 from aurora_cli.errors import HostError
 from aurora_cli.io.atomic import sha256_of
@@ -23,8 +24,8 @@ class MirrorSource:
 
     def __init__(self, folder: Path) -> None:
         self.name, self._folder = str(folder), folder
-        listed = DownloadManifest.read(folder)
-        self._listed = listed.files if listed is not None else {}
+        listed = DownloadManifest.of_folder(folder)
+        self._listed = listed.by_path if listed is not None else {}
         self._terms = listed.terms if listed is not None else {}
 
     def files(self) -> list[RemoteFile]:
@@ -34,16 +35,15 @@ class MirrorSource:
             for name in sorted(names):
                 if name.startswith(".") or name == MANIFEST_FILE:
                     continue
-                place = Path(folder, name)
-                path, size = place.relative_to(self._folder).as_posix(), place.stat().st_size
+                file = Path(folder, name)
+                path, size = file.relative_to(self._folder).as_posix(), file.stat().st_size
                 listed = self._listed.get(path)
                 found.append(listed if listed is not None and listed.size == size else RemoteFile(path, size))
         return found
 
     def origins(self, subset: str) -> tuple[Origin, ...]:
         """What the folder's own list says; else what is published under this subset's name."""
-        recorded = tuple(Origin(**entry) for entry in self._terms.get(subset, []))
-        return recorded or origins_of(subset)
+        return self._terms.get(subset) or origins_of(subset)
 
     def equality(self, file: RemoteFile) -> str | None:
         """Size, beginning and end: what differs here is different; what does not is hashed."""

@@ -6,26 +6,13 @@ The set as a whole is published as Apache-2.0 (https://huggingface.co/datasets/w
 cannot loosen the terms of what it was taken from.
 """
 
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from aurora_cli.data.download.manifest import DownloadManifest
+from aurora_cli.data.download.origin import Origin
 
 PUBLISHED_SET = "AuroraCap-trainset"
 """Name of the repository that this table describes; copies under another owner keep it."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """A data set that a subset was taken from."""
-
-    name: str
-    licence: str
-    url: str
-    """Empty if there is no page."""
-    note: str = ""
-    """What the licence's name does not say."""
 
 
 _OPENAI = "and the terms of use of OpenAI"
@@ -140,17 +127,10 @@ def recorded_origins(path: str | Path) -> dict[str, tuple[Origin, ...]]:
     """
     path = Path(path)
     top = DownloadManifest.above(path)
-    manifest = DownloadManifest.read(top) if top is not None else None
+    manifest = DownloadManifest.of_folder(top) if top is not None else None
     if top is None or manifest is None:
         return {}
     below = path.absolute().relative_to(top).parts[:2]
     return {
-        subset: tuple(Origin(**entry) for entry in entries)
-        for subset, entries in manifest.terms.items()
-        if tuple(subset.split("/"))[: len(below)] == below
+        subset: origins for subset, origins in manifest.terms.items() if tuple(subset.split("/"))[: len(below)] == below
     }
-
-
-def to_record(origins: tuple[Origin, ...]) -> list[dict[str, Any]]:
-    """For the manifest and for `--json`."""
-    return [asdict(origin) for origin in origins]

@@ -1,4 +1,4 @@
-"""A file that is still coming, beside its place, and hashed as it comes."""
+"""A file that is still coming, beside its final name, and hashed as it comes."""
 
 import contextlib
 import os
@@ -17,22 +17,22 @@ _PARTIAL_NAME = re.compile(rf"\.(?P<name>.+?)(?P<mark>\.[0-9a-f]{{12}})?{re.esca
 
 
 class PartialFile:
-    """The bytes of `file` that have come, in a hidden neighbour of `place`.
+    """The bytes of `file` that have come, in a hidden neighbour of `target`.
 
     The neighbour's name has the listed hash in it: when the file changes at its source, its beginning is not taken
     for that of the new one.
     """
 
-    def __init__(self, place: Path, file: RemoteFile, *, sync: bool = True) -> None:
-        self.place, self.file, self._is_synced = place, file, sync
+    def __init__(self, target: Path, file: RemoteFile, *, sync: bool = True) -> None:
+        self.target, self.file, self._is_synced = target, file, sync
         mark = (file.sha256 or file.git_sha1 or "")[:12]
-        self.path = place.with_name(
-            f".{place.name}.{mark}{PARTIAL_SUFFIX}" if mark else f".{place.name}{PARTIAL_SUFFIX}"
+        self.path = target.with_name(
+            f".{target.name}.{mark}{PARTIAL_SUFFIX}" if mark else f".{target.name}{PARTIAL_SUFFIX}"
         )
         self.position = 0
 
     def __enter__(self) -> "PartialFile":
-        self.place.parent.mkdir(parents=True, exist_ok=True)
+        self.target.parent.mkdir(parents=True, exist_ok=True)
         self._file = open(self.path, "r+b" if self.path.exists() else "w+b", buffering=0)
         self._disk = DiskWriter(self._file.fileno())
         if os.fstat(self._file.fileno()).st_size > self.file.size:
@@ -41,7 +41,7 @@ class PartialFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._hashes.settle()
+        self._hashes.drain()
         self._disk.close()
         self._file.close()
         if self.path.exists() and self.path.stat().st_size == 0:
@@ -73,13 +73,13 @@ class PartialFile:
         """Whether what has come is how `other` begins."""
         self._file.seek(0)
         with open(other, "rb") as file:
-            while mine := self._file.read(_READ_BYTES):
-                if mine != file.read(len(mine)):
+            while local := self._file.read(_READ_BYTES):
+                if local != file.read(len(local)):
                     return False
         return True
 
     def restart(self) -> None:
-        self._hashes.settle()
+        self._hashes.drain()
         self._file.seek(0)
         self._file.truncate()
         self._begin()
@@ -105,10 +105,10 @@ class PartialFile:
         self._disk.finish()
 
 
-def partial_bytes(place: Path, file: RemoteFile) -> int:
+def partial_bytes(target: Path, file: RemoteFile) -> int:
     """Bytes of a file that have come in earlier runs."""
     try:
-        return PartialFile(place, file).path.stat().st_size
+        return PartialFile(target, file).path.stat().st_size
     except OSError:
         return 0
 
@@ -117,8 +117,8 @@ def remove_stale(data: Path, files: Iterable[RemoteFile]) -> None:
     """Remove what has come of files that have since changed at their source."""
     expected: dict[Path, dict[str, str]] = {}
     for file in files:
-        place = data / file.path
-        expected.setdefault(place.parent, {})[place.name] = PartialFile(place, file).path.name
+        target = data / file.path
+        expected.setdefault(target.parent, {})[target.name] = PartialFile(target, file).path.name
     for folder, names in expected.items():
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             for path in list(folder.iterdir()):

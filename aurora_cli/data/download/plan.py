@@ -1,4 +1,4 @@
-"""What of a chosen data set is here, what is to come, and what the data folder shall list of it."""
+"""What of a selected data set is here, what is to come, and what the data folder shall list of it."""
 
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -12,15 +12,15 @@ from aurora_cli.data.archives.finding.names import archive_of
 from aurora_cli.data.archives.spent import spent_files
 from aurora_cli.data.download.fetch import is_like
 from aurora_cli.data.download.manifest import DownloadManifest, RemoteFile
-from aurora_cli.data.download.origins import to_record
+from aurora_cli.data.download.origin import Origin
 from aurora_cli.data.download.partial_file import partial_bytes
 from aurora_cli.data.download.source import Source
 
 
 class Plan(NamedTuple):
-    chosen: list[RemoteFile]
+    selected: list[RemoteFile]
     here: list[RemoteFile]
-    """Chosen, and here already (or used and deleted by a later step)."""
+    """Selected, and here already (or used and deleted by a later step)."""
     groups: list[list[RemoteFile]]
     """What is to come; the files of a group may be equal."""
 
@@ -31,21 +31,25 @@ class Plan(NamedTuple):
 
 def make_plan(
     source: Source,
-    chosen: list[RemoteFile],
+    selected: list[RemoteFile],
     before: DownloadManifest | None,
     data: Path,
     options: DownloadSettings,
     reporter: Reporter,
 ) -> Plan:
-    used = _Used(chosen, data)
-    here = {file.path for file in chosen if used.contains(file)}
+    """Tell what is here already from what is to come; a file that no earlier run recorded is hashed.
+
+    Files that may be equal are in one group, so that one of them is fetched.
+    """
+    used = _Used(selected, data)
+    here = {file.path for file in selected if used.contains(file)}
     doubtful: list[RemoteFile] = []
-    for file in chosen:
-        place = data / file.path
-        if file.path in here or not place.is_file():
+    for file in selected:
+        path = data / file.path
+        if file.path in here or not path.is_file():
             continue
-        if place.stat().st_size != file.size:
-            reporter.warning(f"{place}: has another size than {source.name} lists; it is fetched again")
+        if path.stat().st_size != file.size:
+            reporter.warning(f"{path}: has another size than {source.name} lists; it is fetched again")
         elif options.verify or not _is_recorded(file, before):
             doubtful.append(file)
         else:
@@ -53,15 +57,15 @@ def make_plan(
     here |= _right_ones(doubtful, data, source, options, reporter)
 
     groups: dict[str, list[RemoteFile]] = {}
-    for file in chosen:
+    for file in selected:
         if file.path not in here:
             groups.setdefault(source.equality(file) or file.path, []).append(file)
-    return Plan(chosen, [file for file in chosen if file.path in here], list(groups.values()))
+    return Plan(selected, [file for file in selected if file.path in here], list(groups.values()))
 
 
 def _is_recorded(file: RemoteFile, before: DownloadManifest | None) -> bool:
     """Whether an earlier run fetched, and so hashed, this very content."""
-    recorded = before.files.get(file.path) if before is not None else None
+    recorded = before.by_path.get(file.path) if before is not None else None
     return recorded is not None and (file.sha256 or recorded.sha256, file.git_sha1 or recorded.git_sha1) == (
         recorded.sha256,
         recorded.git_sha1,
@@ -93,55 +97,64 @@ def _right_ones(
 class _Used:
     """Files that are not there because a later step has used them: noted when deleted, or merged into their archive."""
 
-    def __init__(self, chosen: Iterable[RemoteFile], data: Path) -> None:
+    def __init__(self, selected: Iterable[RemoteFile], data: Path) -> None:
         self._data = data
         self._spent: dict[Path, dict[str, int]] = {}
         self._sizes: dict[Path, int] = {}
-        for file in chosen:
+        for file in selected:
             if (archive := self._archive(file)) is not None:
                 self._sizes[archive] = self._sizes.get(archive, 0) + file.size
 
     def _archive(self, file: RemoteFile) -> Path | None:
         """The archive that the file is a part of."""
-        place = self._data / file.path
-        archive = archive_of(place.name)
-        return None if archive in (None, place.name) else place.with_name(archive)
+        path = self._data / file.path
+        archive = archive_of(path.name)
+        return None if archive in (None, path.name) else path.with_name(archive)
 
     def contains(self, file: RemoteFile) -> bool:
-        place = self._data / file.path
-        if place.exists():
+        path = self._data / file.path
+        if path.exists():
             return False
-        if place.parent not in self._spent:
-            self._spent[place.parent] = spent_files(place.parent)
+        if path.parent not in self._spent:
+            self._spent[path.parent] = spent_files(path.parent)
         archive = self._archive(file)
         is_merged = archive is not None and archive.is_file() and archive.stat().st_size == self._sizes[archive]
-        return is_merged or self._spent[place.parent].get(place.name) == file.size
+        return is_merged or self._spent[path.parent].get(path.name) == file.size
 
 
 def make_manifest(
     source: Source,
-    chosen: list[RemoteFile],
+    selected: list[RemoteFile],
     before: DownloadManifest | None,
     data: Path,
     options: DownloadSettings,
 ) -> DownloadManifest:
-    """What is chosen now, and what earlier runs chose in subsets of which something is here."""
-    files: dict[str, RemoteFile] = {}
-    for file in before.files.values() if before is not None else ():
-        folder = data / (file.subset or ".")
-        if folder.is_dir() and any(folder.iterdir()):
-            files[file.path] = file
-    for file in chosen:
-        earlier = files.get(file.path)
-        is_richer = earlier is not None and earlier.sha256 is not None and earlier.size == file.size
-        files[file.path] = earlier if earlier is not None and is_richer and not (file.sha256 or file.git_sha1) else file
-    subsets = sorted({file.subset for file in files.values()} - {""})
-    chosen_subsets = {file.subset for file in chosen}
-    earlier_terms = before.terms if before is not None else {}
-    terms = {
-        subset: to_record(source.origins(subset))
-        if subset in chosen_subsets or subset not in earlier_terms
-        else earlier_terms[subset]
-        for subset in subsets
-    }
-    return DownloadManifest(source.name, options.revision, source.commit, files, options.model_dump(mode="json"), terms)
+    """What is selected now, and what earlier runs selected in subsets of which something is here."""
+    files = {} if before is None else {file.path: file for file in before.files if _has_files(data / file.subset)}
+    for file in selected:
+        files[file.path] = _richer(files.get(file.path), file)
+    earlier_terms = {} if before is None else before.terms
+    selected_subsets = {file.subset for file in selected}
+    terms: dict[str, tuple[Origin, ...]] = {}
+    for subset in sorted({file.subset for file in files.values()} - {""}):
+        is_known = subset in earlier_terms and subset not in selected_subsets
+        terms[subset] = earlier_terms[subset] if is_known else source.origins(subset)
+    return DownloadManifest(
+        repo=source.name,
+        revision=options.revision,
+        commit=source.commit,
+        settings=options.model_dump(mode="json"),
+        terms=terms,
+        files=tuple(files[path] for path in sorted(files)),
+    )
+
+
+def _has_files(folder: Path) -> bool:
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def _richer(earlier: RemoteFile | None, file: RemoteFile) -> RemoteFile:
+    """The entry to keep of a file: a source without hashes does not take away the one that an earlier run found."""
+    if earlier is None or file.sha256 or file.git_sha1:
+        return file
+    return earlier if earlier.sha256 is not None and earlier.size == file.size else file

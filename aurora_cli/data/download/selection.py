@@ -28,29 +28,43 @@ def select(files: Iterable[RemoteFile], options: DownloadSettings) -> list[Remot
             f"{options.repo}: is empty", hint="Is it the right one? The published set: --repo wchai/AuroraCap-trainset"
         )
 
-    _known("split", options.splits, {file.split for file in listed} - {""})
-    in_splits = [file for file in listed if not options.splits or file.split in options.splits]
-    names = {file.subset for file in in_splits} - {""}
-    _known("subset", options.subsets, {name.split("/")[1] for name in names} | names)
+    _check_known("split", options.splits, {file.split for file in listed} - {""})
+    in_splits = [file for file in listed if _in_splits(file, options)]
+    subsets = {file.subset for file in in_splits} - {""}
+    _check_known("subset", options.subsets, {subset.split("/")[1] for subset in subsets} | subsets)
 
-    def is_wanted(file: RemoteFile) -> bool:
-        if (options.splits and file.split not in options.splits) or (options.annotations_only and not file.subset):
-            return False
-        if options.subsets and not {file.subset, file.subset.rpartition("/")[2]} & set(options.subsets):
-            return False
-        if options.annotations_only and not file.path.endswith(ANNOTATIONS):
-            return False
-        if options.include and not _matches(file.path, options.include):
-            return False
-        return not _matches(file.path, options.exclude)
-
-    chosen = [file for file in listed if is_wanted(file)]
-    if not chosen:
+    selected = [file for file in in_splits if all(condition(file, options) for condition in _CONDITIONS)]
+    if not selected:
         raise DataError(
-            f"{options.repo}: none of its {len(listed):,} files is chosen by these splits, subsets and globs",
+            f"{options.repo}: none of its {len(listed):,} files is selected by these splits, subsets and globs",
             hint="See what is there: aurora download --dry-run",
         )
-    return chosen
+    return selected
+
+
+def _in_splits(file: RemoteFile, options: DownloadSettings) -> bool:
+    return not options.splits or file.split in options.splits
+
+
+def _in_subsets(file: RemoteFile, options: DownloadSettings) -> bool:
+    return not options.subsets or not {file.subset, file.subset.rpartition("/")[2]}.isdisjoint(options.subsets)
+
+
+def _is_kind_wanted(file: RemoteFile, options: DownloadSettings) -> bool:
+    is_annotation = bool(file.subset) and file.path.endswith(ANNOTATIONS)
+    return is_annotation or not options.annotations_only
+
+
+def _is_included(file: RemoteFile, options: DownloadSettings) -> bool:
+    return not options.include or _matches(file.path, options.include)
+
+
+def _is_not_excluded(file: RemoteFile, options: DownloadSettings) -> bool:
+    return not _matches(file.path, options.exclude)
+
+
+_CONDITIONS = (_in_subsets, _is_kind_wanted, _is_included, _is_not_excluded)
+"""All of them hold for a file that is selected."""
 
 
 def _is_hidden(path: str) -> bool:
@@ -62,8 +76,8 @@ def _matches(path: str, globs: Iterable[str]) -> bool:
     return any(fnmatchcase(path, glob) or fnmatchcase(name, glob) for glob in globs)
 
 
-def _known(what: str, asked: Iterable[str], there: set[str]) -> None:
-    for name in asked:
+def _check_known(what: str, requested: Iterable[str], there: set[str]) -> None:
+    for name in requested:
         if name not in there:
             near = difflib.get_close_matches(name, sorted(there), n=3, cutoff=0.5)
             guess = f"; did you mean {' or '.join(near)}?" if near else ""

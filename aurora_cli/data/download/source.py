@@ -4,7 +4,7 @@ from typing import Protocol
 
 from aurora_cli.console import Advance
 from aurora_cli.data.download.manifest import RemoteFile
-from aurora_cli.data.download.origins import Origin
+from aurora_cli.data.download.origin import Origin
 from aurora_cli.data.download.partial_file import PartialFile
 from aurora_cli.errors import HostError
 

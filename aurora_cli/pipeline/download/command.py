@@ -1,4 +1,4 @@
-"""`aurora download`: the chosen files of the data set, from a hub or a local folder, into the workspace.
+"""`aurora download`: the selected files of the data set, from a hub or a local folder, into the workspace.
 
 What is to come is written down first (`data.download.manifest`), then fetched some files at a time
 (`data.download.fetch`); archives of equal content are fetched once and hard-linked.
@@ -9,7 +9,6 @@ import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,17 +35,17 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
 
     Raises:
         UsageError: no such repository, revision, split or subset
-        DataError: the repository is empty, or nothing in it is chosen
+        DataError: the repository is empty, or nothing in it is selected
         HostError: the hub, the network or the disk does not let it; the same command continues
     """
     options, workspace = settings.download, Workspace(settings.workspace)
     data = workspace.path(options.output)
     source = _source(options, workspace)
-    chosen = select(source.files(), options)
-    before = DownloadManifest.read(data)
-    plan = make_plan(source, chosen, before, data, options, reporter)
+    selected = select(source.files(), options)
+    before = DownloadManifest.of_folder(data)
+    plan = make_plan(source, selected, before, data, options, reporter)
     to_fetch, free = plan.bytes_to_fetch(data), shutil.disk_usage(existing_parent(data)).free
-    needs = later_needs(chosen, data, archives_at_a_time=settings.extract.workers)
+    needs = later_needs(selected, data, archives_at_a_time=settings.extract.workers)
     report = Report(source, data, plan, free, needs)
     if dry_run:
         return report.result(len(plan.groups), to_fetch, linked=0, dry_run=True)
@@ -54,21 +53,23 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if to_fetch > free:
         raise HostError(
             f"{data}: {to_fetch:,} bytes are to come, {free:,} bytes are free",
-            hint="Choose less (--split, --subset, --annotations-only), or another place: --output DIR",
+            hint="Choose less (--split, --subset, --annotations-only), or another folder: --output DIR",
         )
     if plan.groups:
         _warn_of_later_steps(needs, free - to_fetch, data, reporter)
     with disk_errors(data), file_lock(data, "aurora download"):
-        manifest = make_manifest(source, chosen, before, data, options)
-        for group in plan.groups:  # what is in the place of these is something else: the list must not seem true of it
+        manifest = make_manifest(source, selected, before, data, options)
+        for (
+            group
+        ) in plan.groups:  # what is there under their names is something else: the list must not seem true of it
             for file in group:
                 (data / file.path).unlink(missing_ok=True)
-        manifest.write(data)
-        remove_stale(data, chosen)
+        manifest.write_into(data)
+        remove_stale(data, selected)
         fetched, linked, hashes = _fetch(source, plan, data, options, reporter)
-        known = {path: replace(manifest.files[path], sha256=digest) for path, digest in hashes.items()}
-        if any(known[path] != manifest.files[path] for path in known):
-            replace(manifest, files=manifest.files | known).write(data)
+        hashed = manifest.with_hashes(hashes)
+        if hashed.files != manifest.files:
+            hashed.write_into(data)
     return report.result(len(fetched), sum(file.size for file in fetched), linked=linked, dry_run=False)
 
 
@@ -150,26 +151,26 @@ def _fetch_group(
                 twins[file.sha256 or fetcher.source.sha256(file) or ""] = data / file.path
     outcome = _Outcome([], 0, {})
     for file in group:
-        place = data / file.path
+        path = data / file.path
         digest = fetcher.source.sha256(file) if twins else None
-        if digest is not None and digest in twins and _link(twins[digest], place):
+        if digest is not None and digest in twins and _link(twins[digest], path):
             advance(file.size)
             outcome = outcome._replace(linked=outcome.linked + 1)
         else:
-            digest = fetcher.fetch(file, place, advance, at_once=key is not None)
+            digest = fetcher.fetch(file, path, advance, at_once=key is not None)
             outcome.fetched.append(file)
         if key is not None:
-            twins.setdefault(digest, place)
+            twins.setdefault(digest, path)
         outcome.hashes[file.path] = digest
     return outcome
 
 
-def _link(existing: Path, place: Path) -> bool:
+def _link(existing: Path, path: Path) -> bool:
     """Give a file a second name; false where the filesystem has no such thing."""
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.unlink(missing_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.unlink(missing_ok=True)
     with suppress(OSError):
-        os.link(existing, place)
-        fsync_folder(place.parent)
+        os.link(existing, path)
+        fsync_folder(path.parent)
         return True
     return False

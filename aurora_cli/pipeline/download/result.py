@@ -2,38 +2,67 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from aurora_cli.data.download.disk_forecast import Need
-from aurora_cli.data.download.origins import to_record
+from aurora_cli.data.download.manifest import RemoteFile
+from aurora_cli.data.download.origin import Origin
 from aurora_cli.data.download.plan import Plan
 from aurora_cli.data.download.source import Source
 from aurora_cli.pipeline.result import Result
 
 
 @dataclass(frozen=True)
+class SubsetFiles:
+    """What of a subset is selected, and what of that was here before this run."""
+
+    subset: str
+    files: int
+    bytes: int
+    files_here: int
+    bytes_here: int
+    origins: tuple[Origin, ...]
+
+    @property
+    def is_one(self) -> bool:
+        """Whether this is a subset, and not what lies beside them."""
+        return "/" in self.subset
+
+    @property
+    def licences(self) -> str:
+        return " + ".join(dict.fromkeys(origin.licence for origin in self.origins)) or "not known"
+
+
+@dataclass(frozen=True)
+class LaterStep:
+    """What a step after the download will add to the disk."""
+
+    step: str
+    bytes: int
+    note: str
+
+
+@dataclass(frozen=True)
 class DownloadResult(Result):
-    """What was chosen, what was here, what came."""
+    """What was selected, what was here, what came."""
 
     repo: str
     commit: str
     output: str
-    subsets: list[dict[str, Any]]
-    """subset, files, bytes, files_here, bytes_here (here before this run), origins (name, licence, url, note)."""
+    subsets: list[SubsetFiles]
     files: int
     bytes: int
     fetched: int
     fetched_bytes: int
     linked: int
-    """Files that are equal to another one, and share its place on disk."""
+    """Files that are equal to another one, and share its bytes on disk."""
     free_bytes: int
     """On the disk, before this run."""
-    later_steps: list[dict[str, Any]]
-    """What they will add to the disk: step, bytes, note."""
+    later_steps: list[LaterStep]
     dry_run: bool = False
 
     def lines(self) -> list[str]:
-        here = sum(entry["files_here"] for entry in self.subsets)
+        here = sum(entry.files_here for entry in self.subsets)
         if not self.dry_run:
             if here == self.files:
                 return [f"Nothing to do: all {self.files:,} files ({self.bytes:,} bytes) are in {self.output}."]
@@ -45,13 +74,13 @@ class DownloadResult(Result):
         return [*self._table(), "", *self._disk(), "", *self._terms()]
 
     def _table(self) -> list[str]:
-        width = max(len(entry["subset"]) for entry in self.subsets)
+        width = max(len(entry.subset) for entry in self.subsets)
         rows = [
-            f"{entry['subset']:<{width}}  {entry['files']:>6,} files  {entry['bytes']:>19,} bytes  "
-            f"{entry['files_here']:>6,} here  {_licences(entry)}".rstrip()
+            f"{entry.subset:<{width}}  {entry.files:>6,} files  {entry.bytes:>19,} bytes  "
+            f"{entry.files_here:>6,} here  {entry.licences if entry.is_one else ''}".rstrip()
             for entry in self.subsets
         ]
-        here = sum(entry["files_here"] for entry in self.subsets)
+        here = sum(entry.files_here for entry in self.subsets)
         commit = f" at {self.commit}" if self.commit else ""
         return [
             f"{self.repo}{commit} would be fetched into {self.output}:",
@@ -62,7 +91,7 @@ class DownloadResult(Result):
     def _disk(self) -> list[str]:
         left = self.free_bytes - self.fetched_bytes
         rows = [("download", self.fetched_bytes, self.free_bytes, "to fetch; equal archives once, as links")]
-        rows += [(entry["step"], entry["bytes"], left, entry["note"]) for entry in self.later_steps if entry["bytes"]]
+        rows += [(entry.step, entry.bytes, left, entry.note) for entry in self.later_steps if entry.bytes]
         width = max(len(step) for step, *_ in rows)
         return [
             f"Disk: {self.free_bytes:,} bytes are free. What the steps add to it, each by itself after the download:",
@@ -78,20 +107,15 @@ class DownloadResult(Result):
         ]
         by_origins: dict[str, list[str]] = {}
         for entry in self.subsets:
-            if "/" in entry["subset"]:
-                said = "; ".join(
-                    f"{origin['name']}: {origin['licence']}{', ' if origin['note'] else ''}{origin['note']}"
-                    + (f" ({origin['url']})" if origin["url"] else "")
-                    for origin in entry["origins"]
-                )
-                by_origins.setdefault(said or "not known: see where the files are from", []).append(entry["subset"])
-        return lines + [f"{', '.join(subsets)}: {said}" for said, subsets in by_origins.items()]
+            if entry.is_one:
+                terms = "; ".join(map(_terms_of, entry.origins)) or "not known: see where the files are from"
+                by_origins.setdefault(terms, []).append(entry.subset)
+        return lines + [f"{', '.join(subsets)}: {terms}" for terms, subsets in by_origins.items()]
 
 
-def _licences(entry: dict[str, Any]) -> str:
-    if "/" not in entry["subset"]:
-        return ""
-    return " + ".join(dict.fromkeys(origin["licence"] for origin in entry["origins"])) or "not known"
+def _terms_of(origin: Origin) -> str:
+    address = f" ({origin.url})" if origin.url else ""
+    return f"{origin.name}: {origin.licence}{', ' if origin.note else ''}{origin.note}{address}"
 
 
 class Report(NamedTuple):
@@ -104,35 +128,35 @@ class Report(NamedTuple):
     needs: list[Need]
 
     def result(self, fetched: int, fetched_bytes: int, *, linked: int, dry_run: bool) -> DownloadResult:
-        chosen = self.plan.chosen
+        selected = self.plan.selected
         return DownloadResult(
             repo=self.source.name,
             commit=self.source.commit,
             output=str(self.data),
             subsets=self._subsets(),
-            files=len(chosen),
-            bytes=sum(file.size for file in chosen),
+            files=len(selected),
+            bytes=sum(file.size for file in selected),
             fetched=fetched,
             fetched_bytes=fetched_bytes,
             linked=linked,
             free_bytes=self.free,
-            later_steps=[need._asdict() for need in self.needs],
+            later_steps=[LaterStep(*need) for need in self.needs],
             dry_run=dry_run,
         )
 
-    def _subsets(self) -> list[dict[str, Any]]:
-        subsets: dict[str, dict[str, Any]] = {}
+    def _subsets(self) -> list[SubsetFiles]:
         here = {file.path for file in self.plan.here}
-        for file in self.plan.chosen:
-            name = file.subset or "(no subset)"
-            if name not in subsets:
-                origins = to_record(self.source.origins(file.subset)) if file.subset else []
-                subsets[name] = {"subset": name, "files": 0, "bytes": 0, "files_here": 0, "bytes_here": 0}
-                subsets[name]["origins"] = origins
-            entry = subsets[name]
-            entry["files"] += 1
-            entry["bytes"] += file.size
-            if file.path in here:
-                entry["files_here"] += 1
-                entry["bytes_here"] += file.size
-        return list(subsets.values())
+        by_subset: dict[str, list[RemoteFile]] = {}
+        for file in self.plan.selected:
+            by_subset.setdefault(file.subset, []).append(file)
+        return [
+            SubsetFiles(
+                subset or "(no subset)",
+                len(files),
+                sum(file.size for file in files),
+                sum(file.path in here for file in files),
+                sum(file.size for file in files if file.path in here),
+                self.source.origins(subset) if subset else (),
+            )
+            for subset, files in by_subset.items()
+        ]

@@ -1,12 +1,13 @@
 """The card of an export says what the model is made of, and admits what nobody recorded."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import yaml
 
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
-from aurora_cli.data.download.origins import origins_of, to_record
+from aurora_cli.data.download.origins import origins_of
 from aurora_cli.io.atomic import read_json, write_json
 from aurora_cli.pipeline.convert.command import run
 from tests.captioners import WEIGHTS, convert_settings, make_runs
@@ -30,7 +31,7 @@ def record_data(workspace: Path) -> None:
     merged_manifest(1200, "data/language/m4/m4.jsonl", sha256="ab").write(merged / "manifest.json")
     (workspace / "data/language/m4").mkdir(parents=True)
     listed = {"repo": "a/b", "revision": "main", "commit": "", "settings": {}, "files": []}
-    terms = {"language/m4": to_record(origins_of("language/m4"))}
+    terms = {"language/m4": [asdict(origin) for origin in origins_of("language/m4")]}
     write_json(workspace / "data" / "download.json", {"schema": 1, **listed, "terms": terms})
 
 

@@ -58,10 +58,10 @@ def test_what_is_extracted_needs_nothing(tmp_path: Path):
     (folder / "a.jpg").unlink()
     chosen = settings(tmp_path / "w", repo=str(tmp_path / "mirror"))
     first = download.run(chosen)
-    assert {entry["step"]: entry["bytes"] for entry in first.later_steps}["extract"] > 5000
+    assert {entry.step: entry.bytes for entry in first.later_steps}["extract"] > 5000
     extract.run(chosen)
     second = download.run(chosen, dry_run=True)
-    assert {entry["step"]: entry["bytes"] for entry in second.later_steps}["extract"] == 0
+    assert {entry.step: entry.bytes for entry in second.later_steps}["extract"] == 0
     assert not any(line.startswith("extract") for line in second.lines())
 
 

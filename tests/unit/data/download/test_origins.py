@@ -90,10 +90,10 @@ def test_of_another_repository_only_what_its_card_says_is_said(monkeypatch: pyte
         monkeypatch.setenv("HF_ENDPOINT", hub.url)
         result = download.run(settings(tmp_path, repo="me/mine"))
     for entry in result.subsets:
-        if "/" in entry["subset"]:
-            (origin,) = entry["origins"]
-            assert (origin["name"], origin["licence"]) == ("me/mine", "cc0-1.0")
-            assert "is not known" in origin["note"]
+        if "/" in entry.subset:
+            (origin,) = entry.origins
+            assert (origin.name, origin.licence) == ("me/mine", "cc0-1.0")
+            assert "is not known" in origin.note
 
 
 def test_of_a_folder_with_names_of_its_own_nothing_is_claimed(tmp_path: Path):

@@ -69,9 +69,9 @@ def test_a_second_run_fetches_nothing_and_says_so(origin: str, request: pytest.F
 def test_a_dry_run_shows_files_and_bytes_per_subset_and_touches_nothing(hub: Hub, tmp_path: Path):
     result = download.run(settings(tmp_path / "w"), dry_run=True)
     assert not (tmp_path / "w").exists()
-    by_name = {entry["subset"]: entry for entry in result.subsets}
-    assert by_name["projection/densefusion"]["files"] == 3
-    assert by_name["projection/densefusion"]["bytes"] == 403_000
+    by_name = {entry.subset: entry for entry in result.subsets}
+    assert by_name["projection/densefusion"].files == 3
+    assert by_name["projection/densefusion"].bytes == 403_000
     assert any("projection/densefusion" in line and "403,000 bytes" in line for line in result.lines())
 
 
@@ -182,6 +182,6 @@ def test_a_choice_that_was_given_up_is_forgotten(hub: Hub, tmp_path: Path):
         download.run(settings(tmp_path, workers=1))
     shutil.rmtree(tmp_path / "data/vision", ignore_errors=True)
     download.run(settings(tmp_path, subsets=["evol"]))
-    manifest = DownloadManifest.read(tmp_path / "data")
+    manifest = DownloadManifest.of_folder(tmp_path / "data")
     assert manifest is not None
-    assert not any(path.startswith("vision/") for path in manifest.files)
+    assert not any(path.startswith("vision/") for path in manifest.by_path)

@@ -118,7 +118,7 @@ def file_lock(folder: Path, purpose: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def lock_output(path: Path, purpose: str) -> Iterator[None]:
-    """Hold the name `path` alone, for a folder that `atomic_directory` replaces. The lock lies beside it, and goes.
+    """Hold the name `path` alone, of a file or a folder that is replaced. The lock lies beside it, and goes.
 
     Raises:
         UsageError: another process holds it; the message says which.

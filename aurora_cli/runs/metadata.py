@@ -25,7 +25,7 @@ class TrainedFolder(NamedTuple):
     samples: int
 
 
-_FOLDERS = TypeAdapter(tuple[TrainedFolder, ...])
+TRAINED_FOLDERS = TypeAdapter(tuple[TrainedFolder, ...])
 
 
 class CheckpointMetadata(StoredModel):
@@ -71,7 +71,7 @@ class TrainState(StoredModel):
     @property
     def data(self) -> tuple[TrainedFolder, ...]:
         """The folders that the run reads, from its recipe."""
-        return _FOLDERS.validate_python(self.recipe.get(RECIPE_DATA, ()))
+        return TRAINED_FOLDERS.validate_python(self.recipe.get(RECIPE_DATA, ()))
 
 
 class Extent(BaseModel):

@@ -1,16 +1,19 @@
 """Settings that a run may not change when it goes on."""
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from aurora_cli.config import fields
 from aurora_cli.config.settings import Settings
 from aurora_cli.errors import UsageError
 from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE
-from aurora_cli.runs.metadata import Recipe, TrainState
+from aurora_cli.runs.metadata import RECIPE_DATA, TRAINED_FOLDERS, Recipe, TrainedFolder, TrainState
+
+SHOWN = 60
+"""Characters of a value that a message shows."""
 
 RECIPE_SECTIONS = {"model", "merging", "train", "data"}
 """Of the settings: those that a run's numbers can depend on."""
@@ -43,9 +46,7 @@ def check_recipe(checkpoint: Path, recipe: Recipe, stage: str) -> None:
     began |= {path: value for path, value in stored.items() if path not in may_change()}
     differing = sorted(path for path in began.keys() | recipe.keys() if began.get(path) != recipe.get(path))
     if differing:
-        changes = "; ".join(
-            f"{path} was {_shown(began.get(path))}, is now {_shown(recipe.get(path))}" for path in differing
-        )
+        changes = "; ".join(_change(path, began.get(path), recipe.get(path)) for path in differing)
         raise UsageError(
             f"{checkpoint}: stage {stage!r} was begun with other settings: {changes}",
             hint="Set them back; or begin again with --resume never (which removes that run),"
@@ -62,6 +63,39 @@ def _flat(tree: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str
             yield f"{prefix}{key}", value
 
 
-def _shown(value: JsonValue) -> str:
-    text = "unset" if value is None else str(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+def _change(path: str, before: JsonValue, now: JsonValue) -> str:
+    if path == RECIPE_DATA:
+        try:
+            return _folder_changes(
+                TRAINED_FOLDERS.validate_python(before or ()), TRAINED_FOLDERS.validate_python(now or ())
+            )
+        except ValidationError:
+            pass
+    old, new = (("unset" if value is None else str(value)) for value in (before, now))
+    if old[:SHOWN] == new[:SHOWN]:  # cut, both would read alike
+        same = next((at for at, (one, other) in enumerate(zip(old, new, strict=False)) if one != other), SHOWN)
+        old, new = (f"...{text[max(0, same - 10) :]}" for text in (old, new))
+    return f"{path} was {_shown(old)}, is now {_shown(new)}"
+
+
+def _folder_changes(before: Sequence[TrainedFolder], now: Sequence[TrainedFolder]) -> str:
+    """Which folders came, went, or hold other rows.
+
+    >>> _folder_changes([TrainedFolder("a", 1.0, 5)], [TrainedFolder("a", 2.0, 5), TrainedFolder("b", 1.0, 8)])
+    'data folders: a has weight 2, had 1; b (8 samples) is new'
+    """
+    old, new = ({folder.folder: folder for folder in folders} for folders in (before, now))
+    changes = [f"{name} ({old[name].samples:,} samples) is gone" for name in old if name not in new]
+    for name, folder in new.items():
+        if name not in old:
+            changes.append(f"{name} ({folder.samples:,} samples) is new")
+            continue
+        if folder.weight != old[name].weight:
+            changes.append(f"{name} has weight {folder.weight:g}, had {old[name].weight:g}")
+        if folder.samples != old[name].samples:
+            changes.append(f"{name} has {folder.samples:,} samples, had {old[name].samples:,}")
+    return f"{RECIPE_DATA}: " + ("; ".join(changes) or "they are in another order")
+
+
+def _shown(text: str) -> str:
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."

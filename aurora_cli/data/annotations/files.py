@@ -10,13 +10,13 @@ import re
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
 
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.data.annotations.file_forms import BOM, decompressed, form_of
 from aurora_cli.errors import DataError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
-BOM = b"\xef\xbb\xbf"
 READ_SIZE = 1 << 20
 MAX_ELEMENT = 64 << 20
 """Characters after which an array's element that does not end is given up."""
@@ -46,12 +46,14 @@ def raw_records(path: Path, advance: Callable[[int], None] = lambda amount: None
     Empty lines are no records, but are counted in `line`.
 
     Raises:
-        DataError: the file cannot be read, or its compression is damaged, after the records before the damage.
+        DataError: the file holds no records, or cannot be read, or its compression is damaged, after the records before
+            the damage.
     """
     line = 0
     try:
+        form = form_of(path)
         with open(path, "rb") as file, decompressed(path, file) as stream:
-            records = array_elements(stream) if is_array(path, stream) else lines(stream)
+            records = array_elements(stream) if form == "array" else lines(stream)
             size = os.fstat(file.fileno()).st_size
             reported = 0
             for number, record in enumerate(records, start=1):
@@ -69,26 +71,13 @@ def raw_records(path: Path, advance: Callable[[int], None] = lambda amount: None
         ) from error
 
 
-@contextlib.contextmanager
-def decompressed(path: Path, file: IO[bytes]) -> Iterator[IO[bytes]]:
-    """The content of an open file, unzipped if its name says so."""
-    if path.name.endswith(".gz"):
-        from isal.igzip import IGzipFile
-
-        with IGzipFile(fileobj=file, mode="rb") as stream:
-            yield cast(IO[bytes], stream)
-    else:
-        yield file
-
-
-def is_array(path: Path, stream: IO[bytes]) -> bool:
-    """Whether a `.json` file is one array; some hold an object a line."""
-    if not path.name.removesuffix(".gz").endswith(".json"):
-        return False
-    while (byte := stream.read(1)) in (b" ", b"\t", b"\r", b"\n", *(bytes([part]) for part in BOM)):
-        pass
-    stream.seek(0)
-    return byte == b"["
+def check_form(path: Path) -> None:
+    """
+    Raises:
+        DataError: the file does not hold records, or not so that they are read; the message says what it holds.
+    """
+    with contextlib.suppress(OSError):  # shows when it is read
+        form_of(path)
 
 
 def lines(stream: IO[bytes]) -> Iterator[RawRecord]:

@@ -1,7 +1,10 @@
 """`aurora caption`: captions of images and videos, or a page to caption them on."""
 
+import contextlib
+
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
+from aurora_cli.io.atomic import lock_output
 from aurora_cli.pipeline.caption.request import page_url, resolve_model, resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
 from aurora_cli.pipeline.result import Result
@@ -11,7 +14,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """Caption everything that can be read; the rest is listed, and makes the exit code 3. `serve`: open a page for it.
 
     Raises:
-        UsageError: no media, a URL that was not allowed, or a folder without any.
+        UsageError: no media, a URL that was not allowed, or a folder without any; or another process writes the output.
         DataError: there is no model, or it is damaged.
     """
     if settings.caption.serve:
@@ -19,9 +22,10 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     request = resolve_request(settings, reporter)
     if dry_run:
         return CaptionResult(request.model, dry_run=True, media=len(request.media))
-    from aurora_cli.pipeline.caption.session import CaptionSession
+    with contextlib.nullcontext() if request.output is None else lock_output(request.output, "aurora caption"):
+        from aurora_cli.pipeline.caption.session import CaptionSession
 
-    return CaptionSession(settings, request, reporter).run()
+        return CaptionSession(settings, request, reporter).run()
 
 
 def _serve(settings: Settings, reporter: Reporter, *, dry_run: bool) -> ServeResult:

@@ -11,6 +11,7 @@ from aurora_cli.config.settings import InspectSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.annotations.files import SUFFIXES, is_annotation_file
+from aurora_cli.data.annotations.unread_files import no_annotations, unread_files
 from aurora_cli.data.token_store.folder import COMPLETE, SHARDS, shard_manifests, tokenized_below
 from aurora_cli.data.token_store.schema import MANIFEST, STATE_FILE
 from aurora_cli.errors import DataError, UsageError
@@ -54,7 +55,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         case "file":
             from aurora_cli.pipeline.inspect.annotations import inspect_annotations
 
-            return inspect_annotations(path, settings, media_root)
+            return inspect_annotations(path, settings, media_root or train_media_root(settings, workspace))
         case "data":
             from aurora_cli.pipeline.inspect.data import inspect_data
 
@@ -62,8 +63,16 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
                 media_root = workspace.path(settings.tokenize.media_root)
             return inspect_data(path, settings, reporter, media_root)
         case "other":
+            if path == workspace.data and (unread := unread_files(path)):
+                raise no_annotations(path, unread)
             raise DataError(f"{path}: holds no annotations, no shards and no run", hint=what_to_name(path, workspace))
     assert_never(kind)
+
+
+def train_media_root(settings: Settings, workspace: Workspace) -> Path | None:
+    """Where training would look for media, if neither `inspect` nor `tokenize` has a folder of its own."""
+    root = settings.train.media_root
+    return None if root is None or settings.tokenize.media_root is not None else workspace.path(root)
 
 
 def kind_of(path: Path) -> Kind:

@@ -10,16 +10,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.workspace import media_root_of
+from aurora_cli.config.workspace import Workspace, media_root_of
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.files import is_annotation_file, raw_records
 from aurora_cli.data.annotations.keys import KeyCounts, key_lines
 from aurora_cli.data.annotations.records import Record, Rejection, media_of
 from aurora_cli.data.annotations.schemas import parse_record
 from aurora_cli.data.annotations.sources import LINE_SUFFIXES
+from aurora_cli.data.annotations.unread_files import no_annotations, unread_files
 from aurora_cli.data.media.check import complaint
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.errors import EXIT_DATA, EXIT_OK, DataError
+from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.pipeline.inspect.seen import Seen
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.text_table import aligned
@@ -63,6 +64,8 @@ class DataReport(Result):
     """Paths of missing media, at most 1,000."""
     unreadable: tuple[tuple[str, str], ...] = ()
     """Paths of media that cannot be decoded, and why, at most 1,000."""
+    unread: tuple[str, ...] = ()
+    """Files that lie among the annotations and are not read, with what to type."""
 
     def lines(self) -> list[str]:
         rows = [("subset", "records", "duplicates", "media", "found", "missing", "unreadable")]
@@ -82,6 +85,7 @@ class DataReport(Result):
             lines.append("aurora download and aurora extract bring them.")
         if unreadable:
             lines += _listed(f"{unreadable:,} media cannot be decoded:", [": ".join(pair) for pair in self.unreadable])
+        lines += self.unread
         return lines
 
     @property
@@ -103,7 +107,7 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter, media_root:
             if file.name.endswith(LINE_SUFFIXES) and is_annotation_file(file):
                 folders.setdefault(file.parent, []).append(file)
     if not folders:
-        raise DataError(f"{path}: holds no annotations ({', '.join(LINE_SUFFIXES)})", hint="aurora download")
+        raise no_annotations(path, unread_files(path))
     listed = _Listed([], [])
     total = sum(file.stat().st_size for files in folders.values() for file in files)
     with reporter.progress("inspect", total, "bytes") as advance:
@@ -117,7 +121,9 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter, media_root:
             )
             for folder, files in sorted(folders.items())
         ]
-    return DataReport(str(path), tuple(reports), tuple(listed.missing), tuple(listed.unreadable))
+    unread = unread_files(path) if path == Workspace(settings.workspace).data else ()
+    not_read = tuple(f"{file}. To read it: {file.hint}" for file in unread)
+    return DataReport(str(path), tuple(reports), tuple(listed.missing), tuple(listed.unreadable), not_read)
 
 
 class _Listed(NamedTuple):

@@ -18,8 +18,10 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.data.annotations.files import check_form
 from aurora_cli.data.annotations.keys import key_lines
 from aurora_cli.data.annotations.schemas import check_schema
+from aurora_cli.data.annotations.unread_files import unread_files
 from aurora_cli.data.token_store.entries import Counts, SourceFile
 from aurora_cli.data.token_store.folder import COMPLETE, is_complete, shard_manifests
 from aurora_cli.data.token_store.manifest import ShardManifest, TokenizeManifest
@@ -64,10 +66,12 @@ class TokenizeResult(Result):
     seconds: float
     planned: tuple[str, ...] = ()
     """With --dry-run: what would be done."""
+    unread: tuple[str, ...] = ()
+    """Files that lie among the annotations and are not read, with what to type."""
 
     def lines(self) -> list[str]:
         if self.planned:
-            return list(self.planned)
+            return [*self.planned, *self.unread]
         lines = []
         for folder in self.folders:
             rejected = sum(folder.rejected.values())
@@ -81,7 +85,7 @@ class TokenizeResult(Result):
             lines += key_lines(folder.keys_read, folder.keys_warned)
             if not folder.made:
                 lines.append("  nothing to do: all shards are there")
-        return lines
+        return [*lines, *self.unread]
 
     @property
     def exit_code(self) -> int:
@@ -93,12 +97,18 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """Tokenize the annotation files that the settings name, or all of the workspace's."""
     start = time.perf_counter()
     workspace = Workspace(settings.workspace)
-    jobs = plan_jobs(settings.tokenize, workspace)
-    name = settings.model.tokenizer or settings.model.language_model
+    settings = with_media_root(settings)
     step = settings.tokenize
     check_schema(step.record_schema)
+    jobs = plan_jobs(step, workspace)
+    for source in (source for job in jobs for source in job.sources):
+        check_form(source.path)
+    unread = () if step.inputs else unread_files(workspace.data, splits=step.splits, subsets=step.subsets)
+    not_read = tuple(f"{file}. To read it: {file.hint}" for file in unread)
+    name = settings.model.tokenizer or settings.model.language_model
     if dry_run:
-        return TokenizeResult((), 0.0, tuple(line for job in jobs for line in preview(job, name, force=step.force)))
+        planned = tuple(line for job in jobs for line in preview(job, name, force=step.force))
+        return TokenizeResult((), 0.0, planned, not_read)
     unfinished = [
         source.path for job in jobs if step.force or not (job.output / COMPLETE).exists() for source in job.sources
     ]
@@ -112,7 +122,15 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
                 base = manifest_of(job, tokenizer, settings)
                 manifests, made = make_shards(job, base, tokenizer.serialized, step, pool, reporter)
                 folders.append(folder_of(job, manifests, made))
-    return TokenizeResult(tuple(folders), round(time.perf_counter() - start, 3))
+    return TokenizeResult(tuple(folders), round(time.perf_counter() - start, 3), unread=not_read)
+
+
+def with_media_root(settings: Settings) -> Settings:
+    """The settings, `--check-media` looking where training would, if no other folder is named."""
+    step = settings.tokenize
+    if not step.check_media or step.media_root is not None or settings.train.media_root is None:
+        return settings
+    return settings.model_copy(update={"tokenize": step.model_copy(update={"media_root": settings.train.media_root})})
 
 
 def encoder_of(settings: Settings, tokenizer: TextTokenizer) -> Encoder:

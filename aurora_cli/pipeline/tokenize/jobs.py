@@ -8,6 +8,7 @@ from aurora_cli.config.settings import TokenizeSettings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.annotations.files import SUFFIXES, is_annotation_file
 from aurora_cli.data.annotations.sources import LINE_SUFFIXES, AnnotationSource, annotation_sources
+from aurora_cli.data.annotations.unread_files import no_annotations, unread_files
 from aurora_cli.errors import DataError, UsageError
 
 
@@ -97,7 +98,7 @@ def subsets_of(settings: TokenizeSettings, workspace: Workspace) -> dict[Path, l
         if file.name.endswith(LINE_SUFFIXES) and is_annotation_file(file):
             found.setdefault(file.parent, []).append(file)
     if not found:
-        raise DataError(f"{workspace.data}: holds no annotations", hint="aurora download")
+        raise no_annotations(workspace.data, unread_files(workspace.data))
     wanted = {
         folder: files
         for folder, files in found.items()
@@ -106,5 +107,7 @@ def subsets_of(settings: TokenizeSettings, workspace: Workspace) -> dict[Path, l
     }
     if not wanted:
         present = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in found)
+        if unread := unread_files(workspace.data, splits=settings.splits, subsets=settings.subsets):
+            raise no_annotations(workspace.data, unread)
         raise DataError(f"no subset is called so; in {workspace.data} there are: {present}", hint="aurora download")
     return wanted

@@ -76,6 +76,29 @@ def test_a_setting_that_numbers_depend_on_must_stay(path: str, value: object, tm
         check_recipe(checkpoint, recipe_of(changed(path, value)), "vision")
 
 
+def test_the_folders_that_came_or_went_are_named(tmp_path: Path) -> None:
+    began = [[f"tokenized/projection/{name}/merged", 1.0, 1500] for name in ("densefusion", "sharegpt4v", "small")]
+    now = [[*began[0]], ["tokenized/projection/extra/merged", 1.0, 80], [began[2][0], 2.0, 1400]]
+    checkpoint = saved(tmp_path / "a", {**recipe_of(Settings()), "data folders": began})
+    with pytest.raises(UsageError) as caught:
+        check_recipe(checkpoint, {**recipe_of(Settings()), "data folders": now}, "projection")
+    assert caught.value.message.endswith(
+        "data folders: tokenized/projection/sharegpt4v/merged (1,500 samples) is gone; "
+        "tokenized/projection/extra/merged (80 samples) is new; "
+        "tokenized/projection/small/merged has weight 2, had 1; "
+        "tokenized/projection/small/merged has 1,400 samples, had 1,500"
+    )
+    with pytest.raises(UsageError, match="data folders: they are in another order"):
+        check_recipe(checkpoint, {**recipe_of(Settings()), "data folders": began[::-1]}, "projection")
+
+
+def test_long_values_are_cut_where_they_differ(tmp_path: Path) -> None:
+    names = [f"/models/{'deep/' * 20}{name}" for name in ("first", "second")]
+    checkpoint = saved(tmp_path / "a", recipe_of(changed("model.vision_tower", names[0])))
+    with pytest.raises(UsageError, match=r"was \.\.\.deep/deep/first, is now \.\.\.deep/deep/second"):
+        check_recipe(checkpoint, recipe_of(changed("model.vision_tower", names[1])), "vision")
+
+
 def test_every_other_one_may_change(tmp_path: Path) -> None:
     checkpoint = saved(tmp_path / "a", recipe_of(Settings()))
     others: dict[str, Any] = {

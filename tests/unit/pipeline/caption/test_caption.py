@@ -21,7 +21,7 @@ from aurora_cli.data.media.listing import list_media
 from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, HostError, UsageError
-from aurora_cli.io.atomic import read_json
+from aurora_cli.io.atomic import lock_output, read_json
 from aurora_cli.pipeline.caption import command as caption
 from aurora_cli.pipeline.caption import session
 from aurora_cli.pipeline.caption.output import CaptionFile
@@ -95,6 +95,19 @@ def test_a_second_call_captions_only_what_is_new_and_a_torn_line_is_made_again(w
     assert [line.caption for line in again.captions] == [line.caption for line in first.captions]
     assert len(lines_of(output)) == 4
     assert caption.run(caption_settings(workspace, *GOOD, max_new_tokens=4, output=output)).reused == 4
+
+
+def test_an_output_has_one_writer_at_a_time(workspace):
+    output = workspace / "captions.jsonl"
+    mine = caption_settings(workspace, GOOD[1], max_new_tokens=4, output=output)
+    with (
+        lock_output(output, "aurora caption"),
+        pytest.raises(UsageError, match=r"captions\.jsonl: is being written by aurora caption \(process \d+\)"),
+    ):
+        caption.run(mine)
+    assert not output.exists()
+    assert caption.run(mine).exit_code == 0
+    assert not list(workspace.glob(".*.lock"))
 
 
 def test_captions_of_another_model_or_other_settings_are_made_anew(workspace):

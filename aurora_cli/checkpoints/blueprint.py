@@ -1,13 +1,14 @@
 """What a complete captioner consists of: its config, and the name and shape of every weight, without making one."""
 
 from collections.abc import Mapping
+from copy import deepcopy
 from typing import Any, NamedTuple
 
 import torch
 from transformers import LlavaConfig, LlavaForConditionalGeneration
 
 from aurora_cli.checkpoints import names
-from aurora_cli.checkpoints.lazy_tensors import Tensors
+from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject
@@ -86,6 +87,44 @@ def weights_of(config: LlavaConfig) -> dict[str, Weight]:
             optional = name == names.HEAD and bool(config.tie_word_embeddings)
             weights[name] = Weight(tuple(tensor.shape), optional)
     return weights
+
+
+def tied_as_stored(config: LlavaConfig, tensors: Tensors) -> tuple[LlavaConfig, Tensors]:
+    """The same captioner with embedding and head one weight only if they are: as transformers 5 decides it.
+
+    Of two equal tensors, or of a head alone, the embedding remains; two that differ both remain, and the config that
+    says tied is not believed. It reads both, where a config says tied and both are stored.
+    """
+    tied = bool(config.tie_word_embeddings)
+    embedding, head = tensors.get(names.EMBEDDING), tensors.get(names.HEAD)
+    if tied and head is not None and (embedding is None or _same(embedding, head)):
+        rest = {name: tensor for name, tensor in tensors.items() if name != names.HEAD}
+        tensors = under_embedding(config, tensors) if embedding is None else rest
+    elif tied and head is not None:
+        tied = False
+    return _with_tying(config, tied), tensors
+
+
+def under_embedding(config: LlavaConfig, tensors: Tensors) -> Tensors:
+    """A part of the weights of a captioner; a tied weight that is stored under the head's name alone is renamed."""
+    if not config.tie_word_embeddings or names.HEAD not in tensors or names.EMBEDDING in tensors:
+        return tensors
+    return {names.EMBEDDING if name == names.HEAD else name: tensor for name, tensor in tensors.items()}
+
+
+def _same(one: LazyTensor, other: LazyTensor) -> bool:
+    if one is other:
+        return True
+    return one.shape == other.shape and torch.equal(one.load().to(one.dtype), other.load().to(one.dtype))
+
+
+def _with_tying(config: LlavaConfig, tied: bool) -> LlavaConfig:
+    text: Any = config.text_config
+    if bool(config.tie_word_embeddings) == tied == bool(text.tie_word_embeddings):
+        return config
+    changed: Any = deepcopy(config)
+    changed.tie_word_embeddings = changed.text_config.tie_word_embeddings = tied
+    return changed
 
 
 def check(what: str, tensors: Tensors, config: LlavaConfig, may_lack: frozenset[Part] = frozenset()) -> None:

@@ -11,7 +11,7 @@ adapter       peft's folder of low-rank adapters, over the model they were made 
 parts         a vision tower and a language model; there is no projector
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -28,6 +28,11 @@ Kind = Literal["run", "checkpoint", "huggingface", "xtuner", "official", "state_
 
 ORIGINAL_MERGING = TokenMerging(kept_ratio=1.0, schedule="constant", proportional_attention=False)
 """Of weights that do not say how they were trained: the original's semantics, nothing merged."""
+
+
+_PARTED = (
+    "embedding and head are two weights, though the config says that they are one (tie_word_embeddings): both are kept"
+)
 
 
 @dataclass(frozen=True)
@@ -56,6 +61,14 @@ class OpenedCheckpoint:
     def files(self) -> list[Path]:
         """Everything that it is made of; if none changed, neither did it."""
         return sorted({tensor.file for tensor in self.tensors.values()} | set(self.described_by))
+
+    def tied_as_stored(self) -> "OpenedCheckpoint":
+        """With embedding and head tied only if they are one weight; a note where the config says otherwise."""
+        config, tensors = blueprint.tied_as_stored(self.config, self.tensors)
+        if config is self.config and tensors is self.tensors:
+            return self
+        parted = bool(self.config.tie_word_embeddings) and not config.tie_word_embeddings
+        return replace(self, config=config, tensors=tensors, notes=(*self.notes, _PARTED) if parted else self.notes)
 
     def check(self, may_lack: frozenset[Part] = frozenset()) -> None:
         """Raise DataError unless every weight is there in its shape, and no other."""

@@ -97,7 +97,8 @@ def open_xtuner(path: Path, open_base: OpenBase) -> OpenedCheckpoint:
     else:
         base = open_base()
         tokenizer = _tokenizer_in(path) or base.tokenizer
-        opened = _with_facts(path, "xtuner", {**base.tensors, **tensors}, base.config, base.model, tokenizer)
+        own = blueprint.under_embedding(base.config, tensors)
+        opened = _with_facts(path, "xtuner", {**base.tensors, **own}, base.config, base.model, tokenizer)
     for folder, prefix in _XTUNER_ADAPTERS.items():
         if adapters.is_adapter_folder(path / folder):
             own = adapters.open_adapter(path / folder, _within(prefix))
@@ -129,7 +130,7 @@ def open_parts(
         merging=TokenMerging(),
         tokenizer=model.tokenizer or str(language),
         described_by=(vision / CONFIG_FILE, language / CONFIG_FILE),
-    )
+    ).tied_as_stored()
 
 
 def read_config(folder: Path) -> JsonObject:
@@ -184,7 +185,7 @@ def _with_facts(
         notes=() if stored else (merging_unknown(path),),
         prompting=facts.prompting,
         described_by=tuple(file for file in (path / CONFIG_FILE, path / FACTS_FILE) if file.exists()),
-    )
+    ).tied_as_stored()
 
 
 def _merging(path: Path, stored: JsonObject | None) -> TokenMerging | None:

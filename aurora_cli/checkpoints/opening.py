@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 from pydantic import ValidationError
 
-from aurora_cli.checkpoints import foreign, names, provenance, zero
+from aurora_cli.checkpoints import blueprint, foreign, names, provenance, zero
 from aurora_cli.checkpoints.adapters import merging as adapters
 from aurora_cli.checkpoints.checkpoint import ORIGINAL_MERGING, Kind, OpenedCheckpoint, OpenOptions, merging_unknown
 from aurora_cli.checkpoints.facts import Prompting, StageHistory
@@ -78,7 +78,7 @@ def _open_step(path: Path, options: OpenOptions, seen: tuple[Path, ...] = ()) ->
         base,
         path=path,
         kind="checkpoint",
-        tensors=adapters.merged(base.tensors, own, lambda name: scales[names.part_of(name)]),
+        tensors=adapters.merged(base.tensors, own, lambda name, _: scales[names.part_of(name)]),
         model=model,
         merging=metadata.merging,
         tokenizer=model.tokenizer or base.tokenizer,
@@ -160,7 +160,8 @@ def _over_base(path: Path, kind: Kind, own: Tensors, options: OpenOptions) -> Op
         notes=base.notes if says_merging else (merging_unknown(path),),
     )
     if not adapters.has_adapters(own):
-        return replace(opened, tensors={**base.tensors, **own})
+        own = blueprint.under_embedding(base.config, own)
+        return replace(opened, tensors={**base.tensors, **own}).tied_as_stored()
     config_file = path.with_name(adapters.CONFIG_FILE)
     if not config_file.is_file():
         raise DataError(

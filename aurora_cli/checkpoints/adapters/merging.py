@@ -5,6 +5,7 @@
 
 The merged weight is W + scale * B A, computed in fp32, with scale = alpha / rank. peft's folders say alpha and rank in
 adapter_config.json, our checkpoints in checkpoint.json; tensors there that belong to no adapter replace the model's.
+Where embedding and head are one weight (tied), an adapter of one of them leaves the other as it was: they part.
 """
 
 import math
@@ -16,20 +17,16 @@ from pathlib import Path
 
 import torch
 
+from aurora_cli.checkpoints import names
+from aurora_cli.checkpoints.adapters.peft_config import CONFIG_FILE, Scale, read_scaling
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors, rename
 from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.errors import DataError
-from aurora_cli.io.json_files import JsonObject, read_object
 
-CONFIG_FILE = "adapter_config.json"
 WEIGHT_FILES = ("adapter_model.safetensors", "adapter_model.bin")
 
-Scale = Callable[[str], float]
-"""The scale of the adapter of a weight, by the weight's name."""
-
 _FACTOR = re.compile(r"(?P<module>.+)\.lora_(?P<embedding>embedding_)?(?P<which>[AB])(?:\.\w+?)??(?:\.weight)?")
-_UNKNOWN_KINDS = ("use_dora", "use_qalora", "lora_bias", "fan_in_fan_out", "alora_invocation_tokens")
 
 
 def is_adapter_folder(path: Path) -> bool:
@@ -68,31 +65,14 @@ def with_adapters(base: OpenedCheckpoint, own: Tensors, config_file: Path) -> Op
     Raises:
         DataError: they do not fit, or are no low-rank sums.
     """
+    weights = dict(base.tensors)
+    if base.config.tie_word_embeddings and names.HEAD not in weights:
+        weights[names.HEAD] = weights[names.EMBEDDING]
+    merged_weights = merged(weights, own, read_scaling(config_file))
     return replace(
-        base,
-        tensors=merged(base.tensors, own, _peft_scale(config_file)),
+        replace(base, tensors=merged_weights).tied_as_stored(),
         described_by=(*base.described_by, config_file, *{tensor.file for tensor in own.values()}),
     )
-
-
-def _peft_scale(config_file: Path) -> Scale:
-    config = read_object(config_file)
-    unknown = [key for key in _UNKNOWN_KINDS if config.get(key)]
-    if config.get("peft_type") != "LORA" or unknown:
-        what = unknown[0] if unknown else f"peft_type {config.get('peft_type')!r}"
-        raise DataError(f"{config_file}: {what} cannot be merged; plain LoRA was expected")
-    try:
-        rank, alpha = int(config["r"]), float(config["lora_alpha"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{config_file}: lacks r or lora_alpha") from error
-
-    def scale(name: str) -> float:
-        module = name.removesuffix(".weight")
-        own_rank = _of_pattern(config.get("rank_pattern"), module, rank)
-        own_alpha = _of_pattern(config.get("alpha_pattern"), module, alpha)
-        return own_alpha / (math.sqrt(own_rank) if config.get("use_rslora") else own_rank)
-
-    return scale
 
 
 def merged(weights: Tensors, adapters: Tensors, scale: Scale) -> Tensors:
@@ -120,7 +100,7 @@ def merged(weights: Tensors, adapters: Tensors, scale: Scale) -> Tensors:
             raise DataError(f"{some.file}: tensor {some.name} lacks its other half")
         down, up = (pair["embedding_A"], pair["embedding_B"]) if transposed else (pair["A"], pair["B"])
         _check(weight, down, up, transposed)
-        result[name] = weight.with_values(partial(_sum, weight, down, up, scale(name), transposed))
+        result[name] = weight.with_values(partial(_sum, weight, down, up, scale(name, down), transposed))
     return result
 
 
@@ -138,11 +118,3 @@ def _sum(weight: LazyTensor, down: LazyTensor, up: LazyTensor, scale: float, tra
     change = up.read().float().flatten(1) @ down.read().float().flatten(1)
     change = (change.T if transposed else change).reshape(weight.shape)
     return change.mul_(scale).add_(weight.read()).to(weight.dtype)
-
-
-def _of_pattern(patterns: JsonObject | None, module: str, default: float) -> float:
-    """peft's rule: a pattern is the end of a module's name, from a dot on."""
-    for pattern, value in (patterns or {}).items():
-        if re.fullmatch(rf"(?:.*\.)?(?:{pattern})", module):
-            return value
-    return default

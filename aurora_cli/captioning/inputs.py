@@ -10,13 +10,13 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 
 from aurora_cli.captioning.result import MediaKind
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.data.media.images import as_rgb
 from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
 from aurora_cli.data.media.reader import load_frames
+from aurora_cli.data.media.rgb import as_rgb, upright
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_image
 from aurora_cli.data.media.video_decoder import Sampling, evenly_spaced
 from aurora_cli.errors import UsageError
@@ -54,7 +54,7 @@ class CaptionInput(NamedTuple):
             return load_frames(None, self.source, count, size, mean, std, sampling)
         images, fill = self.source.images, padding_colour(mean)
         wanted = evenly_spaced(len(images), count) if self.kind == "video" else range(1)
-        frames_FSSC = np.stack([square_image(_upright(images[index], fill), size, fill) for index in wanted])
+        frames_FSSC = np.stack([square_image(as_rgb(upright(images[index])), size, fill) for index in wanted])
         return normalise(torch.from_numpy(frames_FSSC), mean, std)
 
 
@@ -94,7 +94,3 @@ def _array(array: np.ndarray, name: str) -> CaptionInput:
         raise UsageError(f"{name}: is an array {array.shape} of {array.dtype}; {EXPECTED}")
     images = tuple(Image.fromarray(frame) for frame in (array if is_video else array[None]))
     return CaptionInput(name, "video" if is_video else "image", InMemory(images))
-
-
-def _upright(image: Image.Image, fill: tuple[int, int, int]) -> Image.Image:
-    return as_rgb(ImageOps.exif_transpose(image), fill)

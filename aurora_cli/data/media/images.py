@@ -5,10 +5,10 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from aurora_cli.data.media.errors import UnreadableMedia
+from aurora_cli.data.media.rgb import as_rgb, upright
 
 Colour = tuple[int, int, int]
 
@@ -17,8 +17,8 @@ SHRINK_MARGIN = 2
 
 LOSSY_FORMATS = frozenset({"JPEG", "MPO"})
 
-ORIENTATION_TAG = 0x0112
-_BLACK: Colour = (0, 0, 0)
+GREY_STEPS = {"L;2": 85, "L;4": 17}
+"""From a level of a PNG with so many bits to one of eight."""
 
 
 class DecodedImage(NamedTuple):
@@ -26,9 +26,7 @@ class DecodedImage(NamedTuple):
     is_lossy: bool
 
 
-def decode_image(
-    source: Path | bytes, name: str, background: Colour = _BLACK, *, size: int | None = None
-) -> DecodedImage:
+def decode_image(source: Path | bytes, name: str, *, size: int | None = None) -> DecodedImage:
     """All of an image, or with `size` as much of it as a square of that side needs.
 
     Raises:
@@ -41,36 +39,15 @@ def decode_image(
                 is_lossy = image.format in LOSSY_FORMATS
                 if size is not None:
                     _shrink_while_decoding(image, size)
+                _eight_bit_key(image)
                 image.load()
-                return DecodedImage(as_rgb(_upright(image), background), is_lossy)
+                return DecodedImage(as_rgb(upright(image)), is_lossy)
     except MemoryError:
         raise
     except UnidentifiedImageError as error:  # its own message is the address of a buffer
         raise UnreadableMedia(f"{name}: not a readable image: its format is not known") from error
     except Exception as error:  # Pillow's decoders raise anything from OSError to struct.error on damaged files
         raise UnreadableMedia(f"{name}: not a readable image: {error or type(error).__name__}") from error
-
-
-def as_rgb(image: Image.Image, background: Colour) -> Image.Image:
-    """Any mode as 8-bit RGB: transparency over the background, deep greys scaled down rather than clipped."""
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        image = Image.fromarray(_eight_bits(np.asarray(image)))
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "RGBa", "La"):
-        image = image.convert("RGBA")
-        canvas = Image.new("RGBA", image.size, (*background, 255))
-        image = Image.alpha_composite(canvas, image)
-    return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _eight_bits(levels: np.ndarray) -> np.ndarray:
-    """Greys of 16 or 32 bits, or floats of 0..1, as 0..255."""
-    if levels.dtype == np.uint16:
-        top = 65535.0
-    elif np.issubdtype(levels.dtype, np.floating) and levels.max(initial=0) <= 1.0:
-        top = 1.0
-    else:
-        top = 255.0 if levels.max(initial=0) <= 255 else 65535.0
-    return (levels.astype(np.float64) * (255.0 / top)).round().clip(0, 255).astype(np.uint8)
 
 
 def _shrink_while_decoding(image: Image.Image, size: int) -> None:
@@ -81,8 +58,11 @@ def _shrink_while_decoding(image: Image.Image, size: int) -> None:
         image.draft(None, (max(1, round(image.width * share)), max(1, round(image.height * share))))
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """As the camera was held. Looks at the tag first: an image without it is not copied."""
-    if image.getexif().get(ORIENTATION_TAG, 1) == 1:
-        return image
-    return ImageOps.exif_transpose(image)
+def _eight_bit_key(image: Image.Image) -> None:
+    """Pillow brings a PNG's pixels to eight bits and leaves the level that its transparency key hides as it is."""
+    key = image.info.get("transparency")
+    depth = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
+    if isinstance(key, int) and depth in GREY_STEPS:
+        image.info["transparency"] = key * GREY_STEPS[depth]
+    elif isinstance(key, tuple) and depth == "RGB;16B":
+        image.info["transparency"] = tuple(level >> 8 for level in key)

@@ -55,7 +55,7 @@ def image_pixels(source: Path | bytes, name: str, size: int, fill: Colour) -> np
     Raises:
         UnreadableMedia: naming it and the reason.
     """
-    rgb, is_lossy = decode_image(source, name, fill, size=size)
+    rgb, is_lossy = decode_image(source, name, size=size)
     if is_lossy:
         return square_frames(np.asarray(rgb)[None], size, fill)[0]
     return square_image(rgb, size, fill)

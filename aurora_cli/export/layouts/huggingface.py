@@ -17,7 +17,7 @@ from aurora_cli.export.layouts.common import (
     token_ids,
     vision_config,
 )
-from aurora_cli.export.remote.bundle import bundle, processing_source
+from aurora_cli.export.remote.bundle import modeling_source, processing_source
 from aurora_cli.export.tokenizer import ExportTokenizer, export_tokenizer, write_chat_template, write_tokenizer
 from aurora_cli.export.vocabulary import grow, padded_rows
 from aurora_cli.io.atomic import write_json, write_text
@@ -48,7 +48,7 @@ def write(job: ExportJob, folder: Path) -> list[str]:
     write_json(folder / "config.json", _config(job, text, image_id, dtype_name(tensors)))
     write_json(folder / "generation_config.json", _generation(text, tokenizer, image_id, rows))
     write_json(folder / "preprocessor_config.json", _image_processor(job))
-    write_text(folder / "modeling_aurora.py", bundle())
+    write_text(folder / "modeling_aurora.py", modeling_source())
     notes = _notes_on_size(job)
     if tokenizer is None:
         lacking = "no tokenizer is known for this model, so AutoProcessor cannot load the export"

@@ -1,4 +1,4 @@
-"""`modeling_aurora.py`: our model's own modules put into one file, so that there is only one source of them."""
+"""`modeling_aurora.py` and `processing_aurora.py`: our own modules, put into one file each; so they have one source."""
 
 import ast
 from functools import cache
@@ -7,19 +7,28 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = "aurora_cli"
-ROOT = "aurora_cli.export.remote.model"
+MODEL = "aurora_cli.export.remote.model"
+PROCESSOR = "aurora_cli.export.remote.processing_aurora"
 INSTEAD = {"aurora_cli.config.merging": "aurora_cli.export.remote.merging"}
 """Modules that need more than torch and transformers, and what stands for them."""
 
-_HEADING = '''"""AuroraCap for transformers: LLaVA with a vision tower that merges tokens. Written by `aurora convert`.
+_HEADING = '''"""{what} Written by `aurora convert`.
 
-The modules of aurora_cli that make up the model, one after the other, in one file; Apache-2.0.
+Modules of aurora_cli, one after the other, in one file; Apache-2.0.
 """
 '''
 
 
+def modeling_source() -> str:
+    return _bundle(MODEL, "AuroraCap for transformers: LLaVA with a vision tower that merges tokens.")
+
+
+def processing_source() -> str:
+    return _bundle(PROCESSOR, "The processor of an AuroraCap export: images as in training, a placeholder a frame.")
+
+
 @cache
-def bundle() -> str:
+def _bundle(root: str, what: str) -> str:
     """The text of the file.
 
     Raises:
@@ -27,7 +36,7 @@ def bundle() -> str:
             than by its attributes.
     """
     modules: list[str] = []
-    _visit(ROOT, modules)
+    _visit(root, modules)
     imports: dict[str, set[str]] = {}
     bodies: list[str] = []
     owners: dict[str, str] = {}
@@ -42,11 +51,7 @@ def bundle() -> str:
         bodies.append(f"# --- {module}\n\n" + _body(text, tree))
     plain = [f"import {name}" for name in sorted(imports.pop("", ()))]
     named = [f"from {module} import {', '.join(sorted(found))}" for module, found in sorted(imports.items())]
-    return "\n".join([_HEADING, *plain, "", *named, "", "", "\n\n".join(bodies)])
-
-
-def processing_source() -> str:
-    return _source("aurora_cli.export.remote.processing_aurora")
+    return "\n".join([_HEADING.format(what=what), *plain, "", *named, "", "", "\n\n".join(bodies)])
 
 
 def _visit(module: str, order: list[str]) -> None:

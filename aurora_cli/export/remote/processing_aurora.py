@@ -1,11 +1,17 @@
-"""The processor of an AuroraCap export: one placeholder a frame; the model knows how many tokens a frame becomes."""
+"""The processor of an AuroraCap export: one placeholder a frame; the model knows how many tokens a frame becomes.
+
+Images become RGB as in training: upright, deep greys scaled down, transparency over white.
+"""
 
 from typing import Any
 
 import torch
+from PIL import Image
 from transformers import BatchFeature
 from transformers.models.llava.processing_llava import LlavaProcessor
 from transformers.processing_utils import ProcessingKwargs
+
+from aurora_cli.data.media.rgb import as_rgb, upright
 
 
 class AuroraProcessor(LlavaProcessor):
@@ -28,13 +34,14 @@ class AuroraProcessor(LlavaProcessor):
             encoded = self.tokenizer([text] if isinstance(text, str) else text, **for_text)
             data |= {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
         if images is not None:
-            data |= self.image_processor(_flat(images), **(for_images | {"return_tensors": "pt"}))
+            data |= self.image_processor(_frames(images), **(for_images | {"return_tensors": "pt"}))
         if media_lengths is not None:
             data["media_lengths"] = torch.tensor(media_lengths)
         return BatchFeature(data)
 
 
-def _flat(images: Any) -> list[Any]:
-    if not isinstance(images, list | tuple):
-        return [images]
-    return [frame for entry in images for frame in (entry if isinstance(entry, list | tuple) else [entry])]
+def _frames(images: Any) -> list[Any]:
+    """All frames in a row; those of Pillow as training saw them, arrays and tensors as they are."""
+    entries = images if isinstance(images, list | tuple) else [images]
+    frames = [frame for entry in entries for frame in (entry if isinstance(entry, list | tuple) else [entry])]
+    return [as_rgb(upright(frame)) if isinstance(frame, Image.Image) else frame for frame in frames]

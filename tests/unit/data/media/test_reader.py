@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -8,8 +10,9 @@ import torch
 from PIL import Image
 
 from aurora_cli.data.media.errors import UnreadableMedia
-from aurora_cli.data.media.images import as_rgb
+from aurora_cli.data.media.images import decode_image
 from aurora_cli.data.media.reader import MediaReader, image_pixels, load_frames, video_pixels
+from aurora_cli.data.media.rgb import as_rgb
 from aurora_cli.data.media.video_decoder import evenly_spaced
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -68,15 +71,51 @@ def test_every_mode_becomes_rgb_of_the_same_brightness(mode: str) -> None:
     assert close(np.asarray(rgb)[4, 4].tolist(), (level,) * 3, within=1)
 
 
-def test_transparent_parts_show_the_padding_colour_not_black() -> None:
+def test_transparent_parts_are_white_as_in_transformers_processors() -> None:
     image = Image.new("RGBA", (10, 10), (0, 0, 0, 0))
     image.paste((255, 0, 0, 255), (0, 0, 5, 10))
     palette = image.quantize(8)
     palette.info["transparency"] = palette.getpixel((8, 5))
     for source in (image, palette):
         pixels = image_pixels(saved(source, "PNG"), "p", 10, GREY)
-        assert corner(pixels, 5, 8) == GREY
+        assert corner(pixels, 5, 8) == (255, 255, 255)
         assert corner(pixels, 5, 1) == (255, 0, 0)
+
+
+def keyed_png(depth: int, colour: int, row: bytes, key: bytes) -> bytes:
+    """Two pixels in a row; `key` is the level, or the three, that are transparent."""
+
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    header = struct.pack(">IIBBBBB", 2, 1, depth, colour, 0, 0, 0)
+    chunks = chunk(b"IHDR", header) + chunk(b"tRNS", key) + chunk(b"IDAT", zlib.compress(b"\0" + row))
+    return b"\x89PNG\r\n\x1a\n" + chunks + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "row", "key"),
+    [
+        (1, 0, b"\x40", b"\0\1"),
+        (2, 0, b"\x10", b"\0\1"),
+        (2, 0, b"\xb0", b"\0\3"),  # the second is 3, the lightest of four
+        (4, 0, b"\x01", b"\0\1"),
+        (4, 0, b"\x5c", b"\0\x0c"),
+        (8, 0, b"\x00\x55", b"\0\x55"),
+        (16, 0, struct.pack(">HH", 0, 40000), struct.pack(">H", 40000)),
+        (8, 2, bytes([0, 0, 0, 9, 8, 7]), b"\0\t\0\x08\0\x07"),
+        (16, 2, struct.pack(">6H", 0, 0, 0, 9000, 8000, 7000), struct.pack(">3H", 9000, 8000, 7000)),
+    ],
+)
+def test_the_level_that_a_png_hides_is_not_seen(depth: int, colour: int, row: bytes, key: bytes) -> None:
+    content = keyed_png(depth, colour, row, key)
+    rgb = decode_image(content, "keyed").rgb
+    assert corner(np.asarray(rgb), 0, 1) == (255, 255, 255)
+    assert corner(np.asarray(rgb), 0, 0) != (255, 255, 255)
+    if colour == 0:
+        with Image.open(io.BytesIO(content)) as image:  # as a caller has it in memory
+            image.load()
+            assert corner(np.asarray(as_rgb(image, GREY)), 0, 1) == GREY
 
 
 def test_cmyk_jpeg_is_read_in_its_colours() -> None:

@@ -11,7 +11,7 @@ from aurora_cli.export.remote import bundle, merging
 
 
 def test_the_file_imports_only_torch_transformers_and_the_standard_library():
-    tree = ast.parse(bundle.bundle())
+    tree = ast.parse(bundle.modeling_source())
     imported = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
@@ -22,7 +22,7 @@ def test_the_file_imports_only_torch_transformers_and_the_standard_library():
 
 
 def test_the_file_uses_nothing_that_it_does_not_define():
-    source = bundle.bundle()
+    source = bundle.modeling_source()
     namespace = {"__name__": "modeling_aurora", "__builtins__": __builtins__}
     exec(compile(source, "modeling_aurora.py", "exec"), namespace)
     assert namespace["AuroraCapForImageTextToText"].__mro__[1] is namespace["AuroraCap"]
@@ -44,8 +44,7 @@ def bundled(monkeypatch: pytest.MonkeyPatch, **sources: str) -> str:
     modules = {f"aurora_cli.{name}": text for name, text in sources.items()}
     monkeypatch.setattr(bundle, "_source", modules.__getitem__)
     monkeypatch.setattr(bundle, "_exists", modules.__contains__)
-    monkeypatch.setattr(bundle, "ROOT", "aurora_cli.x")
-    return bundle.bundle.__wrapped__()
+    return bundle._bundle.__wrapped__("aurora_cli.x", "x")
 
 
 def test_a_modules_attributes_become_plain_names_and_what_looks_like_them_stays(monkeypatch):

@@ -10,15 +10,16 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageSequence
 
 from aurora_cli.captioning.result import MediaKind
 from aurora_cli.config.settings import ModelSettings
+from aurora_cli.data.media.animations import FORMATS, frame_edges, is_animation
 from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
 from aurora_cli.data.media.reader import load_frames
 from aurora_cli.data.media.rgb import as_rgb, upright
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_image
-from aurora_cli.data.media.video_decoder import Sampling, evenly_spaced
+from aurora_cli.data.media.video_decoder import Sampling, evenly_spaced, selected_frames
 from aurora_cli.errors import UsageError
 
 Media: TypeAlias = str | Path | Image.Image | np.ndarray | Sequence[str | Path] | Sequence[Image.Image]
@@ -33,6 +34,8 @@ class InMemory:
     """Images that no file holds: one, or the frames of a video."""
 
     images: tuple[Image.Image, ...]
+    edges_s: tuple[float, ...] = ()
+    """Frame i is shown from edge i to edge i + 1; empty: all as long as another."""
 
 
 class CaptionInput(NamedTuple):
@@ -53,9 +56,14 @@ class CaptionInput(NamedTuple):
         if not isinstance(self.source, InMemory):
             return load_frames(None, self.source, count, size, mean, std, sampling)
         images, fill = self.source.images, padding_colour(mean)
-        wanted = evenly_spaced(len(images), count) if self.kind == "video" else range(1)
+        wanted = self._wanted(self.source, count, sampling) if self.kind == "video" else range(1)
         frames_FSSC = np.stack([square_image(as_rgb(upright(images[index])), size, fill) for index in wanted])
         return normalise(torch.from_numpy(frames_FSSC), mean, std)
+
+    def _wanted(self, held: InMemory, count: int, sampling: Sampling) -> np.ndarray:
+        if not held.edges_s:
+            return evenly_spaced(len(held.images), count)
+        return selected_frames(np.array(held.edges_s[:-1]), count, sampling, end=held.edges_s[-1])
 
 
 def caption_inputs(media: Iterable[Media]) -> list[CaptionInput]:
@@ -72,10 +80,14 @@ def caption_inputs(media: Iterable[Media]) -> list[CaptionInput]:
 def _input(medium: Media, name: str) -> CaptionInput:
     if isinstance(medium, str | Path):
         path = Path(medium)
-        is_video = path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES
+        is_video = path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path, path.name)
         return CaptionInput(str(medium), "video" if is_video else "image", path)
     if isinstance(medium, Image.Image):
-        return CaptionInput(name, "image", InMemory((medium,)))
+        if medium.format not in FORMATS or getattr(medium, "n_frames", 1) == 1:
+            return CaptionInput(name, "image", InMemory((medium,)))
+        edges_s = tuple(frame_edges(medium).tolist())
+        frames = tuple(frame.copy() for frame in ImageSequence.Iterator(medium))
+        return CaptionInput(name, "video", InMemory(frames, edges_s))
     if isinstance(medium, np.ndarray):
         return _array(medium, name)
     if isinstance(medium, Sequence) and len(medium) > 0:

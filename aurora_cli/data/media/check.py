@@ -1,13 +1,15 @@
 """Can a medium be decoded? With the decoders that training uses, but without torch.
 
-An image is decoded to its last pixel; of a video some frames over its whole length; of a folder of frames each.
+An image is decoded to its last pixel; of a video or an animation some frames over its whole
+length; of a folder of frames each.
 """
 
 from pathlib import Path
 
+from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.errors import MissingMedia, UnreadableMedia
 from aurora_cli.data.media.images import decode_image
-from aurora_cli.data.media.kinds import VIDEO_SUFFIXES, frames_among
+from aurora_cli.data.media.kinds import ANIMATED_SUFFIXES, VIDEO_SUFFIXES, frames_among
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.media.videos import decode_frames
 from aurora_cli.errors import DataError
@@ -27,7 +29,8 @@ def complaint(root: MediaRoot, path: str) -> str | None:
 
 def _decode(root: MediaRoot, path: str) -> None:
     try:
-        if Path(path).suffix.lower() in VIDEO_SUFFIXES:
+        suffix = Path(path).suffix.lower()
+        if suffix in VIDEO_SUFFIXES or (suffix in ANIMATED_SUFFIXES and is_animation(root.open(path), path)):
             decode_frames(root.open(path), path, _VIDEO_FRAMES, _VIDEO_SIDE)
         else:
             decode_image(root.read(path), path)

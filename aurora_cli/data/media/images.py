@@ -8,6 +8,7 @@ from typing import NamedTuple
 from PIL import Image, UnidentifiedImageError
 
 from aurora_cli.data.media.errors import UnreadableMedia
+from aurora_cli.data.media.kinds import HEIF_SUFFIXES
 from aurora_cli.data.media.rgb import as_rgb, upright
 
 Colour = tuple[int, int, int]
@@ -32,6 +33,8 @@ def decode_image(source: Path | bytes, name: str, *, size: int | None = None) ->
     Raises:
         UnreadableMedia: naming it and the reason.
     """
+    if Path(name).suffix.lower() in HEIF_SUFFIXES:
+        _register_heif(name)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what it cannot decode it raises
@@ -58,10 +61,25 @@ def _shrink_while_decoding(image: Image.Image, size: int) -> None:
         image.draft(None, (max(1, round(image.width * share)), max(1, round(image.height * share))))
 
 
+def _register_heif(name: str) -> None:
+    """Teach Pillow HEIC.
+
+    Raises:
+        UnreadableMedia: what does it is not installed.
+    """
+    try:
+        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+    except ImportError as error:
+        reader = "HEIC is read by pillow-heif, which is not installed: pip install 'aurora-cli[heif]'"
+        raise UnreadableMedia(f"{name}: {reader}") from error
+    register_heif_opener()
+
+
 def _eight_bit_key(image: Image.Image) -> None:
     """Pillow brings a PNG's pixels to eight bits and leaves the level that its transparency key hides as it is."""
     key = image.info.get("transparency")
-    depth = str(image.tile[0].args) if image.format == "PNG" and image.tile else ""
+    tile = getattr(image, "tile", None)
+    depth = str(tile[0].args) if image.format == "PNG" and tile else ""
     if isinstance(key, int) and depth in GREY_STEPS:
         image.info["transparency"] = key * GREY_STEPS[depth]
     elif isinstance(key, tuple) and depth == "RGB;16B":

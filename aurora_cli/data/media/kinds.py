@@ -4,13 +4,22 @@ from collections.abc import Iterable
 from pathlib import PurePath
 
 VIDEO_SUFFIXES = frozenset((
-    ".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ogv", ".ts", ".vob",
-    ".webm", ".wmv",
+    ".3g2", ".3gp", ".asf", ".avi", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
+    ".mts", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv",
 ))  # fmt: skip
 """Files read as videos when nothing else says what they are."""
 
-IMAGE_SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"))
+IMAGE_SUFFIXES = frozenset((
+    ".apng", ".avif", ".bmp", ".gif", ".heic", ".heif", ".jfif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff",
+    ".webp",
+))  # fmt: skip
 """Files of a folder that are frames of a video."""
+
+ANIMATED_SUFFIXES = frozenset((".apng", ".avif", ".gif", ".png", ".webp"))
+"""Images that may have more than one frame; then they are videos."""
+
+HEIF_SUFFIXES = frozenset((".heic", ".heif"))
+"""Read where pillow-heif is installed."""
 
 
 def frames_among(names: Iterable[str]) -> list[str]:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from aurora_cli.errors import UsageError
 
@@ -48,6 +49,24 @@ def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) 
     return list(found.values())
 
 
+def passed_over(given: Iterable[str], root: Path) -> list[str]:
+    """Files of the folders that are named, which `list_media` takes for no media by their names; hidden ones aside."""
+    media = VIDEO_SUFFIXES | IMAGE_SUFFIXES
+    found: dict[Path, None] = {}
+    for folder in (root / Path(name).expanduser() for name in given if not _URL.match(name)):
+        if folder.is_dir():
+            found |= dict.fromkeys(_others_in(folder, media))
+    return [_name(path, root) for path in found]
+
+
+def _others_in(folder: Path, media: frozenset[str]) -> Iterator[Path]:
+    for entry in sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")):
+        if entry.is_dir():
+            yield from _others_in(entry, media)
+        elif entry.suffix.lower() not in media:
+            yield entry
+
+
 def _remote(url: str, allowed: bool) -> Medium:
     if not url.lower().startswith(("http://", "https://")):
         raise UsageError(f"{url}: only http and https are fetched")
@@ -89,7 +108,8 @@ def _in_folder(folder: Path, root: Path) -> Iterator[Medium]:
 
 
 def _medium(path: Path, root: Path) -> Medium:
-    return Medium(_name(path, root), path, "video" if path.suffix.lower() in VIDEO_SUFFIXES else "image")
+    is_video = path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path, path.name)
+    return Medium(_name(path, root), path, "video" if is_video else "image")
 
 
 def _name(path: Path, root: Path) -> str:

@@ -12,9 +12,10 @@ from typing import Protocol
 import numpy as np
 import torch
 
+from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.errors import MissingMedia, UnreadableMedia
 from aurora_cli.data.media.images import SHRINK_MARGIN, Colour, decode_image
-from aurora_cli.data.media.kinds import VIDEO_SUFFIXES, frames_among
+from aurora_cli.data.media.kinds import ANIMATED_SUFFIXES, VIDEO_SUFFIXES, frames_among
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_frames, square_image
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling, Span, evenly_spaced
 from aurora_cli.data.media.videos import decode_frames
@@ -161,5 +162,7 @@ class MediaReader:
         return np.full((frames, self.image_size, self.image_size, 3), self.fill, np.uint8)
 
     def is_video(self, path: str) -> bool:
-        """Whether a path means a video: by its suffix, or because it is a folder."""
-        return Path(path).suffix.lower() in VIDEO_SUFFIXES or self.source.files_in(path) is not None
+        """Whether a path means a video: by its suffix, as an image of several frames, or because it is a folder."""
+        if Path(path).suffix.lower() in VIDEO_SUFFIXES or self.source.files_in(path) is not None:
+            return True
+        return Path(path).suffix.lower() in ANIMATED_SUFFIXES and is_animation(self.source.open(path), path)

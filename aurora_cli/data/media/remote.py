@@ -7,6 +7,7 @@ import urllib.request
 from pathlib import Path
 from typing import IO, Literal
 
+from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import atomic_write
@@ -48,7 +49,7 @@ def fetch(medium: Medium, folder: Path, max_bytes: int) -> Medium:
                 _copy(url, response, file, max_bytes)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DataError(f"{url}: cannot be fetched: {error or type(error).__name__}") from error
-    return Medium(url, path, kind)
+    return Medium(url, path, "video" if is_animation(path, path.name) else kind)
 
 
 def _copy(url: str, response: IO[bytes], file: IO[bytes], max_bytes: int) -> None:

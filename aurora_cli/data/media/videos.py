@@ -5,7 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
+from aurora_cli.data.media.animations import animation_frames
 from aurora_cli.data.media.errors import UnreadableMedia
+from aurora_cli.data.media.kinds import IMAGE_SUFFIXES
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Request, Sampling, Span
 from aurora_cli.data.media.video_process import DecoderError, decode_video
 
@@ -24,6 +26,8 @@ def decode_frames(
     Raises:
         UnreadableMedia: naming it and the reason.
     """
+    if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+        return animation_frames(source, name, frames, longest, sampling, span)
     try:
         if isinstance(source, Path):
             return decode_video(Request(str(source), frames, longest, sampling, span))

@@ -7,10 +7,13 @@ from aurora_cli.checkpoints.locate import check_name
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
-from aurora_cli.data.media.listing import Medium, list_media
+from aurora_cli.data.media.listing import Medium, list_media, passed_over
 from aurora_cli.errors import UsageError
 from aurora_cli.pipeline.caption.output import check_output
 from aurora_cli.runs.find import find_model
+
+SHOWN = 5
+"""Files passed over that are named."""
 
 HOST = "127.0.0.1"
 """Where the page is served: this machine alone reaches it."""
@@ -36,6 +39,10 @@ def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
     if not caption.media:
         raise UsageError("no media are named", hint="aurora caption image.jpg clip.mp4 folder/")
     media = list_media(caption.media, workspace.root, allow_remote=caption.allow_remote)
+    if others := passed_over(caption.media, workspace.root):
+        files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
+        some = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
+        reporter.warning(f"{files} neither image nor video by the name, and passed over: {some}")
     model = resolve_model(settings, reporter)
     output = None if caption.output is None else workspace.path(caption.output)
     if output is not None:

@@ -34,6 +34,8 @@ class MergeTarsResult(Result):
     """Sets that cannot be joined, and why: nothing of them was written."""
     unread: list[str] = field(default_factory=list)
     """What looks like an archive, and that no step reads."""
+    volumes: list[str] = field(default_factory=list)
+    """Split zips, which are read where they lie."""
     deleted: list[str] = field(default_factory=list)
     dry_run: bool = False
 
@@ -49,6 +51,7 @@ class MergeTarsResult(Result):
         lines += [f"Not merged: {problem}" for problem in self.problems]
         if self.problems:
             lines.append("Fetch what is missing with `aurora download` and try again.")
+        lines += [f"{path}: is a split zip; extract reads its volumes where they lie." for path in self.volumes]
         return lines + [f"Not read: {line}" for line in self.unread]
 
     def _line(self, entry: MergedArchive) -> str:
@@ -74,14 +77,19 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """
     options, workspace = settings.merge_tars, Workspace(settings.workspace)
     folders = [workspace.path(folder) for folder in options.folders]
-    sets, problems = _sorted_out(folders)
+    for folder in folders:
+        if not folder.exists():
+            raise DataError(f"{folder}: there is no such file or folder", hint="Get the data first: aurora download")
+    archives = find_archives(folders, DownloadManifest.complaint)
+    sets, problems = _sorted_out(folders, archives)
+    volumes = [str(archive.path) for archive in archives if archive.is_in_volumes]
     unread = [unread.message for unread in find_unread(folders)]
     done = {parts.path for parts in sets if parts.path.exists()}
     entries = {
         parts.path: MergedArchive(str(parts.path), len(parts.files), parts.size, parts.path in done) for parts in sets
     }
     if dry_run:
-        return MergeTarsResult(list(entries.values()), problems, unread, dry_run=True)
+        return MergeTarsResult(list(entries.values()), problems, unread, volumes, dry_run=True)
 
     todo = [parts for parts in sets if parts.path not in done]
     if todo:
@@ -98,16 +106,12 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
             if parts.path in entries:
                 delete_spent(parts.files, parts.path)
                 deleted += map(str, parts.files)
-    return MergeTarsResult(list(entries.values()), problems, unread, deleted)
+    return MergeTarsResult(list(entries.values()), problems, unread, volumes, deleted)
 
 
-def _sorted_out(folders: list[Path]) -> tuple[list[Archive], list[str]]:
+def _sorted_out(folders: list[Path], archives: list[Archive]) -> tuple[list[Archive], list[str]]:
     """The sets that can be joined, and what is wrong with the others."""
-    for folder in folders:
-        if not folder.exists():
-            raise DataError(f"{folder}: there is no such file or folder", hint="Get the data first: aurora download")
     sets = find_part_sets(folders, DownloadManifest.complaint)
-    archives = find_archives(folders, DownloadManifest.complaint)
     if not sets and not any(_has_anything(folder) for folder in folders):
         raise DataError(f"{', '.join(map(str, folders))}: nothing in here", hint="Get the data first: aurora download")
     problems = [archive.problem for archive in [*sets, *archives] if archive.problem is not None]

@@ -84,7 +84,8 @@ class ExtractionState:
             is_same = (opening.identity, opening.layout) == (identity, layout)
             if is_same and lines and opening.boot in (None, _boot_id()):
                 progress = Progress.parse(json.loads(lines[-1]), self._journal)
-                if self.rejects_path.stat().st_size >= progress.rejects_size:
+                listed = self.rejects_path.stat().st_size if self.rejects_path.exists() else 0
+                if listed >= progress.rejects_size:  # a list of none goes before the receipt comes
                     return progress
         return Progress()
 

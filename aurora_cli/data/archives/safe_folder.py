@@ -5,7 +5,8 @@ import errno
 import os
 import stat
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
 
 OPEN_FOLDERS = 256
@@ -43,34 +44,20 @@ class FolderWriter:
 
     def write_file(self, steps: list[str], pieces: Iterable[memoryview], *, mode: int, mtime: float) -> None:
         """Create or replace a file, which has its name only when it is whole; on an error nothing of it stays."""
-        with self._new_file(steps, mode, mtime) as descriptor:
-            for piece in pieces:
-                while piece:
-                    piece = piece[os.write(descriptor, piece) :]
+        self._create(steps, partial(_fill, pieces), mode, mtime)
 
     def write_sparse_file(
         self, steps: list[str], pieces: Iterable[tuple[int, memoryview]], *, size: int, mode: int, mtime: float
     ) -> None:
         """As `write_file`; each piece comes with its offset, and what lies between them is left as holes."""
-        with self._new_file(steps, mode, mtime) as descriptor:
-            try:
-                os.ftruncate(descriptor, size)
-            except OSError as error:
-                if error.errno not in (errno.EFBIG, errno.EINVAL):
-                    raise
-                raise Refused(f"is larger ({size:,} bytes) than this filesystem takes") from None
-            for offset, piece in pieces:
-                while piece:
-                    written = os.pwrite(descriptor, piece, offset)
-                    offset, piece = offset + written, piece[written:]
+        self._create(steps, partial(_fill_between_holes, pieces, size), mode, mtime)
 
-    @contextlib.contextmanager
-    def _new_file(self, steps: list[str], mode: int, mtime: float) -> Iterator[int]:
+    def _create(self, steps: list[str], fill: Callable[[int], None], mode: int, mtime: float) -> None:
         folder, name = self._folder(steps[:-1]), steps[-1]
         permissions = (mode & 0o755) | 0o600  # no setuid, no setgid, not writable by others
         descriptor = self._open_partial(permissions, folder)
         try:
-            yield descriptor
+            fill(descriptor)
             if 0 <= mtime < _LATEST_TIME:
                 os.utime(descriptor, (mtime, mtime))
             os.rename(self.partial, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -165,3 +152,22 @@ class FolderWriter:
             if not stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode):
                 raise
             raise Refused("has the name of a folder that is there") from None
+
+
+def _fill(pieces: Iterable[memoryview], descriptor: int) -> None:
+    for piece in pieces:
+        while piece:
+            piece = piece[os.write(descriptor, piece) :]
+
+
+def _fill_between_holes(pieces: Iterable[tuple[int, memoryview]], size: int, descriptor: int) -> None:
+    try:
+        os.ftruncate(descriptor, size)
+    except OSError as error:
+        if error.errno not in (errno.EFBIG, errno.EINVAL):
+            raise
+        raise Refused(f"is larger ({size:,} bytes) than this filesystem takes") from None
+    for offset, piece in pieces:
+        while piece:
+            written = os.pwrite(descriptor, piece, offset)
+            offset, piece = offset + written, piece[written:]

@@ -25,6 +25,11 @@ class Archive:
         return self.files != (self.path,)
 
     @property
+    def is_in_volumes(self) -> bool:
+        """Whether it is a split zip, which joining would not make whole."""
+        return self.is_split and self.path in self.files
+
+    @property
     def size(self) -> int:
         return sum(file.stat().st_size for file in self.files)
 

@@ -36,7 +36,8 @@ class TarStream(TarBytes):
             self.where = f"in member {member.name!r}"
             self.begun += 1
             yield member
-            self.skip(member.end - self.position)
+            if (left := member.end - self.position) > 0:
+                self.skip(left)
             self.where = f"behind member {member.name!r}"
         self._finish()
 
@@ -52,8 +53,12 @@ class TarStream(TarBytes):
             if self.damage is not None:
                 damage, self.damage = self.damage, None
             block = self.read(BLOCK)
+            plain = plain_header(block)
+            if plain is not None and damage is None and not (own or self._shared) and plain.name[-1:] != "/":
+                name, _, size, mode, mtime, link = plain
+                return Member(name, "file", size, start, self.position, mode, mtime, link, size)
             try:
-                info = plain_header(block) or tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+                info = plain or tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
             except tarfile.EOFHeaderError:  # pyright: ignore[reportAttributeAccessIssue]
                 if own:
                     raise self.bad("a long name or pax header without its member", offset) from None

@@ -1,20 +1,23 @@
 """`merge-tars` and `extract` when the disk is full, when they are killed, and when the archive is large."""
 
 import gzip
+import io
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import tarfile
 import time
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.data.archives import policy, safe_folder, unpack
+from aurora_cli.data.archives import journal, policy, safe_folder, unpack
 from aurora_cli.data.archives.finding.parts import Archive, find_archives
 from aurora_cli.data.archives.journal import ExtractionState
 from aurora_cli.data.archives.receipt import Progress
@@ -23,7 +26,20 @@ from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import HostError
 from aurora_cli.pipeline import merge_tars
 from aurora_cli.pipeline.extract import command as extract
-from tests.archiving import END, FILES, IMAGES, SUBSET, header, info, peak_of, place, settings, tar_of, tree
+from tests.archiving import (
+    COMPRESSIONS,
+    END,
+    FILES,
+    IMAGES,
+    SUBSET,
+    header,
+    info,
+    peak_of,
+    place,
+    settings,
+    tar_of,
+    tree,
+)
 
 # --- a full disk
 
@@ -151,21 +167,38 @@ def killed_after(step: str, workspace: Path, group_bytes: int, seconds: float | 
         return written, b"done" in process.stdout.read()
 
 
-def durable_files(target: Path, names: list[str]) -> dict[str, int]:
+def durable_files(target: Path, archive: str, names: list[str]) -> dict[str, int]:
     """The inodes of the members of which the journal says that they are on disk."""
-    journal = target / ".aurora/a.tar.gz/journal.jsonl"
-    if not journal.exists():
+    path = target / f".aurora/{archive}/journal.jsonl"
+    if not path.exists():
         return {}
-    lines = [json.loads(line) for line in journal.read_text().split("\n")[1:-1]]
+    lines = [json.loads(line) for line in path.read_text().split("\n")[1:-1]]
     members = lines[-1]["members"] if lines else 0
     return {name: (target / name).stat().st_ino for name in names[:members]}
 
 
-def kill_campaign(tmp_path: Path, step: str, kills: int, *, megabytes: int, group_bytes: int, within_s: float) -> None:
+def as_zip(members: list[tuple[tarfile.TarInfo, bytes]]) -> bytes:
+    raw = io.BytesIO()
+    with zipfile.ZipFile(raw, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as file:
+        for member, content in members:
+            file.writestr(member.name, content)
+    return raw.getvalue()
+
+
+PACKED: dict[str, Callable[[list[tuple[tarfile.TarInfo, bytes]]], bytes]] = {
+    "a.tar.gz": lambda members: gzip.compress(tar_of(*members), 1),
+    "a.tar.zst": lambda members: COMPRESSIONS["zst"](tar_of(*members)),
+    "a.zip": as_zip,
+}
+
+
+def kill_campaign(
+    tmp_path: Path, step: str, kills: int, *, megabytes: int, group_bytes: int, within_s: float, name: str = "a.tar.gz"
+) -> None:
     """kill -9 at random moments until there were enough; every kill costs a group at most, and nothing durable."""
     draw, count = random.Random(f"{step} {kills} {group_bytes}"), megabytes * 50
     images = [info(f"images/{n:05}.jpg", draw.randbytes(20_000)) for n in range(count)]
-    names, packed = [member.name for member, _ in images], gzip.compress(tar_of(*images), 1)
+    names, packed = [member.name for member, _ in images], PACKED[name](images)
     expected = {member.name: content for member, content in images}
     most = len(packed) if step == "merge-tars" else sum(map(len, expected.values())) + count * 1_024
     done = 0
@@ -173,23 +206,24 @@ def kill_campaign(tmp_path: Path, step: str, kills: int, *, megabytes: int, grou
         workspace = tmp_path / f"{repetition}"
         for part in range(8):
             begin, end = len(packed) * part // 8, len(packed) * (part + 1) // 8
-            place(workspace, packed[begin:end], f"a.tar.gz.part_{part:03}")
+            place(workspace, packed[begin:end], f"{name}.part_{part:03}")
         target, written, here, ended = workspace / SUBSET, 0, 0, False
         durable: dict[str, int] = {}
         while done < kills and here < 8 and not ended:
             amount, ended = killed_after(step, workspace, group_bytes, draw.uniform(0, within_s))
             written, done, here = written + amount, done + 1, here + 1
             if step == "extract files":
-                assert all((target / name).read_bytes() == expected[name] for name in names if (target / name).exists())
+                there = [member for member in names if (target / member).exists()]
+                assert all((target / member).read_bytes() == expected[member] for member in there)
             if step == "extract files":
-                assert all((target / name).stat().st_ino == inode for name, inode in durable.items())
-                durable = durable_files(target, names)
+                assert all((target / member).stat().st_ino == inode for member, inode in durable.items())
+                durable = durable_files(target, name, names)
         amount, _ = killed_after(step, workspace, group_bytes, None)
         if step == "merge-tars":
-            assert (target / "a.tar.gz").read_bytes() == packed
+            assert (target / name).read_bytes() == packed
         else:
             root = MediaRoot(target)
-            assert all(root.read(name) == content for name, content in expected.items())
+            assert all(root.read(member) == content for member, content in expected.items())
         lost, cost = written + amount - most, min(group_bytes + (1 << 20), 64_000_000)
         assert lost <= here * cost, f"{lost:,} bytes were written again after {here} kills"
         if done >= kills:
@@ -255,13 +289,27 @@ def test_a_kill_between_the_index_and_its_receipt_writes_nothing_again(tmp_path:
     assert all(root.read(name) == content for name, content in FILES.items() if content is not None)
 
 
+def test_a_kill_right_before_the_receipt_writes_nothing_again(tmp_path: Path):
+    place(tmp_path, gzip.compress(tar_of(*IMAGES)), "a.tar.gz")
+    names = [member.name for member, _ in IMAGES]
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError, match="killed"):
+        patch.setattr(journal, "write_text", lambda *_: (_ for _ in ()).throw(OSError("killed")))
+        (archive,) = find_archives([tmp_path / SUBSET])
+        unpack.unpack(
+            archive, tmp_path / SUBSET, settings=settings(tmp_path, sync=True).extract, advance=lambda *_: None
+        )
+    inodes = [(tmp_path / SUBSET / name).stat().st_ino for name in names]
+    assert extract.run(settings(tmp_path, sync=True)).exit_code == 0
+    assert [(tmp_path / SUBSET / name).stat().st_ino for name in names] == inodes
+
+
 def test_a_kill_while_the_journal_is_opened_loses_nothing_of_it(tmp_path: Path):
     place(tmp_path, tar_of(*IMAGES))
     (archive,) = find_archives([tmp_path / SUBSET])
     state = ExtractionState(archive, tmp_path)
     state.folder.mkdir(parents=True)
-    with state.journal("an archive", "files", Progress(), sync=True) as journal:
-        journal.group_is_done(offset=512, members=1, size=9, rejected=0)
+    with state.journal("an archive", "files", Progress(), sync=True) as opened:
+        opened.group_is_done(offset=512, members=1, size=9, rejected=0)
     opening = state.journal("an archive", "files", state.progress("an archive", "files"), sync=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fdatasync", lambda _: (_ for _ in ()).throw(OSError("killed")))
@@ -276,10 +324,17 @@ def test_a_killed_step_continues_and_writes_little_again(tmp_path: Path, step: s
     kill_campaign(tmp_path, step, 3, megabytes=12, group_bytes=1 << 20, within_s=0.3)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("step", "name"), [("extract files", "a.zip"), ("extract index", "a.tar.zst")])
+def test_a_killed_step_continues_whatever_the_archive_is(tmp_path: Path, step: str, name: str):
+    kill_campaign(tmp_path, step, 1, megabytes=8, group_bytes=1 << 20, within_s=0.3, name=name)
+
+
 @pytest.mark.soak
+@pytest.mark.parametrize("name", PACKED)
 @pytest.mark.parametrize("step", STEPS)
-def test_a_step_killed_at_forty_moments_continues_and_writes_little_again(tmp_path: Path, step: str):
-    kill_campaign(tmp_path, step, 40, megabytes=40, group_bytes=1 << 20, within_s=0.6)
+def test_a_step_killed_at_forty_moments_continues_and_writes_little_again(tmp_path: Path, step: str, name: str):
+    kill_campaign(tmp_path, step, 40, megabytes=40, group_bytes=1 << 20, within_s=0.6, name=name)
 
 
 @pytest.mark.soak

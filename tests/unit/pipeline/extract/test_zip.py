@@ -3,6 +3,7 @@
 import io
 import os
 import random
+import re
 import shutil
 import stat
 import struct
@@ -16,8 +17,11 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from aurora_cli.config.settings import Settings
 from aurora_cli.data.archives.reading import chunks
+from aurora_cli.data.download.manifest import DownloadManifest, RemoteFile
 from aurora_cli.data.media.root import MediaRoot
+from aurora_cli.pipeline import merge_tars
 from aurora_cli.pipeline.extract import command as extract
 from tests.archiving import IMAGES, SUBSET, place, rejects, settings, tree
 
@@ -154,6 +158,32 @@ def test_the_last_volume_but_one_that_is_missing_is_told_by_the_directory(tmp_pa
     result = extract.run(settings(tmp_path))
     assert result.exit_code == 3
     assert "it is the last of" in str([result.problems, result.archives])
+
+
+@pytest.mark.parametrize("here", [["a.z01", "a.zip"], ["a.zip"], ["a.z01", "a.z02"]])
+def test_a_volume_that_has_not_been_downloaded_yet_is_named_so(tmp_path: Path, info_zip, here: list[str]):
+    target = info_zip("-s", "300k")
+    files = [RemoteFile(f"vision/cost/{file.name}", file.stat().st_size) for file in sorted(target.glob("a.z*"))]
+    assert [Path(file.path).name for file in files] == ["a.z01", "a.z02", "a.zip"]
+    DownloadManifest(repo="a/b", revision="main", commit="", settings={}, files=tuple(files)).write_into(
+        tmp_path / "data"
+    )
+    for file in target.glob("a.z*"):
+        if file.name not in here:
+            file.unlink()
+    result = extract.run(settings(tmp_path))
+    assert (result.exit_code, result.archives, len(result.problems)) == (3, [], 1)
+    assert re.search(r"(a\.z02|a\.z01|a\.zip).* (has not been downloaded yet|is missing)", result.problems[0])
+
+
+def test_merging_leaves_volumes_as_they_are(tmp_path: Path, info_zip):
+    target = info_zip("-s", "300k")
+    before = {file.name: file.stat().st_size for file in target.iterdir()}
+    result = merge_tars.run(Settings(workspace=tmp_path))
+    assert (result.exit_code, result.archives, result.unread) == (0, [], [])
+    assert result.volumes == [str(target / "a.zip")]
+    assert "extract reads its volumes" in result.lines()[-1]
+    assert {file.name: file.stat().st_size for file in target.iterdir()} == before
 
 
 def test_what_zip_writes_to_a_pipe_is_read(tmp_path: Path, info_zip):
@@ -378,6 +408,7 @@ def test_a_zip_inside_an_archive_stays_packed(tmp_path: Path):
 STEPS = st.lists(st.sampled_from(["a", "b", "ü", "x y", "long" * 30]), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

@@ -13,6 +13,7 @@ from aurora_cli.data.annotations.files import RawRecord
 from aurora_cli.data.token_store.columns import EncodedRecords
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.prompt import Prompter
+from aurora_cli.data.tokenization.templates import TEMPLATES
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer, decode, load_tokenizer
 from tests.chat_templates import CHAT_TEMPLATES
 from tests.tokenizing import ROOT, TINY
@@ -20,7 +21,7 @@ from tests.tokenizing import ROOT, TINY
 MISTRAL = ROOT / "tests" / "golden" / "tokenize" / "mistral_v1"
 SPECIAL = ("<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
 
-ENDS = {"vicuna": "</s>", "plain": "</s>", "llama3": "<|eot_id|>", "qwen2": "<|im_end|>"}
+ENDS = {name: template.end or "</s>" for name, template in TEMPLATES.items()}
 
 PIECES = [
     "A cat",

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import file_formats
 import house
+import media_kinds
 import python_api
 import record_keys
 
@@ -86,6 +87,7 @@ def main() -> int:
     pages = {FOLDER / "cli.md": cli_page(), FOLDER / "settings.md": settings_page()}
     pages |= {FOLDER / "files.md": file_formats.page(GENERATED), FOLDER / "python-api.md": python_api.page(GENERATED)}
     pages |= {FOLDER / "record-keys.md": record_keys.page(GENERATED)}
+    pages |= {FOLDER / "media.md": media_kinds.page(GENERATED)}
     pages |= house.pages()
     if "--check" in sys.argv:
         stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]

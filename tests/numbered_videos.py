@@ -53,6 +53,8 @@ class Kind(NamedTuple):
     aspect: Fraction = Fraction(1)
     is_open: bool = False
     """Whether frames may lean on the group before (HEVC)."""
+    transfer: int = 2
+    """16: PQ, 18: HLG, 2: not said."""
     count: int = 60
 
     def times(self) -> list[Fraction]:
@@ -125,6 +127,8 @@ def _encode(path: Path, kind: Kind, first: int = 0) -> None:
         stream.codec_context.thread_count = 1
         if kind.aspect != 1:
             stream.codec_context.sample_aspect_ratio = kind.aspect
+        if kind.transfer != 2:
+            stream.codec_context.color_trc = kind.transfer
         if kind.codec == "mjpeg":
             stream.codec_context.color_range = 2
         for number, time in enumerate(kind.times()):

@@ -58,3 +58,14 @@ class Interrupted(AuroraError):
     """Stopped on request, after making the work so far safe."""
 
     exit_code = EXIT_INTERRUPTED
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory of a device, or main memory, did not suffice: by name, so that torch need not be there.
+
+    >>> is_out_of_memory(MemoryError()), is_out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -89,8 +89,10 @@ class Stage:
         learning = sum(part.trained for part in self.parts)
         shared = stage == 3 and machine.gpus > 1
         loading = costs.loading(self.parts, machine.gpus, "bf16", shared=shared) * machine.gpus
-        optimizer = (4 + costs.MOMENTS) * learning if candidate.offload else 0
-        return Need(states + activations, states, max(loading, optimizer), (4 + costs.MOMENTS) * learning)
+        kept = (4 + 4 + costs.MOMENTS) * learning if candidate.offload else 0  # fp32 weights, gradients, moments
+        if candidate.engine == "zero3_offload":
+            kept += 2 * sum(part.parameters for part in self.parts)
+        return Need(states + activations, states, max(loading, kept), (4 + costs.MOMENTS) * learning)
 
 
 def settings_of(stage: str, sets: tuple[str, ...] = ()) -> Settings:
@@ -107,8 +109,8 @@ def candidates(settings: Settings, machine: Machine) -> Iterator[Candidate]:
     for lora, half in ((False, False), (True, False), (True, True)):
         for again, packs, engine in product(recompute, micro, engines):
             yield Candidate(engine, packs, again, lora, half)
-        for again, packs in product(recompute, micro):
-            yield Candidate("zero2_offload", packs, again, lora, half)
+        for engine, again, packs in product(("zero2_offload", "zero3_offload"), recompute, micro):
+            yield Candidate(engine, packs, again, lora, half)
 
 
 def first_that_fits(plain: Stage, adapted: Stage, machine: Machine) -> tuple[Candidate, Need]:
@@ -205,13 +207,14 @@ first settings, from the fastest to the slowest, whose estimate leaves a sixth o
 - Number of GPUs, micro-batch, ZeRO and recomputation change nothing in what a step computes: the losses are the same,
   to rounding, because a step is always the same packs. LoRA and `train.pack_tokens` do change the training.
 - **Main memory** is for the whole machine: while the weights are loaded (each process reads them in fp32, unless ZeRO-3
-  shares them), or for the optimizer under `*_offload`. Image decoding needs some GB more.
+  shares them), or under `*_offload` for what the optimizer keeps, gradients and, with `zero3_offload`, the weights.
+  Image decoding needs some GB more.
 - **A checkpoint** holds the trained weights and Adam's two moments in fp32. `checkpoint.keep` of them stay (2), and one
   more while it is written.
-- LoRA trains small matrices beside the language model's frozen weights (rank 16 here); the tower and the projector
-  train whole.
-- By this estimate 24 GB are not enough to train all weights of the language model. `--deepspeed zero3_offload` moves
-  the weights to main memory as well; the estimate counts them on the GPU, so it says more than that takes.
+- Under `zero3_offload` the GPU has at most a billion weights at a time, which come from main memory layer by layer, in
+  every micro-batch: it is the slowest. Where main memory is short, adapters (`--deepspeed zero2_offload
+  --set train.lora.language_model.rank=16`) train small matrices beside the language model's frozen weights; the tower
+  and the projector train whole.
 
 ## The recipe of each stage
 
@@ -227,7 +230,8 @@ GB of each GPU for weights, gradients and optimizer state, with the recipe's own
 | --- | --: | --: | --: | --: | --: | --: |
 {chr(10).join(engine_rows(stages))}
 
-`none` keeps the weights in fp32, the others in bf16 with an fp32 copy of what is trained.
+`none` keeps the weights in fp32, the others in bf16 with an fp32 copy of what is trained. `zero2` and `zero3` sum the
+gradients of a step's micro-batches in fp32, `zero1` in bf16.
 
 ## When it still does not fit
 

@@ -16,7 +16,7 @@ from typer.core import TyperCommand, TyperGroup
 
 import aurora_cli
 from aurora_cli.cli.table import COMMANDS
-from aurora_cli.errors import EXIT_BUG, EXIT_OK, EXIT_USAGE, AuroraError, HostError, UsageError
+from aurora_cli.errors import EXIT_BUG, EXIT_OK, EXIT_USAGE, AuroraError, HostError, UsageError, is_out_of_memory
 
 
 class LazyGroup(TyperGroup):
@@ -106,8 +106,15 @@ def _fail_unexpected(error: Exception, debug: bool, as_json: bool) -> int:
         return _fail(f"{error.filename}: is too long for a name", None, EXIT_USAGE, debug, as_json)
     if isinstance(error, PermissionError):
         return _fail(f"not permitted: {error}", None, HostError.exit_code, debug, as_json)
+    if is_out_of_memory(error):
+        hint = "Take less: --batch-size 1, fewer --frames, --device-map auto; before training, `aurora train --plan`."
+        return _fail(f"memory does not suffice: {_first_line(error)}", hint, HostError.exit_code, debug, as_json)
     hint = None if debug else "This is a bug in aurora. --debug shows where; please report it."
     return _fail(f"{type(error).__name__}: {error}", hint, EXIT_BUG, debug, as_json)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _fail(message: str, hint: str | None, code: int, debug: bool, as_json: bool) -> int:

@@ -13,6 +13,9 @@ Precision = Literal["fp32", "bf16", "fp16"]
 MOMENTS = 8
 """Bytes of Adam's two a parameter."""
 
+GATHERED, BUCKET = 10**9, 10**8
+"""Weights that ZeRO-3 gathers at once at most, and gradients on their way to the others: our presets of DeepSpeed."""
+
 
 @dataclass(frozen=True)
 class PartSize:
@@ -52,23 +55,26 @@ class Memory:
 def states(parts: Sequence[PartSize], stage: int, world: int, precision: Precision, *, offload: bool = False) -> int:
     """Bytes of weights, gradients and moments on a process's device; `stage` 0 is no engine.
 
-    Without an engine weights stay in fp32. ZeRO 1 shards moments and master weights, 2 gradients, 3 the weights too.
+    Without an engine weights stay in fp32. ZeRO 1 shards moments and master weights, 2 gradients, 3 the weights too; 2
+    and 3 sum gradients in fp32. With `offload` all that a step keeps is in main memory: the device has the weights that
+    it computes with (under ZeRO-3 as many as may be gathered at once) and gradients on their way out.
 
     >>> seven = [PartSize("all", 7_000_000_000, 7_000_000_000)]
     >>> [round(states(seven, stage, 8, "bf16") / 1e9, 1) for stage in (0, 1, 2, 3)]
-    [112.0, 38.5, 26.2, 14.0]
+    [112.0, 38.5, 28.0, 15.8]
+    >>> [round(states(seven, stage, 8, "bf16", offload=True) / 1e9, 1) for stage in (2, 3)]
+    [14.2, 2.2]
     """
     weights = sum(part.parameters for part in parts)
     trained = sum(part.trained for part in parts)
     if stage == 0:
         return 4 * weights + (4 + MOMENTS) * trained
     size = 4 if precision == "fp32" else 2
+    if offload and stage >= 2:
+        return size * (min(weights, GATHERED) if stage == 3 else weights) + size * min(trained, BUCKET)
     master = (4 + MOMENTS) * trained // world  # in fp32 too, DeepSpeed keeps a flat copy
-    return (
-        size * weights // (world if stage == 3 else 1)
-        + size * trained // (world if stage >= 2 else 1)
-        + (0 if offload else master)
-    )
+    gradients = 4 * trained // world if stage >= 2 else size * trained
+    return size * weights // (world if stage == 3 else 1) + gradients + master
 
 
 def loading(parts: Sequence[PartSize], world: int, precision: Precision, *, shared: bool) -> int:

@@ -13,6 +13,7 @@ from aurora_cli.config.resolve import dump_yaml, load_resolved
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.errors import HostError, is_out_of_memory
 from aurora_cli.io.atomic import file_lock, remove, write_text
 from aurora_cli.pipeline.train.plan import StagePlan, extent_of, plan_stage
 from aurora_cli.pipeline.train.result import TrainResult, facts_of, nothing_to_do
@@ -81,7 +82,7 @@ def _train(plan: StagePlan, rank: Rank, reporter: Reporter, began: float) -> Tra
     if rank.is_main:
         _clear(plan, reporter)
     stop = StopRequest()
-    with on_stop_signals(stop):
+    with on_stop_signals(stop), _memory_errors(plan):
         run = build_run(plan, rank, reporter, lambda: stop.requested)
         result = run.train()
     if rank.is_main:
@@ -98,6 +99,27 @@ def _train(plan: StagePlan, rank: Rank, reporter: Reporter, began: float) -> Tra
         checkpoint=str(plan.checkpoints / checkpoint_name(state.step)),
         seconds=round(time.monotonic() - began, 3),
     )
+
+
+@contextlib.contextmanager
+def _memory_errors(plan: StagePlan) -> Iterator[None]:
+    """
+    Raises:
+        HostError: the memory of a device, or of this machine, does not hold the network or a step.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        first_line = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise HostError(
+            f"memory does not suffice for stage {plan.stage!r}: {first_line}",
+            hint=f"`aurora train --stage {plan.stage} --plan` says what each engine takes. In this order: "
+            "--set train.micro_batch_packs=1, --set train.gradient_checkpointing=true, --deepspeed zero3 or "
+            "zero2_offload, --set train.lora.language_model.rank=16, smaller packs (--set train.pack_tokens="
+            f"{plan.settings.train.pack_tokens // 2}). The same command goes on from the newest checkpoint.",
+        ) from error
 
 
 def _write_finished(plan: StagePlan, result: LoopResult, steps: int) -> None:

@@ -157,6 +157,23 @@ def test_a_full_disk_is_exit_4(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     assert "disk is full" in capsys.readouterr().err
 
 
+def test_memory_that_does_not_suffice_is_exit_4(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class OutOfMemoryError(RuntimeError):
+        """Torch's, by its name."""
+
+    def too_much() -> list[str]:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines")
+
+    monkeypatch.setattr("aurora_cli.pipeline.presets.preset_names", too_much)
+    assert run(["presets"]) == 4
+    shown = capsys.readouterr().err
+    assert "CUDA out of memory. Tried to allocate 2.00 GiB." in shown
+    assert "--batch-size 1" in shown
+    assert "bug" not in shown
+
+
 HEAVY = ("torch", "transformers", "datasets", "deepspeed", "accelerate", "pydantic")
 
 

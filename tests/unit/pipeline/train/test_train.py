@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from aurora_cli.checkpoints.loading import load_model
 from aurora_cli.config.settings import Settings
-from aurora_cli.errors import DataError, UsageError
+from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.pipeline.train import command as train
 from tests.distributed import tiny_workspace
 from tests.distributed.tiny_workspace import make, settings
@@ -294,6 +294,23 @@ def test_a_loss_that_jumps_or_is_no_number_stops_the_run_and_names_samples_and_c
     assert "Nothing has been saved yet" in str(caught.value)
     assert caught.value.exit_code == 3
     assert [line["step"] for line in lines(root)] == [1]
+
+
+@pytest.mark.parametrize("where", ["build_network", "Trainer"])
+def test_memory_that_does_not_suffice_is_exit_4_with_what_to_type(
+    where: str, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_much(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(f"aurora_cli.pipeline.train.run.{where}", too_much)
+    with pytest.raises(
+        HostError, match=r"stage 'language': CUDA out of memory\. Tried to allocate 2\.00 GiB"
+    ) as caught:
+        train.run(alone(root, max_steps=1))
+    assert caught.value.exit_code == 4
+    assert "aurora train --stage language --plan" in str(caught.value.hint)
+    assert "train.pack_tokens=" in str(caught.value.hint)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import posixpath
 
 from isal import isal_zlib
 
-from aurora_cli.data.archives.finding.names import archive_of
+from aurora_cli.data.archives.finding.unread import looks_like_archive
 from aurora_cli.data.archives.index_table import Extent
 from aurora_cli.data.archives.index_writer import IndexWriter
 from aurora_cli.data.archives.journal import Journal
@@ -62,7 +62,7 @@ class IndexPass:
         name = "/".join(components(member.name))
         if name in self.sparse:
             return "has the name of a sparse member before it"
-        if archive_of(posixpath.basename(name)) is not None:
+        if looks_like_archive(posixpath.basename(name)):
             self.tally.nested.append(name)
         reason = None
         if member.kind == "file":

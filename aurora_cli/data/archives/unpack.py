@@ -13,8 +13,8 @@ import numpy as np
 
 from aurora_cli.config.settings import ExtractSettings
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.archives.finding.names import archive_of
 from aurora_cli.data.archives.finding.parts import Archive
+from aurora_cli.data.archives.finding.unread import looks_like_archive
 from aurora_cli.data.archives.journal import GROUP_BYTES, ExtractionState, Journal, identity_of
 from aurora_cli.data.archives.policy import components, refusal
 from aurora_cli.data.archives.reading.chunks import DamagedMember
@@ -114,7 +114,7 @@ class _Unpacking:
             return
         if len(self.names) % _SAMPLE_EVERY == 0:
             self.tally.samples.append("/".join(steps))
-        if archive_of(steps[-1]) is not None:
+        if looks_like_archive(steps[-1]):
             self.tally.nested.append("/".join(steps))
         self.names.append(hash("/".join(steps)))
 

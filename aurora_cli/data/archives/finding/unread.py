@@ -45,6 +45,9 @@ _LIKE_A_PART = re.compile(
     rf".+(?:{_TAR}|\.zip)\b(?:.*\d.*|.*(?:part|split|chunk|piece|vol).*|[._-][a-z]{{1,2}})", re.IGNORECASE
 )
 
+_HINT = re.compile(r"\.(?:t[abglxz]|z|7z|r[\da]|part|cpio|a[cr]|l[zh]|cab|sq|wim|dmg|iso)", re.IGNORECASE)
+"""In the name of everything that is an archive or looks like one; in few others."""
+
 
 @dataclass(frozen=True)
 class UnreadArchive:
@@ -70,6 +73,15 @@ def find_unread(roots: Iterable[Path]) -> list[UnreadArchive]:
                 if is_wanted and name not in read and (reason := _reason(name)) is not None:
                     found[folder / name] = UnreadArchive(folder / name, *reason)
     return [found[path] for path in sorted(found)]
+
+
+def looks_like_archive(name: str) -> bool:
+    """Whether a file of this name is an archive or a part of one, read or not.
+
+    >>> [looks_like_archive(name) for name in ("a.zip", "a.7z", "a.tar.gz.part_001", "a.jpg")]
+    [True, True, True, False]
+    """
+    return _HINT.search(name) is not None and (archive_of(name) is not None or _reason(name) is not None)
 
 
 def _parts_that_are_read(names: list[str]) -> set[str]:

@@ -20,8 +20,8 @@ _STORED, _DEFLATED, _BZIP2 = 0, 8, 12
 _METHODS = {9: "Deflate64", 14: "LZMA", 93: "Zstandard", 95: "XZ", 98: "PPMd", 99: "AES"}
 """Names of methods that are not read."""
 _LONGEST_LINK = 4_096
-_DEFLATE_LIMIT = 1_033
-"""A byte of deflated data becomes so many at most (and 258 that one code alone may stand for)."""
+_MOST_BYTES = {_STORED: 1, _DEFLATED: 1_033, _BZIP2: 2_000_000}
+"""Method -> what a byte of its data can become, or a little more: bzip2 writes 45 MB of zeros in some 50 bytes."""
 _SPECIAL = {stat.S_IFCHR: tarfile.CHRTYPE, stat.S_IFBLK: tarfile.BLKTYPE, stat.S_IFIFO: tarfile.FIFOTYPE}
 
 
@@ -96,7 +96,7 @@ def _refusal(entry: ZipEntry) -> str | None:
         return "is of an unknown type"
     if entry.method == _STORED and entry.size != entry.packed:
         return f"is corrupt: {entry.packed:,} bytes are stored of {entry.size:,}"
-    if entry.method == _DEFLATED and entry.size > _DEFLATE_LIMIT * (entry.packed + 1):
+    if entry.size > _MOST_BYTES[entry.method] * (entry.packed + 1):
         return f"is corrupt: {entry.packed:,} bytes cannot inflate to {entry.size:,}"
     return None
 

@@ -341,6 +341,32 @@ def test_a_directory_that_contradicts_itself_is_said(tmp_path: Path, cut: int):
     assert result.archives[0].broken is not None or result.rejected
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_flipped_bits_in_the_directory_give_no_traceback_and_nothing_outside(tmp_path: Path, seed: int):
+    flip_directory(tmp_path, seed)
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("seed", range(100, 500))
+def test_many_flipped_bits_in_the_directory_give_no_traceback_and_nothing_outside(tmp_path: Path, seed: int):
+    flip_directory(tmp_path, seed)
+
+
+def flip_directory(tmp_path: Path, seed: int) -> None:
+    draw = random.Random(seed)
+    raw = bytearray(
+        zip_of({name: content[:900] for name, content in CONTENTS.items()}, draw.choice([*METHODS.values()]))
+    )
+    begin = zipfile.ZipFile(io.BytesIO(raw)).start_dir
+    for _ in range(draw.randrange(1, 4)):
+        raw[draw.randrange(begin, len(raw))] ^= 1 << draw.randrange(8)
+    place(tmp_path / "w", bytes(raw), "a.zip")
+    before = {path for path in tmp_path.rglob("*") if SUBSET not in str(path)}
+    for layout in ("files", "index"):
+        assert extract.run(settings(tmp_path / "w", layout=layout)).exit_code in (0, 3)
+    assert {path for path in tmp_path.rglob("*") if SUBSET not in str(path)} == before
+
+
 def test_a_bomb_is_left_at_the_limit_also_one_whose_members_share_their_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
@@ -398,17 +424,20 @@ def test_names_are_what_their_system_meant(tmp_path: Path, name: bytes, host: in
     assert files_in(tmp_path / SUBSET) == {expected: b"1"}
 
 
-def test_a_zip_inside_an_archive_stays_packed(tmp_path: Path):
-    place(tmp_path, zip_of({"inner.zip": zip_of({"x": b"1"})}), "a.zip")
-    extract.run(settings(tmp_path))
-    assert extract.run(settings(tmp_path)).lines()[0].startswith("Nothing to do")
+def test_archives_inside_an_archive_stay_packed_and_a_second_run_has_nothing_to_say_of_them(tmp_path: Path):
+    place(
+        tmp_path, zip_of({"inner.zip": zip_of({"x": b"1"}), "deep/inner.7z": b"7z", "inner.tar.gz.20": b"?"}), "a.zip"
+    )
+    for _ in range(2):
+        result = extract.run(settings(tmp_path))
+        assert (result.exit_code, result.unread) == (0, [])
+    assert result.lines()[0].startswith("Nothing to do")
     assert not (tmp_path / SUBSET / "x").exists()
 
 
 STEPS = st.lists(st.sampled_from(["a", "b", "ü", "x y", "long" * 30]), min_size=1, max_size=3)
 
 
-@pytest.mark.slow
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

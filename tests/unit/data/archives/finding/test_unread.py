@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from aurora_cli.data.archives.finding.unread import find_unread
+from aurora_cli.data.archives.finding.unread import find_unread, looks_like_archive
 
 READ = [
     *(
@@ -81,3 +81,15 @@ def test_it_is_named_with_what_to_do(tmp_path: Path, name: str):
     assert unread.path == tmp_path / "deep/er" / name
     assert UNREAD[name] in unread.message
     assert find_unread([unread.path]) == [unread]
+
+
+@pytest.mark.parametrize("name", [*READ, *UNREAD])
+def test_all_of_them_look_like_archives(name: str):
+    assert looks_like_archive(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["x.jpg", "x.mp4", "x.jsonl", "x.txt", "x.target.png", "x.tart", "zip", "a.part/1.jpg", "x.tar.md5"]
+)
+def test_other_members_do_not(name: str):
+    assert not looks_like_archive(name)

@@ -19,6 +19,7 @@ from aurora_cli.captioning.inputs import CaptionInput
 from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.regions import PANEL, paint, views_of
 from aurora_cli.captioning.result import MediaKind
+from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from aurora_cli.errors import AuroraError
 from aurora_cli.io.json_files import JsonObject
@@ -99,7 +100,8 @@ class Page:
             UsageError: the kept ratio cannot be reached.
         """
         options = self._options(question)
-        medium = CaptionInput(question.name, kind_of_name(question.name), path)
+        kind = "video" if is_animation(path, question.name) else kind_of_name(question.name)
+        medium = CaptionInput(question.name, kind, path)
         began = time.monotonic()
         written_at: list[float] = []
 

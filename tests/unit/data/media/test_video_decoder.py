@@ -1,5 +1,6 @@
 """Which frames come out of a video, and that nothing else does: videos of every awkward kind, made with PyAV."""
 
+import math
 import random
 from collections.abc import Sequence
 from fractions import Fraction
@@ -64,6 +65,7 @@ def test_frames_of_a_video_of_varying_rate(tmp_path: Path, decode: Any, sampling
         ((0.2, 0.6), [3, 5]),
         ((0.2, 2.6), [5, 7]),  # 800 and 2000 ms; 5 is shown until 1100, 7 from 1600, 8 from 2100
         ((0.7, 0.9), [5, 5]),  # no frame begins there, one is shown
+        ((2.9, math.inf), [9, 10]),
         ((2.9, 99.0), [9, 10]),  # 9 is shown until 3100, 10 is the last
     ],
 )

@@ -5,6 +5,7 @@ import importlib.util
 import os
 import random
 import signal
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -96,6 +97,22 @@ def test_a_video_that_hangs_the_decoder_is_an_error(
     with pytest.raises(DecoderError, match="no answer after 0 s"):
         decode_video("video", 4, 200)
     assert not any(video_process._idle.values())
+
+
+def test_a_video_that_hangs_decord_alone_is_read_by_pyav(
+    decoder_script: Callable[[str], None], video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = decode_video(str(video), 3, 200)
+    monkeypatch.setattr(video_process, "FAST_TIMEOUT_S", 0.3)
+    real = Path(video_decoder.__file__).read_text()
+    decoder_script(
+        real.replace(
+            "    serve(sys.argv[1])", "    __import__('time').sleep(60 * (sys.argv[1] == 'decord'))\n    serve('av')"
+        )
+    )
+    began = time.monotonic()
+    assert (decode_video(str(video), 3, 200) == whole).all()
+    assert time.monotonic() - began < 30
 
 
 def test_without_decord_it_is_the_machine_that_is_wrong_not_the_video(

@@ -13,14 +13,15 @@ import torch
 from aurora_cli.captioning.generation import batch_seed, generate
 from aurora_cli.captioning.inputs import CaptionInput, Media, caption_inputs
 from aurora_cli.captioning.options import CaptionOptions
-from aurora_cli.captioning.result import Caption, CaptionedBatch, Uncaptioned
+from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Uncaptioned
 from aurora_cli.captioning.text_stream import TextStream, WriteText
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.tokenization.prompt import Prompter
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, UsageError
 from aurora_cli.models.auroracap import AuroraCap
+from aurora_cli.models.positions import positions_of
 
 
 class Captioner:
@@ -134,6 +135,35 @@ class Captioner:
         """Tokens that the language model reads for one medium of so many frames."""
         side = self.image_settings.image_size
         return sum(self.model.config.frame_token_counts(side, side, merging).per_frame([frames]))
+
+    def prompt_tokens(self, kind: MediaKind, options: CaptionOptions) -> int:
+        """Tokens that the language model reads before the caption of an image or a video, visual ones among them."""
+        frames = options.frames if kind == "video" else 1
+        ids = self._prompter.ids(options.question(kind), frames)
+        return len(ids) - frames + self.visual_tokens(frames, options.merging)
+
+    def check_positions(self, kinds: Iterable[MediaKind], options: CaptionOptions) -> list[str]:
+        """Warnings, where a caption may become longer than the language model has positions for.
+
+        Raises:
+            UsageError: the prompt alone is.
+        """
+        limit, extrapolates = positions_of(self.model.config.get_text_config())
+        warnings = []
+        for kind in sorted(set(kinds)):
+            prompt, new = self.prompt_tokens(kind, options), options.decoding.max_new_tokens
+            what = f"the prompt of {'a video' if kind == 'video' else 'an image'} has {prompt:,} tokens"
+            if prompt >= limit and not extrapolates:
+                raise UsageError(
+                    f"{what}, and max_position_embeddings of the language model reaches {limit:,}",
+                    hint="Take fewer --frames, or a lower --token-kept-ratio.",
+                )
+            if prompt + new > limit:
+                warnings.append(
+                    f"{what}, and max_position_embeddings of the language model reaches {limit:,}: of a caption"
+                    f" (--max-new-tokens {new}) trust the first {max(0, limit - prompt):,} tokens alone"
+                )
+        return warnings
 
     def frames_as_seen(self, medium: CaptionInput, options: CaptionOptions) -> tuple[torch.Tensor, list[np.ndarray]]:
         """The frames as the tower gets them, (F, 3, S, S), and as a person sees them: F arrays (S, S, 3) of uint8.

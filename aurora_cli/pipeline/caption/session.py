@@ -70,6 +70,8 @@ class CaptionSession:
             return
         self._output.add(())  # shows before the work, not after it, whether the file can be written
         captioner = self._load()
+        for warning in captioner.check_positions((medium.kind for medium in todo), self._options):
+            self._reporter.warning(warning)
         size = self._settings.caption.batch_size
         with self._reporter.progress("captioning", len(todo), "media") as advance, _folder_for_remote(todo) as folder:
             for start in range(0, len(todo), size):

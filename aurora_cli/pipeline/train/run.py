@@ -16,6 +16,7 @@ from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.build_model import Network, build_network
 from aurora_cli.pipeline.train.callbacks import callbacks_of
 from aurora_cli.pipeline.train.plan import StagePlan
+from aurora_cli.pipeline.train.sample_lengths import check_positions
 from aurora_cli.runs.layout import PLANS
 from aurora_cli.runs.metadata import CheckpointMetadata, TrainState
 from aurora_cli.training.callbacks.callback import Callbacks
@@ -71,6 +72,7 @@ def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: C
         reporter.info(f"weights from {plan.resume or plan.start.name}")
     network, running = _wrapped_network(plan, rank)
     data = plan_data(plan, network.model.config, _plan_share(plan, rank))
+    warning = check_positions(data, network.model.config)
     state = _restored_state(plan, running)
     folder = RunFolder(
         plan.run_dir, _metadata(plan, network, data), keep=plan.settings.checkpoint.keep, is_main=rank.is_main
@@ -78,6 +80,8 @@ def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: C
     folder.begin_after(plan.resume_step, data.corpus.rejections())
     if rank.is_main:
         _announce(plan, rank, network, data, reporter)
+        if warning is not None:
+            reporter.warning(warning)
     running.barrier()
     settings = plan.settings
     watchdog = Watchdog(settings.train.watchdog_s, rank.rank, functools.partial(_on_timeout, reporter))

@@ -63,6 +63,26 @@ def test_captions_are_those_of_the_command(
         )
 
 
+def test_a_prompt_or_a_caption_beyond_the_positions_is_refused_or_warned_of(
+    captioner: Captioner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of this model an image is 8 tokens, half of 4 x 4 patches; a video of 3 frames 24."""
+    options = captioner.options.changed({"frames": 3, "max_new_tokens": 10})
+    image, video = captioner.prompt_tokens("image", options), captioner.prompt_tokens("video", options)
+    text = captioner.caption([Image.new("RGB", (9, 9))], max_new_tokens=1)[0].prompt_tokens
+    assert image == text + 8
+    config = captioner.model.config.get_text_config()
+    monkeypatch.setattr(config, "max_position_embeddings", video + 10)
+    assert captioner.check_positions(["image", "video"], options) == []
+    monkeypatch.setattr(config, "max_position_embeddings", video + 9)
+    (warning,) = captioner.check_positions(["image", "video"], options)
+    assert f"a video has {video} tokens" in warning
+    assert "the first 9 tokens alone" in warning
+    monkeypatch.setattr(config, "max_position_embeddings", video)
+    with pytest.raises(UsageError, match=f"a video has {video} tokens.*reaches {video}"):
+        captioner.check_positions(["video", "image"], options)
+
+
 def test_one_question_is_asked_about_images_and_videos(captioner: Captioner, workspace: Path) -> None:
     media = [workspace / "image.png", workspace / "clip.mp4"]
     longer = captioner.caption(media, prompt="What is it? Be brief.", frames=1, max_new_tokens=2)

@@ -16,10 +16,12 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError
+from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.estimate.network import activations_of, config_of, flops_of, parts_of, without_weights
 from aurora_cli.pipeline.train.estimate.result import DataAmounts, TrainEstimate
 from aurora_cli.pipeline.train.plan import StagePlan, plan_stage
+from aurora_cli.pipeline.train.sample_lengths import beyond_positions
 from aurora_cli.training.costs import Memory, PartSize, loading, states
 from aurora_cli.training.engine.deepspeed_config import (
     engine_name,
@@ -55,7 +57,7 @@ def estimate_stage(settings: Settings, processes: int) -> TrainEstimate:
     model = without_weights(config)
     parts = parts_of(model, settings)
     data = None if plan is None else plan_data(plan, config)
-    amounts = None if data is None else amounts_of(data)
+    amounts = None if data is None else amounts_of(data, config)
     work = None if data is None else flops_of(model, data, settings, parts)
     size = 4 if precision == "fp32" else 2
     held = activations_of(model, settings, parts, size)
@@ -105,7 +107,7 @@ def _afresh(settings: Settings) -> Settings:
     return settings.model_copy(update={"train": settings.train.model_copy(update={"resume": "never"})})
 
 
-def amounts_of(data: TrainingData) -> DataAmounts:
+def amounts_of(data: TrainingData, config: AuroraCapConfig) -> DataAmounts:
     """Exact counts of the data as training plans it."""
     corpus = data.corpus
     epoch = corpus.epoch(0)
@@ -117,6 +119,7 @@ def amounts_of(data: TrainingData) -> DataAmounts:
         visual += int(tokens[local].sum())
     tokens = int(corpus.lengths[epoch].sum(dtype="int64"))
     packs = data.row.packs_in_epoch(0)
+    beyond = beyond_positions(data, config)
     return DataAmounts(
         samples=len(epoch),
         packs=packs,
@@ -126,6 +129,7 @@ def amounts_of(data: TrainingData) -> DataAmounts:
         fill=tokens / (packs * data.reader.pack_tokens),
         steps=data.total_steps,
         epochs=round(data.total_packs / packs, 6),
+        beyond_positions=None if beyond is None else str(beyond),
     )
 
 

@@ -24,6 +24,8 @@ class DataAmounts:
     """Of packs, before they are padded to one length."""
     steps: int
     epochs: float
+    beyond_positions: str | None = None
+    """Samples that are longer than the language model has positions for."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,9 @@ class TrainEstimate(Result):
 
     def _data_lines(self, data: DataAmounts) -> list[str]:
         per_step = data.samples * data.epochs / max(1, data.steps)
+        beyond = [data.beyond_positions] if data.beyond_positions else []
         return [
+            *beyond,
             f"an epoch: {data.samples:,} samples, {data.frames:,} frames, {data.text_tokens:,} text +"
             f" {data.visual_tokens:,} visual tokens, {data.packs:,} packs, {data.fill:.1%} full",
             f"the run: {data.epochs:,.2f} epochs, {data.steps:,} steps of about {per_step:,.0f} samples",

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from aurora_cli.checkpoints.loading import load_model
 from aurora_cli.config.settings import Settings
+from aurora_cli.console import Reporter
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.pipeline.train import command as train
 from tests.distributed import tiny_workspace
@@ -294,6 +295,51 @@ def test_a_loss_that_jumps_or_is_no_number_stops_the_run_and_names_samples_and_c
     assert "Nothing has been saved yet" in str(caught.value)
     assert caught.value.exit_code == 3
     assert [line["step"] for line in lines(root)] == [1]
+
+
+def reaching(root: Path, positions: int, **text: Any) -> Settings:
+    """A stage whose language model has so many positions, on samples of up to 96 tokens."""
+    requested = alone(root, max_steps=1)
+    model = requested.model
+    assert model.text_config is not None
+    changed = {**model.text_config, "max_position_embeddings": positions, **text}
+    return requested.model_copy(update={"model": model.model_copy(update={"text_config": changed})})
+
+
+def longest(root: Path) -> int:
+    from aurora_cli.pipeline.train.build_data import plan_data
+    from aurora_cli.pipeline.train.estimate.network import config_of
+    from aurora_cli.pipeline.train.plan import plan_stage
+
+    requested = alone(root)
+    return int(plan_data(plan_stage(requested), config_of(requested)).corpus.lengths.max())
+
+
+def test_samples_longer_than_the_model_has_positions_are_refused_with_both_numbers(root: Path) -> None:
+    most = longest(root)
+    with pytest.raises(UsageError, match=rf"up to {most}, and max_position_embeddings reaches {most - 1}") as caught:
+        train.run(reaching(root, most - 1))
+    assert f"train.pack_tokens={most - 1}" in str(caught.value.hint)
+    planned = reaching(root, most - 1)
+    estimate = train.run(planned.model_copy(update={"train": planned.train.model_copy(update={"plan": True})}))
+    assert any(f"max_position_embeddings reaches {most - 1}" in line for line in estimate.lines())
+
+
+@pytest.mark.parametrize(
+    ("less", "rope", "warned"),
+    [(0, None, False), (1, {"type": "linear", "factor": 2.0}, False), (1, {"type": "dynamic", "factor": 2.0}, True)],
+)
+def test_samples_that_fit_the_positions_as_they_are_stretched_are_trained_on(
+    less: int, rope: dict[str, Any] | None, warned: bool, root: Path
+) -> None:
+    class Noting(Reporter):
+        def warning(self, message: str) -> None:
+            warnings.append(message)
+
+    warnings: list[str] = []
+    text = {} if rope is None else {"rope_scaling": rope}
+    train.run(reaching(root, longest(root) - less, **text), Noting())
+    assert [True for message in warnings if "stretch themselves" in message] == [True] * warned
 
 
 @pytest.mark.parametrize("where", ["build_network", "Trainer"])

@@ -119,12 +119,20 @@ def _open_start(path: Path, name: str, options: OpenOptions, seen: tuple[Path, .
     return open_checkpoint(base, options.for_base)
 
 
-def _open_adapter(path: Path, options: OpenOptions) -> OpenedCheckpoint:
-    """A folder of peft's, over the base that the user names or it names itself."""
+def adapter_base(path: Path, options: OpenOptions) -> OpenedCheckpoint:
+    """What a folder of peft's was made for: the base that the user names, or it names itself.
+
+    Raises:
+        DataError: neither does, or it is damaged.
+    """
     named = options.base or read_object(path / adapters.CONFIG_FILE).get("base_model_name_or_path")
     if not named:
         raise DataError(f"{path}: holds an adapter alone", hint="Name the model it was made for by --base.")
-    base = open_checkpoint(named, options.for_base)
+    return open_checkpoint(named, options.for_base)
+
+
+def _open_adapter(path: Path, options: OpenOptions) -> OpenedCheckpoint:
+    base = adapter_base(path, options)
     own = adapters.open_adapter(path, _of_any_part)
     return replace(adapters.with_adapters(base, own, path / adapters.CONFIG_FILE), path=path, kind="adapter")
 

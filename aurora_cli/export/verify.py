@@ -16,13 +16,15 @@ from typing import Any
 import torch
 from pydantic import TypeAdapter
 
+from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.facts import LogitComparison
 from aurora_cli.checkpoints.loading import build_model
-from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.opening import adapter_base, open_checkpoint
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.errors import DataError
+from aurora_cli.export.adapted import adapted_by_peft
 
 BOUNDS = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference of two logits, as a share of the largest logit, by the type that weights were cast to."""
@@ -87,7 +89,8 @@ def compare(request: VerifyRequest) -> list[LogitComparison]:
     found += _through(lambda: _ours(export), *ours)
     ratio = f"kept ratio {source.merging.kept_ratio:g}"
     labels = ("an image, nothing merged" + (", plain transformers" if plain else ""), f"a video, {ratio}")
-    return [_compared(*each, request.dtype) for each in zip(labels, expected, found, strict=True)]
+    compared = [_compared(*each, request.dtype) for each in zip(labels, expected, found, strict=True)]
+    return [*compared, *_compared_with_peft(source, request.options, image, expected[0])]
 
 
 Inputs = dict[str, torch.Tensor]
@@ -101,6 +104,23 @@ def _through(make: Callable[[], Forward], *inputs: tuple[Inputs, TokenMerging]) 
     del forward
     gc.collect()
     return logits
+
+
+def _compared_with_peft(
+    source: OpenedCheckpoint, options: OpenOptions, image: Inputs, merged: torch.Tensor
+) -> list[LogitComparison]:
+    """What a merged adapter computes beside the adapted model; nothing where peft cannot say."""
+    if source.kind != "adapter":
+        return []
+    adapted = adapted_by_peft(adapter_base(source.path, options), source.path)
+    if adapted is None:
+        return []
+    with torch.no_grad():
+        expected = adapted(**image, merging=TokenMerging(kept_ratio=1.0)).logits[0, -_TEXT_TOKENS:]
+    stored_as = str(source.tensors[names.EMBEDDING].dtype).removeprefix("torch.")  # merged weights are rounded to it
+    return [
+        _compared("an image, the adapter by peft", expected, merged, stored_as if stored_as in BOUNDS else "float32")
+    ]
 
 
 def _ours(checkpoint: OpenedCheckpoint) -> Forward:

@@ -8,13 +8,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import LlavaConfig, LlavaForConditionalGeneration
+from transformers import AutoModelForCausalLM, LlavaConfig, LlavaForConditionalGeneration
 
 from aurora_cli.checkpoints.checkpoint import OpenOptions
 from aurora_cli.checkpoints.loading import build_model
-from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.opening import adapter_base, open_checkpoint
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
+from aurora_cli.export.adapted import adapted_by_peft
+from aurora_cli.export.verify import VerifyRequest, compare
 from aurora_cli.pipeline.convert.command import run
 from tests.captioners import convert_settings
 
@@ -261,3 +263,67 @@ def test_a_pattern_that_cannot_be_is_named(bases, tmp_path, patterns, said):
     file.write_text(json.dumps(json.loads(file.read_text()) | {"rank_pattern": patterns}))
     with pytest.raises(DataError, match=said):
         build_model(open_checkpoint(tmp_path))
+
+
+def by_peft(folder: Path) -> torch.Tensor | None:
+    model = adapted_by_peft(adapter_base(folder, OpenOptions()), folder)
+    if model is None:
+        return None
+    pixels = torch.randn(1, 3, 28, 28, generator=torch.Generator().manual_seed(1))
+    ids = torch.tensor([[1, -200, 11, 7, 30, 45, 8]])
+    with torch.no_grad():
+        return model(input_ids=ids, pixel_values=pixels, merging=TokenMerging(kept_ratio=1.0)).logits[0, -5:, :ROWS]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"target_modules": ["q_proj", "fc1"], "modules_to_save": ["multi_modal_projector"], "bias": "all"},
+        {"target_modules": ["q_proj"], "alpha_pattern": {f"^model.language_model.{QUERY}": 16}},
+        {"target_modules": [EMBEDDING]},
+        {"target_modules": ["q_proj"], "modules_to_save": [HEAD]},
+    ],
+    ids=str,
+)
+def test_verifying_asks_the_adapted_model_itself(bases, tmp_path, options):
+    adapted = adapter(bases[True], tmp_path, **options)
+    found = by_peft(tmp_path)
+    assert found is not None
+    torch.testing.assert_close(found, logits_of(adapted), atol=2e-5, rtol=1e-5)
+
+
+def test_an_adapter_of_the_language_model_alone_is_asked_in_its_own_class(bases, tmp_path):
+    whole = LlavaForConditionalGeneration.from_pretrained(bases[False])
+    language = AutoModelForCausalLM.from_config(whole.config.text_config)
+    language.model, language.lm_head = whole.model.language_model, whole.lm_head
+    options = {"target_modules": ["q_proj"], "modules_to_save": [HEAD], "alpha_pattern": {f"^model.{QUERY}": 16}}
+    model = peft.get_peft_model(language, peft.LoraConfig(r=4, lora_alpha=8, **options))
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "lora_" in name or "modules_to_save" in name:
+                weight.add_(torch.randn_like(weight) * 0.1)
+    model.save_pretrained(tmp_path)
+    file = tmp_path / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": str(bases[False])}))
+    whole.lm_head = language.lm_head
+    torch.testing.assert_close(our_logits_of(tmp_path), logits_of(whole.eval()), atol=2e-5, rtol=1e-5)
+    found = by_peft(tmp_path)
+    assert found is not None
+    torch.testing.assert_close(found, logits_of(whole), atol=2e-5, rtol=1e-5)
+
+
+def test_verifying_a_wrong_merge_is_seen_and_a_right_one_is_said(bases, tmp_path, monkeypatch):
+    adapter(bases[False], tmp_path / "adapter", target_modules=["q_proj"], alpha_pattern={QUERY: 16})
+    request = VerifyRequest(tmp_path / "adapter", tmp_path / "out", "xtuner", "float32")
+    run(convert_settings(tmp_path, checkpoint=str(tmp_path / "adapter"), output=request.export, verify=False))
+    right = compare(request)[-1]
+    assert right.what == "an image, the adapter by peft"
+    assert right.holds
+    monkeypatch.setattr("aurora_cli.checkpoints.adapters.peft_config.module_of", lambda _: "elsewhere")
+    assert not compare(request)[-1].holds
+
+
+def test_without_peft_there_is_nothing_to_compare_with(bases, tmp_path, monkeypatch):
+    adapter(bases[False], tmp_path, target_modules=["q_proj"])
+    monkeypatch.setattr("aurora_cli.export.adapted.find_spec", lambda _: None)
+    assert by_peft(tmp_path) is None

@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 
 _STRETCHED = ("linear", "yarn")
 _DYNAMIC = "dynamic"
+UNLIMITED = 2**31 - 1
+"""Of a model that says nothing: lengths are int32."""
 
 
 class Positions(NamedTuple):
@@ -29,11 +31,11 @@ def positions_of(config: Any) -> Positions:
     >>> positions_of(LlamaConfig(max_position_embeddings=4096, rope_scaling={"type": "linear", "factor": 4.0}))
     Positions(limit=16384, extrapolates=False)
     """
-    limit = int(config.max_position_embeddings)
+    limit = int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
     ropes = _ropes(getattr(config, "rope_parameters", None) or {})
     for rope in ropes:
         if rope.get("rope_type") in _STRETCHED:
-            from_length = rope.get("original_max_position_embeddings") or config.max_position_embeddings
+            from_length = rope.get("original_max_position_embeddings") or limit
             limit = max(limit, int(float(rope.get("factor") or 1.0) * from_length))
     return Positions(limit, any(rope.get("rope_type") == _DYNAMIC for rope in ropes))
 

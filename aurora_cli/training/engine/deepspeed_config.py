@@ -47,6 +47,12 @@ def holds_shares_in_main_memory(config: JsonObject, *, cuda: bool) -> bool:
     return not cuda or _offloads_weights_to(config) == "cpu"
 
 
+def offloads_optimizer(config: JsonObject) -> bool:
+    """Whether moments, fp32 weights and gradients are kept in main memory or on disk."""
+    device = (config["zero_optimization"].get("offload_optimizer") or {}).get("device")
+    return device in ("cpu", "nvme")
+
+
 def _offloads_weights_to(config: JsonObject) -> str | None:
     return (config["zero_optimization"].get("offload_param") or {}).get("device")
 

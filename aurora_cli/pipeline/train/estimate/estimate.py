@@ -26,6 +26,7 @@ from aurora_cli.training.costs import Memory, PartSize, loading, states
 from aurora_cli.training.engine.deepspeed_config import (
     engine_name,
     holds_shares_in_main_memory,
+    offloads_optimizer,
     read_config,
     resolved_precision,
     shares_while_loading,
@@ -64,12 +65,13 @@ def estimate_stage(settings: Settings, processes: int) -> TrainEstimate:
     if not cuda:
         _import_engine(engine)
     base = 0 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + RUNNING
+    deepspeed = read_config(engine, settings.workspace)
+    offload = cuda and deepspeed is not None and offloads_optimizer(deepspeed)
     memory = {
-        name: Memory(states(parts, stage, processes, precision, offload=cuda and "offload" in engine), held)
+        name: Memory(states(parts, stage, processes, precision, offload=offload), held)
         for name, stage in STAGES_OF_ZERO.items()
     }
-    # What a file of the user's says most often is zero2.
-    running = memory.get(engine.removesuffix("_offload")) or memory["zero2"]
+    running = memory["none" if deepspeed is None else f"zero{deepspeed['zero_optimization']['stage']}"]
     checkpoint = 4 * 3 * sum(part.trained for part in parts)
     return TrainEstimate(
         stage=train.stage,

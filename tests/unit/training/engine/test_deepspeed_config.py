@@ -13,6 +13,7 @@ from aurora_cli.training.engine.deepspeed_config import (
     engine_name,
     fill_config,
     holds_shares_in_main_memory,
+    offloads_optimizer,
     read_config,
     resolved_precision,
     shares_while_loading,
@@ -34,7 +35,8 @@ def test_every_preset_is_of_the_stage_it_is_named_after(name: str, tmp_path: Pat
     assert config is not None
     zero = config["zero_optimization"]
     assert f"zero{zero['stage']}" == name.removesuffix("_offload")
-    assert ("offload_optimizer" in zero) == name.endswith("_offload")
+    assert ("offload_optimizer" in zero) == offloads_optimizer(config) == name.endswith("_offload")
+    assert config.get("data_types") == (None if name == "zero1" else {"grad_accum_dtype": "fp32"})
     filled = fill_config(config, **SIZES)
     assert filled["train_batch_size"] == 24
     assert filled["train_micro_batch_size_per_gpu"] == 2

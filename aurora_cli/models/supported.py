@@ -37,14 +37,16 @@ def check_tower(name: str, config: Mapping[str, Any]) -> None:
         raise UsageError(f"{name} is a {model_type}, which cannot be the vision tower", hint=_TOWERS_HINT)
 
 
-def check_language_model(name: str, config: Mapping[str, Any]) -> None:
+def check_language_model(name: str, config: Mapping[str, Any], *, in_llava: bool = False) -> None:
     """Raise unless `config` is that of a language model whose layers and head LLaVA computes as its own class does.
+
+    One that is in a LLaVA already (`in_llava`) is as LLaVA computes it: its logits are neither scaled nor capped.
 
     Raises:
         UsageError: it is of another kind.
     """
     model_type = str(config.get("model_type", "llama"))
-    problem = _problem(model_type, config)
+    problem = _problem(model_type, config) or (None if in_llava else _problem_of_logits(config))
     if problem is not None:
         raise UsageError(
             f"{name} is a {model_type}, which cannot be the language model: {problem}", hint=_LANGUAGE_HINT
@@ -61,11 +63,13 @@ def _problem(model_type: str, config: Mapping[str, Any]) -> str | None:
         return "its weights are stored otherwise than they are in memory"
     if config.get("quantization_config"):
         return "its weights are quantized; take the folder with float weights"
-    if config.get("final_logit_softcapping") or any(
-        config.get(key) not in (None, 1, 1.0) for key in ("logit_scale", "logits_scaling")
-    ):
-        return "it scales or caps its logits, which LLaVA does not"
     return _problem_of_build(model_type, config)
+
+
+def _problem_of_logits(config: Mapping[str, Any]) -> str | None:
+    scales = any(config.get(key) not in (None, 1, 1.0) for key in ("logit_scale", "logits_scaling"))
+    capped = scales or config.get("final_logit_softcapping")
+    return "it scales or caps its logits, which LLaVA does not" if capped else None
 
 
 def _problem_of_build(model_type: str, config: Mapping[str, Any]) -> str | None:

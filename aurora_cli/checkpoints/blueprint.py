@@ -36,14 +36,23 @@ def vision_config_of(config: Mapping[str, Any]) -> JsonObject:
     return dict(config)
 
 
-def check_kinds(vision_config: Mapping[str, Any], text_config: Mapping[str, Any], *, tower: str, language: str) -> None:
-    """Raise unless the network can be made of these two; `tower` and `language` are their names in the message.
+def check_kinds(
+    vision_config: Mapping[str, Any],
+    text_config: Mapping[str, Any],
+    *,
+    tower: str,
+    language: str,
+    in_llava: bool = False,
+) -> None:
+    """Raise unless the network can be made of these two, which are in a LLaVA already or are to be joined.
+
+    `tower` and `language` are their names in the message.
 
     Raises:
         UsageError: one of them is of a kind that is not supported.
     """
     supported.check_tower(tower, vision_config)
-    supported.check_language_model(language, text_config)
+    supported.check_language_model(language, text_config, in_llava=in_llava)
 
 
 def llava_config(

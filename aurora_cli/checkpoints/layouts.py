@@ -58,7 +58,9 @@ def open_huggingface(path: Path) -> OpenedCheckpoint:
         raise DataError(f"{path / CONFIG_FILE}: {error}") from error
     values = llava.to_dict()
     vision, text = values["vision_config"], values["text_config"]
-    blueprint.check_kinds(vision, text, tower=f"{path}: its tower", language=f"{path}: its language model")
+    blueprint.check_kinds(
+        vision, text, tower=f"{path}: its tower", language=f"{path}: its language model", in_llava=True
+    )
     model = _image_settings(path, vision, llava.vision_feature_layer)
     llava.vision_feature_layer = model.feature_layer
     tensors = rename(open_weights(path), names.canonical)

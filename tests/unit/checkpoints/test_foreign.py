@@ -71,6 +71,10 @@ def test_another_language_model_is_named_by_its_type_and_its_reason(config: dict
     assert "qwen2" in str(caught.value.hint)
 
 
+def test_a_language_model_in_a_llava_is_as_llava_computes_it():
+    check_language_model("FOLDER", {"model_type": "gemma2", "final_logit_softcapping": 30.0}, in_llava=True)
+
+
 @pytest.mark.parametrize("model_type", ["dinov2", "siglip2_vision_model", "llava", "vit"])
 def test_another_tower_is_named_by_its_type(model_type: str):
     with pytest.raises(UsageError, match=f"FOLDER is a {model_type}") as caught:

@@ -28,13 +28,20 @@ class Captioner:
     """A model that is ready to caption; `aurora_cli.load_captioner` makes one."""
 
     def __init__(
-        self, model: AuroraCap, tokenizer: TextTokenizer, image_settings: ModelSettings, options: CaptionOptions
+        self,
+        model: AuroraCap,
+        tokenizer: TextTokenizer,
+        image_settings: ModelSettings,
+        options: CaptionOptions,
+        *,
+        is_foreign: bool = False,
     ) -> None:
+        """`is_foreign`: others trained the model by the tokenizer's own template."""
         self.model = model
         self.tokenizer = tokenizer
         self.image_settings = image_settings
         self.options = options
-        self._prompter = Prompter(tokenizer, options.template)
+        self._prompter = Prompter(tokenizer, options.template, is_foreign=is_foreign)
 
     def caption(
         self,
@@ -207,7 +214,7 @@ class Captioner:
             [each.prompt for each in readable],
             [each.frames_F3SS for each in readable],
             options,
-            end_id=self._prompter.end_id,
+            end_ids=self._prompter.end_ids,
             seed=batch_seed(options.decoding.seed, [each.medium.name for each in readable]),
             streamer=TextStream(self._text_of, on_text) if on_text is not None and streams else None,
         )

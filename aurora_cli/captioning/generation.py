@@ -17,11 +17,14 @@ def generate(
     frames_F3SS: Sequence[torch.Tensor],
     options: CaptionOptions,
     *,
-    end_id: int,
+    end_ids: Sequence[int],
     seed: int,
     streamer: TextStream | None = None,
 ) -> list[list[int]]:
-    """The new ids of each prompt, without `end_id` and what comes behind it. The global random state stays as it is."""
+    """The new ids of each prompt, without the first of `end_ids` and what comes behind it.
+
+    The global random state stays as it is.
+    """
     ids, mask = _rows(prompts)
     decoding = options.decoding
     samples = decoding.temperature > 0
@@ -36,13 +39,17 @@ def generate(
             merging=options.merging,
             max_new_tokens=decoding.max_new_tokens,
             num_beams=decoding.num_beams,
-            eos_token_id=end_id,
-            pad_token_id=end_id,
+            eos_token_id=[*end_ids],
+            pad_token_id=end_ids[0],
             streamer=streamer,
             do_sample=samples,
             **sampling,
         )
-    return [row[: row.index(end_id)] if end_id in row else row for row in out.tolist()]
+    return [_before_end(row, end_ids) for row in out.tolist()]
+
+
+def _before_end(row: list[int], end_ids: Sequence[int]) -> list[int]:
+    return row[: min((row.index(end) for end in end_ids if end in row), default=len(row))]
 
 
 def batch_seed(seed: int, names: Sequence[str]) -> int:

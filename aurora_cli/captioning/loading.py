@@ -7,7 +7,7 @@ from typing import Literal
 import torch
 
 from aurora_cli.captioning.captioner import Captioner
-from aurora_cli.captioning.options import CaptionOptions, options_of
+from aurora_cli.captioning.options import CaptionOptions, is_foreign, options_of
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.loading import build_model, resolve_device, spread
 from aurora_cli.checkpoints.locate import locate
@@ -89,4 +89,4 @@ def build_captioner(
         model = build_model(checkpoint, options.merging, dtype, target)
     else:
         model = spread(build_model(checkpoint, options.merging, dtype), device_map)
-    return Captioner(model, text_tokenizer, checkpoint.model, options)
+    return Captioner(model, text_tokenizer, checkpoint.model, options, is_foreign=is_foreign(checkpoint))

@@ -1,6 +1,7 @@
 """What decides a caption, beside the model's weights."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pydantic import ValidationError
@@ -11,6 +12,9 @@ from aurora_cli.config.preparing import TokenizeSettings
 from aurora_cli.config.training import DataSettings
 from aurora_cli.config.using import CaptionSettings
 from aurora_cli.data.media.video_decoder import Sampling
+from aurora_cli.data.tokenization.prompt import check_prompt
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
+from aurora_cli.data.tokenization.tokenizer import chat_template_of, object_in
 from aurora_cli.errors import UsageError
 from aurora_cli.io.json_files import JsonObject
 
@@ -80,16 +84,38 @@ class CaptionOptions(NamedTuple):
         }
 
 
+def is_foreign(checkpoint: "OpenedCheckpoint") -> bool:
+    """Whether it is a LLaVA of transformers' that others trained, and brings its own chat template."""
+    if checkpoint.kind != "huggingface" or checkpoint.prompting is not None or checkpoint.tokenizer is None:
+        return False
+    folder = Path(checkpoint.tokenizer)
+    return chat_template_of(folder, object_in(folder / "tokenizer_config.json")) is not None
+
+
+def _template(checkpoint: "OpenedCheckpoint", tokenize: TokenizeSettings) -> str:
+    """That of training; of a model of others' its own, unless the user names one."""
+    if checkpoint.prompting is not None:
+        return checkpoint.prompting.template
+    is_named = "template" in tokenize.model_fields_set
+    return OWN_TEMPLATE if is_foreign(checkpoint) and not is_named else tokenize.template
+
+
 def options_of(
     checkpoint: "OpenedCheckpoint", caption: CaptionSettings, tokenize: TokenizeSettings, data: DataSettings
 ) -> CaptionOptions:
-    """What the user names, else what the model was trained with, else the settings of training."""
+    """What the user names, else what the model was trained with, else the settings of training.
+
+    Raises:
+        UsageError: a question holds a placeholder.
+    """
+    for name in ("prompt", "clip_prompt"):
+        check_prompt(getattr(caption, name), f"caption.{name}")
     trained = checkpoint.prompting
     changes = {field: getattr(caption, name) for name, field in _MERGING.items()}
     changes = {field: value for field, value in changes.items() if value is not None}
     return CaptionOptions(
         merging=checkpoint.merging.model_copy(update=changes),
-        template=trained.template if trained else tokenize.template,
+        template=_template(checkpoint, tokenize),
         frames=caption.frames or (trained.frames if trained else tokenize.frames),
         sampling=Sampling(data.frame_sampling, data.fps),
         prompt=caption.prompt,

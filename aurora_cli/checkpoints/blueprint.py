@@ -1,5 +1,6 @@
 """What a complete captioner consists of: its config, and the name and shape of every weight, without making one."""
 
+import copy
 from collections.abc import Mapping
 from copy import deepcopy
 from typing import Any, NamedTuple
@@ -83,6 +84,15 @@ def llava_config(
         )
     except Exception as error:  # each version checks configs with other exceptions
         raise DataError(f"the configs do not make a model: {error}") from error
+
+
+def with_vocabulary(config: LlavaConfig, rows: int) -> LlavaConfig:
+    """The config of a language model with so many embeddings, images having the id behind them."""
+    grown = copy.deepcopy(config)
+    text: Any = grown.text_config
+    text.vocab_size = rows
+    grown.image_token_id = rows
+    return grown
 
 
 def weights_of(config: LlavaConfig) -> dict[str, Weight]:

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import yaml
 from pydantic import ValidationError
+from transformers import LlavaConfig
 
 from aurora_cli.checkpoints import blueprint, foreign, names, provenance, zero
 from aurora_cli.checkpoints.adapters import merging as adapters
+from aurora_cli.checkpoints.blueprint import with_vocabulary
 from aurora_cli.checkpoints.checkpoint import ORIGINAL_MERGING, Kind, OpenedCheckpoint, OpenOptions, merging_unknown
 from aurora_cli.checkpoints.facts import Prompting, StageHistory
 from aurora_cli.checkpoints.layouts import (
@@ -74,11 +76,13 @@ def _open_step(path: Path, options: OpenOptions, seen: tuple[Path, ...] = ()) ->
         base = _open_start(path, base_name, options, seen)
     weights_file = path / MODEL_FILE
     own = rename(open_weights(weights_file), names.canonical)
+    tensors = adapters.merged(base.tensors, own, lambda name, _: scales[names.part_of(name)])
     return replace(
         base,
         path=path,
         kind="checkpoint",
-        tensors=adapters.merged(base.tensors, own, lambda name, _: scales[names.part_of(name)]),
+        tensors=tensors,
+        config=_grown(base.config, tensors),
         model=model,
         merging=metadata.merging,
         tokenizer=model.tokenizer or base.tokenizer,
@@ -87,6 +91,12 @@ def _open_step(path: Path, options: OpenOptions, seen: tuple[Path, ...] = ()) ->
         prompting=_prompting(path.parents[1] / CONFIG_FILE) or base.prompting,
         described_by=(*base.described_by, path / METADATA_FILE, weights_file),
     )
+
+
+def _grown(config: LlavaConfig, tensors: Tensors) -> LlavaConfig:
+    """With as many embeddings as a stage made (`train.grow_vocabulary`)."""
+    rows = tensors[names.EMBEDDING].shape[0] if names.EMBEDDING in tensors else 0
+    return with_vocabulary(config, rows) if rows > config.get_text_config().vocab_size else config
 
 
 def _prompting(config: Path) -> Prompting | None:

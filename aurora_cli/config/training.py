@@ -117,6 +117,12 @@ class TrainSettings(Section):
     max_steps: MayChange[int | None] = Field(default=None, ge=1)
     """Stop after so many optimizer steps, and plan the schedule for them; none: `epochs` decides."""
 
+    new_template: MayChange[bool] = False
+    """Whether the data may be written with another template than the weights that the stage starts from learned."""
+
+    grow_vocabulary: bool = False
+    """Make embeddings, the mean of the others, for tokens that were added to the tokenizer; off: refuse them."""
+
     global_batch_packs: int = Field(default=16, ge=1)
     """Packs an optimizer step, over all processes."""
 

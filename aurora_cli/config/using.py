@@ -37,7 +37,7 @@ class ConvertSettings(Section):
     """A weights file is at most this large."""
 
     verify: bool = True
-    """Load what was written in a fresh process, and compare its logits."""
+    """Load what was written in a fresh process, and compare its ids and logits."""
 
     push_to_hub: str | None = None
     """Repository on the hub to upload the export to, made where it is not there; none: it stays here."""

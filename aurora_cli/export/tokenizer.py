@@ -4,14 +4,26 @@ import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenizers import AddedToken, Tokenizer
 from tokenizers.processors import TemplateProcessing
 
 from aurora_cli.constants import IMAGE
+from aurora_cli.data.tokenization.boundaries import (
+    CUT,
+    NO_JOINTS,
+    Joints,
+    add_image_token,
+    cut_backend,
+    joint_of,
+    joints,
+    with_our_templates,
+)
+from aurora_cli.data.tokenization.chat_encoder import own_template
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, TEMPLATES, Template
-from aurora_cli.data.tokenization.tokenizer import load_tokenizer, object_in, special_token
-from aurora_cli.errors import DataError
+from aurora_cli.data.tokenization.tokenizer import TextTokenizer, load_tokenizer, object_in, special_token
+from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import write_json, write_text
 from aurora_cli.io.json_files import JsonObject
 
@@ -39,6 +51,12 @@ class ExportTokenizer:
     eos_token: str
     unk_token: str | None
     pad_token: str
+    end_token: str
+    """Ends an answer in the template of training."""
+    joints: Joints
+    """What stands between a question and an earlier answer, so that both have the ids that they have alone."""
+    turn_joint: str
+    """What stands between the end of a turn and the next question likewise."""
     max_length: int | None
     source: Path
     """The folder that it was loaded from."""
@@ -53,6 +71,11 @@ class ExportTokenizer:
         return self.id_of(IMAGE)
 
     @property
+    def end_ids(self) -> list[int]:
+        """What an answer ends with: the template's end, and the tokenizer's own."""
+        return [*dict.fromkeys([self.id_of(self.end_token), self.id_of(self.eos_token)])]
+
+    @property
     def pad_id(self) -> int:
         return self.id_of(self.pad_token)
 
@@ -61,26 +84,81 @@ class ExportTokenizer:
         return self.backend.get_vocab(with_added_tokens=True)[token]
 
 
-def export_tokenizer(folder: Path) -> ExportTokenizer:
+def export_tokenizer(folder: Path, template: str = "vicuna") -> ExportTokenizer:
     """The tokenizer in `folder`, with the two tokens added behind its vocabulary where it lacks them.
+
+    Its ids are those of training by the template of that name: see `data/tokenization/boundaries.py`. It puts in front
+    of a text what training began with, and nothing else.
 
     Raises:
         DataError: there is none, or it cannot be read.
+        UsageError: the template needs a token that it has not.
     """
     text = load_tokenizer(folder)
     backend = text.backend
     config = {**object_in(folder / "special_tokens_map.json"), **object_in(folder / "tokenizer_config.json")}
     unk = special_token(backend, config, "unk_token", ("<unk>",))
     pad = special_token(backend, config, "pad_token", (PAD,)) or PAD
+    if template == OWN_TEMPLATE:
+        words = _own_words(text)
+    else:
+        words = _words_of(TEMPLATES[template], text)
+        backend = with_our_templates(backend)
     # The original's order: the image first, then the padding.
-    backend.add_special_tokens([AddedToken(IMAGE, special=True, normalized=False)])
+    add_image_token(backend)
     backend.add_special_tokens([AddedToken(pad, special=True, normalized=False)])
-    if text.bos_token is not None and backend.post_processor is None:
-        begin = (text.bos_token, backend.token_to_id(text.bos_token))
+    if not words.begin:
+        backend.post_processor = None
+    elif words.adds_begin:
+        begin = (words.begin, backend.token_to_id(words.begin))
         backend.post_processor = TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
+    if words.joints.cut or CUT in words.turn_joint:
+        backend = cut_backend(backend)
     longest = config.get("model_max_length")
     max_length = int(longest) if isinstance(longest, int) and longest < 1_000_000 else None  # "none" is stored as 1e30
-    return ExportTokenizer(backend, text.bos_token, text.eos_token, unk, pad, max_length, folder)
+    return ExportTokenizer(
+        backend=backend,
+        bos_token=words.begin or text.bos_token,
+        eos_token=text.eos_token,
+        unk_token=unk,
+        pad_token=pad,
+        end_token=words.end,
+        joints=words.joints,
+        turn_joint=words.turn_joint,
+        max_length=max_length,
+        source=folder,
+    )
+
+
+class _Words(NamedTuple):
+    """What a template writes around texts."""
+
+    begin: str | None
+    """The token that a conversation begins with; none: no token of that kind."""
+    adds_begin: bool
+    """Whether the tokenizer has to put it in front of a text that comes without a template."""
+    end: str
+    joints: Joints = NO_JOINTS
+    turn_joint: str = ""
+
+
+def _words_of(template: Template, text: TextTokenizer) -> _Words:
+    begin = text.bos_token if template.begin is None else template.begin
+    end = text.eos_token if template.end is None else template.end
+    if lacking := [token for token in (begin, end) if token and text.backend.token_to_id(token) is None]:
+        raise UsageError(f"template: it needs a tokenizer that has {lacking[0]}")
+    backend = with_our_templates(text.backend)
+    prompt = template.prompt.replace("{text}", "\n" if template.images_only else "What?")
+    is_begun = bool(begin) and template.begin_every_turn
+    turn_joint = "" if is_begun or not template.separator else joint_of(backend, template.separator, prompt)
+    return _Words(begin or None, True, end, joints(backend, prompt), turn_joint)
+
+
+def _own_words(text: TextTokenizer) -> _Words:
+    """Of the tokenizer's own template. The tokenizer may put its BOS in front where the template begins with it."""
+    own = own_template(text)
+    begins = text.bos_token and own.layout(("user", "assistant"))[0].startswith(text.bos_token)
+    return _Words(text.bos_token if begins else None, False, own.end)
 
 
 def write_tokenizer(tokenizer: ExportTokenizer, folder: Path) -> None:
@@ -131,12 +209,11 @@ READ_MESSAGE = (
 def write_chat_template(name: str, tokenizer: ExportTokenizer, folder: Path) -> None:
     """The template of training, by its name, as Jinja."""
     if name == OWN_TEMPLATE:
-        from aurora_cli.data.tokenization.chat_encoder import own_template
-
         own = own_template(load_tokenizer(tokenizer.source))
         text = own_chat_template(own.arguments[0], in_parts=own.in_parts)
     else:
-        text = chat_template(TEMPLATES[name], tokenizer.bos_token or "", tokenizer.eos_token)
+        own_words = (tokenizer.bos_token or "", tokenizer.eos_token, tokenizer.joints, tokenizer.turn_joint)
+        text = chat_template(TEMPLATES[name], *own_words)
     write_text(folder / "chat_template.jinja", text)
 
 
@@ -154,38 +231,45 @@ def own_chat_template(own: str, *, in_parts: bool) -> str:
     ) + own
 
 
-def chat_template(template: Template, bos_token: str, eos_token: str) -> str:
+def chat_template(
+    template: Template, bos_token: str, eos_token: str, joints: Joints = NO_JOINTS, turn_joint: str = ""
+) -> str:
     """The template of training as Jinja: images to the front of a question, one space apart, then a line break."""
     begin = bos_token if template.begin is None else template.begin
     end = eos_token if template.end is None else template.end
     before, after = template.prompt.split("{text}")
     before_system, after_system = template.system.split("{text}")
-    text = "" if template.images_only else "ns.text"
-    question = f"(ns.images | join(' ')){_plus_break(text)}"
+    later = begin if template.begin_every_turn and begin else turn_joint
+    begins = f"{_quoted(begin)} if ns.turn == 0 else {_quoted(later)}"
+    question = "(ns.images | join(' ')) + '\\n'"
+    if template.images_only:
+        question = f"({question}) if ns.images else ''"
+    else:
+        question = f"({question} + ns.text.strip()).strip() if ns.images else ns.text"
     return (
-        "{%- set ns = namespace(system='', turn=0) -%}\n"
+        "{%- set ns = namespace(system='', turn=0, asked=false) -%}\n"
         "{%- for message in messages -%}\n" + READ_MESSAGE + "{%- if message.role == 'system' -%}\n"
         f"{{%- set ns.system = {_quoted(before_system)} + ns.text + {_quoted(after_system)} -%}}\n"
         "{%- elif message.role == 'user' -%}\n"
-        "{%- set ns.text = ns.text.strip() if ns.images else ns.text -%}\n"
-        + (
-            f"{{{{- {_quoted(begin)} -}}}}\n"
-            if template.begin_every_turn
-            else f"{{%- if ns.turn == 0 -%}}{{{{- {_quoted(begin)} -}}}}{{%- endif -%}}\n"
-        )
-        + "{{- ns.system -}}{%- set ns.system = '' -%}{%- set ns.turn = ns.turn + 1 -%}\n"
-        f"{{{{- {_quoted(before)} + {question} + {_quoted(after)} -}}}}\n"
+        f"{{{{- {begins} -}}}}{{{{- ns.system -}}}}\n"
+        f"{{{{- {_quoted(before)} -}}}}{{{{- {question} -}}}}{{{{- {_quoted(after)} -}}}}\n"
+        "{%- set ns.system = '' -%}{%- set ns.turn = ns.turn + 1 -%}\n"
+        f"{{%- set ns.asked = {'ns.images | length > 0' if template.images_only else 'true'} -%}}\n"
         "{%- else -%}\n"
-        f"{{{{- ns.text + {_quoted(end)} + {_quoted(template.separator)} -}}}}\n"
+        f"{{{{- {_joint(joints)} -}}}}{{{{- ns.text + {_quoted(end + template.separator)} -}}}}\n"
         "{%- endif -%}\n"
         "{%- endfor -%}\n"
     )
 
 
-def _plus_break(text: str) -> str:
-    """Behind the images: a line break if there are any, then the question's own words if they take part."""
-    line_break = " + ('\\n' if ns.images else '')"
-    return f"{line_break} + {text}" if text else line_break
+def _joint(joints: Joints) -> str:
+    """Jinja: what stands in front of an answer; nothing where nothing was asked, so that a token stands there."""
+    word, space, line = map(_quoted, joints)
+    if word == space == line:
+        return f"{word} if ns.asked else ''"
+    first = "ns.text[:1]"
+    others = f"{line} if {first} and not {first}.strip() else {word}"
+    return f"('' if not ns.asked else {space} if {first} in [' ', '▁'] else {others})"
 
 
 def _quoted(text: str) -> str:

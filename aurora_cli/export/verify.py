@@ -1,7 +1,7 @@
 """Does an export compute what its source computes? Run in a process of its own: `python -m aurora_cli.export.verify`.
 
-Two fixed inputs: an image with nothing merged, through transformers' own LLaVA where the layout is its; and a video
-merged as in training, through our model loaded from the export. Everything in float32.
+Its ids first (`verify_ids.py`). Then two fixed inputs: an image with nothing merged, through transformers' own LLaVA
+where the layout is its; and a video merged as in training, through our model loaded from the export. All in float32.
 """
 
 import gc
@@ -25,6 +25,7 @@ from aurora_cli.config.merging import TokenMerging
 from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.errors import DataError
 from aurora_cli.export.adapted import adapted_by_peft
+from aurora_cli.export.verify_ids import check_ids, check_stops
 
 BOUNDS = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference of two logits, as a share of the largest logit, by the type that weights were cast to."""
@@ -44,6 +45,10 @@ class VerifyRequest:
     """The coarsest type on the way."""
     options: OpenOptions = field(default_factory=OpenOptions)
     """With which the source is opened."""
+    tokenizer: Path | None = None
+    """That of training; none: not known, and no ids are compared."""
+    template: str = ""
+    """Of training, by its name."""
 
 
 _REQUEST = TypeAdapter(VerifyRequest)
@@ -54,7 +59,7 @@ def verify_in_child(request: VerifyRequest) -> list[LogitComparison]:
     """Compare in a fresh process.
 
     Raises:
-        DataError: the export cannot be loaded; the message is the child's.
+        DataError: the export cannot be loaded, or its ids are not those of training; the message is the child's.
     """
     environment = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     child = subprocess.run(
@@ -67,12 +72,19 @@ def verify_in_child(request: VerifyRequest) -> list[LogitComparison]:
     )
     if child.returncode != 0:
         reason = (child.stderr.strip().splitlines() or ["it ended without a message"])[-1]
-        raise DataError(f"{request.export}: cannot be verified: {reason}")
+        is_finding = child.returncode == DataError.exit_code
+        raise DataError(reason if is_finding else f"{request.export}: cannot be verified: {reason}")
     return _COMPARISONS.validate_json(child.stdout.splitlines()[-1])
 
 
 def compare(request: VerifyRequest) -> list[LogitComparison]:
-    """Both inputs through the source, then through the export; one model is in memory at a time."""
+    """Both inputs through the source, then through the export; one model is in memory at a time.
+
+    Raises:
+        DataError: the export is not what its source is in another way than its logits.
+    """
+    if request.tokenizer is not None:
+        check_ids(request.export, request.tokenizer, request.template)
     source = open_checkpoint(request.source, request.options)
     image, video = _inputs(source, frames=1), _inputs(source, frames=_VIDEO_FRAMES)
     whole = TokenMerging(kept_ratio=1.0)
@@ -83,7 +95,7 @@ def compare(request: VerifyRequest) -> list[LogitComparison]:
     plain = request.layout == "huggingface" and _is_native(source)
     found: list[torch.Tensor] = []
     if plain:
-        found += _through(lambda: _plain(request.export, source), (image, whole))
+        found += _through(lambda: _plain(request, source), (image, whole))
         _check_processor(request.export, source)
     ours = ((video, export.merging),) if plain else ((image, whole), (video, export.merging))
     found += _through(lambda: _ours(export), *ours)
@@ -128,9 +140,10 @@ def _ours(checkpoint: OpenedCheckpoint) -> Forward:
     return lambda inputs, merging: model(**inputs, merging=merging).logits[0, -_TEXT_TOKENS:]
 
 
-def _plain(folder: Path, source: OpenedCheckpoint) -> Forward:
+def _plain(request: VerifyRequest, source: OpenedCheckpoint) -> Forward:
     from transformers import AutoModelForImageTextToText
 
+    folder = request.export
     loaded: Any = AutoModelForImageTextToText.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
     model, info = loaded
     wrong = {key: sorted(info[key]) for key in ("missing_keys", "unexpected_keys", "mismatched_keys") if info[key]}
@@ -139,6 +152,8 @@ def _plain(folder: Path, source: OpenedCheckpoint) -> Forward:
     tokens = model.config.image_seq_length
     if tokens != (source.model.image_size // model.config.vision_config.patch_size) ** 2:
         raise DataError(f"{folder}: image_seq_length is {tokens}")
+    if request.tokenizer is not None:
+        check_stops(model, folder, request.tokenizer, request.template)
 
     def forward(inputs: Inputs, _: TokenMerging) -> torch.Tensor:
         repeats = torch.where(inputs["input_ids"][0] == IMAGE_PLACEHOLDER, tokens, 1)
@@ -203,4 +218,8 @@ def _compared(what: str, expected: torch.Tensor, found: torch.Tensor, dtype: str
 
 
 if __name__ == "__main__":
-    print(_COMPARISONS.dump_json(compare(_REQUEST.validate_json(sys.argv[1]))).decode())  # noqa: T201
+    try:
+        print(_COMPARISONS.dump_json(compare(_REQUEST.validate_json(sys.argv[1]))).decode())  # noqa: T201
+    except DataError as finding:
+        sys.stderr.write(f"{finding.message}\n")
+        sys.exit(finding.exit_code)

@@ -17,6 +17,7 @@ EXPECTED = {case["name"]: case for case in map(json.loads, (FOLDER / "expected.j
 BETTER = {"multi_image_2", "missing_id", "system_role"}
 """Where the original crashed or dropped the record, and this does not."""
 DEPARTURES = {
+    "special_strings": ("special_token", "its words would become the tokens that begin and end texts"),
     "empty_answer": ("empty_answer", "it would teach to end at once where an answer belongs"),
 }
 """Records that the original accepted and this rejects: the reason in `rejected.jsonl`, and why it is so."""

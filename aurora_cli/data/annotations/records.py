@@ -40,6 +40,7 @@ REASONS = {
     "unread_key": "A key says what is not read here and changes what a model would learn.",
     "no_answer": "No turn of gpt or assistant answers a turn of human or user; or every answer has weight 0.",
     "empty_answer": "An answer has no words: a model would learn to say nothing.",
+    "special_token": "A text holds words that the tokenizer takes for a special token, such as `</s>`.",
     "image_count": "The number of images is not the number of `<image>` in the turns that are used.",
     "video_count": "There is a video and not exactly one `<video>` in the turns that are used, or no video and one.",
     "chat_template": "The tokenizer's own template refuses the conversation, or changes its texts.",

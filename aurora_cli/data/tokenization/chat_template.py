@@ -10,6 +10,7 @@ Walking the real rendering by these pieces proves, record by record, that every 
 import json
 import re
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from jinja2 import Environment, TemplateError, nodes
@@ -54,10 +55,14 @@ class Generation(Extension):
 
 
 class ChatTemplate:
-    """A compiled template. `tokens` are the special tokens it may name, `added` those that may end a turn."""
+    """A compiled template. `tokens` are the special tokens it may name, `added` those that may end a turn.
 
-    def __init__(self, source: str, tokens: dict[str, str], added: Iterable[str]) -> None:
+    Without `must_end` it may leave the end of an answer open (`end` is empty): nobody learns from it.
+    """
+
+    def __init__(self, source: str, tokens: dict[str, str], added: Iterable[str], *, must_end: bool = True) -> None:
         self.arguments = (source, tokens, [*added])
+        self.must_end = must_end
         self.tokens = tokens
         self.special = re.compile("|".join(map(re.escape, sorted(self.arguments[2], key=len, reverse=True))) or "(?!)")
         try:
@@ -69,7 +74,7 @@ class ChatTemplate:
         self.end = self.end_of_turn()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return ChatTemplate, self.arguments
+        return partial(ChatTemplate, must_end=self.must_end), self.arguments
 
     def end_of_turn(self) -> str:
         """The token that ends an answer; also finds out how the template wants its texts."""
@@ -81,6 +86,8 @@ class ChatTemplate:
                 failure = rejection.detail
                 continue
             found = self.special.match(tail.lstrip())
+            if found is None and not self.must_end:
+                return ""
             if found is None:
                 raise UsageError(
                     "template: the tokenizer's chat template ends an answer with no special token, "
@@ -89,6 +96,11 @@ class ChatTemplate:
                 )
             return found[0]
         raise UsageError(f"template: the tokenizer's chat template does not write a conversation out: {failure}")
+
+    @property
+    def words(self) -> str:
+        """What it writes around a question and its answer."""
+        return "".join(self.layout(("user", "assistant")))
 
     def render(self, messages: Sequence[ChatMessage], *, add_generation_prompt: bool = False) -> str:
         """The conversation's text.

@@ -1,49 +1,101 @@
 """A question in the words of training, up to where the answer begins."""
 
-from collections.abc import Callable
-
-from aurora_cli.constants import IMAGE, IMAGE_PLACEHOLDER
-from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, get_template, images_first
+from aurora_cli.constants import IMAGE, IMAGE_PLACEHOLDER, VIDEO
+from aurora_cli.data.tokenization.boundaries import special_words, with_image_token, with_our_templates
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, Template, get_template, images_first
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
+from aurora_cli.errors import UsageError
 
 
 class Prompter:
-    """Writes questions by the template of that name, and knows the token that ends their answers.
+    """Writes questions by the template of that name, and knows the tokens that end their answers.
+
+    `is_foreign`: of a model that others trained by the tokenizer's own template. Then the tokenizer adds what it adds
+    to any text that does not begin with its BOS, as transformers' processors let it.
 
     Raises:
         UsageError: there is no such template, or the tokenizer cannot write it.
     """
 
-    def __init__(self, tokenizer: TextTokenizer, template: str) -> None:
+    def __init__(self, tokenizer: TextTokenizer, template: str, *, is_foreign: bool = False) -> None:
         self.tokenizer = tokenizer
+        self.template = template
         self.images_only = False
-        self.begin: list[int] = []
-        self.write: Callable[[str], str]
         if template == OWN_TEMPLATE:
-            from aurora_cli.data.tokenization.chat_encoder import own_template
-            from aurora_cli.data.tokenization.chat_template import ChatMessage
-
-            own = own_template(tokenizer)
-            self.write = lambda question: own.render([ChatMessage("user", question)], add_generation_prompt=True)
-            end = own.end
+            words, end = self._write_by_its_own(is_foreign)
         else:
-            ours = get_template(template)
-            self.images_only = ours.images_only
-            self.write = lambda question: ours.prompt.replace("{text}", question)
-            end = tokenizer.eos_token if ours.end is None else ours.end
-            begin = tokenizer.bos_token if ours.begin is None else ours.begin
-            self.begin = [self.token_id(begin)] if begin else []
+            words, end = self._write_by_ours(get_template(template))
+        self.special = special_words(tokenizer.backend, words, (IMAGE, VIDEO))
         self.end_id = self.token_id(end)
+        self.end_ids = [*dict.fromkeys([self.end_id, self.token_id(tokenizer.eos_token)])]
+        """What an answer ends with: the template's end, and what ends any text of this tokenizer."""
+
+    def _write_by_its_own(self, is_foreign: bool) -> tuple[str, str]:
+        """Set how questions are encoded; the template's own words, and what ends an answer."""
+        from aurora_cli.data.tokenization.chat_encoder import own_template
+        from aurora_cli.data.tokenization.chat_template import ChatMessage
+
+        tokenizer = self.tokenizer
+        own = own_template(tokenizer, must_end=not is_foreign)
+        backend = with_image_token(tokenizer.backend)
+        image_id = backend.token_to_id(IMAGE)
+
+        def encode(text: str) -> list[int]:
+            written = own.render([ChatMessage("user", text)], add_generation_prompt=True)
+            begun = tokenizer.bos_token is not None and written.startswith(tokenizer.bos_token)
+            ids = backend.encode(written, add_special_tokens=is_foreign and not begun).ids
+            return [IMAGE_PLACEHOLDER if token == image_id else token for token in ids]
+
+        self.encode = encode
+        return own.words, own.end or tokenizer.eos_token
+
+    def _write_by_ours(self, template: Template) -> tuple[str, str]:
+        """The same for one of our templates."""
+        tokenizer = self.tokenizer
+        self.images_only = template.images_only
+        backend = with_our_templates(tokenizer.backend)
+        begin = tokenizer.bos_token if template.begin is None else template.begin
+        first = [self.token_id(begin)] if begin else []
+
+        def encode(text: str) -> list[int]:
+            ids = [*first]
+            for number, chunk in enumerate(template.prompt.replace("{text}", text).split(IMAGE)):
+                ids += [IMAGE_PLACEHOLDER] if number else []
+                ids += backend.encode(chunk, add_special_tokens=False).ids
+            return ids
+
+        self.encode = encode
+        return template.words, tokenizer.eos_token if template.end is None else template.end
 
     def token_id(self, token: str) -> int:
-        """The id of a token of the vocabulary."""
-        return self.tokenizer.backend.get_vocab(with_added_tokens=True)[token]
+        """
+        Raises:
+            UsageError: the vocabulary has no such token.
+        """
+        found = self.tokenizer.backend.token_to_id(token)
+        if found is None:
+            raise UsageError(f"template: {self.template} needs a tokenizer that has {token}")
+        return found
 
     def ids(self, question: str, images: int) -> list[int]:
-        """The prompt's tokens, a placeholder for each image or frame."""
-        text = images_first(IMAGE * images + question, frames=None, images_only=self.images_only)
-        ids = [*self.begin]
-        for number, chunk in enumerate(self.write(text).split(IMAGE)):
-            ids += [IMAGE_PLACEHOLDER] if number else []
-            ids += self.tokenizer.encode(chunk)
-        return ids
+        """The prompt's tokens, a placeholder for each image or frame.
+
+        Raises:
+            UsageError: the question holds a placeholder of its own, or another special token.
+        """
+        check_prompt(question)
+        if found := self.special.search(question):
+            raise UsageError(f"prompt: holds {found[0]}, a special token of the model: it would not be read as words")
+        return self.encode(images_first(IMAGE * images + question, frames=None, images_only=self.images_only))
+
+
+def check_prompt(question: str, name: str = "prompt") -> None:
+    """
+    Raises:
+        UsageError: the question, by its name in the settings, holds a placeholder.
+    """
+    if found := next((each for each in (IMAGE, VIDEO) if each in question), None):
+        raise UsageError(
+            f"{name}: holds {found}, which stands for a medium in annotations",
+            hint="Leave it out: images and frames are put in front of the question.",
+        )

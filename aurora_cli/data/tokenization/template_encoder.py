@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 from aurora_cli.data.annotations.records import Record
+from aurora_cli.data.tokenization.boundaries import refuse_special_words, special_words, with_our_templates
 from aurora_cli.data.tokenization.rows import PLACEHOLDER, TOKEN_BYTES, EncodedConversation, packed
 from aurora_cli.data.tokenization.templates import Conversation, get_template, render
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
@@ -20,11 +21,12 @@ class TurnEncoder:
     """Encodes by one template. Keeps the tokens of prompts, because they repeat."""
 
     def __init__(self, tokenizer: TextTokenizer, template: str) -> None:
-        self.backend = tokenizer.backend
+        self.backend = with_our_templates(tokenizer.backend)
         self.template = get_template(template)
+        self.special = special_words(self.backend, self.template.words)
         self.begin = one_token(tokenizer, self.template.begin, tokenizer.bos_token, template)
         self.end = one_token(tokenizer, self.template.end, tokenizer.eos_token, template)
-        self.separator = packed(tokenizer.encode(self.template.separator))
+        self.separator = packed(self.backend.encode(self.template.separator, add_special_tokens=False).ids)
         self.cache: dict[str, bytes] = {}
         self.cached_bytes = 0
 
@@ -35,6 +37,7 @@ class TurnEncoder:
 
     def render(self, record: Record, *, frames: int, images_are_video: bool) -> Conversation:
         """The record in the template's words. Parameters and exceptions are those of `dialogue`."""
+        refuse_special_words(record, self.special)
         return render(record, self.template, frames=frames, images_are_video=images_are_video)
 
     def encode(self, conversations: Sequence[Conversation]) -> Iterator[EncodedConversation]:

@@ -40,6 +40,11 @@ class Template:
     images_only: bool = False
     """Whether the prompt's own words are left out."""
 
+    @property
+    def words(self) -> str:
+        """All that it writes by itself."""
+        return "".join((self.begin or "", self.system, self.prompt, self.end or "", self.separator))
+
 
 TEMPLATES = {
     "vicuna": Template(prompt="USER: {text} ASSISTANT:", begin_every_turn=True, separator="\n"),

@@ -23,6 +23,7 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
     "chat_template.jinja",
+    "chat_template.json",
 )
 """What of a hub repository or a folder makes a tokenizer."""
 
@@ -129,7 +130,7 @@ def load_tokenizer(folder: Path) -> TextTokenizer:
 
 
 def chat_template_of(folder: Path, config: JsonObject) -> str | None:
-    """The template in its own file, else in the configuration; of several, that called default.
+    """The template in a file of its own (`.json`: a processor's), else in the configuration; of several, the default.
 
     Raises:
         DataError: the file cannot be read.
@@ -140,7 +141,7 @@ def chat_template_of(folder: Path, config: JsonObject) -> str | None:
             return file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise DataError(f"{file}: cannot be read: {error}") from error
-    given = config.get("chat_template")
+    given = config.get("chat_template") or object_in(folder / "chat_template.json").get("chat_template")
     if isinstance(given, list):
         given = {entry.get("name"): entry.get("template") for entry in given if isinstance(entry, dict)}
     if isinstance(given, dict):

@@ -11,6 +11,8 @@ from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.checkpoints.writing import write_weights
 from aurora_cli.config.settings import ModelSettings
+from aurora_cli.data.tokenization.prompt import Prompter
+from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.models.parts import Part
 
@@ -73,6 +75,19 @@ def text_architecture(checkpoint: OpenedCheckpoint) -> str:
 def token_ids(config: JsonObject) -> JsonObject:
     keys = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {key: config[key] for key in keys if config.get(key) is not None}
+
+
+def one_or_all(ids: list[int]) -> int | list[int]:
+    """Ids as generation configs hold them: one alone, several as a list."""
+    return ids[0] if len(ids) == 1 else ids
+
+
+def generation_ids(job: ExportJob) -> JsonObject:
+    """The ids that generation begins and ends with: what the template of training taught as the end among them."""
+    ids = token_ids(text_config(job.checkpoint))
+    if job.tokenizer_folder is None:
+        return ids
+    return ids | {"eos_token_id": one_or_all(Prompter(load_tokenizer(job.tokenizer_folder), job.template).end_ids)}
 
 
 def image_processor_config(model: ModelSettings) -> JsonObject:

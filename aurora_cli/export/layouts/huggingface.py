@@ -13,6 +13,7 @@ from aurora_cli.export.layouts.common import (
     ExportJob,
     dtype_name,
     image_processor_config,
+    one_or_all,
     text_config,
     token_ids,
     vision_config,
@@ -35,7 +36,7 @@ REMOTE_PROCESSOR = {"AutoProcessor": "processing_aurora.AuroraProcessor"}
 def write(job: ExportJob, folder: Path) -> list[str]:
     """Write the folder; the notes say what a user should know of it."""
     checkpoint = job.checkpoint
-    tokenizer = export_tokenizer(job.tokenizer_folder) if job.tokenizer_folder else None
+    tokenizer = export_tokenizer(job.tokenizer_folder, job.template) if job.tokenizer_folder else None
     text = text_config(checkpoint)
     known_rows = int(text["vocab_size"])
     rows = padded_rows(known_rows, tokenizer.size if tokenizer else known_rows + 1)
@@ -104,9 +105,10 @@ def _generation(text: JsonObject, tokenizer: ExportTokenizer | None, image_id: i
     used = tokenizer.size if tokenizer else image_id
     never = {image_id, *range(used, rows)}
     if tokenizer is not None:
-        known = {"bos_token": tokenizer.bos_token, "eos_token": tokenizer.eos_token, "pad_token": tokenizer.pad_token}
+        known = {"bos_token": tokenizer.bos_token, "pad_token": tokenizer.pad_token}
         ids |= {f"{key}_id": tokenizer.id_of(token) for key, token in known.items() if token}
-        never |= {tokenizer.pad_id} - {ids.get("eos_token_id")}
+        ids["eos_token_id"] = one_or_all(tokenizer.end_ids)
+        never = (never | {tokenizer.pad_id}) - {*tokenizer.end_ids}
     return {**ids, "do_sample": False, "suppress_tokens": sorted(never)}
 
 

@@ -8,7 +8,14 @@ from pathlib import Path
 
 from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.lazy_tensors import rename
-from aurora_cli.export.layouts.common import ExportJob, dtype_name, tensors_of, text_config, token_ids, vision_config
+from aurora_cli.export.layouts.common import (
+    ExportJob,
+    dtype_name,
+    generation_ids,
+    tensors_of,
+    text_config,
+    vision_config,
+)
 from aurora_cli.export.layouts.xtuner import write_vision_config
 from aurora_cli.export.tokenizer import copy_tokenizer
 from aurora_cli.io.atomic import write_json
@@ -34,7 +41,7 @@ def write(job: ExportJob, folder: Path) -> list[str]:
             f"no hub has this vision tower: put the path of {TOWER_FOLDER}/ into config.json's mm_vision_tower"
         )
     write_json(folder / "config.json", _config(job, tower, dtype_name(tensors)))
-    write_json(folder / "generation_config.json", token_ids(text_config(job.checkpoint)))
+    write_json(folder / "generation_config.json", generation_ids(job))
     if job.tokenizer_folder is None:
         return [*notes, "no tokenizer is known for this model: the export has none"]
     copy_tokenizer(job.tokenizer_folder, folder)

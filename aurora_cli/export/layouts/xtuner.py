@@ -11,11 +11,11 @@ from aurora_cli.checkpoints.lazy_tensors import rename
 from aurora_cli.export.layouts.common import (
     ExportJob,
     dtype_name,
+    generation_ids,
     image_processor_config,
     tensors_of,
     text_architecture,
     text_config,
-    token_ids,
     vision_config,
 )
 from aurora_cli.export.tokenizer import copy_tokenizer
@@ -36,7 +36,7 @@ def write(job: ExportJob, folder: Path) -> list[str]:
         job.write(folder / subfolder, rename(own, lambda name: names.xtuner(name)[1]))
     text = text_config(job.checkpoint) | {"architectures": [text_architecture(job.checkpoint)], "dtype": dtype}
     write_json(folder / "config.json", text)
-    write_json(folder / "generation_config.json", token_ids(text))
+    write_json(folder / "generation_config.json", generation_ids(job))
     write_vision_config(job, folder / "visual_encoder", dtype)
     _write_projector_config(job, folder / "projector", dtype)
     if job.tokenizer_folder is None:

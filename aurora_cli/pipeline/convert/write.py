@@ -52,7 +52,7 @@ def write_export(settings: Settings, request: ConvertRequest, output: Path, repo
         facts = _write(settings, request, checkpoint, output, reporter)
     if settings.convert.verify:  # also what an earlier run wrote, and did not come to verify
         reporter.info(f"verifying {output} in a fresh process")
-        facts = facts.model_copy(update={"verification": _verify(request, checkpoint, options, output)})
+        facts = facts.model_copy(update={"verification": _verify(settings, request, checkpoint, output)})
         facts.write(output / FACTS_FILE)
     return facts
 
@@ -106,6 +106,11 @@ def _tokenizer_folder(settings: Settings, checkpoint: OpenedCheckpoint) -> Path 
     return None if name is None else locate(name, Workspace(settings.workspace).root)
 
 
+def _template(settings: Settings, checkpoint: OpenedCheckpoint) -> str:
+    """The template that the checkpoint was trained with; else the settings'."""
+    return settings.tokenize.template if checkpoint.prompting is None else checkpoint.prompting.template
+
+
 def _job(
     settings: Settings,
     request: ConvertRequest,
@@ -113,11 +118,10 @@ def _job(
     tokenizer: Path | None,
     advance: Callable[[int], None],
 ) -> ExportJob:
-    prompting = checkpoint.prompting
     return ExportJob(
         checkpoint=checkpoint,
         tokenizer_folder=tokenizer,
-        template=settings.tokenize.template if prompting is None else prompting.template,
+        template=_template(settings, checkpoint),
         dtype=None if request.dtype is None else DTYPES[request.dtype],
         safe=request.safe_serialization,
         max_shard_bytes=parse_size(request.max_shard_size),
@@ -125,14 +129,16 @@ def _job(
     )
 
 
-def _verify(request: ConvertRequest, checkpoint: OpenedCheckpoint, options: OpenOptions, output: Path) -> Verification:
-    assert options.root is not None
+def _verify(settings: Settings, request: ConvertRequest, checkpoint: OpenedCheckpoint, output: Path) -> Verification:
+    root = Workspace(settings.workspace).root.resolve()
     comparison = verify.VerifyRequest(
         source=checkpoint.path.resolve(),
         export=output.resolve(),
         layout=request.format,
         dtype=request.dtype or "float32",
-        options=options._replace(root=options.root.resolve()),
+        options=OpenOptions(root, request.base, settings.model),
+        tokenizer=_tokenizer_folder(settings, checkpoint),
+        template=_template(settings, checkpoint),
     )
     try:
         differences = tuple(verify.verify_in_child(comparison))

@@ -1,17 +1,11 @@
 """The samples that a stage trains on, packed and ordered, at the lengths that its network gives them."""
 
-from pathlib import Path
-
-from tokenizers import Tokenizer
-
 from aurora_cli.config.settings import Settings
 from aurora_cli.data.batches.corpus import WeightedStore
 from aurora_cli.data.batches.selection import PackBudget
 from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
 from aurora_cli.data.media.video_decoder import Sampling
-from aurora_cli.data.token_store.folder import TOKENIZER
-from aurora_cli.errors import DataError
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.plan import StagePlan
 
@@ -20,8 +14,6 @@ def plan_data(plan: StagePlan, config: AuroraCapConfig, share: PlanShare | None 
     """The run's samples, packed and ordered; `share` lets one process of several plan for all."""
 
     settings = plan.settings
-    for one in plan.data:
-        _check_vocabulary(one.folder, config.get_text_config().vocab_size)
     size = settings.model.image_size
     media_root = settings.train.media_root
     stores = [
@@ -62,17 +54,3 @@ def batch_plan(settings: Settings) -> BatchPlan:
         sampling=Sampling(data.frame_sampling, data.fps),
         workers=data.workers,
     )
-
-
-def _check_vocabulary(folder: Path, embeddings: int) -> None:
-    """
-    Raises:
-        DataError: the tokenizer of a merged folder has ids that the language model has no embedding for.
-    """
-
-    ids = Tokenizer.from_file(str(folder / TOKENIZER)).get_vocab_size(with_added_tokens=False)
-    if ids > embeddings:
-        raise DataError(
-            f"{folder}: its tokenizer has {ids:,} ids, the language model {embeddings:,} embeddings",
-            hint="Tokenize with the language model's own: aurora tokenize --tokenizer DIR --force",
-        )

@@ -1,13 +1,14 @@
 """The network that a stage trains: built from where it starts or goes on from, with its adapters, the rest frozen."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from aurora_cli.checkpoints import names
-from aurora_cli.checkpoints.blueprint import llava_config
-from aurora_cli.checkpoints.checkpoint import OpenOptions
+from aurora_cli.checkpoints.blueprint import llava_config, with_vocabulary
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.layouts import open_parts
 from aurora_cli.checkpoints.lazy_tensors import LazyTensor
 from aurora_cli.checkpoints.loading import build_model as build
@@ -15,11 +16,14 @@ from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.checkpoints.writing import write_weights
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.training import Lora, ModuleTraining
+from aurora_cli.errors import UsageError
+from aurora_cli.export.vocabulary import grow
 from aurora_cli.io.atomic import atomic_directory
 from aurora_cli.models.assign import Assign, values_of
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.parts import Part
 from aurora_cli.pipeline.train.plan import StagePlan
+from aurora_cli.pipeline.train.rows_fit import check_rows
 from aurora_cli.runs.layout import INITIAL
 from aurora_cli.training import lora, optim
 from aurora_cli.training.checkpoint import TrainingCheckpoint
@@ -63,19 +67,47 @@ def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> Au
     """The network; `adapted`: without what a checkpoint to go on from holds, which is for adapters."""
 
     settings = plan.settings
-    root = settings.workspace
     if plan.resume is not None and not adapted:
-        return build(open_checkpoint(plan.resume, OpenOptions(root=root)), settings.merging, assign=assign)
+        return build(
+            open_checkpoint(plan.resume, OpenOptions(root=settings.workspace)), settings.merging, assign=assign
+        )
+    start = open_start(plan)
+    rows = check_rows(plan.data, settings, start)
+    if rows is not None:
+        start = _with_rows(start, rows, settings)
+    fresh = frozenset[Part]()
+    if plan.start.kind == "models":
+        _seed(settings)  # every rank makes the same new projector
+        fresh = frozenset[Part]({"projector"})
+    return build(start, settings.merging, fresh=fresh, assign=assign)
+
+
+def open_start(plan: StagePlan) -> OpenedCheckpoint:
+    """What the run's first step starts from."""
+    settings, root = plan.settings, plan.settings.workspace
     if plan.start.kind == "models":
         model = settings.model
-        parts = open_parts(model.vision_tower, model.language_model, model, root)
-        _seed(settings)  # every rank makes the same new projector
-        return build(parts, settings.merging, fresh=frozenset({"projector"}), assign=assign)
+        return open_parts(model.vision_tower, model.language_model, model, root)
     if plan.start.kind == "random":
         collectives.broadcast_from_rank0(lambda: write_initial(plan.run_dir / INITIAL, settings))
-        return build(open_checkpoint(plan.run_dir / INITIAL, OpenOptions(root=root)), settings.merging, assign=assign)
+        return open_checkpoint(plan.run_dir / INITIAL, OpenOptions(root=root))
     assert isinstance(plan.start.base, str)
-    return build(open_checkpoint(plan.start.base, OpenOptions(root=root)), settings.merging, assign=assign)
+    return open_checkpoint(plan.start.base, OpenOptions(root=root))
+
+
+def _with_rows(start: OpenedCheckpoint, rows: int, settings: Settings) -> OpenedCheckpoint:
+    """With more rows in embedding and head.
+
+    Raises:
+        UsageError: the language model is not trained, so that the rows would be neither learned nor kept.
+    """
+    train = settings.train
+    if train.language_model is None or "language_model" in adapted_parts(train):
+        raise UsageError(
+            "train.grow_vocabulary: the language model is not trained as a whole, so embeddings would not be learned",
+            hint="Grow in a stage that trains it (--set train.language_model.lr=1e-5), without adapters.",
+        )
+    return replace(start, tensors=grow(start.tensors, rows), config=with_vocabulary(start.config, rows))
 
 
 def write_initial(folder: Path, settings: Settings) -> None:

@@ -1,5 +1,6 @@
 """The Python API captions as the command does, and takes what lies in memory."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,8 @@ from aurora_cli.captioning.result import Uncaptioned
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, SettingsError, UsageError
 from aurora_cli.pipeline.caption.command import run
-from tests.captioners import GOLDEN, caption_settings, make_runs
+from aurora_cli.pipeline.convert.command import run as convert
+from tests.captioners import GOLDEN, caption_settings, convert_settings, make_runs
 
 MEDIA = ["clip.mp4", "image.png", "walk"]
 
@@ -145,3 +147,50 @@ def test_merging_and_tokenizer_of_the_call_are_taken(workspace: Path) -> None:
     assert captioner.caption([workspace / "image.png"], max_new_tokens=1)[0].visual_tokens == 4
     with pytest.raises(DataError, match="nothing"):
         aurora_cli.load_captioner(workspace / "runs" / "language", tokenizer="nothing", device="cpu")
+
+
+@pytest.mark.parametrize("placeholder", ["<image>", "<video>"])
+def test_a_question_holds_no_placeholder(captioner: Captioner, workspace: Path, placeholder: str) -> None:
+    with pytest.raises(UsageError, match=f"prompt: holds {placeholder}") as caught:
+        captioner.caption([workspace / "image.png"], prompt=f"{placeholder}\nWhat?")
+    assert "Leave it out" in (caught.value.hint or "")
+    for name in ("prompt", "clip_prompt"):
+        settings = caption_settings(workspace, "image.png", model="runs/language", **{name: f"What? {placeholder}"})
+        with pytest.raises(UsageError, match=rf"caption\.{name}: holds {placeholder}"):
+            run(settings)
+
+
+def test_a_question_holds_no_special_token(captioner: Captioner, workspace: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds </s>, a special token"):
+        captioner.caption([workspace / "image.png"], prompt="What is </s>?")
+
+
+FOREIGN = (
+    "{% for m in messages %}{{ m.role | upper }}: {% for part in m.content %}{% if part.type == 'image' %}<image>\n"
+    "{% elif part.type == 'text' %}{{ part.text }}{% endif %}{% endfor %} {% endfor %}"
+    "{% if add_generation_prompt %}ASSISTANT:{% endif %}"
+)
+"""As llava-hf's folders have it: no special tokens, the tokenizer puts BOS in front."""
+
+
+@pytest.mark.slow
+def test_a_llava_of_others_is_asked_in_its_own_chat_template(workspace: Path, tmp_path: Path) -> None:
+    from transformers import AutoTokenizer
+
+    folder = Path(
+        convert(convert_settings(workspace, format="huggingface", verify=False, output=tmp_path / "a")).output
+    )
+    (folder / "aurora.json").unlink()
+    (folder / "chat_template.jinja").unlink()
+    (folder / "chat_template.json").write_text(json.dumps({"chat_template": FOREIGN}))
+    captioner = aurora_cli.load_captioner(folder, device="cpu")
+    assert captioner.options.template == "tokenizer"
+    ids = captioner._prompter.ids("What is it?", 1)
+    plain = AutoTokenizer.from_pretrained(folder)
+    content = [{"type": "image"}, {"type": "text", "text": "What is it?"}]
+    text = plain.apply_chat_template(
+        [{"role": "user", "content": content}], chat_template=FOREIGN, tokenize=False, add_generation_prompt=True
+    )
+    image_id = plain.convert_tokens_to_ids("<image>")
+    assert [image_id if token == -200 else token for token in ids] == plain(text)["input_ids"]
+    assert ids[0] == plain.bos_token_id

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from aurora_cli.cli.app import run as aurora
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.export import verify
+from aurora_cli.export.verify_ids import check_ids, check_stops
 from aurora_cli.io.atomic import read_json
 from aurora_cli.pipeline.convert.command import run
 from tests.captioners import GOLDEN, MERGING, TOKENIZER, WEIGHTS, convert_settings, make_runs, weights
@@ -237,6 +239,48 @@ def test_verifying_notices_a_changed_weight_and_a_missing_one(tmp_path):
     save_file(tensors, file, metadata={"format": "pt"})
     with pytest.raises(DataError, match=r"multi_modal_projector\.linear_1\.bias"):
         verify.compare(request)
+
+
+@pytest.mark.slow
+def test_verifying_names_the_first_id_that_differs_from_training_and_exits_3(tmp_path):
+    make_runs(tmp_path)
+    settings = convert_settings(tmp_path, format="huggingface")
+    template = export(tmp_path, "huggingface") / "chat_template.jinja"
+    template.write_text(template.read_text().replace("ASSISTANT:", "assistant:"))
+    result = run(settings)
+    assert result.exit_code == 3
+    assert "NOT VERIFIED" in "\n".join(result.lines())
+    reason = (
+        r"text alone, 1 turn, the prompt: id 12 is \d+ \('\S+'\) in the export, "
+        r"and was \d+ \('ĠASSISTANT'\) in training"
+    )
+    assert re.search(reason, "\n".join(result.notes)), result.notes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("layout", ["huggingface", "xtuner", "official"])
+def test_verifying_notices_an_end_that_training_did_not_teach(tmp_path, layout):
+    make_runs(tmp_path)
+    folder = export(tmp_path, layout)
+    config = read_json(folder / "generation_config.json")
+    assert config["eos_token_id"] == 2
+    check_ids(folder, TOKENIZER, "vicuna")
+    (folder / "generation_config.json").write_text(json.dumps({**config, "eos_token_id": 3}))
+    with pytest.raises(DataError, match=r"taught the ids \[2\] as the end; it ends with \[3\]"):
+        check_ids(folder, TOKENIZER, "vicuna")
+
+
+@pytest.mark.slow
+def test_verifying_lets_an_export_stop_at_the_end(tmp_path):
+    from transformers import AutoModelForImageTextToText
+
+    make_runs(tmp_path)
+    folder = export(tmp_path, "huggingface")
+    model = AutoModelForImageTextToText.from_pretrained(folder)
+    check_stops(model, folder, TOKENIZER, "vicuna")
+    model.generation_config.suppress_tokens = [2]
+    with pytest.raises(DataError, match="does not stop at 2, which training taught as the end"):
+        check_stops(model, folder, TOKENIZER, "vicuna")
 
 
 def nan_weight(workspace: Path) -> str:

@@ -1,0 +1,174 @@
+"""Small tokenizers of the kinds that language models come with: they cut, mark and add as those do."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from aurora_cli.data.tokenization.sentencepiece import build_backend
+
+SENTENCEPIECE = Path(__file__).parent / "golden" / "tokenize" / "mistral_v1" / "tokenizer.model"
+TEXTS = [
+    "Describe the image in detail. What is in the video? More? Sure, 1 and 2; (x) are there!",
+    "A cat sits on a red mat. No. The dog runs to the left, and then it stops.",
+    "USER: hello ASSISTANT: yes [INST] [/INST] user assistant system model\n\nTwo lines\nof text.",
+]
+QWEN_PATTERN = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+CHATML = (
+    "{% for m in messages %}{{ '<|im_start|>' + m.role + '\n' + m.content + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
+)
+CHATML_WITH_SYSTEM = (
+    "{% if messages[0].role != 'system' %}{{ '<|im_start|>system\nBe good.<|im_end|>\n' }}{% endif %}" + CHATML
+)
+LLAMA3 = (
+    "{{ bos_token }}{% for m in messages %}{{ '<|start_header_id|>' + m.role + '<|end_header_id|>\n\n' + "
+    "m.content | trim + '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+GEMMA = (
+    "{{ bos_token }}{% for m in messages %}{% set role = 'model' if m.role == 'assistant' else m.role %}"
+    "{{ '<start_of_turn>' + role + '\n' + m.content | trim + '<end_of_turn>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+PHI = (
+    "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
+)
+INSTRUCT = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
+    "{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
+)
+
+
+def sentencepiece(folder: Path, **config: object) -> None:
+    """A bare `tokenizer.model`, as Llama 2, Vicuna and Mistral 7B were published."""
+    shutil.copy(SENTENCEPIECE, folder / "tokenizer.model")
+    _configure(folder, bos="<s>", eos="</s>", unk="<unk>", chat=INSTRUCT, **config)
+
+
+def saved_again(folder: Path) -> None:
+    """The same as transformers 5 saves it: only the beginning of a whole text is marked."""
+    backend = build_backend(SENTENCEPIECE.read_bytes(), {"legacy": False})
+    backend.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
+    backend.save(str(folder / "tokenizer.json"))
+    _configure(folder, bos="<s>", eos="</s>", unk="<unk>", chat=INSTRUCT)
+
+
+def phi3(folder: Path) -> None:
+    """Llama's pieces, and tokens around turns that take the white space behind them."""
+    backend = build_backend(SENTENCEPIECE.read_bytes(), {})
+    backend.add_tokens(
+        [
+            AddedToken(token, special=True, normalized=False, rstrip=True)
+            for token in ("<|endoftext|>", "<|assistant|>", "<|system|>", "<|end|>", "<|user|>")
+        ]
+    )
+    backend.save(str(folder / "tokenizer.json"))
+    _configure(folder, bos="<s>", eos="<|endoftext|>", unk="<unk>", pad="<|endoftext|>", chat=PHI)
+
+
+def gemma3(folder: Path) -> None:
+    """Spaces are letters, nothing is marked and nothing cut; a BOS in front of every text."""
+    special = ("<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>")
+    backend = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
+    backend.normalizer = normalizers.Replace(" ", "▁")
+    backend.pre_tokenizer = pre_tokenizers.Split(" ", "merged_with_previous")
+    backend.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    letters = [f"<0x{byte:02X}>" for byte in range(256)]
+    backend.train_from_iterator(
+        [text.replace("\n", "\n ") for text in TEXTS],
+        trainers.BpeTrainer(vocab_size=700, special_tokens=[*special, *letters], show_progress=False),
+    )
+    backend = _with_special(Tokenizer.from_str(_without_added(backend)), special)
+    _begin_with(backend, "<bos>")
+    backend.save(str(folder / "tokenizer.json"))
+    _configure(folder, bos="<bos>", eos="<eos>", pad="<pad>", unk="<unk>", chat=GEMMA)
+
+
+def llama3(folder: Path) -> None:
+    special = ("<|begin_of_text|>", "<|end_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+    backend = _byte_level(special)
+    _begin_with(backend, "<|begin_of_text|>")
+    backend.save(str(folder / "tokenizer.json"))
+    _configure(folder, bos="<|begin_of_text|>", eos="<|eot_id|>", chat=LLAMA3)
+
+
+def qwen2(folder: Path) -> None:
+    _byte_level(("<|endoftext|>", "<|im_start|>", "<|im_end|>")).save(str(folder / "tokenizer.json"))
+    _configure(folder, bos=None, eos="<|im_end|>", pad="<|endoftext|>", chat=CHATML_WITH_SYSTEM)
+
+
+def qwen_base(folder: Path) -> None:
+    """As `qwen2`, but its texts end with another token than its chats."""
+    _byte_level(("<|endoftext|>", "<|im_start|>", "<|im_end|>")).save(str(folder / "tokenizer.json"))
+    _configure(folder, bos=None, eos="<|endoftext|>", pad="<|endoftext|>", chat=CHATML_WITH_SYSTEM)
+
+
+def smollm2(folder: Path) -> None:
+    """Its BOS is the token that begins a turn."""
+    _byte_level(("<|endoftext|>", "<|im_start|>", "<|im_end|>")).save(str(folder / "tokenizer.json"))
+    _configure(folder, bos="<|im_start|>", eos="<|im_end|>", pad="<|im_end|>", unk="<|endoftext|>", chat=CHATML)
+
+
+FAMILIES: dict[str, Callable[[Path], None]] = {
+    "llama": sentencepiece,
+    "llama, not legacy": lambda folder: sentencepiece(folder, legacy=False),
+    "llama, saved again": saved_again,
+    "phi3": phi3,
+    "gemma3": gemma3,
+    "llama3": llama3,
+    "qwen2": qwen2,
+    "qwen, base": qwen_base,
+    "smollm2": smollm2,
+}
+
+TEMPLATES_OF = {
+    "qwen2": ("qwen2", "qwen, base", "smollm2"),
+    "llama3": ("llama3",),
+}
+"""Templates that name tokens which only these families have; all others go with every family."""
+
+
+def _byte_level(special: tuple[str, ...]) -> Tokenizer:
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(QWEN_PATTERN), "isolated"),
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+        ]
+    )
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=500, initial_alphabet=sorted(alphabet), show_progress=False)
+    )
+    return _with_special(backend, special)
+
+
+def _with_special(backend: Tokenizer, special: tuple[str, ...]) -> Tokenizer:
+    backend.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
+    return backend
+
+
+def _without_added(backend: Tokenizer) -> str:
+    form = json.loads(backend.to_str())
+    form["added_tokens"] = []
+    return json.dumps(form)
+
+
+def _begin_with(backend: Tokenizer, token: str) -> None:
+    backend.post_processor = processors.TemplateProcessing(
+        single=f"{token} $A", special_tokens=[(token, backend.token_to_id(token))]
+    )
+
+
+def _configure(folder: Path, *, bos: str | None, eos: str, chat: str, **more: object) -> None:
+    named = {f"{name}_token": more.pop(name) for name in ("pad", "unk") if name in more}
+    config = {"bos_token": bos, "eos_token": eos, **named, "chat_template": chat, **more}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))

@@ -17,7 +17,7 @@ from aurora_cli.data.tokenization.encoder import conversation_encoder
 from aurora_cli.data.tokenization.prompt import Prompter
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.errors import DataError
-from aurora_cli.io.json_files import read_object
+from aurora_cli.io.json_files import JsonObject, read_object
 
 QUESTIONS = ("What is  shown here?", "Is there more?")
 ANSWERS = ("A cat and 2 dogs.", "No.")
@@ -101,12 +101,12 @@ def _check_processor_ids(export: Path, taught: Sequence[Conversation]) -> None:
         _compare(export, each.what, _expanded(each.ids, processor, tokens), whole, backend)
 
 
-def chat_of(conversation: Conversation) -> list[dict[str, Any]]:
+def chat_of(conversation: Conversation) -> list[JsonObject]:
     """The conversation as transformers takes it."""
     from PIL import Image
 
     image = {"type": "image", "image": Image.new("RGB", (32, 24))}
-    chat: list[dict[str, Any]] = []
+    chat: list[JsonObject] = []
     for turn in range(conversation.turns):
         images = [image] * (conversation.frames if turn == 0 else 0)
         chat.append({"role": "user", "content": [*images, {"type": "text", "text": QUESTIONS[turn]}]})
@@ -114,7 +114,7 @@ def chat_of(conversation: Conversation) -> list[dict[str, Any]]:
     return chat
 
 
-def _processed(processor: Any, chat: list[dict[str, Any]], *, add_generation_prompt: bool) -> list[int]:
+def _processed(processor: Any, chat: list[JsonObject], *, add_generation_prompt: bool) -> list[int]:
     inputs = processor.apply_chat_template(
         chat, tokenize=True, return_dict=True, add_generation_prompt=add_generation_prompt
     )

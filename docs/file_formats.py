@@ -61,6 +61,18 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             "ExtractionReceipt",
         ),
         Format(
+            "data/<split>/<subset>/.aurora/<archive>/journal.jsonl",
+            "Its first line: what is being extracted. The file is there while `aurora extract` works.",
+            "JournalHead",
+            line=True,
+        ),
+        Format(
+            "data/<split>/<subset>/.aurora/<archive>/journal.jsonl, further lines",
+            "A line for each group of members that is on the disk.",
+            "Progress",
+            line=True,
+        ),
+        Format(
             "data/<split>/<subset>/rejected.jsonl",
             "A line for each member of an archive that was refused, and for each archive that breaks off.",
             "RejectedMember",

@@ -1,4 +1,4 @@
-"""Does an export ask as training did, and stop where training taught it to?
+"""Does an export ask as training did, and stop where training did?
 
 Conversations of one and two turns, about an image, a video and nothing, go through training's encoder and through the
 written folder: plain transformers' processor where it has one, else the tokenizer as `aurora caption` uses it.
@@ -61,10 +61,10 @@ def conversations(tokenizer: Path, template: str) -> Iterator[Conversation]:
 
 
 def _record(frames: int, turns: int) -> Record:
-    place = {0: "", 1: f"{IMAGE}\n"}.get(frames, f"{VIDEO}\n")
+    where = {0: "", 1: f"{IMAGE}\n"}.get(frames, f"{VIDEO}\n")
     messages: list[Message] = []
     for turn in range(turns):
-        question = place * (turn == 0) + QUESTIONS[turn]
+        question = where * (turn == 0) + QUESTIONS[turn]
         messages += [Message("human", question), Message("gpt", ANSWERS[turn])]
     return Record("x", ["image.png"] if frames == 1 else None, "video.mp4" if frames > 1 else None, messages)
 
@@ -72,27 +72,27 @@ def _record(frames: int, turns: int) -> Record:
 def check_ids(export: Path, tokenizer: Path, template: str) -> None:
     """
     Raises:
-        DataError: the export asks with other ids than training, or does not stop where training taught it to; the
+        DataError: the export asks with other ids than training, or does not stop where training did; the
             message names the first id that differs.
     """
-    taught = [*conversations(tokenizer, template)]
-    _check_ends(export, {each.end for each in taught})
+    expected = [*conversations(tokenizer, template)]
+    _check_ends(export, {each.end for each in expected})
     if (export / "processor_config.json").exists():
-        _check_processor_ids(export, taught)
+        _check_processor_ids(export, expected)
         return
     ours = load_tokenizer(export)
     prompter = Prompter(ours, template)
-    for each in taught:
+    for each in expected:
         prompt = prompter.ids(QUESTIONS[0], each.frames)
         _compare(export, f"{each.what}, the prompt", each.prompt, prompt, ours.backend)
 
 
-def _check_processor_ids(export: Path, taught: Sequence[Conversation]) -> None:
+def _check_processor_ids(export: Path, expected: Sequence[Conversation]) -> None:
     from transformers import AutoProcessor
 
     processor: Any = AutoProcessor.from_pretrained(export)
     backend = load_tokenizer(export).backend
-    for each in taught:
+    for each in expected:
         chat = chat_of(each)
         prompt = _processed(processor, chat[:1], add_generation_prompt=True)
         whole = _processed(processor, chat, add_generation_prompt=False)
@@ -146,11 +146,11 @@ def _check_ends(export: Path, ends: set[int]) -> None:
     eos: Any = config.get("eos_token_id")
     known = {*eos} if isinstance(eos, list) else {eos}
     if not ends <= known:
-        raise DataError(f"{export}: training taught the ids {sorted(ends)} as the end; it ends with {sorted(known)}")
+        raise DataError(f"{export}: training ended with the ids {sorted(ends)}; it ends with {sorted(known)}")
 
 
 def check_stops(model: Any, export: Path, tokenizer: Path, template: str) -> None:
-    """Plain transformers' model generates, and stops at what training taught as the end, which is made the likeliest.
+    """Plain transformers' model generates, and stops at what ended answers in training, which is made the likeliest.
 
     Raises:
         DataError: it does not.
@@ -176,4 +176,4 @@ def check_stops(model: Any, export: Path, tokenizer: Path, template: str) -> Non
         ids = model.generate(**inputs, max_new_tokens=3, logits_processor=end)
     new = ids[0, inputs["input_ids"].shape[1] :].tolist()
     if new != [conversation.end]:
-        raise DataError(f"{export}: does not stop at {conversation.end}, which training taught as the end: {new}")
+        raise DataError(f"{export}: does not stop at {conversation.end}, which ended answers in training: {new}")

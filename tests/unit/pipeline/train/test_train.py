@@ -409,7 +409,7 @@ def test_adapters_for_a_layer_that_is_not_there_are_refused_with_the_names_that_
 def test_ids_beyond_the_models_vocabulary_are_refused_by_name(root: Path) -> None:
     given = alone(root)
     small = given.model.model_copy(update={"text_config": {**given.model.text_config, "vocab_size": 512}})
-    with pytest.raises(DataError, match="its tokenizer has 671 ids, the language model 512 embeddings"):
+    with pytest.raises(UsageError, match="its highest id is 670, the language model has 512 embeddings"):
         train.run(given.model_copy(update={"model": small}))
 
 

@@ -92,11 +92,12 @@ def _timeline(container: Any, stream: Any, header: Header) -> _Timeline:
     starts = np.unique([start for start, _ in shown])
     is_sure = header.is_indexed or ("avi" in header.container and not stream.codec_context.has_b_frames)
     is_sure = is_sure and len(starts) == len(shown)
-    missing = _missing(container, stream, header, starts, len(packets))
-    return _Timeline(starts, keys if is_sure else keys[:0], is_sure, sum(shown[-1]), missing)
+    end = sum(shown[-1])
+    missing = _missing(container, stream, header, starts, end, len(packets))
+    return _Timeline(starts, keys if is_sure else keys[:0], is_sure, end, missing)
 
 
-def _missing(container: Any, stream: Any, header: Header, starts: np.ndarray, packets: int) -> int:
+def _missing(container: Any, stream: Any, header: Header, starts: np.ndarray, end: int, packets: int) -> int:
     if stream.frames and "mp4" in container.format.name:  # others count what they may leave out
         return max(0, stream.frames - packets)
     unit_s = float(stream.time_base)
@@ -110,7 +111,7 @@ def _missing(container: Any, stream: Any, header: Header, starts: np.ndarray, pa
         return 0
     usual = spacing(starts)
     begin = 0 if header.counts_from_zero else starts[0]
-    found = float(starts[-1] - min(begin, starts[0]) + usual) * unit_s
+    found = float(max(starts[-1] + usual, end) - min(begin, starts[0])) * unit_s
     return round((spoken_of - found) / (usual * unit_s)) if found < 0.98 * spoken_of else 0
 
 

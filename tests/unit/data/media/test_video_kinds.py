@@ -151,10 +151,12 @@ def test_of_two_tracks_the_default_one_is_read(tmp_path: Path, decode: Decode) -
 
 
 @DECODERS
-def test_the_last_frame_counts_as_long_as_it_is_shown(tmp_path: Path, decode: Decode) -> None:
-    write_slides(tmp_path / "slides.mp4", (1, 1, 9))
-    assert numbers_of(decode(Request(str(tmp_path / "slides.mp4"), 11, 10_000))) == [0, 1] + [2] * 9
-    images = decode(Request(str(tmp_path / "slides.mp4"), 2, 10_000, span=(9.0, 11.0)))
+@pytest.mark.parametrize("container", ["mp4", "mov", "mkv"])
+def test_the_last_frame_counts_as_long_as_it_is_shown(tmp_path: Path, decode: Decode, container: str) -> None:
+    path = tmp_path / f"slides.{container}"
+    write_slides(path, (1, 1, 9))
+    assert numbers_of(decode(Request(str(path), 11, 10_000))) == [0, 1] + [2] * 9
+    images = decode(Request(str(path), 2, 10_000, span=(9.0, 11.0)))
     assert numbers_of(images) == [2, 2]
 
 

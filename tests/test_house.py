@@ -58,6 +58,7 @@ FIELDS_WORD = {
 
 KEPT = re.compile(
     r"clip_prompt|clip_subsets|frame-lists clip|--frame-lists[ =]clip|clip\.mp4"
+    r"|image_places|--image-places"
     r"|clip_grad|clip_vision|np\.clip|\.clip\(|gradient_clipping|clipping"
 )
 """Settings, file names and other people's names that keep the word."""

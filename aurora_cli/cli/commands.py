@@ -70,6 +70,7 @@ _SPECS = (
             Flag("tokenize.max_length", ("--max-length",)),
             Flag("tokenize.frames", ("--frames",)),
             Flag("tokenize.frame_lists", ("--frame-lists",)),
+            Flag("tokenize.image_places", ("--image-places",)),
             Flag("tokenize.media_root", ("--media-root",), "DIR"),
             Flag("tokenize.workers", ("--workers",)),
             Flag("tokenize.check_media", ("--check-media",)),

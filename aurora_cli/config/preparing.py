@@ -125,6 +125,9 @@ class TokenizeSettings(Section):
     frame_lists: Literal["separate", "clip"] = "separate"
     """What a list of images is: separate images, or the frames of one video."""
 
+    image_places: Literal["front", "kept"] = "front"
+    """Where the images of a message go: to its front, or where they stand between its words (interleaved)."""
+
     clip_subsets: Names = ()
     """Subsets whose lists of images are videos, whatever `frame_lists` says."""
 

@@ -48,6 +48,8 @@ class StoreManifest(StoredModel):
     """Tokens of a row at most; a placeholder counts one."""
     frames: Fingerprinted[int]
     """Placeholders that a `<video>` became."""
+    image_places: Fingerprinted[str] = "front"
+    """`tokenize.image_places`: whether the images of a message went to its front."""
     batch_size: Fingerprinted[int]
     """Records a shard."""
     check_media: Fingerprinted[bool] = False

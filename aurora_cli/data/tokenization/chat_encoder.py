@@ -53,10 +53,12 @@ class ChatEncoder:
         self.template = own_template(tokenizer)
         self.special = special_words(self.backend, self.template.words)
 
-    def render(self, record: Record, *, frames: int, images_are_video: bool) -> ChatText:
+    def render(self, record: Record, *, frames: int, images_are_video: bool, in_order: bool = False) -> ChatText:
         """The record in the template's words. Parameters and exceptions are those of `dialogue`."""
         refuse_special_words(record, self.special)
-        system, exchanges, lengths = dialogue(record, frames=frames, images_are_video=images_are_video)
+        system, exchanges, lengths = dialogue(
+            record, frames=frames, images_are_video=images_are_video, in_order=in_order
+        )
         messages = [] if system is None else [ChatMessage("system", system)]
         for exchange in exchanges:
             messages += [ChatMessage("user", exchange.question), ChatMessage("assistant", exchange.answer)]

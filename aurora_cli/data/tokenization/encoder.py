@@ -27,7 +27,9 @@ class RenderedConversation(Protocol):
 class ConversationEncoder(Protocol):
     """A template at work: a record becomes text, many texts become tokens."""
 
-    def render(self, record: Record, *, frames: int, images_are_video: bool) -> RenderedConversation: ...
+    def render(
+        self, record: Record, *, frames: int, images_are_video: bool, in_order: bool
+    ) -> RenderedConversation: ...
 
     def encode(self, conversations: Sequence[Any]) -> Iterator[EncodedConversation]: ...
 
@@ -56,6 +58,7 @@ class Encoder:
         max_length: int,
         frames: int,
         schema: str = AUTO,
+        images_in_order: bool = False,
     ) -> None:
         """
         Raises:
@@ -65,6 +68,7 @@ class Encoder:
         self.max_length = max_length
         self.frames = frames
         self.schema = check_schema(schema)
+        self.in_order = images_in_order
         self.media_roots: dict[Path, MediaRoot] = {}
 
     def encode(
@@ -79,7 +83,7 @@ class Encoder:
         media = None if check_media_in is None else self._media_root(check_media_in)
         for line, raw in records:
             try:
-                record = parse_record(raw, f"{name}:{line}", self.schema, keys)
+                record = parse_record(raw, f"{name}:{line}", self.schema, keys, in_order=self.in_order)
                 record = with_frames_sampled(record, self.frames)
                 if media is not None:
                     check_media(media, record)
@@ -103,7 +107,9 @@ class Encoder:
             Rejection: it cannot be used.
         """
         try:
-            return self.conversations.render(record, frames=self.frames, images_are_video=images_are_video)
+            return self.conversations.render(
+                record, frames=self.frames, images_are_video=images_are_video, in_order=self.in_order
+            )
         except Rejection as rejection:
             raise explained(rejection, record) from rejection
 

@@ -35,10 +35,10 @@ class TurnEncoder:
         """Made by the process that encodes."""
         return word_cache(self.backend)
 
-    def render(self, record: Record, *, frames: int, images_are_video: bool) -> Conversation:
+    def render(self, record: Record, *, frames: int, images_are_video: bool, in_order: bool = False) -> Conversation:
         """The record in the template's words. Parameters and exceptions are those of `dialogue`."""
         refuse_special_words(record, self.special)
-        return render(record, self.template, frames=frames, images_are_video=images_are_video)
+        return render(record, self.template, frames=frames, images_are_video=images_are_video, in_order=in_order)
 
     def encode(self, conversations: Sequence[Conversation]) -> Iterator[EncodedConversation]:
         """Each conversation's tokens, in order."""

@@ -112,10 +112,16 @@ class Conversation(NamedTuple):
     """As a dialogue's."""
 
 
-def render(record: Record, template: Template, *, frames: int, images_are_video: bool) -> Conversation:
+def render(
+    record: Record, template: Template, *, frames: int, images_are_video: bool, in_order: bool = False
+) -> Conversation:
     """The record's turns in the template's words. Parameters and exceptions are those of `dialogue`."""
     system, exchanges, lengths = dialogue(
-        record, frames=frames, images_are_video=images_are_video, images_only=template.images_only
+        record,
+        frames=frames,
+        images_are_video=images_are_video,
+        images_only=template.images_only,
+        in_order=in_order,
     )
     turns = [
         Turn(template.prompt.replace("{text}", question).split(IMAGE), answer, is_target)
@@ -128,11 +134,14 @@ def render(record: Record, template: Template, *, frames: int, images_are_video:
     return Conversation(turns, lengths)
 
 
-def dialogue(record: Record, *, frames: int, images_are_video: bool, images_only: bool = False) -> Dialogue:
+def dialogue(
+    record: Record, *, frames: int, images_are_video: bool, images_only: bool = False, in_order: bool = False
+) -> Dialogue:
     """What of the record is used: answers before the first question and questions after the last answer are dropped.
 
     Questions in a row become one. `frames` is what a `<video>` stands for, `images_are_video` says that a list of
-    images is one video, `images_only` that the questions' own words are left out.
+    images is one video, `images_only` that the questions' own words are left out, `in_order` that images stay where
+    they stand between the words.
 
     Raises:
         Rejection: nobody answers, an answer is empty, or there are more or fewer images than `<image>`.
@@ -151,7 +160,10 @@ def dialogue(record: Record, *, frames: int, images_are_video: bool, images_only
     question = ""
     for message in used:
         if message.role == "human":
-            question += images_first(message.text, frames=per_video, images_only=images_only)
+            if in_order and not images_only:
+                question += images_in_order(message.text, frames=per_video)
+            else:
+                question += images_first(message.text, frames=per_video, images_only=images_only)
         else:
             exchanges.append(Exchange(question, message.text, message.is_target))
             question = ""
@@ -210,3 +222,12 @@ def images_first(text: str, *, frames: int | None, images_only: bool = False) ->
     if images_only:
         return f"{images}\n"
     return f"{images}\n{words.strip()}".strip()
+
+
+def images_in_order(text: str, *, frames: int | None) -> str:
+    """A message with its images where they stand, a `<video>` as `frames` of them; none: it is a word like others.
+
+    >>> images_in_order("See <image> and <video>.", frames=2)
+    'See <image> and <image> <image>.'
+    """
+    return text if frames is None else text.replace(VIDEO, " ".join([IMAGE] * frames))

@@ -99,7 +99,8 @@ def inspect_annotations(path: Path, settings: Settings, media_root: Path | None 
     """
     step = settings.tokenize
     (source,) = annotation_sources([path], step, Workspace(settings.workspace))
-    tally = _Tally(preview_of(settings, source), source, check_schema(step.record_schema))
+    in_order = step.image_places == "kept"
+    tally = _Tally(preview_of(settings, source), source, check_schema(step.record_schema), in_order=in_order)
     root, media = MediaRoot(media_root or source.media_root), DistinctSample()
     for line, raw in raw_records(path):
         for name in tally.add(line, raw):
@@ -132,9 +133,10 @@ def inspect_annotations(path: Path, settings: Settings, media_root: Path | None 
 class _Tally:
     """What the records of a file come to, one after the other."""
 
-    def __init__(self, preview: Preview, source: AnnotationSource, record_schema: str) -> None:
+    def __init__(self, preview: Preview, source: AnnotationSource, record_schema: str, *, in_order: bool) -> None:
         self._preview = preview
         self._source = source
+        self._in_order = in_order
         self._schema_of = recognised if record_schema == AUTO else lambda _: record_schema
         self.keys = KeyCounts()
         self.read = self.turns = self.spans = 0
@@ -152,7 +154,8 @@ class _Tally:
             value = decode_json(raw)
             schema = self._schema_of(value)
             self.schemas[schema] += 1
-            record = record_of(value, f"{self._source.path.name}:{line}", schema, self.keys)
+            location = f"{self._source.path.name}:{line}"
+            record = record_of(value, location, schema, self.keys, in_order=self._in_order)
             answers, text = self._shown(record)
         except Rejection as rejection:
             self.rejected[rejection.reason] += 1

@@ -21,6 +21,7 @@ from aurora_cli.data.annotations.unread_files import no_annotations, unread_file
 from aurora_cli.data.media.check import complaint
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
+from aurora_cli.io.data_uri import shown
 from aurora_cli.pipeline.inspect.seen import Seen
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.text_table import aligned
@@ -47,7 +48,7 @@ class SubsetReport:
     found: int
     missing: int
     unreadable: int | None
-    """Of those found; none: nobody looked (`inspect.decode`)."""
+    """Of those found, and of the parts of videos; none: nobody looked (`inspect.decode`)."""
     keys_read: dict[str, int]
     """Records by the keys of media, times, weights and roles that were read."""
     keys_warned: dict[str, int]
@@ -140,13 +141,15 @@ class _State(NamedTuple):
 
 def _subset(name: str, records: "_SubsetRecords", root: Path, listed: _Listed, *, decode: bool) -> SubsetReport:
     states = Counter(found=0, missing=0, unreadable=0)
-    for medium, state in _states(MediaRoot(root), _media_names(records), decode=decode):
-        states["found" if state.there else "missing"] += 1
+    for medium, state in _states(MediaRoot(root), _media_named(records, decode=decode), decode=decode):
+        path = str(root / shown(medium.name))
+        if medium.is_new:
+            states["found" if state.there else "missing"] += 1
         if not state.there:
-            listed.missing.extend([str(root / medium)][: LISTED - len(listed.missing)])
+            listed.missing.extend([path][: LISTED - len(listed.missing)] if medium.is_new else [])
         elif state.complaint is not None:
             states["unreadable"] += 1
-            listed.unreadable.extend([(str(root / medium), state.complaint)][: LISTED - len(listed.unreadable)])
+            listed.unreadable.extend([(path, state.complaint)][: LISTED - len(listed.unreadable)])
     return SubsetReport(
         subset=name,
         records=records.count,
@@ -185,25 +188,36 @@ class _SubsetRecords:
                 yield record
 
 
-def _media_names(records: Iterable[Record]) -> Iterator[str]:
-    """Every medium once."""
-    seen = Seen()
+class _Medium(NamedTuple):
+    name: str
+    span: tuple[float, float] | None
+    is_new: bool
+    """Not named before; else another part of a video."""
+
+
+def _media_named(records: Iterable[Record], *, decode: bool) -> Iterator[_Medium]:
+    """Every medium once; where it is decoded, each part of a video too."""
+    seen, parts = Seen(), Seen()
     for record in records:
-        yield from (name for name in media_of(record) if seen.add(name))
+        for name in media_of(record):
+            is_new = seen.add(name)
+            is_new_part = decode and record.span is not None and parts.add((name, record.span))
+            if is_new or is_new_part:
+                yield _Medium(name, record.span, is_new)
 
 
-def _states(root: MediaRoot, names: Iterator[str], *, decode: bool) -> Iterator[tuple[str, _State]]:
-    """Look after each name, on every core if they are decoded."""
+def _states(root: MediaRoot, media: Iterator[_Medium], *, decode: bool) -> Iterator[tuple[_Medium, _State]]:
+    """Look after each medium, on every core if they are decoded."""
 
-    def state(name: str) -> _State:
-        there = root.locate(name) is not None
-        return _State(there, complaint(root, name) if there and decode else None)
+    def state(medium: _Medium) -> _State:
+        there = root.locate(medium.name) is not None
+        return _State(there, complaint(root, medium.name, medium.span) if there and decode else None)
 
     if not decode:
-        yield from ((name, state(name)) for name in names)
+        yield from ((medium, state(medium)) for medium in media)
         return
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        while some := list(islice(names, _AT_ONCE)):
+        while some := list(islice(media, _AT_ONCE)):
             yield from zip(some, pool.map(state, some), strict=True)
 
 

@@ -23,6 +23,7 @@ def preview_of(settings: Settings, source: AnnotationSource) -> Preview:
         UsageError: there is no such template, or the tokenizer has none.
     """
     step = settings.tokenize
+    in_order = step.image_places == "kept"
     if step.template == OWN_TEMPLATE:
         from aurora_cli.data.tokenization.chat_encoder import ChatEncoder
 
@@ -31,7 +32,9 @@ def preview_of(settings: Settings, source: AnnotationSource) -> Preview:
 
         def show_own(record: Record) -> tuple[int, str]:
             record = with_frames_sampled(record, step.frames)
-            text_segments, _ = own.render(record, frames=step.frames, images_are_video=source.images_are_video)
+            text_segments, _ = own.render(
+                record, frames=step.frames, images_are_video=source.images_are_video, in_order=in_order
+            )
             answers = sum(len(segment.targets) for segment in text_segments)
             return answers, IMAGE.join(mark_spans(segment.text, segment.targets) for segment in text_segments)
 
@@ -40,7 +43,9 @@ def preview_of(settings: Settings, source: AnnotationSource) -> Preview:
 
     def show(record: Record) -> tuple[int, str]:
         record = with_frames_sampled(record, step.frames)
-        conversation = render(record, template, frames=step.frames, images_are_video=source.images_are_video)
+        conversation = render(
+            record, template, frames=step.frames, images_are_video=source.images_are_video, in_order=in_order
+        )
         turns = [
             IMAGE.join(turn.prompt) + (TARGET.format(text=turn.answer) if turn.is_target else turn.answer)
             for turn in conversation.turns

@@ -142,6 +142,7 @@ def encoder_of(settings: Settings, tokenizer: TextTokenizer) -> Encoder:
         max_length=step.max_length,
         frames=step.frames,
         schema=step.record_schema,
+        images_in_order=step.image_places == "kept",
     )
 
 
@@ -171,6 +172,7 @@ def manifest_of(job: TokenizeJob, tokenizer: TextTokenizer, settings: Settings) 
         chat_template=chat_template_sha256(tokenizer) if step.template == OWN_TEMPLATE else None,
         max_length=step.max_length,
         frames=step.frames,
+        image_places=step.image_places,
         batch_size=step.batch_size,
         check_media=step.check_media,
         inputs=tuple(

@@ -37,6 +37,7 @@ def write_token_store(folder: Path, rows: Sequence[Row], media_root: str = "medi
         input_ids=np.concatenate([row.input_ids for row in rows]).astype(np.int32),
         labels=np.concatenate([row.labels for row in rows]).astype(np.int32),
         rejected=[],
+        span=[row.span for row in rows] if any(row.span for row in rows) else None,
     )
     with ShardWriter(folder) as shard:
         shard.append(row_batch(encoded), summary_batch(encoded))

@@ -1,5 +1,8 @@
 """From token stores and media on disk to the micro-batches of each step, as `train` takes them."""
 
+import base64
+import io
+import math
 import os
 import signal
 import subprocess
@@ -49,6 +52,7 @@ def row(number: int, text: int, **media: Any) -> Row:
         media_lengths,
         np.array(placeholders + tokens, np.int32),
         np.array(labels, np.int32),
+        media.get("span"),
     )
 
 
@@ -212,6 +216,39 @@ def test_a_broken_image_is_listed_and_changes_no_other_sample(workspace: Path) -
             assert targets == [] if number in rejected else was[number] == now[number]
         if after.pixel_values is not None:
             assert after.pixel_values.isfinite().all()
+
+
+def test_frames_come_from_the_part_of_the_video_that_a_row_is_about(
+    tmp_path: Path, write_store: WriteStore, write_video: WriteClip
+) -> None:
+    """30 frames in 3 seconds, the first second black, the second grey, the third white."""
+    (tmp_path / "media").mkdir()
+    write_video(tmp_path / "media/video.avi", [Image.new("RGB", (32, 32), (n // 10 * 100,) * 3) for n in range(30)])
+    spans = [(0.0, 1.0), (1.0, 2.0), (2.0, math.inf), (0.4, 2.4), None, (7.0, 8.0)]
+    rows = [row(n, 4, video="video.avi", media_lengths=[2], span=span) for n, span in enumerate(spans)]
+    write_store(tmp_path / "merged", rows)
+    data = data_of(tmp_path, max_steps=None, epochs=1.0)
+    found = {sample.number: sample for sample in data.reader.pack(np.arange(len(spans)))}
+    levels = {number: [round(float(frame.mean())) for frame in sample.frames] for number, sample in found.items()}
+    assert [levels[n] for n in range(5)] == [[0, 0], [100, 100], [200, 200], [0, 100], [0, 200]]
+    assert [found[n].failure for n in range(5)] == [None] * 5
+    assert "7 to 8 s holds none of its frames" in (found[5].failure or "")
+
+
+def test_an_image_that_is_written_out_in_its_record_is_read(tmp_path: Path, write_store: WriteStore) -> None:
+    buffer = io.BytesIO()
+    Image.new("RGB", (9, 9), (70, 70, 70)).save(buffer, "PNG")
+    (tmp_path / "media").mkdir()
+    Image.new("RGB", (9, 9), (190, 190, 190)).save(tmp_path / "media/1.png")
+    uri = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    cut = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()[:30]).decode()}"
+    rows = [row(0, 4, image=[uri, "1.png"], media_lengths=[1, 1]), row(1, 4, image=[cut], media_lengths=[1])]
+    write_store(tmp_path / "merged", rows)
+    whole, damaged = data_of(tmp_path).reader.pack(np.arange(2))
+    assert whole.frames is not None
+    assert [round(float(frame.mean())) for frame in whole.frames] == [70, 190]
+    assert (whole.failure, len(damaged.media or "") < 80) == (None, True)
+    assert "not a readable image" in (damaged.failure or "")
 
 
 def test_too_long_samples_are_cut_at_the_end_or_left_out(tmp_path: Path, write_store: WriteStore) -> None:

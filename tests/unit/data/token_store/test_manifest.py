@@ -40,6 +40,7 @@ def test_what_the_first_version_wrote_is_read_and_written_with_the_same_keys(mod
         *(part["source"] for part in (after, *after.get("parts", ())) if "source" in part),
     ):
         assert source.pop("media_root") is None, "new, and nothing in files of that version"
+    assert after.pop("image_places") == "front", "new: what that version did"
     for counts in (part["counts"] for part in (after, *after.get("parts", ())) if "counts" in part):
         assert [counts.pop(name) for name in ("spans", "keys_read", "keys_warned")] == [0, {}, {}], "new as well"
     assert json.loads(json.dumps(after)) == before
@@ -66,6 +67,7 @@ def test_the_fingerprint_is_what_decides_rows():
         "chat_template",
         "max_length",
         "frames",
+        "image_places",
         "batch_size",
         "check_media",
         "inputs",

@@ -28,6 +28,7 @@ from tests.archiving import info, tar_of
 from tests.chat_templates import CHAT_TEMPLATES
 from tests.run_files import metrics_line
 from tests.tokenizing import TINY, merge_settings, record, settings, write_records
+from tests.videos import write_video
 
 
 def inspected(workspace, path=None, **inspect):
@@ -303,6 +304,25 @@ def test_folders_of_frames_are_there_for_every_command_that_looks(tmp_path):
     checked = tokenize(settings(tmp_path, check_media=True, force=True))
     assert checked.folders[0].rejected["missing_media"] == 1
     assert checked.folders[0].kept == 2
+
+
+def test_parts_of_a_video_are_decoded_each_and_counted_as_one_video(tmp_path):
+    folder = tmp_path / "data/vision/mine"
+    (folder / "frames").mkdir(parents=True)
+    Image.new("RGB", (32, 32)).save(folder / "frames/0.jpg")
+    write_video(folder / "a.mp4", range(0, 2_000, 100))
+    turns = [{"from": "human", "value": "<video>What?"}, {"from": "gpt", "value": "A square."}]
+    lines = [{"video": "a.mp4", "start": start, "end": start + 1} for start in (0, 1, 5)]
+    lines.append({"video": "frames", "start": 0, "end": 1})
+    (folder / "mine.jsonl").write_text("".join(json.dumps({**line, "conversations": turns}) + "\n" for line in lines))
+    quick, report = inspected(tmp_path), inspected(tmp_path, decode=True)
+    assert (quick.subsets[0].media, report.subsets[0].media, report.subsets[0].found) == (2, 2, 2)
+    assert report.subsets[0].unreadable == 2
+    assert [(Path(path).name, reason.partition(":")[2].strip() or reason) for path, reason in report.unreadable] == [
+        ("a.mp4", "5 to 6 s holds none of its frames: it is 2.0 s long"),
+        ("frames", "a folder of frames has no times, so no part of it"),
+    ]
+    assert report.subsets[0].keys_read == {"video": 4, "start": 4, "end": 4}
 
 
 def test_a_folder_without_images_cannot_be_decoded_as_a_video(tmp_path):

@@ -15,6 +15,7 @@ from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import file_lock, read_json
 from aurora_cli.pipeline.extract.command import run as extract
+from aurora_cli.pipeline.inspect.annotations import inspect_annotations
 from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize.command import run
 from tests.archiving import info, tar_of
@@ -131,6 +132,7 @@ def test_a_rerun_makes_only_the_missing_shards(tmp_path, output, damage):
         ({"template": "plain"}, "template: vicuna, not plain"),
         ({"record_schema": "llava"}, "record_schema: auto, not llava"),
         ({"frames": 4}, "frames: 8, not 4"),
+        ({"image_places": "kept"}, "image_places: front, not kept"),
         ({"batch_size": 3}, "batch_size: 2, not 3"),
         ({"frame_lists": "clip"}, "frame_lists of data/vision/mine/mine.jsonl: separate, not clip"),
     ],
@@ -319,6 +321,57 @@ def test_frames_of_a_list_are_spread_over_it(tmp_path):
     long, short = contents(shard(tmp_path / "out", 0))
     assert (long[1:4], long[4].count(-200)) == ((["2.jpg", "7.jpg", "12.jpg", "17.jpg"], None, [4]), 4)
     assert (short[1:4], short[4].count(-200)) == ((["0.jpg", "1.jpg"], None, [2]), 2)
+
+
+@pytest.mark.parametrize(
+    ("places", "turn", "words"),
+    [
+        ("front", "A <image> is left of <image>.", "USER: <image> <image>\nA  is left of . ASSISTANT:"),
+        ("kept", "A <image> is left of <image>.", "USER: A <image> is left of <image>. ASSISTANT:"),
+        ("kept", "<image>\nWhat?", "USER: <image>\nWhat? ASSISTANT:"),
+        (
+            "kept",
+            [
+                {"type": "text", "text": "A "},
+                {"type": "image", "image": "0.jpg"},
+                {"type": "text", "text": "and"},
+                "B.",
+            ],
+            "USER: A <image>and\nB. ASSISTANT:",
+        ),
+        (
+            "front",
+            [
+                {"type": "text", "text": "A "},
+                {"type": "image", "image": "0.jpg"},
+                {"type": "text", "text": "and"},
+                "B.",
+            ],
+            "USER: <image>\nA \nand\nB. ASSISTANT:",
+        ),
+    ],
+)
+def test_images_stay_between_the_words_where_the_settings_say_so(tmp_path, places, turn, words):
+    images = None if isinstance(turn, list) else [f"{n}.jpg" for n in range(turn.count("<image>"))]
+    turns = [{"from": "human", "value": turn}, {"from": "gpt", "value": "Yes."}]
+    (tmp_path / "a.jsonl").write_text(json.dumps(record(0, image=images, conversations=turns)) + "\n")
+    given = settings(tmp_path, inputs=(Path("a.jsonl"),), output="out", image_places=places)
+    assert run(given).folders[0].kept == 1
+    (row,) = open_store(shard(tmp_path / "out", 0)).rows([0])
+    expected = [token for chunk in words.split("<image>") for token in (-200, *load_tokenizer(TINY).encode(chunk))][1:]
+    assert row.input_ids.tolist()[1 : 1 + len(expected)] == expected
+    assert inspect_annotations(tmp_path / "a.jsonl", given).sample.startswith(words)
+
+
+def test_a_video_that_stays_between_the_words_is_its_frames_there(tmp_path):
+    turns = [{"from": "human", "value": "First <video> then say."}, {"from": "gpt", "value": "Yes."}]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"video": "a.mp4", "conversations": turns}) + "\n")
+    given = settings(tmp_path, inputs=(Path("a.jsonl"),), output="out", image_places="kept", frames=3)
+    run(given)
+    assert inspect_annotations(tmp_path / "a.jsonl", given).sample.startswith(
+        "USER: First <image> <image> <image> then say. ASSISTANT:"
+    )
+    assert contents(shard(tmp_path / "out", 0))[0][3] == [3]
 
 
 def test_a_schema_that_is_not_there_is_refused_with_those_that_are(tmp_path):

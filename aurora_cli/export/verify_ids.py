@@ -51,7 +51,7 @@ def conversations(tokenizer: Path, template: str) -> Iterator[Conversation]:
             what = f"{medium}, {turns} turn{'s' * (turns > 1)}"
             record = _record(frames, turns)
             try:
-                rendered = encoder.render(record, frames=frames, images_are_video=False)
+                rendered = encoder.render(record, frames=frames, images_are_video=False, in_order=False)
             except Rejection as rejection:
                 raise DataError(f"{what}: the template refuses it: {rejection.detail}") from rejection
             encoded = next(iter(encoder.encode([rendered])))

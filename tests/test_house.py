@@ -68,15 +68,9 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-NOT_YET: dict[str, list[str]] = {}
-"""Test -> the files that do not hold its rule yet. The list only gets shorter: a file that holds it goes from here."""
-
-
-def cases(test: str, paths: list[Path]) -> list[ParameterSet]:
-    """The files as a test's parameters, those of `NOT_YET` expected to fail."""
-    waiting = NOT_YET.get(test, [])
-    mark = pytest.mark.xfail(strict=True, reason="not yet")
-    return [pytest.param(path, id=relative(path), marks=[mark] if relative(path) in waiting else []) for path in paths]
+def cases(paths: list[Path]) -> list[ParameterSet]:
+    """The files as a test's parameters."""
+    return [pytest.param(path, id=relative(path)) for path in paths]
 
 
 def test_no_room_has_more_files_than_a_screen_holds() -> None:
@@ -120,7 +114,7 @@ def _annotations(node: ast.FunctionDef | ast.ClassDef, owner: str = "") -> Itera
         yield f"{owner}{node.name} ->", node.returns
 
 
-@pytest.mark.parametrize("module", cases("test_no_public_signature_holds_an_untyped_dict", MODULES))
+@pytest.mark.parametrize("module", cases(MODULES))
 def test_no_public_signature_holds_an_untyped_dict(module: Path) -> None:
     tree = ast.parse(module.read_text("utf-8"))
     untyped = [
@@ -144,7 +138,7 @@ def private_words(identifier: str) -> set[str]:
     return found | {word for word in FIELDS_WORD if word in words or f"{word}s" in words}
 
 
-@pytest.mark.parametrize("module", cases("test_names_in_code_are_the_fields", MODULES))
+@pytest.mark.parametrize("module", cases(MODULES))
 def test_names_in_code_are_the_fields(module: Path) -> None:
     """Identifiers only: what an upgrade path reads from an old file is a string."""
     found = set()
@@ -182,7 +176,7 @@ PROSE = (
 """Words that a reader would search for under another name."""
 
 
-@pytest.mark.parametrize("page", cases("test_pages_and_help_speak_the_fields_words", PAGES))
+@pytest.mark.parametrize("page", cases(PAGES))
 def test_pages_and_help_speak_the_fields_words(page: Path) -> None:
     text = KEPT.sub("", page.read_text("utf-8"))
     text = re.sub(r"`[^`\n]*`", "", text)  # keys of files and names of settings are quoted

@@ -111,7 +111,7 @@ class TokenizeSettings(Section):
     """Records a shard."""
 
     record_schema: str = "auto"
-    """Form of the records: llava, openai-messages, sharegpt4video; `auto` recognises each by its fields."""
+    """Form of the records, by its name in the page on record keys; `auto` recognises each by its fields."""
 
     template: str = "vicuna"
     """How a conversation is written out; `tokenizer` is the tokenizer's own chat template."""

@@ -26,6 +26,7 @@ MARKED = {
     "train.max_steps",
     "train.media_root",
     "train.micro_batch_packs",
+    "train.new_template",
     "train.num_processes",
     "train.plan",
     "train.precision",

@@ -266,7 +266,7 @@ def test_verifying_notices_an_end_that_training_did_not_teach(tmp_path, layout):
     assert config["eos_token_id"] == 2
     check_ids(folder, TOKENIZER, "vicuna")
     (folder / "generation_config.json").write_text(json.dumps({**config, "eos_token_id": 3}))
-    with pytest.raises(DataError, match=r"taught the ids \[2\] as the end; it ends with \[3\]"):
+    with pytest.raises(DataError, match=r"training ended with the ids \[2\]; it ends with \[3\]"):
         check_ids(folder, TOKENIZER, "vicuna")
 
 
@@ -279,7 +279,7 @@ def test_verifying_lets_an_export_stop_at_the_end(tmp_path):
     model = AutoModelForImageTextToText.from_pretrained(folder)
     check_stops(model, folder, TOKENIZER, "vicuna")
     model.generation_config.suppress_tokens = [2]
-    with pytest.raises(DataError, match="does not stop at 2, which training taught as the end"):
+    with pytest.raises(DataError, match="does not stop at 2, which ended answers in training"):
         check_stops(model, folder, TOKENIZER, "vicuna")
 
 

@@ -12,6 +12,8 @@ from aurora_cli.io.atomic import read_json, write_json
 from aurora_cli.io.json_files import JsonObject
 
 SEED = 2
+FORMER_NAMES = {"pictures": "images", "clips": "videos"}
+"""Folders by the names that they had in version 0.1.0, which scripts may know."""
 TRUTH_FILE = "truth.json"
 
 
@@ -47,6 +49,8 @@ def write_test_media(folder: Path, count: int) -> None:
         truth.append(_truth(f"videos/{number:04d}.mp4", scene))
     (folder / "blank" / "image.png").write_bytes(png(blank(1)[0]))
     (folder / "blank" / "clip.mp4").write_bytes(encode_video(blank(VIDEO_FILE_FRAMES)))
+    for former, folder_now in FORMER_NAMES.items():
+        (folder / former).symlink_to(folder_now)
     write_json(folder / TRUTH_FILE, truth)
 
 

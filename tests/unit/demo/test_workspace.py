@@ -21,7 +21,14 @@ def test_it_is_prepared_once_and_again_only_with_the_same_numbers(tmp_path: Path
     assert json.loads((tmp_path / PREPARED_FILE).read_text()) == {
         "schema": 2, "images": 8, "videos": 8, "held_out": 2
     }  # fmt: skip
-    for made in ("mirror", "held-out/truth.json", "clip.mp4", "aurora.yaml"):
+    for made in (
+        "mirror",
+        "held-out/truth.json",
+        "held-out/pictures/0000.png",
+        "held-out/clips/0001.mp4",
+        "clip.mp4",
+        "aurora.yaml",
+    ):
         assert (tmp_path / made).exists(), made
     before = (tmp_path / "clip.mp4").stat().st_mtime_ns
     prepare(settings(tmp_path), SILENT)

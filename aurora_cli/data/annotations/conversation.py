@@ -15,6 +15,8 @@ from aurora_cli.io.json_files import JsonObject
 
 SYSTEM_KEYS = ("system", "system_prompt", "system_message")
 TARGET_KEYS = ("weight", "loss", "train")
+KEYS_OF_ALL = frozenset({*SYSTEM_KEYS, *TARGET_KEYS})
+"""Keys of a record that say something of all its turns."""
 
 SPANS = Key(
     ("start", "end", "start_time", "end_time", "video_start", "video_end", "span", "segment", "timestamps"),
@@ -153,6 +155,8 @@ def with_record_keys(messages: list[Message], value: JsonObject, reading: Readin
     Raises:
         Rejection: there are two system texts.
     """
+    if value.keys().isdisjoint(KEYS_OF_ALL):
+        return messages
     for name in SYSTEM_KEYS:
         if name in value and says_something(value[name]):
             text = text_of(value[name], 0, name)

@@ -21,6 +21,7 @@ FRAME_FILE = re.compile(r"\.(avif|bmp|gif|heic|jpe?g|png|ppm|tiff?|webp)$", re.I
 
 IMAGE_KEYS = ("image", "images", "image_path", "image_paths")
 VIDEO_KEYS = ("video", "videos", "video_path", "video_paths", "clip", "frames")
+MEDIA_KEYS = frozenset({*IMAGE_KEYS, *VIDEO_KEYS})
 INSIDE = ("path", "url", "image", "image_url", "video", "video_url", "file", "image_path", "video_path")
 """Keys of an object that stands for a medium, under which its path is."""
 
@@ -49,6 +50,15 @@ def media_in(value: Mapping[str, object], reading: Reading) -> Beside:
     Raises:
         Rejection: they are no media, or several keys name different ones.
     """
+    named = value.keys() & MEDIA_KEYS
+    if not named:
+        return Beside(None, None)
+    if len(named) == 1 and not named.isdisjoint(IMAGE_KEYS):  # of nearly all records
+        (key,) = named
+        if not says_something(value[key]):
+            return Beside(None, None)
+        reading.read.add(key)
+        return Beside(image_list(value[key], key), None)
     images = [(key, value[key]) for key in IMAGE_KEYS if key in value and says_something(value[key])]
     videos = [(key, value[key]) for key in VIDEO_KEYS if key in value and says_something(value[key])]
     if not images and not videos:

@@ -90,12 +90,13 @@ def record_of(
         record = form.read(value, location, reading)
         reading.unread.update(form.keys.unread(value))
     finally:
-        unread = sorted(reading.unread - reading.read)
+        unread = sorted(reading.unread - reading.read) if reading.unread else []
         if counts is not None:
             counts.add(sorted(reading.read), unread)
     if record.images and record.video:
         raise Rejection("mixed_media", f"{len(record.images)} images and a video")
-    check_sound(record, unread)
+    if unread:
+        check_sound(record, unread)
     check_unicode(record)
     return with_video_placeholder(record._replace(unread=tuple(unread)) if unread else record)
 

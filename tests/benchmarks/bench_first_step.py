@@ -75,7 +75,7 @@ def write_store(folder: Path, shard: Path, copies: int) -> None:
     for index, name in enumerate(names):
         os.link(shard / DATA_FILE.format(index=0, count=1), folder / name)
         os.link(shard / SUMMARY_FILE, folder / MERGED_SUMMARY_FILE.format(index=index, count=copies))
-    write_dataset_files(folder, names, "0" * 16)
+    write_dataset_files(folder, names, "0" * 16, spans=False)
     rows = SHARD_ROWS * copies
     source = SourceFile(path="media/mine.jsonl", size=0, sha256="0", frame_lists="separate")
     manifest = ShardManifest(

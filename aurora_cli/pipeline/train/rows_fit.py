@@ -11,7 +11,7 @@ from aurora_cli.checkpoints.locate import locate
 from aurora_cli.config.settings import Settings
 from aurora_cli.constants import IMAGE
 from aurora_cli.data.token_store.folder import TOKENIZER
-from aurora_cli.data.token_store.manifest import MergedManifest
+from aurora_cli.data.token_store.manifest import StoreManifest
 from aurora_cli.data.token_store.schema import MANIFEST
 from aurora_cli.data.tokenization.boundaries import how_it_cuts
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, TEMPLATES
@@ -40,7 +40,7 @@ def check_rows(data: tuple[DataFolder, ...], settings: Settings, start: OpenedCh
     of_models = _tokenizers(settings, start)
     wanted = 0
     for folder in (one.folder for one in data):
-        manifest = MergedManifest.read(folder / MANIFEST)
+        manifest = StoreManifest.read(folder / MANIFEST)
         backend = Tokenizer.from_file(str(folder / TOKENIZER))
         ids = token_ids(backend, manifest)
         _check_template(folder, manifest, settings, start)
@@ -55,7 +55,7 @@ class _Written(NamedTuple):
     """A store, and what wrote it."""
 
     folder: Path
-    manifest: MergedManifest
+    manifest: StoreManifest
     backend: Tokenizer
     ids: TokenIds
 
@@ -70,7 +70,7 @@ def _tokenizers(settings: Settings, start: OpenedCheckpoint) -> dict[str, TextTo
     return found
 
 
-def _check_template(folder: Path, manifest: MergedManifest, settings: Settings, start: OpenedCheckpoint) -> None:
+def _check_template(folder: Path, manifest: StoreManifest, settings: Settings, start: OpenedCheckpoint) -> None:
     of_run, of_start = settings.tokenize.template, start.prompting and start.prompting.template
     if manifest.template != of_run:
         raise UsageError(
@@ -110,7 +110,7 @@ def _moved(ids: TokenIds, of_model: Tokenizer) -> bool:
     )
 
 
-def token_ids(backend: Tokenizer, manifest: MergedManifest) -> TokenIds:
+def token_ids(backend: Tokenizer, manifest: StoreManifest) -> TokenIds:
     """The ids that rows of this tokenizer and template can hold: special tokens in a text are rejected records."""
     template = TEMPLATES.get(manifest.template)
     words = "" if template is None else template.words

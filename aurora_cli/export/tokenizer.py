@@ -212,8 +212,8 @@ def write_chat_template(name: str, tokenizer: ExportTokenizer, folder: Path) -> 
         own = own_template(load_tokenizer(tokenizer.source))
         text = own_chat_template(own.arguments[0], in_parts=own.in_parts)
     else:
-        own_words = (tokenizer.bos_token or "", tokenizer.eos_token, tokenizer.joints, tokenizer.turn_joint)
-        text = chat_template(TEMPLATES[name], *own_words)
+        begin, end = tokenizer.bos_token or "", tokenizer.eos_token
+        text = chat_template(TEMPLATES[name], begin, end, tokenizer.joints, tokenizer.turn_joint)
     write_text(folder / "chat_template.jinja", text)
 
 

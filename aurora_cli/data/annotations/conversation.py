@@ -10,6 +10,7 @@ from aurora_cli.constants import IMAGE, VIDEO
 from aurora_cli.data.annotations.keys import Key, KeyTable, Reading, says_something
 from aurora_cli.data.annotations.paths import IMAGE_KEYS, VIDEO_KEYS, Video, media_in, path_of, video_of
 from aurora_cli.data.annotations.records import Message, Record, Rejection, Role, record_id, role_of, shortened, text_of
+from aurora_cli.data.annotations.schema import RecordSchema
 from aurora_cli.data.annotations.spans import span_in
 from aurora_cli.io.json_files import JsonObject
 
@@ -112,6 +113,19 @@ def conversation(value: JsonObject, location: str, reading: Reading, names: Name
     if span is not None:
         raise Rejection("unread_key", f"from {span[0]:g} to {span[1]:g} s of a list of frames, which have no times")
     return Record(name, video.frames, None, messages, is_frame_list=True)
+
+
+def conversation_schema(name: str, form: str, names: Names, rank: int = 0) -> RecordSchema:
+    """The schema of records with turns that are called so."""
+    return RecordSchema(
+        name=name,
+        sign=names.turns,
+        form=form,
+        keys=KeyTable(Key((names.turns,), "read", "The turns."), *RECORD_KEYS),
+        inner_keys={"message": TURN_KEYS, "part": PART_KEYS},
+        read=lambda value, location, reading: conversation(value, location, reading, names),
+        rank=rank,
+    )
 
 
 def message_of(turn: JsonObject, index: int, media: PartMedia, reading: Reading, names: Names) -> Message:

@@ -15,7 +15,6 @@ tokenizer cuts at special tokens. Both give the same ids if what stands at the c
 
 import json
 import re
-from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Tokenizer
@@ -72,13 +71,13 @@ def add_image_token(backend: Tokenizer) -> None:
     backend.add_special_tokens([AddedToken(IMAGE, special=True, normalized=False)])
 
 
-def special_words(backend: Tokenizer, written: str = "", more: Iterable[str] = ()) -> re.Pattern[str]:
-    """Finds words that are no words to this tokenizer: its special tokens, any token that `written` holds (the words
-    of a template) and that was added to it, and `more`.
+def special_words(backend: Tokenizer, written: str = "") -> re.Pattern[str]:
+    """Finds words that are no words to this tokenizer: its special tokens, and any token that was added to it and that
+    `written` (the words of a template) holds.
     """
     added = backend.get_added_tokens_decoder().values()
     words = {token.content for token in added if token.special or token.content in written or token.content == IMAGE}
-    return re.compile("|".join(map(re.escape, sorted({*words, *more}, key=len, reverse=True))) or "(?!)")
+    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)")
 
 
 def refuse_special_words(record: Record, special: re.Pattern[str]) -> None:

@@ -25,7 +25,7 @@ class Prompter:
             words, end = self._write_by_its_own(is_foreign)
         else:
             words, end = self._write_by_ours(get_template(template))
-        self.special = special_words(tokenizer.backend, words, (IMAGE, VIDEO))
+        self.special = special_words(tokenizer.backend, words)
         self.end_id = self.token_id(end)
         self.end_ids = [*dict.fromkeys([self.end_id, self.token_id(tokenizer.eos_token)])]
         """What an answer ends with: the template's end, and what ends any text of this tokenizer."""

@@ -272,8 +272,8 @@ def _handler(hub: Hub, *, is_storage: bool) -> type[BaseHTTPRequestHandler]:
                 for begin in range(0, len(content), step):
                     if begin and hub.faults.stalls > 0:
                         self.stall()
+                    hub.sent[file] += len(content[begin : begin + step])  # first: a reader that has them all may ask
                     self.wfile.write(content[begin : begin + step])
-                    hub.sent[file] += len(content[begin : begin + step])
                     if speed is not None:
                         time.sleep(step / speed)
 

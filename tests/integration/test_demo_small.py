@@ -9,8 +9,8 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -42,9 +42,9 @@ MADE = {"download": ("data",), "merge-tars": (), "extract": (), "tokenize": ("to
 COMMANDS = [" ".join(command) for command in PIPELINE]
 
 
-def start(folder: Path, **more: str) -> "subprocess.Popen[str]":
+def start(programs: Path, folder: Path, **more: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-m", "aurora_cli", "demo", "--json", "--workspace", str(folder)],
+        [programs / "aurora", "demo", "--json", "--workspace", str(folder)],
         env={**os.environ, **SMALL, **more},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
@@ -53,9 +53,9 @@ def start(folder: Path, **more: str) -> "subprocess.Popen[str]":
     )
 
 
-def demo(folder: Path, **more: str) -> tuple[dict, str]:
+def demo(programs: Path, folder: Path, **more: str) -> tuple[dict, str]:
     """Its result, and what it said on the way; `more` are variables of its environment."""
-    process = start(folder, **more)
+    process = start(programs, folder, **more)
     said, log = process.communicate(timeout=400)
     assert process.returncode == 0, log
     return json.loads(said), log
@@ -71,10 +71,10 @@ def weights(folder: Path) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+def finished(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> tuple[Path, dict]:
     """A workspace in which the demo ran to its end, undisturbed, and what it reported."""
     folder = tmp_path_factory.mktemp("demo") / "aurora-demo"
-    result, log = demo(folder)
+    result, log = demo(programs, folder)
     for command in COMMANDS:
         assert f"$ aurora {command}" in log
     return folder, result
@@ -90,27 +90,27 @@ def test_the_demo_ends_with_a_table_a_contact_sheet_and_a_loss_plot(finished: tu
     assert [step["command"] for step in result["steps"]][: len(COMMANDS)] == [f"aurora {c}" for c in COMMANDS]
 
 
-def test_a_second_run_redoes_nothing(finished: tuple[Path, dict]) -> None:
+def test_a_second_run_redoes_nothing(finished: tuple[Path, dict], programs: Path) -> None:
     folder, result = finished
     before = weights(folder), captions(folder)
     made = (folder / "runs" / "language" / "finished.json").stat().st_mtime_ns
-    again, _ = demo(folder)
+    again, _ = demo(programs, folder)
     assert (weights(folder), captions(folder)) == before
     assert (folder / "runs" / "language" / "finished.json").stat().st_mtime_ns == made
     assert again["images"] == result["images"]
     assert again["videos"] == result["videos"]
 
 
-def killed_in(folder: Path, command: str, delay_s: float) -> None:
-    """Start the demo, and kill -9 it `delay_s` after it says that it runs `command`."""
-    process = start(folder)
+def killed_in(programs: Path, folder: Path, command: str, wait: Callable[[], None]) -> None:
+    """Start the demo, and kill -9 it after it says that it runs `command` and `wait` returns."""
+    process = start(programs, folder)
     assert process.stderr is not None
     for line in process.stderr:
         if f"$ aurora {command}" in line:
             break
     else:
         pytest.fail(f"the demo never came to {command}")
-    time.sleep(delay_s)
+    wait()
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
 
@@ -127,43 +127,51 @@ def unfinished(finished: Path, folder: Path, command: str) -> None:
                 remove(folder / output)
 
 
-def same_end(finished: Path, folder: Path) -> None:
-    demo(folder, AURORA_CONVERT__VERIFY="false")  # equal to weights that were verified
+def same_end(programs: Path, finished: Path, folder: Path) -> None:
+    demo(programs, folder, AURORA_CONVERT__VERIFY="false")  # equal to weights that were verified
     assert weights(folder) == weights(finished)
     assert captions(folder) == captions(finished)
 
 
 def test_killed_while_it_trains_the_demo_continues_and_ends_the_same(
-    finished: tuple[Path, dict], tmp_path: Path
+    finished: tuple[Path, dict], programs: Path, tmp_path: Path
 ) -> None:
     folder = tmp_path / "killed"
     unfinished(finished[0], folder, "train --stage language")
-    killed_in(folder, "train --stage language", delay_s=6.0)
-    same_end(finished[0], folder)
+    first = folder / "runs" / "language" / "checkpoints" / "step-00000001"
+
+    def until_a_checkpoint() -> None:
+        deadline = time.monotonic() + 100
+        while not first.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert first.exists()
+
+    killed_in(programs, folder, "train --stage language", until_a_checkpoint)
+    same_end(programs, finished[0], folder)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("delay_s", [0.0, 0.7, 2.5, 6.0])
 @pytest.mark.parametrize("command", [*COMMANDS, "caption"])
 def test_killed_at_any_step_the_demo_continues_and_ends_the_same(
-    finished: tuple[Path, dict], tmp_path: Path, command: str, delay_s: float
+    finished: tuple[Path, dict], programs: Path, tmp_path: Path, command: str, delay_s: float
 ) -> None:
     folder = tmp_path / "killed"
     unfinished(finished[0], folder, command)
-    killed_in(folder, command, delay_s)
-    same_end(finished[0], folder)
+    killed_in(programs, folder, command, lambda: time.sleep(delay_s))
+    same_end(programs, finished[0], folder)
 
 
 @pytest.mark.soak
 @pytest.mark.parametrize("delay_s", [0.5, 1.0, 2.0, 4.0])
 def test_killed_while_it_draws_the_demo_begins_again(
-    finished: tuple[Path, dict], tmp_path: Path, delay_s: float
+    finished: tuple[Path, dict], programs: Path, tmp_path: Path, delay_s: float
 ) -> None:
-    process = start(tmp_path / "new")
+    process = start(programs, tmp_path / "new")
     time.sleep(delay_s)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    same_end(finished[0], tmp_path / "new")
+    same_end(programs, finished[0], tmp_path / "new")
 
 
 def test_the_steps_are_those_of_the_contracts_script() -> None:

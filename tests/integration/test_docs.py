@@ -59,8 +59,8 @@ def blocks(page: Path) -> Iterator[str]:
                 yield "\n".join(lines)
 
 
-def shell(script: str, folder: Path, environment: Mapping[str, str]) -> str:
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+def shell(script: str, folder: Path, programs: Path, environment: Mapping[str, str]) -> str:
+    path = f"{programs}:{Path(sys.executable).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script],
         cwd=folder,
@@ -74,10 +74,10 @@ def shell(script: str, folder: Path, environment: Mapping[str, str]) -> str:
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> Path:
     """Where the tutorial has been followed to its end, in one shell."""
     folder = tmp_path_factory.mktemp("tutorial")
-    shell("\n".join(blocks(TUTORIAL)), folder, SMALL)
+    shell("\n".join(blocks(TUTORIAL)), folder, programs, SMALL)
     return folder / "aurora-demo"
 
 
@@ -86,9 +86,11 @@ def test_the_tutorial_runs_and_leaves_what_it_says(workspace: Path) -> None:
         assert (workspace / left).exists(), left
 
 
-def test_the_whole_pipeline_is_a_script_without_a_path_and_a_second_run_of_it_does_nothing(workspace: Path) -> None:
+def test_the_whole_pipeline_is_a_script_without_a_path_and_a_second_run_of_it_does_nothing(
+    workspace: Path, programs: Path
+) -> None:
     before = {path: path.stat().st_mtime_ns for path in workspace.rglob("*.safetensors")}
-    said = shell(SCRIPT, workspace, SMALL)
+    said = shell(SCRIPT, workspace, programs, SMALL)
     assert said.lower().count("nothing to do") >= 8, said
     assert "clip.mp4: " in said
     assert {path: path.stat().st_mtime_ns for path in workspace.rglob("*.safetensors")} == before
@@ -97,9 +99,9 @@ def test_the_whole_pipeline_is_a_script_without_a_path_and_a_second_run_of_it_do
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if page != TUTORIAL and any(blocks(page))], ids=lambda p: p.stem
 )
-def test_every_command_of_the_page_runs(page: Path, workspace: Path) -> None:
+def test_every_command_of_the_page_runs(page: Path, workspace: Path, programs: Path) -> None:
     for block in blocks(page):
-        shell(block, workspace, PAGE)
+        shell(block, workspace, programs, PAGE)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import subprocess
-import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,23 @@ NEXT_ORDER_HASH = "897ebc093b85d36133032ed5c13bef95ddaeb1e50c65b71f70f188ec502ef
 """The step after the last, as the version that wrote the workspace did it (tests/fixtures/README.md)."""
 
 
+@dataclass(frozen=True)
+class Workspace:
+    """Where it lies, and a folder with an `aurora` program."""
+
+    folder: Path
+    programs: Path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+
 @pytest.fixture
-def workspace(tmp_path: Path) -> Path:
+def workspace(tmp_path: Path, programs: Path) -> Workspace:
     workspace = Path(shutil.copytree(WRITTEN, tmp_path / "workspace"))
     for merged in workspace.glob("tokenized/*/*/merged"):
         relink(merged)
-    return workspace
+    return Workspace(workspace, programs)
 
 
 def relink(merged: Path) -> None:
@@ -37,11 +48,11 @@ def relink(merged: Path) -> None:
             file.hardlink_to(shard)
 
 
-def aurora(workspace: Path, *words: str) -> dict[str, Any]:
+def aurora(workspace: Workspace, *words: str) -> dict[str, Any]:
     """The result of a command that is run there, as JSON."""
     process = subprocess.run(
-        [sys.executable, "-m", "aurora_cli", *words, "--json"],
-        cwd=workspace,
+        [workspace.programs / "aurora", *words, "--json"],
+        cwd=workspace.folder,
         env={**os.environ, "HF_HUB_OFFLINE": "1"},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -53,7 +64,7 @@ def aurora(workspace: Path, *words: str) -> dict[str, Any]:
     return json.loads(process.stdout)
 
 
-def test_its_data_its_shards_and_its_run_are_inspected(workspace: Path) -> None:
+def test_its_data_its_shards_and_its_run_are_inspected(workspace: Workspace) -> None:
     data = aurora(workspace, "inspect", "data")
     assert [(each["subset"], each["records"], each["missing"]) for each in data["subsets"]] == [
         (f"language/{subset}", rows, 0) for subset, (rows, _) in SUBSETS.items()
@@ -67,7 +78,7 @@ def test_its_data_its_shards_and_its_run_are_inspected(workspace: Path) -> None:
     assert (run["samples"], run["last"]["taught_tokens"]) == (48, 181)
 
 
-def test_its_report_pages_are_written(workspace: Path) -> None:
+def test_its_report_pages_are_written(workspace: Workspace) -> None:
     run = aurora(workspace, "inspect", "runs/language", "--html", "run.html")
     page = (workspace / run["html"]).read_text("utf-8")
     assert "6.4175" in page, "the last loss"
@@ -77,7 +88,7 @@ def test_its_report_pages_are_written(workspace: Path) -> None:
     assert "sharegpt4video_caption-00000" in (workspace / "store.html").read_text("utf-8")
 
 
-def test_its_shards_and_merged_folders_are_found_complete(workspace: Path) -> None:
+def test_its_shards_and_merged_folders_are_found_complete(workspace: Workspace) -> None:
     tokenized = aurora(workspace, "tokenize", "--batch-size", "7")
     assert {Path(each["output"]).name: (each["kept"], each["shards"]) for each in tokenized["folders"]} == SUBSETS
     assert [each["made"] for each in tokenized["folders"]] == [0, 0, 0]
@@ -85,11 +96,11 @@ def test_its_shards_and_merged_folders_are_found_complete(workspace: Path) -> No
     assert [each["made"] for each in merged["folders"]] == [False, False, False]
 
 
-def test_its_finished_run_has_nothing_to_do(workspace: Path) -> None:
+def test_its_finished_run_has_nothing_to_do(workspace: Workspace) -> None:
     assert aurora(workspace, "train", "--stage", "language", "--max-steps", "3")["did"] == "nothing"
 
 
-def test_its_training_goes_on_as_the_version_that_began_it_would(workspace: Path) -> None:
+def test_its_training_goes_on_as_the_version_that_began_it_would(workspace: Workspace) -> None:
     result = aurora(workspace, "train", "--stage", "language", "--max-steps", "4")
     assert (result["resumed_from"], result["step"]) == (3, 4)
     run = workspace / "runs" / "language"
@@ -101,7 +112,7 @@ def test_its_training_goes_on_as_the_version_that_began_it_would(workspace: Path
     assert "6.3914" in (run / "report.html").read_text("utf-8")
 
 
-def test_its_weights_are_converted_and_caption_as_its_own_export_does(workspace: Path) -> None:
+def test_its_weights_are_converted_and_caption_as_its_own_export_does(workspace: Workspace) -> None:
     converted = aurora(workspace, "convert", "runs/language", "again", "--format", "huggingface")
     assert (converted["verified"], converted["stages"]) == (True, ["projection", "vision", "language"])
     card = (workspace / "again" / "README.md").read_text("utf-8")
@@ -118,7 +129,7 @@ def test_its_weights_are_converted_and_caption_as_its_own_export_does(workspace:
     assert [kind for kind, _ in again] == ["image", "video"]
 
 
-def test_what_it_exported_is_replaced_by_a_new_export(workspace: Path) -> None:
+def test_what_it_exported_is_replaced_by_a_new_export(workspace: Workspace) -> None:
     aurora(workspace, "convert", "--format", "huggingface", "--no-verify")
     again = aurora(workspace, "convert", "--format", "huggingface", "--no-verify")
     assert not again["done"]

@@ -1,0 +1,57 @@
+"""Interpreters that begin with torch and transformers imported: importing them is most of what a short command costs.
+
+A server (`server.py`) imports them once. The `aurora` and the `python` of a folder for PATH hand it their arguments,
+their folder, their environment and their streams (`client.py`); it forks a process that does the work, and whose end is
+theirs: exit code, signals, kill -9. What a test of imports, of light commands or of distributed faults starts, begins
+in an interpreter of its own.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+AURORA = """#!/bin/sh
+exec "{python}" -IS "{client}" "{socket}" -m aurora_cli "$@"
+"""
+PYTHON = """#!/bin/sh
+case "$1 $2" in
+    "-m aurora_cli"* | "- ") exec "{python}" -IS "{client}" "{socket}" "$@" ;;
+    *) exec "{python}" "$@" ;;
+esac
+"""
+
+
+@contextlib.contextmanager
+def preloaded() -> Iterator[Path]:
+    """A folder for the front of PATH, with `aurora` and `python`.
+
+    They are offline: what is not (HF_HUB_OFFLINE) is done by an ordinary one. Under coverage, which follows no process
+    that is forked before it knows, all are ordinary ones.
+    """
+    if any(name.startswith("COVERAGE_PROCESS") for name in os.environ):
+        yield Path(sys.executable).parent
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        words = {"python": sys.executable, "client": HERE / "client.py", "socket": f"{folder}/socket"}
+        for name, script in (("aurora", AURORA), ("python", PYTHON)):
+            path = Path(folder) / name
+            path.write_text(script.format(**words), "utf-8")
+            path.chmod(0o755)
+        server = subprocess.Popen(
+            [sys.executable, str(HERE / "server.py"), words["socket"], f"{folder}/python"],
+            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        try:
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+            yield Path(folder)
+        finally:
+            server.communicate(b"", timeout=60)

@@ -1,0 +1,114 @@
+"""`server.py SOCKET PYTHON`: import what commands import, then fork a process for each client, until stdin ends.
+
+PYTHON is what these processes take for the interpreter when they start others of their kind.
+"""
+
+import gc
+import importlib
+import json
+import multiprocessing
+import os
+import runpy
+import select
+import signal
+import socket
+import sys
+from pathlib import Path
+
+READ_AT_IMPORT = ("HF_", "TORCH", "PYTORCH", "TRANSFORMERS", "OMP_", "MKL_", "ATEN_", "PYTHON", "DS_", "CUDA", "ARROW")
+"""Variables with these beginnings decide what an import gives: another value needs another interpreter."""
+
+
+IMPORTED = (
+    "datasets",
+    "transformers.models.clip.modeling_clip",
+    "transformers.models.llama.modeling_llama",
+    "transformers.models.llava.processing_llava",
+    "aurora_cli.cli.app",
+    "aurora_cli.pipeline.train.run",
+    "aurora_cli.pipeline.caption.command",
+    "aurora_cli.pipeline.convert.command",
+)
+
+
+def decisive(environment: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT)}
+
+
+def serve(path: str, own: dict[str, str]) -> dict | None:
+    """Give each client a process; returns in these processes with their work, and in the server with None."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen(64)
+        print("ready", flush=True)
+        signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # their guardians are nobody's to wait for
+        while True:
+            readable, _, _ = select.select([listener, sys.stdin], [], [])
+            if listener not in readable:
+                return None
+            client, _ = listener.accept()
+            if os.fork() == 0:
+                signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+                listener.close()
+                return guard(client, own)
+            client.close()
+
+
+def guard(client: socket.socket, own: dict[str, str]) -> dict:
+    """Start the work of a client, pass signals on to it, kill it where the client is killed; returns in the work."""
+    header, streams, _, _ = socket.recv_fds(client, 8, 3)
+    message = client.makefile("rb").read(int.from_bytes(header, "little"))
+    work = json.loads(message)
+    if decisive(work["environment"]) != own:
+        client.sendall(b"refused\n")
+        os._exit(0)
+    pid = os.fork()
+    if pid == 0:
+        client.close()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            os.close(stream)
+        return work
+    for stream in (*streams, 0, 1, 2):
+        os.close(stream)
+    ended = os.pidfd_open(pid)
+    while ended not in (readable := select.select([client, ended], [], [])[0]):
+        if client in readable:
+            for number in client.recv(16) or [signal.SIGKILL]:
+                os.kill(pid, number)
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    try:
+        client.sendall(f"ended {code}\n".encode())
+    finally:
+        os._exit(0)
+
+
+def do(work: dict, python: str) -> None:
+    """What the interpreter does for `-m MODULE ARGUMENT...` and for `-`."""
+    os.chdir(work["folder"])
+    os.environ.clear()
+    os.environ.update(work["environment"])
+    sys.stdin = os.fdopen(0, encoding="utf-8")
+    sys.stdout = os.fdopen(1, "w", encoding="utf-8")
+    sys.stderr = os.fdopen(2, "w", 1, encoding="utf-8")
+    multiprocessing.set_executable(sys.executable)
+    sys.executable = python
+    how, *rest = work["arguments"]
+    if how == "-m":
+        sys.argv = rest
+        runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = [how]
+        exec(compile(sys.stdin.read(), "<stdin>", "exec"), vars(sys.modules["__main__"]))
+
+
+if __name__ == "__main__":
+    own = decisive(dict(os.environ))  # before imports, which set some
+    sys.path[0] = str(Path(__file__).parents[2])
+    for module in IMPORTED:
+        importlib.import_module(module)
+    gc.collect()
+    gc.freeze()  # a collection would write on every page that is shared
+    given = serve(sys.argv[1], own)
+    if given is not None:
+        do(given, sys.argv[2])

@@ -31,12 +31,8 @@ esac
 def preloaded() -> Iterator[Path]:
     """A folder for the front of PATH, with `aurora` and `python`.
 
-    They are offline: what is not (HF_HUB_OFFLINE) is done by an ordinary one. Under coverage, which follows no process
-    that is forked before it knows, all are ordinary ones.
+    They are offline: what is not (HF_HUB_OFFLINE) is done by an ordinary one.
     """
-    if any(name.startswith("COVERAGE_PROCESS") for name in os.environ):
-        yield Path(sys.executable).parent
-        return
     with tempfile.TemporaryDirectory() as folder:
         words = {"python": sys.executable, "client": HERE / "client.py", "socket": f"{folder}/socket"}
         for name, script in (("aurora", AURORA), ("python", PYTHON)):

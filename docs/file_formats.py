@@ -49,6 +49,12 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             "DownloadManifest",
         ),
         Format(
+            "data/<split>/<subset>/import.json",
+            "Written last by `aurora import`: what the records beside it were made from. `.media` beside it holds a"
+            " link to each folder of images and videos.",
+            "ImportManifest",
+        ),
+        Format(
             "data/<split>/<subset>/.spent.jsonl",
             "A line for each archive or part that `--delete-archives` or `--delete-parts` removed: it is not missing.",
             "SpentFile",

@@ -29,7 +29,7 @@ Arrow = tuple[str, str]
 WIDTH, MARGIN, GAP, LEADING = 1040, 16, 14, 14
 FLAT = 30
 """Height below which a box has a single line."""
-IN_A_ROW = 6
+IN_A_ROW = 7
 """Commands."""
 COLOURS = {"cli": "#dbeafe", "demo": "#dbeafe", "pipeline": "#e0e7ff", "data": "#dcfce7", "ground": "#f1f5f9"}
 PLAIN = "#fef3c7"

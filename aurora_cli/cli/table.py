@@ -8,6 +8,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "download": (PIPELINE, "Fetch the training set, or a part of it, from the hub or a local mirror."),
     "merge-tars": (PIPELINE, "Join archives that were published in parts."),
     "extract": (PIPELINE, "Unpack archives, merged or not, safely; or index them in place."),
+    "import": (PIPELINE, "Take in captioned images and videos of your own, in any form, as a subset."),
     "tokenize": (PIPELINE, "Turn annotations into shards of token ids and labels."),
     "merge-shards": (PIPELINE, "Join the shards of a subset into what train reads, by linking."),
     "train": (PIPELINE, "Train one stage: projection, vision or language."),

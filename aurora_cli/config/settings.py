@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from aurora_cli.config.importing import ImportSettings
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.preparing import (
     DownloadSettings,
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
     download: DownloadSettings = DownloadSettings()
     merge_tars: MergeTarsSettings = MergeTarsSettings()
     extract: ExtractSettings = ExtractSettings()
+    import_data: ImportSettings = ImportSettings()
     tokenize: TokenizeSettings = TokenizeSettings()
     merge_shards: MergeShardsSettings = MergeShardsSettings()
     train: TrainSettings = TrainSettings()

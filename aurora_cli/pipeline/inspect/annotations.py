@@ -14,9 +14,9 @@ from aurora_cli.data.annotations.records import REASONS, Record, Rejection, deco
 from aurora_cli.data.annotations.schemas import AUTO, SIGNS, check_schema, recognised, record_of
 from aurora_cli.data.annotations.sources import AnnotationSource, annotation_sources
 from aurora_cli.data.media.root import MediaRoot
+from aurora_cli.data.seen import DistinctSample
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.pipeline.inspect.record_preview import Preview, preview_of
-from aurora_cli.pipeline.inspect.seen import DistinctSample
 from aurora_cli.pipeline.result import Result
 
 MediaKind = Literal["text", "image", "images", "frames", "video"]

@@ -20,9 +20,9 @@ from aurora_cli.data.annotations.sources import LINE_SUFFIXES
 from aurora_cli.data.annotations.unread_files import no_annotations, unread_files
 from aurora_cli.data.media.check import complaint
 from aurora_cli.data.media.root import MediaRoot
+from aurora_cli.data.seen import Seen
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.io.data_uri import shown
-from aurora_cli.pipeline.inspect.seen import Seen
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.text_table import aligned
 

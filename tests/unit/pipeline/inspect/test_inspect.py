@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from aurora_cli.config.settings import ExtractSettings, InspectSettings, ModelSettings, Settings
+from aurora_cli.data.seen import DistinctSample
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.extract.command import run as extract
 from aurora_cli.pipeline.inspect import annotations
@@ -18,7 +19,6 @@ from aurora_cli.pipeline.inspect.annotations import AnnotationsReport, inspect_a
 from aurora_cli.pipeline.inspect.command import run
 from aurora_cli.pipeline.inspect.data import DataReport
 from aurora_cli.pipeline.inspect.run import RunReport
-from aurora_cli.pipeline.inspect.seen import DistinctSample
 from aurora_cli.pipeline.inspect.store_report import StoreReport
 from aurora_cli.pipeline.inspect.stores import StoresReport
 from aurora_cli.pipeline.merge_shards import run as merge

@@ -39,9 +39,14 @@ class Seen:
         >>> seen.add("a"), seen.add("b"), seen.add("a"), len(seen)
         (True, True, False, 2)
         """
-        if value in self:
+        number = hash(value)
+        if number in self._recent:
             return False
-        self._recent.add(hash(value))
+        old = self._old
+        index = bisect_left(old, number)
+        if index < len(old) and old[index] == number:
+            return False
+        self._recent.add(number)
         if len(self._recent) >= max(_RECENT, len(self._old) // 8):
             self._keep(np.union1d(np.asarray(self._old), self._recent_array()))
         return True

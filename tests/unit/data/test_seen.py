@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_cli.pipeline.inspect import seen
-from aurora_cli.pipeline.inspect.seen import DistinctSample, Seen
+from aurora_cli.data import seen
+from aurora_cli.data.seen import DistinctSample, Seen
 
 TEXTS = st.lists(st.text(max_size=3), max_size=200)
 

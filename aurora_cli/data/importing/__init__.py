@@ -1,0 +1,1 @@
+"""Captioned media of any form -> records of one subset."""

@@ -1,0 +1,131 @@
+"""Which column of a table is what, by its name: those of WebVid, Panda-70M, imagefolder and of most people's tables."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from aurora_cli.data.annotations.spans import part_in
+from aurora_cli.data.importing.format import Options
+from aurora_cli.errors import UsageError
+
+IMAGES = (
+    "image",
+    "imagepath",
+    "imagefile",
+    "imagename",
+    "imagefilename",
+    "img",
+    "imgpath",
+    "imgname",
+    "picture",
+    "photo",
+)
+VIDEOS = ("video", "videopath", "videofile", "videoname", "videofilename", "clip", "clippath", "clipname", "mp4")
+FILES = ("filename", "file", "filepath", "path", "media", "mediapath", "relativepath", "relpath", "location")
+VIDEO_IDS = ("videoid", "clipid", "youtubeid", "ytid", "vid")
+IMAGE_IDS = ("imageid", "imgid")
+TEXTS = (
+    "caption", "captions", "text", "texts", "description", "sentence", "sentences", "rawcaption", "longcaption",
+    "detailedcaption", "recaption", "answer", "comment", "title", "name", "txt",
+)  # fmt: skip
+ROW_IDS = ("id", "uid", "uuid", "key", "rowid", "sampleid", "captionid", "sentid", "senid")
+FOLDERS = ("pagedir",)
+"""WebVid's: the folder that `videoid` lies in."""
+
+
+class Columns(NamedTuple):
+    """Positions of the columns that are read; none: there is no such column."""
+
+    names: tuple[str, ...]
+    text: int
+    image: int | None = None
+    video: int | None = None
+    file: int | None = None
+    """Names an image or a video; its suffix says which."""
+    id: int | None = None
+    start: int | None = None
+    end: int | None = None
+    span: int | None = None
+    folder: int | None = None
+    group: int | None = None
+
+    @property
+    def used(self) -> dict[str, str]:
+        """What is read of a row -> the column's name."""
+        fields = (field for field in self._fields if field != "names")
+        return {field: self.names[at] for field in fields if (at := getattr(self, field)) is not None}
+
+    @property
+    def line(self) -> str:
+        """What is shown of them before anything is written."""
+        used = ", ".join(f"{field} from {name!r}" for field, name in self.used.items())
+        rest = [name for name in self.names if name not in self.used.values()]
+        return f"columns: {used}" + (f"; not read: {', '.join(map(repr, rest))}" if rest else "")
+
+
+def find_columns(names: Sequence[str], options: Options, source: str) -> Columns:
+    """The columns of a table with these names.
+
+    Raises:
+        UsageError: there is no column of a name that is given, or none whose name says what it holds.
+    """
+    plain = [plain_name(name) for name in names]
+
+    def given(name: str | None, flag: str) -> int | None:
+        if name is None:
+            return None
+        if name not in names:
+            raise UsageError(f"{flag} {name}: {source} has no such column; it has {', '.join(map(repr, names))}")
+        return list(names).index(name)
+
+    def first(words: Sequence[str]) -> int | None:
+        return next((plain.index(word) for word in words if word in plain), None)
+
+    image, video = given(options.image_column, "--image-column"), given(options.video_column, "--video-column")
+    file = folder = None
+    if image is None and video is None:
+        image, video = first(IMAGES), first(VIDEOS)
+        if image is None and video is None:
+            file = first(FILES)
+        if image is None and video is None and file is None:
+            video, folder = first(VIDEO_IDS), first(FOLDERS)
+            image = first(IMAGE_IDS) if video is None else None
+    taken = {image, video, file, folder}
+    text = given(options.text_column, "--text-column")
+    if text is None:
+        text = next((at for word in TEXTS if (at := first([word])) is not None and at not in taken), None)
+    if image is None and video is None and file is None:
+        raise _no_column(source, names, "images or videos", "--image-column NAME, or --video-column NAME")
+    if text is None:
+        raise _no_column(source, names, "captions", "--text-column NAME")
+    times = (
+        {} if image is not None and video is None else {part_in(name): at for at, name in reversed([*enumerate(names)])}
+    )
+    return Columns(
+        names=tuple(names),
+        text=text,
+        image=image,
+        video=video,
+        file=file,
+        id=next((at for at in map(plain.index, filter(plain.__contains__, ROW_IDS)) if at not in (*taken, text)), None),
+        start=times.get("start"),
+        end=times.get("end"),
+        span=times.get("both"),
+        folder=folder,
+        group=given(options.group_column, "--group-column"),
+    )
+
+
+def plain_name(name: str) -> str:
+    """
+    >>> plain_name("Video ID"), plain_name("image_path")
+    ('videoid', 'imagepath')
+    """
+    return re.sub(r"[^a-z0-9]+", "", name.lower())
+
+
+def _no_column(source: str, names: Sequence[str], what: str, flag: str) -> UsageError:
+    listed = ", ".join(map(repr, names))
+    return UsageError(
+        f"{source}: it is unclear which column names the {what}; there are {listed}", hint=f"Say so: {flag}"
+    )

@@ -1,0 +1,105 @@
+"""Parquet tables: a file, or a folder of them (the parts of one table), with paths or with the media in their cells."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from aurora_cli.console import Advance
+from aurora_cli.data.importing.columns import Columns, find_columns
+from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows
+from aurora_cli.data.importing.table import row_reader
+from aurora_cli.errors import DataError
+
+ROWS_AT_A_TIME = 4_096
+ROWS_WITH_MEDIA = 64
+"""Rows may hold whole images and videos."""
+
+
+def parts_of(source: Path) -> list[Path]:
+    """The files of a table."""
+    return sorted(source.rglob("*.parquet")) if source.is_dir() else [source]
+
+
+def suits(source: Path) -> bool:
+    """By its first bytes, or by its files' names."""
+    if source.is_dir():
+        return next(iter(source.glob("*.parquet")), None) is not None or any((source / "data").glob("*.parquet"))
+    with open(source, "rb") as file:
+        return file.read(4) == b"PAR1"
+
+
+def open_table(source: Path, options: Options) -> Opened:
+    """Look at the columns.
+
+    Raises:
+        UsageError: they do not say what they hold.
+        DataError: a file cannot be read, or has other columns than the first.
+    """
+    files = parts_of(source)
+    names = _names(files[0])
+    for file in files[1:]:
+        if (other := _names(file)) != names:
+            raise DataError(f"{file}: has the columns {', '.join(other)}; {files[0].name} has {', '.join(names)}")
+    columns = find_columns(names, options, str(source))
+    holds_media = _holds_media(files[0], columns)
+    about = (f"a Parquet table in {len(files)} file{'s' if len(files) > 1 else ''}", columns.line)
+
+    def rows(advance: Advance) -> Rows:
+        for file in files:
+            yield from file_rows(file, source, columns, advance, ROWS_WITH_MEDIA if holds_media else ROWS_AT_A_TIME)
+
+    return Opened(tuple(files), source if source.is_dir() else source.parent, about, rows, holds_media=holds_media)
+
+
+def file_rows(file: Path, source: Path, columns: Columns, advance: Advance, at_a_time: int) -> Rows:
+    """The rows of one file; only the columns that are used are read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    used = list(dict.fromkeys(columns.used.values()))
+    reader = row_reader(_positions(columns, used))
+    name = file.relative_to(source).as_posix() if source.is_dir() else file.name
+    line = 0
+    try:
+        with pq.ParquetFile(file, memory_map=False, pre_buffer=False) as table:
+            share = file.stat().st_size / max(1, table.metadata.num_rows)
+            for batch in table.iter_batches(batch_size=at_a_time, columns=used):
+                advance(round(share * batch.num_rows))
+                for cells in _cells(batch, used):
+                    line += 1
+                    yield from reader(cells, name, line)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file}: cannot be read after row {line}: {error}") from error
+
+
+def _cells(batch: Any, used: list[str]) -> Iterator[tuple[Any, ...]]:
+    return zip(*(batch.column(name).to_pylist() for name in used), strict=True)
+
+
+def _positions(columns: Columns, used: list[str]) -> Columns:
+    """The columns where only those that are used are read."""
+    positions = {field: used.index(name) for field, name in columns.used.items()}
+    return columns._replace(names=tuple(used), **positions)
+
+
+def _names(file: Path) -> list[str]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_schema(file).names
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file}: cannot be read: {error}") from error
+
+
+def _holds_media(file: Path, columns: Columns) -> bool:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    schema = pq.read_schema(file)
+    named = (at for at in (columns.image, columns.video, columns.file) if at is not None)
+    kinds = [schema.field(columns.names[at]).type for at in named]
+    return any(pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) for kind in kinds)
+
+
+FORMAT = ImportFormat("parquet", ".parquet: a table, its media as paths or in its cells", suits, open_table, rank=10)

@@ -1,0 +1,166 @@
+"""The rows of all sources, one after the other, into the files of one subset. Memory: 8 bytes a record and a file name.
+
+data/<split>/<name>/.media/         a link to each folder of media, indexed tars, copies
+data/<split>/<name>/rejected.jsonl  every row that gave no record
+data/<split>/<name>/<name>.jsonl    the records
+validation/<split>/<name>/          the records that are kept for validation; no step takes them for training data
+data/<split>/<name>/import.json     written last
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO
+
+from aurora_cli.config.importing import ImportSettings
+from aurora_cli.config.workspace import Workspace
+from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.data.annotations.records import Rejection
+from aurora_cli.data.importing.item import Item, Kind, Refused
+from aurora_cli.data.importing.manifest import ImportCounts
+from aurora_cli.data.importing.media_source import MediaSource, kind_of
+from aurora_cli.data.importing.questions import Questions
+from aurora_cli.data.importing.record_lines import RecordLines
+from aurora_cli.data.importing.validation import side_of
+from aurora_cli.data.seen import Seen
+from aurora_cli.data.token_store.rejected import RejectedRecord
+from aurora_cli.io.data_uri import shown
+from aurora_cli.pipeline.import_data.embedded import EmbeddedMedia
+
+
+@dataclass
+class Tally:
+    """What became of the rows."""
+
+    read: int = 0
+    kept: int = 0
+    validation: int = 0
+    images: int = 0
+    videos: int = 0
+    rejected: Counter[str] = field(default_factory=Counter)
+
+    def counts(self) -> ImportCounts:
+        """As a manifest keeps them."""
+        return ImportCounts(**{**vars(self), "rejected": dict(sorted(self.rejected.items()))})
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where the records of one subset go."""
+
+    workspace: Workspace
+    split: str
+    name: str
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.data / self.split / self.name
+
+    @property
+    def records(self) -> Path:
+        return self.folder / f"{self.name}.jsonl"
+
+    @property
+    def rejects(self) -> Path:
+        return self.folder / REJECTS_FILE
+
+    @property
+    def validation(self) -> Path:
+        """Outside data/, so that no step reads it with the subset."""
+        return self.workspace.root / "validation" / self.split / self.name / f"{self.name}.jsonl"
+
+
+class RecordMaker:
+    """Makes a record of an item, or says why there is none."""
+
+    def __init__(self, step: ImportSettings, questions: Questions, embedded: EmbeddedMedia) -> None:
+        self._lines = RecordLines(questions)
+        self._embedded = embedded
+        self._share = step.validation
+        self._keeps_duplicates = step.duplicates == "keep"
+        self._seen = Seen()
+
+    def record(self, item: Item, media: MediaSource) -> tuple[bytes, bool, Kind | None, list[str]]:
+        """Its line, whether it is for validation, what its media are, and their paths.
+
+        Raises:
+            Rejection: it is none.
+        """
+        paths, kind = self._located(item, media)
+        # what a medium is: its content where that is written out, else the path that it was found at
+        if not self._keeps_duplicates and not self._seen.add(
+            (*paths, item.span, item.caption if item.messages is None else str(item.messages))
+        ):
+            raise Rejection("duplicate")
+        side = self._share > 0 and side_of(paths, item.group, self._share)
+        if item.messages is None:
+            line = self._lines.caption(item, paths[0], kind or "image")
+        else:
+            line = self._lines.conversation(item, paths, kind or "image")
+        try:
+            return line.encode(), side, kind, paths
+        except UnicodeEncodeError as error:
+            raise Rejection("bad_unicode", f"\\u{ord(line[error.start]):04x}") from error
+
+    def _located(self, item: Item, media: MediaSource) -> tuple[list[str], Kind | None]:
+        if item.content is not None:
+            path, kind = self._embedded.write(item.content, item.media[0], item.kind)
+            return [path], kind
+        paths = []
+        for path in item.media:
+            found = media.locate(path, item.kind)
+            if found is None and item.other is not None:
+                found = media.locate(item.other, item.kind)
+            if found is None:
+                raise Rejection("missing_media", shown(path))
+            paths.append(found)
+        return paths, item.kind or (kind_of(paths[0]) if paths else None)
+
+
+class RowWriter:
+    """Counts rows, and writes each into the file where it belongs."""
+
+    def __init__(
+        self,
+        maker: RecordMaker,
+        tally: Tally,
+        records: IO[bytes],
+        rejects: IO[bytes],
+        validation: Callable[[], IO[bytes]],
+    ) -> None:
+        """`validation`: opens the file for validation when there is a first record for it."""
+        self._maker = maker
+        self._records, self._rejects, self._open_validation = records, rejects, validation
+        self._validation: IO[bytes] | None = None
+        self.tally = tally
+
+    def write(self, row: Item | Refused, media: MediaSource) -> list[str] | None:
+        """The media of the record that was written; none: the row was rejected."""
+        tally = self.tally
+        tally.read += 1
+        if isinstance(row, Refused):
+            self._reject(row)
+            return None
+        try:
+            line, is_for_validation, kind, paths = self._maker.record(row, media)
+        except Rejection as rejection:
+            self._reject(Refused(row.file, row.line, row.id, rejection.reason, rejection.detail))
+            return None
+        tally.kept += 1
+        if kind == "image":
+            tally.images += 1
+        elif kind == "video":
+            tally.videos += 1
+        if is_for_validation:
+            tally.validation += 1
+            if self._validation is None:
+                self._validation = self._open_validation()
+            self._validation.write(line)
+        else:
+            self._records.write(line)
+        return paths
+
+    def _reject(self, row: Refused) -> None:
+        self.tally.rejected[row.reason] += 1
+        self._rejects.write(RejectedRecord(*row).to_line().encode())

@@ -12,6 +12,9 @@ VIDEO_QUESTION = "Describe the video in detail."
 STAGES = ("projection", "vision", "language")
 """The published splits, and the stages that train on them, in their order."""
 
+ALL_STAGES = "all"
+"""Names, instead of one stage, every stage of the preset, one after another."""
+
 REJECTS_FILE = "rejected.jsonl"
 """Beside every output: a line for each thing left out of it, with the reason."""
 

@@ -12,13 +12,9 @@ from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
-from aurora_cli.io.json_files import JsonObject
 from aurora_cli.models import supported
 from aurora_cli.models.parts import Part
 from aurora_cli.models.vision_encoder import has_class_token
-
-VISION_TYPES = {"clip": "clip_vision_model", "siglip": "siglip_vision_model", "siglip2": "siglip2_vision_model"}
-"""A whole contrastive model's `model_type`, and that of the vision tower inside it."""
 
 
 class Weight(NamedTuple):
@@ -27,14 +23,6 @@ class Weight(NamedTuple):
     shape: tuple[int, ...]
     optional: bool
     """True for a head that is the embedding once more: files may leave it out."""
-
-
-def vision_config_of(config: Mapping[str, Any]) -> JsonObject:
-    """The vision tower's config, from its own or from that of the whole contrastive model."""
-    model_type = config.get("model_type", "")
-    if model_type in VISION_TYPES:
-        return {**config.get("vision_config", {}), "model_type": VISION_TYPES[model_type]}
-    return dict(config)
 
 
 def check_kinds(

@@ -19,6 +19,8 @@ from aurora_cli.checkpoints.checkpoint import ORIGINAL_MERGING, Kind, OpenedChec
 from aurora_cli.checkpoints.facts import FACTS_FILE, WeightFacts
 from aurora_cli.checkpoints.lazy_tensors import Tensors, rename
 from aurora_cli.checkpoints.locate import locate
+from aurora_cli.checkpoints.stated import towers
+from aurora_cli.checkpoints.stated.towers import CONFIG_FILE
 from aurora_cli.checkpoints.weight_files import has_weights, open_weights
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
@@ -26,13 +28,10 @@ from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject, read_object
 from aurora_cli.models.parts import PARTS
 
-CONFIG_FILE = "config.json"
-
 OpenBase = Callable[[], OpenedCheckpoint]
 """Opens what has the parts that a folder lacks."""
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model")
-_PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 _XTUNER_ADAPTERS = {"llm_adapter": "llm.", "visual_encoder_adapter": "visual_encoder."}
 """Where the original keeps adapters, and whose they are."""
 
@@ -73,7 +72,7 @@ def open_official(path: Path, root: Path | None, open_base: OpenBase) -> OpenedC
     text_type = foreign.check_official(path, config)
     vision_config = config.get("vision_config")
     if vision_config is None:
-        vision_config = blueprint.vision_config_of(read_config(locate(config["mm_vision_tower"], root)))
+        vision_config = towers.vision_config_of(read_config(locate(config["mm_vision_tower"], root)))
     text_config = {key: value for key, value in config.items() if not key.startswith("mm_") and key != "vision_config"}
     text_config["model_type"] = text_type
     model = _image_settings(path, vision_config, config.get("mm_vision_select_layer", -2))
@@ -91,7 +90,7 @@ def open_xtuner(path: Path, open_base: OpenBase) -> OpenedCheckpoint:
     }
     vision_file, text_file = path / "visual_encoder" / CONFIG_FILE, root / CONFIG_FILE
     if vision_file.exists() and text_file.exists():
-        vision_config = blueprint.vision_config_of(read_object(vision_file))
+        vision_config = towers.vision_config_of(read_object(vision_file))
         model = _image_settings(path, vision_config)
         llava = blueprint.llava_config(vision_config, read_object(text_file), model)
         opened = _with_facts(path, "xtuner", tensors, llava, model, _tokenizer_in(path, root))
@@ -117,7 +116,7 @@ def open_parts(
             "neither a base nor model.vision_tower and model.language_model say where frozen parts come from"
         )
     vision, language = locate(vision_tower, root), locate(language_model, root)
-    vision_config = blueprint.vision_config_of(read_config(vision))
+    vision_config = towers.vision_config_of(read_config(vision))
     text_config = read_config(language)
     config = blueprint.llava_config(vision_config, text_config, model, tower=str(vision), language=str(language))
     return OpenedCheckpoint(
@@ -204,18 +203,13 @@ def _tokenizer_in(*folders: Path) -> str | None:
 
 def _image_settings(path: Path, vision_config: Mapping[str, object], feature_layer: object = -2) -> ModelSettings:
     """Images' size and colours as an image processor's file says, wherever the layout keeps it."""
-    values: dict[str, object] = {
-        "vision_tower": "",
-        "language_model": "",
-        "image_size": vision_config.get("image_size", 336),
-        "feature_layer": foreign.feature_layer(
-            path, feature_layer, int(str(vision_config.get("num_hidden_layers", 12)))
-        ),
-    }
-    folders = (path, path / "visual_encoder", path / "vision_tower")
-    file = next((file for folder in folders for name in _PROCESSOR_FILES if (file := folder / name).exists()), None)
-    if file is not None:
-        processor = read_object(file)
-        processor = processor.get("image_processor", processor)
-        values |= {key: tuple(processor[key]) for key in ("image_mean", "image_std") if processor.get(key)}
-    return ModelSettings.model_validate(values)
+    pixels = towers.stated_pixels(towers.processor_folders(path), vision_config)
+    layers = int(str(vision_config.get("num_hidden_layers", 12)))
+    return ModelSettings(
+        vision_tower="",
+        language_model="",
+        image_size=pixels.size,
+        image_mean=pixels.mean,
+        image_std=pixels.std,
+        feature_layer=foreign.feature_layer(path, feature_layer, layers),
+    )

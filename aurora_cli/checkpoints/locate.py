@@ -9,6 +9,7 @@ from aurora_cli.hub.snapshot import fetch_file, fetch_snapshot
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WANTED = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors", "*/*.json", "*/*.safetensors")
+_DESCRIBING = ("*.json", "*.jinja", "*.model", "*/*.json")
 _PICKLED = ("*.bin", "*/*.bin")
 _CONFIG = "config.json"
 
@@ -44,6 +45,17 @@ def locate_config(name: str | Path, root: Path | None = None) -> Path:
     """
     folder = _local_path(name, root)
     return fetch_file(HubRepo(_repo(name)), _CONFIG) if folder is None else folder / _CONFIG
+
+
+def locate_description(name: str | Path, root: Path | None = None) -> Path:
+    """The folder with what lies beside a model's weights: configs, its tokenizer, its image processor's file.
+
+    Raises:
+        DataError: there is no such folder, and it cannot be a repository's name.
+        UsageError: there is no such repository on the hub.
+        HostError: the hub cannot be reached.
+    """
+    return _local_path(name, root) or fetch_snapshot(HubRepo(_repo(name)), _DESCRIBING)
 
 
 def _local_path(name: str | Path, root: Path | None) -> Path | None:

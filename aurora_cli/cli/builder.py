@@ -68,7 +68,8 @@ def _execute(spec: CommandSpec, given: Mapping[str, Any]) -> int:
     if not worker:
         reporter = QuietReporter() if given["quiet"] else ConsoleReporter(streams=not given["as_json"])
     try:
-        result = step(resolved.settings, reporter or SILENT, dry_run=given["dry_run"])
+        given_to_step = resolved if spec.with_origins else resolved.settings
+        result = step(given_to_step, reporter or SILENT, dry_run=given["dry_run"])
     except KeyboardInterrupt:
         again = "Run the same command again to continue."
         raise Interrupted("interrupted; the work so far is safe", hint=again) from None

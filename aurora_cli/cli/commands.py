@@ -87,13 +87,15 @@ _SPECS = (
     ),
     CommandSpec(
         "tokenize",
-        "pipeline.tokenize.command",
+        "pipeline.tokenize.entry",
         (
             Flag("tokenize.inputs", (), "INPUT"),
             Flag("tokenize.splits", ("--split",), SPLIT_METAVAR),
             Flag("tokenize.subsets", ("--subset",)),
             Flag("tokenize.batch_size", ("--batch-size",)),
             Flag("tokenize.output", ("--output",), "DIR"),
+            Flag("model.language_model", ("--language-model",), "DIR|ID"),
+            Flag("model.vision_tower", ("--vision-tower",), "DIR|ID"),
             Flag("model.tokenizer", ("--tokenizer",), "DIR|ID"),
             Flag("tokenize.record_schema", ("--schema",)),
             Flag("tokenize.template", ("--template",)),
@@ -112,7 +114,9 @@ _SPECS = (
             "aurora tokenize --split projection --subset densefusion",
             "aurora tokenize my.jsonl --output tokenized/vision/mine --tokenizer ./vicuna",
             "aurora tokenize chats.jsonl --schema openai-messages --template tokenizer --tokenizer ./qwen2",
+            "aurora tokenize --language-model ./smollm2 --vision-tower ./siglip2",
         ),
+        with_origins=True,
     ),
     CommandSpec(
         "merge-shards",
@@ -126,9 +130,11 @@ _SPECS = (
     ),
     CommandSpec(
         "train",
-        "pipeline.train.command",
+        "pipeline.train.stages.command",
         (
             Flag("train.stage", ("--stage",), "STAGE"),
+            Flag("model.language_model", ("--language-model",), "DIR|ID"),
+            Flag("model.vision_tower", ("--vision-tower",), "DIR|ID"),
             Flag("train.data", ("--data",), "DIR[:WEIGHT]"),
             Flag("train.media_root", ("--media-root",), "DIR"),
             Flag("train.run_dir", ("--run-dir",), "DIR"),
@@ -150,6 +156,7 @@ _SPECS = (
         ),
         "Started plainly it launches its processes; under torchrun, accelerate, deepspeed or srun it is one of theirs.",
         ignored=("--local_rank", "--local-rank"),
+        with_origins=True,
     ),
     CommandSpec(
         "convert",

@@ -66,6 +66,8 @@ class CommandSpec:
     """A paragraph for `--help`, after the summary."""
     ignored: tuple[str, ...] = ()
     """Options that a launcher adds to the command line and that change nothing; not shown."""
+    with_origins: bool = False
+    """Its step takes the `Resolved`: what was said counts by who said it."""
     workspace: str | None = None
     """The workspace when none is named, where it is not the current folder."""
 

@@ -1,7 +1,8 @@
 """Presets: a folder with `preset.yaml` (what all commands share) and a YAML file for each stage, or one file.
 
-One file of the same schema says a stage's own settings under `stages: {vision: {...}}`; so do aurora.yaml and --config.
-A path that begins with `preset:` starts at the preset's folder.
+A workspace's own lie in its folder `presets`. One file of the same schema says a stage's own settings under
+`stages: {vision: {...}}`; so do aurora.yaml and --config. A path that begins with `preset:` starts at the preset's
+folder.
 """
 
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ from aurora_cli.constants import STAGES
 from aurora_cli.errors import SettingsError
 
 COMMON_FILE = "preset.yaml"
+OWN_PRESETS = "presets"
+"""The workspace's folder of presets of its own."""
+
 STAGES_KEY = "stages"
 PRESET_PREFIX = "preset:"
 
@@ -40,7 +44,34 @@ def presets_folder() -> Path:
 
 
 def preset_names() -> list[str]:
+    """Of those that are installed."""
     return sorted(path.parent.name for path in presets_folder().glob(f"*/{COMMON_FILE}"))
+
+
+def own_presets(workspace: Path) -> dict[str, Path]:
+    """The workspace's own, by name: folders like a preset, and YAML files."""
+    folder = workspace / OWN_PRESETS
+    found = {path.parent.name: path.parent for path in folder.glob(f"*/{COMMON_FILE}")}
+    found |= {path.stem: path for path in folder.glob("*.yaml") if path.is_file()}
+    return dict(sorted(found.items()))
+
+
+def find_preset(name: str, workspace: Path) -> Path:
+    """The folder or file of a preset: an installed one, one of the workspace's, or what is at that path.
+
+    Raises:
+        SettingsError: there is none of this name; the message lists those that are.
+    """
+    own = own_presets(workspace)
+    folders = (presets_folder() / name, own.get(name, workspace / OWN_PRESETS / name), workspace / name)
+    path = next((path for path in folders if (path / COMMON_FILE).is_file() or path.is_file()), None)
+    if path is None or not name:
+        raise SettingsError(
+            f"preset: {name!r} is neither a preset ({', '.join([*preset_names(), *own])}) nor a file or folder like "
+            "one",
+            hint="`aurora presets` shows what there is.",
+        )
+    return path
 
 
 def load_preset(name: str, workspace: Path) -> Layer:
@@ -49,19 +80,13 @@ def load_preset(name: str, workspace: Path) -> Layer:
     Raises:
         SettingsError: there is none of this name; the message lists those that are.
     """
-    for path in (presets_folder() / name, workspace / name):
-        if (path / COMMON_FILE).is_file():
-            files = sorted(path.glob("*.yaml"), key=_stage_order)
-            stages = {file.stem: read_yaml(file) for file in files if file.name != COMMON_FILE}
-            common = read_yaml(path / COMMON_FILE)
-            return Layer(f"preset {name}", _anchor(common, path), {k: _anchor(v, path) for k, v in stages.items()})
-    path = workspace / name
+    path = find_preset(name, workspace)
     if path.is_file():
         return layer_of(path, f"preset {name}")
-    raise SettingsError(
-        f"preset: {name!r} is neither a preset ({', '.join(preset_names())}) nor a file or folder like one",
-        hint="`aurora presets` shows what there is.",
-    )
+    files = sorted(path.glob("*.yaml"), key=_stage_order)
+    stages = {file.stem: read_yaml(file) for file in files if file.name != COMMON_FILE}
+    common = read_yaml(path / COMMON_FILE)
+    return Layer(f"preset {name}", _anchor(common, path), {k: _anchor(v, path) for k, v in stages.items()})
 
 
 def layer_of(path: Path, source: str) -> Layer:

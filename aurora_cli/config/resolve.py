@@ -6,7 +6,7 @@ checked once, so that an error can say where the wrong value stands.
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,12 @@ from pydantic import ValidationError
 from aurora_cli.config import fields
 from aurora_cli.config.presets import Layer, SettingsTree, layer_of, load_preset
 from aurora_cli.config.settings import Settings
-from aurora_cli.constants import SETTINGS_FILE
+from aurora_cli.constants import ALL_STAGES, SETTINGS_FILE
 from aurora_cli.errors import SettingsError
 
 ENV_PREFIX = "AURORA_"
+NOBODY, PRESET = -1, 0
+"""Ranks of a default, and of the preset."""
 KEPT_RATIO = "merging.kept_ratio"
 KEPT_RATIO_NAMES = ("token_kept_ratio", "visual_token_merge_ratio")
 KEPT_RATIO_SECTIONS = ("", "merging", "model", "train")
@@ -34,6 +36,18 @@ class Resolved:
 
     settings: Settings
     origins: Mapping[str, str]
+    ranks: Mapping[str, int] = field(default_factory=dict)
+    """How high the source of each stands: 0 the preset, above it the files and what was typed."""
+    stages: "tuple[Resolved, ...]" = ()
+    """Of `train.stage: all`: each stage of the preset, in order."""
+
+    def rank(self, path: str) -> int:
+        """How high stands who said a setting, or anything in a section; -1: nobody did."""
+        return max((rank for known, rank in self.ranks.items() if f"{known}.".startswith(f"{path}.")), default=NOBODY)
+
+    def origin(self, path: str) -> str:
+        """Who said a setting, in words."""
+        return _origin(path, self.origins) or "default"
 
 
 def resolve(
@@ -68,18 +82,29 @@ def resolve(
     preset = load_preset(str(_last(above, "preset", Settings.model_fields["preset"].default)), workspace)
     layers = [preset, *above]
     stage = _stage(layers)
+    resolved = _merged(layers, stage, workspace)
+    if stage != ALL_STAGES:
+        return resolved
+    return replace(resolved, stages=tuple(_merged(layers, one, workspace) for one in _stages(layers)))
 
+
+def _merged(layers: list[Layer], stage: str, workspace: Path) -> Resolved:
+    """The layers as they stand for one stage."""
     tree: SettingsTree = {}
     origins: dict[str, str] = {}
-    for layer in layers:
+    ranks: dict[str, int] = {}
+    for rank, layer in enumerate(layers):
         for part, source in ((layer.common, layer.source), (layer.stages.get(stage, {}), f"{layer.source}, {stage}")):
-            _merge(tree, _canonical(part), source, origins)
+            own: dict[str, str] = {}
+            _merge(tree, _canonical(part), source, own)
+            origins |= own
+            ranks |= dict.fromkeys(own, rank)
     tree["workspace"] = str(workspace)
     tree.setdefault("train", {})
     if isinstance(tree["train"], dict):
         tree["train"]["stage"] = stage
     try:
-        return Resolved(Settings(**tree), origins)
+        return Resolved(Settings(**tree), origins, ranks)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error, origins))) from None
 
@@ -98,14 +123,21 @@ def dump_yaml(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def _stages(layers: list[Layer]) -> list[str]:
+    return list(dict.fromkeys(stage for layer in layers for stage in layer.stages))
+
+
 def _stage(layers: list[Layer]) -> str:
-    known = list(dict.fromkeys(stage for layer in layers for stage in layer.stages))
+    known = _stages(layers)
     default = known[0] if known else fields.lookup("train.stage").default
     stage = str(_last(layers, "train.stage", default))
-    if known and stage not in known:
+    if stage == ALL_STAGES and not known:
+        raise SettingsError(f"train.stage: {stage}, and the preset has no stages: they stand under `stages:`")
+    if known and stage not in (*known, ALL_STAGES):
         source = next(layer.source for layer in reversed(layers) if _get(layer.common, "train.stage") is not None)
         raise SettingsError(
-            f"train.stage: {stage!r} (from {source}) is not a stage of this preset: one of {', '.join(known)}"
+            f"train.stage: {stage!r} (from {source}) is not a stage of this preset: one of "
+            f"{', '.join(known)}, {ALL_STAGES}"
         )
     return stage
 

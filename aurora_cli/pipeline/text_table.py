@@ -17,3 +17,16 @@ def aligned(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
         )
         for first, *rest in rows
     ]
+
+
+def aligned_left(rows: Sequence[Sequence[str]], indent: str = "  ") -> list[str]:
+    """All columns, which are words, to the left.
+
+    >>> aligned_left([("setting", "value", "from"), ("train.epochs", "2", "--set")])
+    ['  setting       value  from', '  train.epochs  2      --set']
+    """
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        (indent + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True))).rstrip()
+        for row in rows
+    ]

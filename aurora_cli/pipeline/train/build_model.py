@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 
@@ -22,6 +22,7 @@ from aurora_cli.io.atomic import atomic_directory
 from aurora_cli.models.assign import Assign, values_of
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.parts import Part
+from aurora_cli.pipeline.own_parts import check_patches
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.rows_fit import check_rows
 from aurora_cli.runs.layout import INITIAL
@@ -72,6 +73,7 @@ def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> Au
             open_checkpoint(plan.resume, OpenOptions(root=settings.workspace)), settings.merging, assign=assign
         )
     start = open_start(plan)
+    _check_patches(plan, start)
     rows = check_rows(plan.data, settings, start)
     if rows is not None:
         start = _with_rows(start, rows, settings)
@@ -80,6 +82,17 @@ def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> Au
         _seed(settings)  # every rank makes the same new projector
         fresh = frozenset[Part]({"projector"})
     return build(start, settings.merging, fresh=fresh, assign=assign)
+
+
+def _check_patches(plan: StagePlan, start: OpenedCheckpoint) -> None:
+    """
+    Raises:
+        UsageError: frames are not whole patches, and not of the side that the weights learned with.
+    """
+    size, vision = plan.settings.model.image_size, cast(Any, start.config.vision_config)
+    learned = plan.start.kind == "checkpoint" and size == start.model.image_size
+    if not learned:
+        check_patches(size, vision.patch_size, "the settings")
 
 
 def open_start(plan: StagePlan) -> OpenedCheckpoint:

@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING
 
 from aurora_cli.config.resolve import dump_yaml
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.batches.sampler import accumulation
-from aurora_cli.errors import AuroraError, Interrupted
+from aurora_cli.errors import EXIT_OK, AuroraError, DataError, Interrupted
 from aurora_cli.io.atomic import file_lock, write_text
+from aurora_cli.pipeline.train.data_folders import DataFolder, find_data
 from aurora_cli.pipeline.train.plan import plan_stage, run_folder
 from aurora_cli.pipeline.train.result import TrainResult, facts_of, nothing_to_do
 from aurora_cli.runs.layout import CONFIG_FILE, LOGS
@@ -34,8 +36,18 @@ if TYPE_CHECKING:
     from aurora_cli.pipeline.train.estimate.result import TrainEstimate
 
 
-def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> "TrainResult | TrainEstimate":
+def run(
+    settings: Settings,
+    reporter: Reporter = SILENT,
+    *,
+    dry_run: bool = False,
+    in_workers: bool = False,
+    trained_before: frozenset[str] = frozenset(),
+) -> "TrainResult | TrainEstimate":
     """Train `settings.train.stage`, or say that it is trained.
+
+    With `in_workers` one process, too, is a worker of its own; `trained_before` names stages that a dry run or a plan
+    takes for trained.
 
     Raises:
         UsageError: settings that cannot be, alone or beside what is there.
@@ -45,14 +57,14 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """
     use_passive_openmp()
     rank = rank_from_environment()
-    processes = rank.world_size if rank is not None else settings.train.num_processes or max(1, gpu_count())
+    processes = processes_of(settings, rank)
     check_settings(settings, processes)
     if settings.train.plan:
         from aurora_cli.pipeline.train.estimate.estimate import estimate_stage  # with torch
 
-        return estimate_stage(settings, processes)
+        return estimate_stage(settings, processes, trained_before)
     if dry_run:
-        return _dry_result(settings, processes)
+        return _dry_result(settings, processes, trained_before, in_workers=in_workers)
     if rank is not None:
         return _run_as_worker(settings, rank, reporter)
     plan = plan_stage(settings)
@@ -60,12 +72,17 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         return nothing_to_do(plan, plan.finished, processes)
     with file_lock(plan.run_dir, f"aurora train --stage {plan.stage}"):
         write_text(plan.run_dir / CONFIG_FILE, dump_yaml(settings))
-        if processes == 1:
+        if processes == 1 and not in_workers:
             return _train_as(Rank(master_port=free_port()), settings, reporter)
         logs = plan.run_dir / LOGS
-        reporter.info(f"{processes} processes; their output: {logs}")
+        reporter.info(f"{processes} process{'es' if processes > 1 else ''}; their output: {logs}")
         command = worker_command(plan.run_dir / CONFIG_FILE)
         return TrainResult(**json.loads(run_workers(command, processes, logs=logs, reporter=reporter)))
+
+
+def processes_of(settings: Settings, rank: Rank | None) -> int:
+    """How many there are, or will be."""
+    return rank.world_size if rank is not None else settings.train.num_processes or max(1, gpu_count())
 
 
 def check_settings(settings: Settings, processes: int) -> None:
@@ -101,24 +118,26 @@ def _run_as_worker(settings: Settings, rank: Rank, reporter: Reporter) -> TrainR
     return result
 
 
-def _dry_result(settings: Settings, processes: int) -> TrainResult:
+def _dry_result(settings: Settings, processes: int, trained_before: frozenset[str], *, in_workers: bool) -> TrainResult:
     """What would be done, or why it cannot be."""
     run_dir = run_folder(settings)
-    launch = tuple(_launch_lines(run_dir / CONFIG_FILE, processes))
+    launch = tuple(_launch_lines(run_dir / CONFIG_FILE, processes, in_workers=in_workers))
     shown = settings.model_dump(mode="json", include={*RECIPE_SECTIONS, "checkpoint"})
     try:
-        plan = plan_stage(settings)
+        plan = plan_stage(settings, trained_before)
     except AuroraError as error:
+        folders = _folders_there(settings)
         return TrainResult(
             stage=settings.train.stage,
             run_dir=str(run_dir),
-            start="unknown",
-            data=list(settings.train.data),
-            samples=0,
+            start=_start_wanted(settings),
+            data=[str(one.folder) for one in folders] or list(settings.train.data),
+            samples=sum(one.rows for one in folders),
             processes=processes,
             engine=engine_name(settings.train, processes),
             launch=launch,
             problem=str(error),
+            problem_code=error.exit_code if isinstance(error, DataError) else EXIT_OK,
             did="dry run",
             settings=shown,
         )
@@ -133,10 +152,25 @@ def _dry_result(settings: Settings, processes: int) -> TrainResult:
     )
 
 
-def _launch_lines(config: Path, processes: int) -> Iterator[str]:
+def _folders_there(settings: Settings) -> tuple[DataFolder, ...]:
+    try:
+        return find_data(settings, Workspace(settings.workspace))
+    except AuroraError:
+        return ()
+
+
+def _start_wanted(settings: Settings) -> str:
+    """Where the run would start, were all there that is missing."""
+    train, model = settings.train, settings.model
+    if train.init_from or train.after:
+        return train.init_from or str(Workspace(settings.workspace).run(str(train.after)))
+    return "random weights" if model.vision_config else f"{model.vision_tower} + {model.language_model}"
+
+
+def _launch_lines(config: Path, processes: int, *, in_workers: bool) -> Iterator[str]:
     """The exact commands, one for each process."""
     command = shlex.join(worker_command(config))
-    if processes == 1:
+    if processes == 1 and not in_workers:
         yield f"{command}    (done by this process itself)"
         return
     for number in range(processes):

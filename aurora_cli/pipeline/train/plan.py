@@ -39,8 +39,8 @@ class StagePlan:
         return self.run_dir / CHECKPOINTS
 
 
-def plan_stage(settings: Settings) -> StagePlan:
-    """Decide everything about a run that does not need the model.
+def plan_stage(settings: Settings, trained_before: frozenset[str] = frozenset()) -> StagePlan:
+    """Decide everything about a run that does not need the model; `trained_before` as in `find_start`.
 
     Raises:
         UsageError: settings that contradict each other or an earlier run.
@@ -50,7 +50,7 @@ def plan_stage(settings: Settings) -> StagePlan:
     train = settings.train
     run_dir = run_folder(settings)
     _check_run_folder(run_dir)
-    start = find_start(settings, workspace, run_dir)
+    start = find_start(settings, workspace, run_dir, trained_before)
     data = find_data(settings, workspace)
     recipe = whole_recipe(settings, start, data, workspace)
     resume = find_resume(settings, workspace, run_dir)

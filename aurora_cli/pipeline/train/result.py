@@ -7,6 +7,7 @@ from typing import Literal, TypedDict
 import yaml
 
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.errors import EXIT_OK
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.train.plan import StagePlan
@@ -40,6 +41,12 @@ class TrainResult(Result):
     settings: JsonObject | None = None
     problem: str | None = None
     """What would stop the run (dry run only)."""
+    problem_code: int = EXIT_OK
+    """Its exit code, if something is missing (dry run only)."""
+
+    @property
+    def exit_code(self) -> int:
+        return self.problem_code
 
     def lines(self) -> list[str]:
         if self.did == "dry run":

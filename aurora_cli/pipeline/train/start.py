@@ -30,8 +30,13 @@ class Start:
         return self.base if isinstance(self.base, str) else " + ".join(self.base.values())
 
 
-def find_start(settings: Settings, workspace: Workspace, run_dir: Path) -> Start:
-    """Where the first step's weights come from: `init_from`, the stage before, chance, or the preset's models."""
+def find_start(
+    settings: Settings, workspace: Workspace, run_dir: Path, trained_before: frozenset[str] = frozenset()
+) -> Start:
+    """Where the first step's weights come from: `init_from`, the stage before, chance, or the preset's models.
+
+    `trained_before` names stages that will have been trained by then.
+    """
     train, model = settings.train, settings.model
     if train.init_from:
         path = workspace.path(train.init_from)
@@ -45,6 +50,8 @@ def find_start(settings: Settings, workspace: Workspace, run_dir: Path) -> Start
         return Start("checkpoint", workspace.relative(path))
     if train.after:
         path = workspace.run(train.after)
+        if not (path / CHECKPOINTS).is_dir() and train.after in trained_before:
+            return Start("checkpoint", workspace.relative(path))
         if not (path / CHECKPOINTS).is_dir():
             raise DataError(
                 f"{path}: stage {train.stage!r} starts from stage {train.after!r}, which has not been trained",

@@ -115,7 +115,7 @@ def test_debug_shows_where(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_the_option_that_the_deepspeed_launcher_adds_is_understood(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["train", "--local_rank=0", "--dry-run", "--quiet"]) == 0
+    assert run(["train", "--local_rank=0", "--dry-run", "--quiet"]) == 3
     assert "no merged shards" in capsys.readouterr().out
     assert run(["train", "--help"]) == 0
     assert "local_rank" not in capsys.readouterr().out

@@ -37,8 +37,10 @@ RUNNING = 80 << 20
 """Bytes that a run on a CPU takes beside: oneDNN's scratch, the loader's frames, trackers (measured, tiny preset)."""
 
 
-def estimate_stage(settings: Settings, processes: int) -> TrainEstimate:
+def estimate_stage(settings: Settings, processes: int, trained_before: frozenset[str] = frozenset()) -> TrainEstimate:
     """What the stage would take on so many processes; where its data are not there yet, all but what hangs on them.
+
+    `trained_before` as in `find_start`.
 
     Raises:
         UsageError: settings that contradict each other.
@@ -51,7 +53,7 @@ def estimate_stage(settings: Settings, processes: int) -> TrainEstimate:
     plan: StagePlan | None = None
     problem: str | None = None
     try:
-        plan = plan_stage(_afresh(settings))
+        plan = plan_stage(_afresh(settings), trained_before)
     except DataError as error:
         problem = str(error)
     config = config_of(settings)

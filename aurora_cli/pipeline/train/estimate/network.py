@@ -9,6 +9,7 @@ from aurora_cli.checkpoints import blueprint
 from aurora_cli.checkpoints.checkpoint import OpenOptions
 from aurora_cli.checkpoints.locate import locate_config
 from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.stated.towers import vision_config_of
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.batches.training_data import TrainingData
@@ -41,7 +42,7 @@ def config_of(settings: Settings) -> AuroraCapConfig:
         names = {"tower": model.vision_tower, "language": model.language_model}
         if model.vision_config is not None:
             names = {"tower": "model.vision_config", "language": "model.text_config"}
-        llava = blueprint.llava_config(blueprint.vision_config_of(vision), text, model, **names)
+        llava = blueprint.llava_config(vision_config_of(vision), text, model, **names)
     values = llava.to_dict() | {
         "merging": settings.merging.model_dump(mode="json"),
         "image_size": model.image_size,

@@ -34,6 +34,6 @@ def read_language_model(folder: Path, *, with_tokenizer: bool = True) -> Languag
         )
     stretched = config.get("rope_parameters") or config.get("rope_scaling") or {}
     rope = {**stretched, "rope_type": stretched.get("rope_type", stretched.get("type"))} if stretched else {}
-    said = SimpleNamespace(max_position_embeddings=config.get("max_position_embeddings"), rope_parameters=rope)
+    stated = SimpleNamespace(max_position_embeddings=config.get("max_position_embeddings"), rope_parameters=rope)
     settings = {**object_in(folder / "special_tokens_map.json"), **object_in(folder / "tokenizer_config.json")}
-    return LanguageModel(positions_of(said).limit, chat_template_of(folder, settings) is not None)
+    return LanguageModel(positions_of(stated).limit, chat_template_of(folder, settings) is not None)

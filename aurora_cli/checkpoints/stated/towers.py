@@ -109,18 +109,18 @@ def stated_pixels(folders: Iterable[Path], vision: Mapping[str, Any]) -> Pixels:
     folders = tuple(folders)
     kind = kind_of(vision) or KINDS["clip_vision_model"]
     file = next((path for folder in folders for name in PROCESSOR_FILES if (path := folder / name).is_file()), None)
-    said: JsonObject = {}
+    stated: JsonObject = {}
     if file is not None:
-        said = read_object(file)
-        nested = said.get("image_processor", said)
-        said = nested if isinstance(nested, dict) else {}
+        stated = read_object(file)
+        nested = stated.get("image_processor", stated)
+        stated = nested if isinstance(nested, dict) else {}
     config = str(folders[0] / CONFIG_FILE)
     usual = f"usual for {vision.get('model_type', 'clip_vision_model')}; there is no image processor's file"
-    size = _side(said, file)
+    size = _side(stated, file)
     sources = {"size": str(file) if size else config if "image_size" in vision else usual}
     colours: dict[str, Triple] = {}
     for name, default in (("image_mean", kind.mean), ("image_std", kind.std)):
-        given = said.get(name)
+        given = stated.get(name)
         colours[name] = _triple(given, name, file) if given else default
         sources[name.removeprefix("image_")] = str(file) if given else usual
     return Pixels(
@@ -128,10 +128,10 @@ def stated_pixels(folders: Iterable[Path], vision: Mapping[str, Any]) -> Pixels:
     )
 
 
-def _side(said: JsonObject, file: Path | None) -> int | None:
+def _side(stated: JsonObject, file: Path | None) -> int | None:
     """The side of what the tower is given: of the crop where one is cut out, else of the resized image."""
-    for key in ("crop_size", "size") if said.get("do_center_crop") else ("size", "crop_size"):
-        size = said.get(key)
+    for key in ("crop_size", "size") if stated.get("do_center_crop") else ("size", "crop_size"):
+        size = stated.get(key)
         if isinstance(size, Mapping):
             sides = {side for name in ("height", "width", "shortest_edge") if (side := size.get(name))}
             if len(sides) > 1:

@@ -93,18 +93,19 @@ def conversation(value: JsonObject, location: str, reading: Reading, names: Name
         Rejection: it cannot be used.
     """
     media = PartMedia([], [])
-    messages = []
-    for index, turn in enumerate(turns_in(value, names.turns)):
-        messages.append(message_of(turn, index, media, reading, names))
-    messages = with_record_keys(messages, value, reading)
-    beside = media_in(value, reading)
-    if (media.images and beside.images) or (media.videos and beside.video) or len(media.videos) > 1:
-        raise Rejection("bad_media", "media both in the messages and beside them, or several videos")
-    images = media.images or beside.images
-    video = media.videos[0] if media.videos else beside.video
+    turns = turns_in(value, names.turns)
+    messages = [message_of(turn, index, media, reading, names) for index, turn in enumerate(turns)]
+    if not value.keys().isdisjoint(KEYS_OF_ALL):
+        messages = with_record_keys(messages, value, reading)
+    images, video = media_in(value, reading)
+    if media.images or media.videos:
+        if (media.images and images) or (media.videos and video) or len(media.videos) > 1:
+            raise Rejection("bad_media", "media both in the messages and beside them, or several videos")
+        images = media.images or images
+        video = media.videos[0] if media.videos else video
     name = record_id(value, location)
     if video is None:
-        return Record(name, images or None, None, messages)
+        return Record(name, images, None, messages)
     span = span_in(value, reading) or video.span
     if video.frames is None:
         return Record(name, images or None, video.path, messages, span)
@@ -130,9 +131,12 @@ def conversation_schema(name: str, form: str, names: Names, rank: int = 0) -> Re
 
 def message_of(turn: JsonObject, index: int, media: PartMedia, reading: Reading, names: Names) -> Message:
     """A turn as a message; the media among its parts are appended to `media`."""
-    given = turn.get(names.role[0], turn.get(names.role[1]))
+    given, content = turn.get(names.role[0]), turn.get(names.text[0])
+    if given is None and names.role[0] not in turn:
+        given = turn.get(names.role[1])
+    if content is None and names.text[0] not in turn:
+        content = turn.get(names.text[1])
     role = role_of(given, index)
-    content = turn.get(names.text[0], turn.get(names.text[1]))
     if isinstance(content, list):
         before = len(media.images) + len(media.videos)
         content, placeholders = read_parts(content, index, media, reading)
@@ -169,8 +173,6 @@ def with_record_keys(messages: list[Message], value: JsonObject, reading: Readin
     Raises:
         Rejection: there are two system texts.
     """
-    if value.keys().isdisjoint(KEYS_OF_ALL):
-        return messages
     for name in SYSTEM_KEYS:
         if name in value and says_something(value[name]):
             text = text_of(value[name], 0, name)

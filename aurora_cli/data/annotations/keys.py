@@ -6,7 +6,7 @@ mattered (a medium, a time, a weight, a role) is counted as a warning. docs/refe
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Literal, NamedTuple
@@ -63,7 +63,7 @@ class KeyCounts:
     read: Counter[str] = field(default_factory=Counter)
     warned: Counter[str] = field(default_factory=Counter)
 
-    def add(self, read: Sequence[str], warned: Sequence[str]) -> None:
+    def add(self, read: Iterable[str], warned: Iterable[str]) -> None:
         """Count a record."""
         for name in read:  # Counter.update asks what it is given first, which takes longer than all of this
             self.read[name] += 1
@@ -73,6 +73,8 @@ class KeyCounts:
 
 class Reading:
     """One record being read: how, and the keys that its reader comes by."""
+
+    __slots__ = ("in_order", "read", "unread")
 
     def __init__(self, *, in_order: bool = False) -> None:
         """`in_order`: images among the parts of a message stay between its words, and do not go to its front."""
@@ -87,7 +89,7 @@ def says_something(value: object) -> bool:
     >>> [says_something(value) for value in (None, "", [], 0, False)]
     [False, False, False, True, True]
     """
-    return value is not None and not (isinstance(value, str | list | dict) and not value)
+    return bool(value) or (value is not None and not isinstance(value, str | list | dict))
 
 
 WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")

@@ -44,25 +44,28 @@ class Beside(NamedTuple):
     video: Video | None
 
 
+NOTHING_BESIDE = Beside(None, None)
+
+
 def media_in(value: Mapping[str, object], reading: Reading) -> Beside:
     """The media that the keys of a record name.
 
     Raises:
         Rejection: they are no media, or several keys name different ones.
     """
-    named = value.keys() & MEDIA_KEYS
+    named = MEDIA_KEYS.intersection(value)
     if not named:
-        return Beside(None, None)
+        return NOTHING_BESIDE
     if len(named) == 1 and not named.isdisjoint(IMAGE_KEYS):  # of nearly all records
         (key,) = named
         if not says_something(value[key]):
-            return Beside(None, None)
+            return NOTHING_BESIDE
         reading.read.add(key)
         return Beside(image_list(value[key], key), None)
     images = [(key, value[key]) for key in IMAGE_KEYS if key in value and says_something(value[key])]
     videos = [(key, value[key]) for key in VIDEO_KEYS if key in value and says_something(value[key])]
     if not images and not videos:
-        return Beside(None, None)
+        return NOTHING_BESIDE
     numbers = {key for key, given in videos if key in ("clip", "frames") and not isinstance(given, str | list | dict)}
     videos = [(key, given) for key, given in videos if key not in numbers]
     reading.unread |= numbers  # a score, or how many
@@ -99,7 +102,9 @@ def image_list(value: object, name: str) -> list[str]:
     Raises:
         Rejection: it names none.
     """
-    return [path_of(one, name, value) for one in (value if isinstance(value, list) else [value])]
+    if isinstance(value, list):
+        return [path_of(one, name, value) for one in value]
+    return [path_of(value, name, value)]
 
 
 def video_of(value: object, reading: Reading, name: str = "video") -> Video:

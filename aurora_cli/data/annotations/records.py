@@ -130,13 +130,12 @@ def record_id(value: JsonObject, location: str, key: str = "id") -> str:
     >>> [record_id({"id": given}, "x.jsonl:7") for given in ("a", 23, 1.5, None)]
     ['a', '23', '1.5', 'x.jsonl:7']
     """
-    match value.get(key):
-        case None:
-            return location
-        case str() | int() | float() as given:
-            return str(given)
-        case given:
-            return json.dumps(given, ensure_ascii=False)
+    given = value.get(key)
+    if given is None:
+        return location
+    if isinstance(given, str):
+        return given
+    return str(given) if isinstance(given, int | float) else json.dumps(given, ensure_ascii=False)
 
 
 def role_of(given: object, index: int) -> Role:
@@ -169,7 +168,9 @@ def check_unicode(record: Record) -> None:
     Raises:
         Rejection: a text or path holds half of a surrogate pair.
     """
-    texts = [record.id, *(record.images or ()), record.video or "", *(message.text for message in record.messages)]
+    texts = [record.id, *(record.images or ()), record.video or "", *[message.text for message in record.messages]]
+    if all(map(str.isascii, texts)):
+        return
     try:
         "\n".join(texts).encode("utf-8")
     except UnicodeEncodeError as error:

@@ -5,6 +5,7 @@ A schema is a module in `forms/` with a `SCHEMA`: it is found there, and nothing
 
 import importlib
 import pkgutil
+from collections.abc import Iterable
 from typing import cast
 
 from aurora_cli.constants import IMAGE, VIDEO
@@ -90,9 +91,9 @@ def record_of(
         record = form.read(value, location, reading)
         reading.unread.update(form.keys.unread(value))
     finally:
-        unread = sorted(reading.unread - reading.read) if reading.unread else []
+        unread = sorted(reading.unread - reading.read) if reading.unread else ()
         if counts is not None:
-            counts.add(sorted(reading.read), unread)
+            counts.add(reading.read, unread)
     if record.images and record.video:
         raise Rejection("mixed_media", f"{len(record.images)} images and a video")
     if unread:
@@ -101,7 +102,7 @@ def record_of(
     return with_video_placeholder(record._replace(unread=tuple(unread)) if unread else record)
 
 
-def check_sound(record: Record, unread: list[str]) -> None:
+def check_sound(record: Record, unread: Iterable[str]) -> None:
     """
     Raises:
         Rejection: a question is about what is heard.
@@ -118,9 +119,10 @@ def with_video_placeholder(record: Record) -> Record:
     """
     questions = [message.text for message in record.messages if message.role == "human"]
     if record.video is None and not record.is_frame_list:
-        if any(VIDEO in text and is_for_video(text) for text in questions):
-            count = sum(text.count(VIDEO) for text in questions)
-            raise explained(Rejection("video_count", f"no video, {count} {VIDEO}"), record)
+        for text in questions:
+            if VIDEO in text and is_for_video(text):
+                count = sum(text.count(VIDEO) for text in questions)
+                raise explained(Rejection("video_count", f"no video, {count} {VIDEO}"), record)
         return record
     placeholders = sum(text.count(IMAGE) for text in questions)
     if placeholders != 1 or any(VIDEO in text for text in questions):

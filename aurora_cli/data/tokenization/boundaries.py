@@ -15,6 +15,7 @@ tokenizer cuts at special tokens. Both give the same ids if what stands at the c
 
 import json
 import re
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from tokenizers import AddedToken, Tokenizer
@@ -71,16 +72,32 @@ def add_image_token(backend: Tokenizer) -> None:
     backend.add_special_tokens([AddedToken(IMAGE, special=True, normalized=False)])
 
 
-def special_words(backend: Tokenizer, written: str = "") -> re.Pattern[str]:
-    """Finds words that are no words to this tokenizer: its special tokens, and any token that was added to it and that
-    `written` (the words of a template) holds.
+class SpecialWords:
+    """Finds words that are no words to a tokenizer, in texts that hardly ever have one."""
+
+    def __init__(self, words: Collection[str]) -> None:
+        self._pattern = re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)")
+        self._beginnings = sorted({word[0] for word in words})
+        """Letters; to look for these takes a tenth of the time."""
+
+    def search(self, text: str) -> re.Match[str] | None:
+        """The first of them in a text."""
+        for letter in self._beginnings:
+            if letter in text:
+                return self._pattern.search(text)
+        return None
+
+
+def special_words(backend: Tokenizer, written: str = "") -> SpecialWords:
+    """The special tokens of a tokenizer, and any token that was added to it and that `written` (the words of a
+    template) holds.
     """
     added = backend.get_added_tokens_decoder().values()
     words = {token.content for token in added if token.special or token.content in written or token.content == IMAGE}
-    return re.compile("|".join(map(re.escape, sorted(words, key=len, reverse=True))) or "(?!)")
+    return SpecialWords(words)
 
 
-def refuse_special_words(record: Record, special: re.Pattern[str]) -> None:
+def refuse_special_words(record: Record, special: SpecialWords) -> None:
     """
     Raises:
         Rejection: a text of the record holds one; in a question, `<image>` and `<video>` are places of media.

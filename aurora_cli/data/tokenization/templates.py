@@ -149,7 +149,7 @@ def dialogue(
     messages = record.messages
     system = messages[0].text if messages and messages[0].role == "system" else None
     used = answered(messages if system is None else messages[1:])
-    if not any(message.is_target for message in used if message.role == "gpt"):
+    if not [message for message in used if message.is_target and message.role == "gpt"]:
         raise Rejection("no_answer", f"{len(messages)} turns")
     for index, message in enumerate(messages):
         if message.role == "gpt" and message.is_target and not message.text.strip():
@@ -187,7 +187,7 @@ def media_lengths(record: Record, used: Sequence[Message], *, frames: int, image
         Rejection: there are more or fewer images than `<image>`, or there is a video and not one `<video>`.
     """
     questions = [message.text for message in used if message.role == "human"]
-    placeholders = sum(text.count(IMAGE) for text in questions)
+    placeholders = sum([text.count(IMAGE) for text in questions])
     images = len(record.images or ())
     if record.is_frame_list:
         videos = sum(text.count(VIDEO) for text in questions)

@@ -98,8 +98,50 @@ def write_parquet(folder: Path, rows: list[Row]) -> Path:
     return folder / "rows.parquet"
 
 
+def write_metadata(folder: Path, rows: list[Row]) -> Path:
+    """One in each folder."""
+    for below in ("", "sub/"):
+        own = [row for row in rows if row[0].startswith("sub/") == bool(below)]
+        lines = [json.dumps({"file_name": name.removeprefix(below), "text": caption}) for name, caption in own]
+        if lines:
+            (folder / below / "metadata.jsonl").write_text("".join(line + "\n" for line in lines), "utf-8")
+    return folder
+
+
+def write_jsonl(folder: Path, rows: list[Row]) -> Path:
+    lines = [json.dumps({"path": name, "description": caption, "score": 0.5}) for name, caption in rows]
+    return _text(folder / "rows.jsonl", "\ufeff" + "".join(line + "\n\n" for line in lines))
+
+
+def write_coco(folder: Path, rows: list[Row]) -> Path:
+    """Annotations before images, as some files have them."""
+    names = sorted({name for name, _ in rows})
+    captions = [{"id": at, "image_id": names.index(name), "caption": text} for at, (name, text) in enumerate(rows)]
+    images = [{"id": at, "file_name": name} for at, name in enumerate(names)]
+    content = {"info": {"year": 2014}, "annotations": captions, "images": images, "licenses": []}
+    return _text(folder / "captions_train.json", json.dumps(content))
+
+
+def write_karpathy(folder: Path, rows: list[Row]) -> Path:
+    images = [
+        {"filepath": "sub" if "/" in name else "", "filename": name.rpartition("/")[2], "sentences": [{"raw": caption}]}
+        for name, caption in rows
+    ]
+    return _text(folder / "dataset.json", json.dumps({"images": images, "dataset": "own"}))
+
+
+def _text(path: Path, text: str) -> Path:
+    path.write_text(text, "utf-8")
+    return path
+
+
 FORMS: dict[str, Callable[[Path, list[Row]], Path]] = {
     "csv": write_csv,
     "tsv": write_tsv,
     "parquet": write_parquet,
+    "metadata": write_metadata,
+    "jsonl": write_jsonl,
+    "coco": write_coco,
+    "karpathy": write_karpathy,
 }
+"""Those that hold any rows, each row as one."""

@@ -15,6 +15,9 @@ from aurora_cli.errors import DataError, UsageError
 AUTO = "auto"
 """Stands for the format that a source looks like."""
 
+FILES_LOOKED_AT = 200
+"""Of a folder that is of no format itself."""
+
 
 def _found() -> dict[str, ImportFormat]:
     names = [found.name for found in pkgutil.iter_modules(formats.__path__)]
@@ -26,11 +29,13 @@ def _found() -> dict[str, ImportFormat]:
 FORMATS = _found()
 
 
-def format_of(source: Path, name: str = AUTO) -> ImportFormat:
-    """The format of this name, or the first that a source looks like.
+def recognised(source: Path, name: str = AUTO) -> tuple[Path, ImportFormat]:
+    """A source and its format: of this name, or the first that it looks like.
+
+    A folder that is of none is looked into: the only file in it that is of a format is the source.
 
     Raises:
-        UsageError: no format has the name, or the source looks like none.
+        UsageError: no format has the name, the source looks like none, or several files of a folder do.
         DataError: there is no such source.
     """
     if name != AUTO and name not in FORMATS:
@@ -41,12 +46,28 @@ def format_of(source: Path, name: str = AUTO) -> ImportFormat:
     if not source.exists():
         raise DataError(f"{source}: there is no such file or folder")
     if name != AUTO:
-        return FORMATS[name]
-    for one in FORMATS.values():
-        if one.suits(source):
-            return one
+        return source, FORMATS[name]
+    if (found := _suiting(source)) is not None:
+        return source, found
+    if source.is_dir():
+        return _inside(source)
     looks = "\n".join(f"  {one.name}: {one.looks_like}" for one in FORMATS.values())
     raise UsageError(
         f"{source}: looks like none of the formats that are read:\n{looks}",
         hint=f"If it is one of them: aurora import --format NAME {source}",
     )
+
+
+def _suiting(source: Path) -> ImportFormat | None:
+    return next((one for one in FORMATS.values() if one.suits(source)), None)
+
+
+def _inside(folder: Path) -> tuple[Path, ImportFormat]:
+    """The only file right in a folder, or in its `annotations`, that is of a format; else what `folder` says of it."""
+    entries = [entry for below in ("*", "annotations/*") for entry in sorted(folder.glob(below))]
+    files = [entry for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    found = [(file, one) for file in files[:FILES_LOOKED_AT] if (one := _suiting(file)) is not None]
+    if len(found) > 1:
+        named = ", ".join(f"{file.relative_to(folder)} ({one.name})" for file, one in found[:8])
+        raise UsageError(f"{folder}: several files in it may hold the captions: {named}", hint="Name one of them.")
+    return found[0] if found else (folder, FORMATS["folder"])

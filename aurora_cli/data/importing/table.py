@@ -30,21 +30,17 @@ def row_reader(columns: Columns) -> RowReader:
         try:
             path, kind, content, other = media_of(cells)
             texts = captions_in(cells[text_at])
-            spans = spans_in(cells, columns) if has_times else None
+            spans = spans_in(cells, columns, len(texts)) if has_times else None
         except Rejection as rejection:
             yield Refused(file, line, name, rejection.reason, rejection.detail)
             return
         group = None if group_at is None or cells[group_at] in (None, "") else str(cells[group_at])
-        if len(texts) == 1 and (spans is None or len(spans) == 1):
+        if len(texts) == 1:
             span = None if spans is None else spans[0]
             yield Item(file, line, name, (path,), kind, texts[0], span, group, other, content)
             return
-        if spans is not None and len(spans) not in (1, len(texts)):
-            detail = f"{len(texts)} captions, {len(spans)} parts of the video"
-            yield Refused(file, line, name, "bad_span", detail)
-            return
         for number, text in enumerate(texts):
-            span = None if spans is None else spans[number if len(spans) > 1 else 0]
+            span = None if spans is None else spans[number]
             yield Item(file, line, f"{name}#{number}", (path,), kind, text, span, group, other, content)
 
     return read
@@ -139,17 +135,21 @@ def _list_in(text: str) -> list[Any] | None:
     return None
 
 
-def spans_in(cells: Sequence[Any], columns: Columns) -> list[Span] | None:
-    """The parts of the video that a row is about; none: all of it.
+def spans_in(cells: Sequence[Any], columns: Columns, captions: int) -> list[Span] | None:
+    """The part of the video that each caption of a row is about; none: all of it.
 
     Raises:
-        Rejection: they are no times.
+        Rejection: they are no times, or a list of them that is not as long as that of the captions.
     """
     if columns.span is not None and not _is_blank(cells[columns.span]):
         cell = cells[columns.span]
         value = _list_in(cell.strip()) if isinstance(cell, str) else cell
         name = columns.names[columns.span]
-        pairs = value if isinstance(value, list) and value and isinstance(value[0], list) else [value]
+        pairs: list[Any] = [value] * captions
+        if isinstance(value, list) and value and isinstance(value[0], list):
+            pairs = value
+        if len(pairs) != captions:
+            raise Rejection("bad_span", f"{captions} captions, {len(pairs)} parts of the video")
         found = [pair_in(pair) for pair in pairs]
         if any(pair is None for pair in found):
             raise Rejection("bad_span", f"{name} is {shortened(cell)}")
@@ -158,7 +158,7 @@ def spans_in(cells: Sequence[Any], columns: Columns) -> list[Span] | None:
     if start is None and end is None:
         return None
     first = 0.0 if start is None else seconds(start, "start")
-    return [checked(first, math.inf if end is None else seconds(end, "end"))]
+    return [checked(first, math.inf if end is None else seconds(end, "end"))] * captions
 
 
 def _is_blank(cell: Any) -> bool:

@@ -14,7 +14,7 @@ from aurora_cli.data.importing.format import ImportFormat, Opened, Options
 from aurora_cli.data.importing.item import Item
 from aurora_cli.data.importing.manifest import ImportedFile, ImportedSource, file_entry, folder_entry
 from aurora_cli.data.importing.media_source import ArchivedMedia, FolderMedia, MediaSource
-from aurora_cli.data.importing.registry import format_of
+from aurora_cli.data.importing.registry import recognised
 from aurora_cli.errors import DataError, UsageError
 
 ROWS_LOOKED_AT = 500
@@ -86,8 +86,8 @@ def open_sources(step: ImportSettings, workspace: Workspace) -> list[SourceToImp
     if given_root is not None and not given_root.is_dir():
         raise DataError(f"import_data.media_root: {given_root}: there is no such folder")
     found: list[SourceToImport] = []
-    for path in map(workspace.path, step.sources):
-        source_format = format_of(path, step.source_format)
+    for given in map(workspace.path, step.sources):
+        path, source_format = recognised(given, step.source_format)
         opened = source_format.open(path, options)
         root = given_root or (opened.root if opened.is_root_known or opened.holds_media else find_root(opened))
         link = None if opened.archives or opened.holds_media else link_name(root, found)
@@ -127,7 +127,8 @@ def _first_media(opened: Opened) -> Iterator[Item]:
 
 def _is_there(finder: FolderMedia, item: Item) -> bool:
     try:
-        return finder.locate(item.media[0], item.kind) is not None
+        found = finder.locate(item.media[0], item.kind)
+        return found is not None or (item.other is not None and finder.locate(item.other, item.kind) is not None)
     except Rejection:
         return False
 

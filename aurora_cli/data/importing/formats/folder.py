@@ -31,8 +31,8 @@ class _Pair(NamedTuple):
 
 
 def suits(source: Path) -> bool:
-    """Any folder with media in it, at any depth: which is why this is the last that is tried."""
-    return source.is_dir() and any(pair.medium is not None for pair in pairs_below(source))
+    """A folder with a text beside some medium, at any depth."""
+    return source.is_dir() and any(pair.medium is not None and pair.text is not None for pair in pairs_below(source))
 
 
 def open_folder(source: Path, options: Options) -> Opened:
@@ -42,7 +42,7 @@ def open_folder(source: Path, options: Options) -> Opened:
     """
     if not source.is_dir():
         raise DataError(f"{source}: is a file; a folder of media with texts beside them was expected")
-    if not any(pair.medium is not None and pair.text is not None for pair in pairs_below(source)):
+    if not suits(source):
         raise without_captions(source)
     whole = "each line a caption" if options.caption_lines else "the whole text a caption"
     about = (f"media with texts beside them (.txt: {whole}; .json: its caption)",)

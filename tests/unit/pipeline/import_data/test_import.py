@@ -35,6 +35,7 @@ CAPTIONS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter
 ROWS = st.lists(st.tuples(st.sampled_from((*MEDIA, *MISSING)), CAPTIONS), min_size=1, max_size=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
 @settings(max_examples=20, deadline=None)
 @given(rows=ROWS)

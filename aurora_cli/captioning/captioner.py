@@ -13,7 +13,7 @@ import torch
 from aurora_cli.captioning.generation import batch_seed, generate
 from aurora_cli.captioning.inputs import CaptionInput, Media, caption_inputs
 from aurora_cli.captioning.options import CaptionOptions
-from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Uncaptioned
+from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Part, Uncaptioned, part_of
 from aurora_cli.captioning.text_stream import TextStream, WriteText
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
@@ -47,6 +47,7 @@ class Captioner:
         self,
         media: Iterable[Media],
         *,
+        spans: Sequence[Part | None] | None = None,
         prompt: str | None = None,
         frames: int | None = None,
         token_kept_ratio: float | None = None,
@@ -73,6 +74,8 @@ class Captioner:
         Args:
             media: for each image its file, or a PIL image, or an array (H, W, 3) of uint8; for each video its file, a
                 folder of frames, a list of frame files or of PIL images, or an array (F, H, W, 3) of uint8.
+            spans: for each medium the seconds of the part of it that is captioned, `(3.0, 7.5)`; `(3.0, None)` to its
+                end; None all of it.
             prompt: the question about each medium; none: one for images, another for videos, those of `aurora caption`.
             frames: frames taken evenly from a video.
             token_kept_ratio: share of a frame's patches that reach the language model.
@@ -87,7 +90,7 @@ class Captioner:
 
         Raises:
             DataError: a medium cannot be read, and there is no `on_error`.
-            UsageError: something that is no medium, or an option out of its range.
+            UsageError: something that is no medium or no span of one, or an option out of its range.
         """
         changes = {
             "prompt": prompt,
@@ -103,7 +106,7 @@ class Captioner:
             "batch_size": batch_size,
         }
         options = self.options.changed(changes)
-        inputs = caption_inputs(media)
+        inputs = caption_inputs(media, spans)
         captions: list[Caption] = []
         for start in range(0, len(inputs), batch_size):
             batch = self.caption_batch(inputs[start : start + batch_size], options)
@@ -130,7 +133,8 @@ class Captioner:
             try:
                 readable.append(self._read(each, options))
             except DataError as error:
-                uncaptioned.append(Uncaptioned(each.name, _without_name(error.message, each)))
+                reason = _without_name(error.message, each)
+                uncaptioned.append(Uncaptioned(each.name, reason, each.id, part_of(each.span)))
         if not readable:
             return CaptionedBatch([], uncaptioned)
         new_ids = self._generate(readable, options, on_text if len(readable) == 1 else None)
@@ -186,7 +190,24 @@ class Captioner:
 
     def _read(self, medium: CaptionInput, options: CaptionOptions) -> "_Readable":
         frames = medium.frames(options.frames, self.image_settings, options.sampling)
-        return _Readable(medium, frames, self._prompter.ids(options.question(medium.kind), len(frames)))
+        try:
+            question = options.question(medium.kind) if medium.question is None else medium.question
+            prompt = self._prompter.ids(question, len(frames))
+        except UsageError as error:
+            if medium.question is None:
+                raise
+            raise DataError(error.message) from error  # the fault of this medium alone
+        self._check_length(len(prompt) - len(frames) + self.visual_tokens(len(frames), options.merging))
+        return _Readable(medium, frames, prompt)
+
+    def _check_length(self, prompt: int) -> None:
+        """
+        Raises:
+            DataError: the language model has no positions for as many tokens.
+        """
+        limit, extrapolates = positions_of(self.model.config.get_text_config())
+        if prompt >= limit and not extrapolates:
+            raise DataError(f"its prompt has {prompt:,} tokens, and max_position_embeddings reaches {limit:,}")
 
     def _text_of(self, ids: Sequence[int]) -> str:
         return self.tokenizer.backend.decode(list(ids), skip_special_tokens=True).strip()
@@ -202,6 +223,9 @@ class Captioner:
             prompt_tokens=len(read.prompt) - frames,
             new_tokens=len(ids),
             seconds=round(seconds, 3),
+            id=read.medium.id,
+            span=part_of(read.medium.span),
+            prompt=read.medium.question,
         )
 
     def _generate(

@@ -3,6 +3,7 @@
 Shapes: F frames, H height, W width, S side of the tower's square.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,14 +13,15 @@ import numpy as np
 import torch
 from PIL import Image, ImageSequence
 
-from aurora_cli.captioning.result import MediaKind
+from aurora_cli.captioning.result import MediaKind, Part
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.media.animations import FORMATS, frame_edges, is_animation
+from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
 from aurora_cli.data.media.reader import load_frames
 from aurora_cli.data.media.rgb import as_rgb, upright
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_image
-from aurora_cli.data.media.video_decoder import Sampling, evenly_spaced, selected_frames
+from aurora_cli.data.media.video_decoder import Damaged, Sampling, Span, evenly_spaced, selected_frames
 from aurora_cli.errors import UsageError
 
 Media: TypeAlias = str | Path | Image.Image | np.ndarray | Sequence[str | Path] | Sequence[Image.Image]
@@ -45,6 +47,12 @@ class CaptionInput(NamedTuple):
     kind: MediaKind
     source: Path | tuple[Path, ...] | InMemory
     """A file or a folder of frames, frame files, or what lies in memory."""
+    span: Span | None = None
+    """Seconds of a video that frames are taken from; none: all of it."""
+    question: str | None = None
+    """About this medium alone; none: the one about all of its kind."""
+    id: str | int | None = None
+    """What the caller calls it."""
 
     def frames(self, count: int, model: ModelSettings, sampling: Sampling) -> torch.Tensor:
         """The vision tower's input, (F, 3, S, S) float32: F is 1 of an image, else `count`.
@@ -54,7 +62,9 @@ class CaptionInput(NamedTuple):
         """
         mean, std, size = model.image_mean, model.image_std, model.image_size
         if not isinstance(self.source, InMemory):
-            return load_frames(None, self.source, count, size, mean, std, sampling)
+            return load_frames(None, self.source, count, size, mean, std, sampling, self.span)
+        if self.span is not None and not self.source.edges_s:
+            raise UnreadableMedia(f"{self.name}: has no times, so no part from {self.span[0]:g} s")
         images, fill = self.source.images, padding_colour(mean)
         wanted = self._wanted(self.source, count, sampling) if self.kind == "video" else range(1)
         frames_FSSC = np.stack([square_image(as_rgb(upright(images[index])), size, fill) for index in wanted])
@@ -63,18 +73,38 @@ class CaptionInput(NamedTuple):
     def _wanted(self, held: InMemory, count: int, sampling: Sampling) -> np.ndarray:
         if not held.edges_s:
             return evenly_spaced(len(held.images), count)
-        return selected_frames(np.array(held.edges_s[:-1]), count, sampling, end=held.edges_s[-1])
+        try:
+            return selected_frames(np.array(held.edges_s[:-1]), count, sampling, self.span, held.edges_s[-1])
+        except Damaged as error:
+            raise UnreadableMedia(f"{self.name}: {error}") from error
 
 
-def caption_inputs(media: Iterable[Media]) -> list[CaptionInput]:
-    """Each medium as an input, in order.
+def caption_inputs(media: Iterable[Media], spans: Sequence[Part | None] | None = None) -> list[CaptionInput]:
+    """Each medium as an input, in order; `spans` has for each the part of it, or none.
 
     Raises:
-        UsageError: something that is no medium.
+        UsageError: something that is no medium, or no span of one, or more spans than media.
     """
     if isinstance(media, str | Path | Image.Image | np.ndarray):
         raise UsageError(f"media: a list was expected, not a {type(media).__name__} alone: write [...] around it")
-    return [_input(medium, f"media[{number}]") for number, medium in enumerate(media)]
+    inputs = [_input(medium, f"media[{number}]") for number, medium in enumerate(media)]
+    if spans is None:
+        return inputs
+    if len(spans) != len(inputs):
+        raise UsageError(f"spans: there are {len(spans)} for {len(inputs)} media; one each was expected, or None")
+    return [
+        each._replace(span=_span(span, number)) for number, (each, span) in enumerate(zip(inputs, spans, strict=True))
+    ]
+
+
+def _span(span: Part | None, number: int) -> Span | None:
+    if span is None:
+        return None
+    start, end = span
+    end = math.inf if end is None else end
+    if not 0 <= start < end:
+        raise UsageError(f"spans[{number}]: from {start:g} to {end:g} s; a start before an end was expected")
+    return start, end
 
 
 def _input(medium: Media, name: str) -> CaptionInput:

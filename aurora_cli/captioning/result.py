@@ -1,9 +1,22 @@
 """What captioning gives: a caption, or the reason why there is none."""
 
+import math
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 MediaKind = Literal["image", "video"]
+
+Part = tuple[float, float | None]
+"""Seconds of a video, from and to; no end: to its own."""
+
+
+def part_of(span: tuple[float, float] | None) -> Part | None:
+    """A span as results have it: without infinity, which JSON does not know.
+
+    >>> part_of((3.0, 7.5)), part_of((3.0, math.inf)), part_of(None)
+    ((3.0, 7.5), (3.0, None), None)
+    """
+    return None if span is None else (span[0], None if math.isinf(span[1]) else span[1])
 
 
 @dataclass(frozen=True)
@@ -34,6 +47,15 @@ class Caption:
     seconds: float
     """Reading and generating, a medium's share of its batch."""
 
+    id: str | int | None = None
+    """Of the row of a list of media; none: the medium was named alone."""
+
+    span: Part | None = None
+    """Seconds of the video that were captioned, from and to; no end: to its own. None: all of it."""
+
+    prompt: str | None = None
+    """The question about this medium alone; none: that of all."""
+
     @property
     def tokens_per_frame(self) -> float:
         """Visual tokens of a frame: their mean where slow-fast keeps the first one whole."""
@@ -49,6 +71,18 @@ class Uncaptioned:
 
     reason: str
     """Why not."""
+
+    id: str | int | None = None
+    """As in `Caption`."""
+
+    span: Part | None = None
+    """As in `Caption`."""
+
+    file: str | None = None
+    """The list of media that it is a row of."""
+
+    line: int | None = None
+    """Of that file."""
 
 
 class CaptionedBatch(NamedTuple):

@@ -185,6 +185,7 @@ _SPECS = (
         "pipeline.caption.command",
         (
             Flag("caption.media", (), "MEDIA"),
+            Flag("caption.manifest", ("--manifest",), "FILE"),
             Flag("caption.model", ("--model",), "DIR|ID"),
             Flag("caption.token_kept_ratio", ("--token-kept-ratio", "--visual-token-merge-ratio")),
             Flag("caption.frames", ("--frames",)),
@@ -207,6 +208,7 @@ _SPECS = (
             "aurora caption clip.mp4",
             "aurora caption holiday/ --output captions.jsonl --token-kept-ratio 0.3",
             "aurora caption https://example.org/cat.jpg --allow-remote --num-beams 4",
+            "aurora caption --manifest parts.jsonl --output captions.jsonl",
             "aurora caption --serve",
         ),
     ),

@@ -52,6 +52,9 @@ class CaptionSettings(Section):
     media: Names = ()
     """Images, videos, folders of them, patterns, and with `--allow-remote` URLs."""
 
+    manifest: Path | None = None
+    """A list of media: .jsonl, .csv or .parquet with `media`, and `id`, `span`, `prompt` if wanted."""
+
     model: str | None = None
     """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""
 

@@ -117,8 +117,10 @@ def file_lock(folder: Path, purpose: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def lock_output(path: Path, purpose: str) -> Iterator[None]:
+def lock_output(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
     """Hold the name `path` alone, of a file or a folder that is replaced. The lock lies beside it, and goes.
+
+    `wait`: for the other process that holds it, where all of them hold it briefly.
 
     Raises:
         UsageError: another process holds it; the message says which.
@@ -126,7 +128,7 @@ def lock_output(path: Path, purpose: str) -> Iterator[None]:
     lock = path.with_name(f".{path.name}.lock")
     while True:
         with _opened(lock, "a+", path) as file:
-            _lock(file, path, purpose)
+            _lock(file, path, purpose, wait=wait)
             if not _is_still(file, lock):  # its last holder removed it between our open and our lock
                 continue
             try:
@@ -136,9 +138,9 @@ def lock_output(path: Path, purpose: str) -> Iterator[None]:
             return
 
 
-def _lock(file: IO[str], what: Path, purpose: str) -> None:
+def _lock(file: IO[str], what: Path, purpose: str, *, wait: bool = False) -> None:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
         file.seek(0)
         holder = file.read().strip() or "another process"

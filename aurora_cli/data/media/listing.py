@@ -49,6 +49,18 @@ def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) 
     return list(found.values())
 
 
+def medium_of(name: str, root: Path, *, allow_remote: bool = False) -> Medium:
+    """The one medium of that name, as it is written: a folder is a video, whatever its files are called.
+
+    Raises:
+        UsageError: it is a URL, and none is allowed.
+    """
+    if _URL.match(name):
+        return _remote(name, allow_remote)
+    path = root / Path(name).expanduser()
+    return Medium(name, path, "video") if path.is_dir() else _medium(path, root)._replace(name=name)
+
+
 def passed_over(given: Iterable[str], root: Path) -> list[str]:
     """Files of the folders that are named, which `list_media` takes for no media by their names; hidden ones aside."""
     media = VIDEO_SUFFIXES | IMAGE_SUFFIXES

@@ -93,12 +93,15 @@ def load_frames(
     """The vision tower's input for one medium: (F, 3, S, S) float32.
 
     `path` is an image (F = 1), a video, a folder of frames, or a list of frame files; `root=None` reads plain files.
-    Only a video file can have a span.
+    Only a video file, or an image of several frames, can have a span.
 
     Raises:
         DataError: it cannot be read.
     """
     reader = MediaReader(root, image_size, mean, sampling)
+    if span is not None and (not isinstance(path, str | Path) or not reader.is_video(str(path))):
+        what = "an image" if isinstance(path, str | Path) else "a list of frames"
+        raise UnreadableMedia(f"{what} has no times, so no part from {span[0]:g} s")
     if not isinstance(path, str | Path):
         pixels = reader.images([str(path[index]) for index in evenly_spaced(len(path), frames)])
     elif reader.is_video(str(path)):

@@ -21,7 +21,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         return _serve(settings, reporter, dry_run=dry_run)
     request = resolve_request(settings, reporter)
     if dry_run:
-        return CaptionResult(request.model, dry_run=True, media=len(request.media))
+        media = len(request.media) if request.rows is None else request.rows.count()
+        return CaptionResult(request.model, dry_run=True, media=media)
     with contextlib.nullcontext() if request.output is None else lock_output(request.output, "aurora caption"):
         from aurora_cli.pipeline.caption.session import CaptionSession
 

@@ -2,20 +2,30 @@
 
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from aurora_cli.captioning.result import Caption, Uncaptioned
+from aurora_cli.captioning.result import Caption, Part, Uncaptioned
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import UsageError
-from aurora_cli.io.atomic import atomic_write, disk_errors, open_to_append, write_json
+from aurora_cli.io.atomic import atomic_write, disk_errors, lock_output, open_to_append, write_json
 from aurora_cli.io.json_files import JsonObject
 
 _BEGIN = b'{"media": '
+_LONGEST_LINE = 1 << 24
 _CAPTION = TypeAdapter(Caption)
+
+
+CaptionKey = tuple[str, str | int | None, Part | None, str | None]
+"""What is captioned: the medium, the row's id, span and prompt."""
+
+
+def key_of(caption: Caption) -> CaptionKey:
+    """What it is a caption of."""
+    return caption.media, caption.id, caption.span, caption.prompt
 
 
 def check_output(path: Path) -> None:
@@ -25,13 +35,23 @@ def check_output(path: Path) -> None:
     """
     if path.is_dir():
         raise UsageError(f"{path}: is a folder, where a file was expected", hint=f"--output {path}/captions.jsonl")
-    if path.is_file():
-        with open(path, "rb") as file:
-            if not _BEGIN.startswith(file.read(len(_BEGIN))):  # shorter where the first line is torn, or there is none
-                raise UsageError(
-                    f"{path}: holds something that `aurora caption` did not write, and would be replaced",
-                    hint="Name another --output.",
-                )
+    if path.is_file() and not _begins_as_captions(path):
+        raise UsageError(
+            f"{path}: holds something that `aurora caption` did not write, and would be replaced",
+            hint="Name another --output.",
+        )
+
+
+def _begins_as_captions(path: Path) -> bool:
+    """The first line may be torn, or there is none."""
+    with open(path, "rb") as file:
+        first = file.readline(_LONGEST_LINE)
+    if not first.startswith(_BEGIN[: len(first)]):
+        return False
+    try:
+        return "made_by" in json.loads(first)
+    except ValueError:
+        return not first.endswith(b"\n")
 
 
 class CaptionOutput:
@@ -41,8 +61,12 @@ class CaptionOutput:
     """Captions in the file that others made."""
 
     def __init__(self) -> None:
-        self.done: dict[str, Caption] = {}
-        """Medium -> its caption, of those that the file holds."""
+        self.done: set[CaptionKey] = set()
+        """What the file holds captions of."""
+
+    def held(self, wanted: Collection[CaptionKey]) -> Iterator[Caption]:
+        """The captions of these that the file holds."""
+        yield from ()
 
     def add(self, captions: Iterable[Caption]) -> None:
         """Write captions; durable when this returns."""
@@ -59,35 +83,54 @@ class CaptionFile(CaptionOutput):
         super().__init__()
         self.path = path
         self.made_by = made_by
-        lines = _read(path)
-        for line in lines:
-            if line.get("made_by") == made_by and (caption := _caption(line)) is not None:
-                self.done[caption.media] = caption
-        self.replaced = len(lines) - len(self.done)
+        for line in _read(path):
+            caption = self._own(line)
+            if caption is None or key_of(caption) in self.done:
+                self.replaced += 1
+            else:
+                self.done.add(key_of(caption))
         if self.replaced or _is_torn(path):
-            _rewrite(path, map(self._line, self.done.values()))
+            _rewrite(path, map(self._line, self.held(self.done)))
+
+    def held(self, wanted: Collection[CaptionKey]) -> Iterator[Caption]:
+        left = {*wanted}
+        for line in _read(self.path) if left else ():
+            caption = self._own(line)
+            if caption is not None and key_of(caption) in left:
+                left.remove(key_of(caption))
+                yield caption
 
     def add(self, captions: Iterable[Caption]) -> None:
         with disk_errors(self.path), open_to_append(self.path) as file:
             for caption in captions:
-                self.done[caption.media] = caption
+                self.done.add(key_of(caption))
                 file.write(_text(self._line(caption)))
             file.flush()
             os.fsync(file.fileno())
 
     def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject) -> None:
-        """Other outputs may lie in the same folder: what is listed there of them stays."""
+        """Other outputs may lie in the same folder, and end at the same time: what is listed there of them stays."""
         path = self.path.parent / REJECTS_FILE
-        others = [line for line in _read(path) if line.get("output") != self.path.name]
-        lines = [*others, *({**asdict(each), "output": self.path.name} for each in uncaptioned)]
-        if lines:
-            _rewrite(path, lines)
-        else:
-            path.unlink(missing_ok=True)
+        with lock_output(path, "aurora caption", wait=True):
+            others = [line for line in _read(path) if line.get("output") != self.path.name]
+            lines = [*others, *({**_stored(each), "output": self.path.name} for each in uncaptioned)]
+            if lines:
+                _rewrite(path, lines)
+            else:
+                path.unlink(missing_ok=True)
         write_json(self.path.with_name(f"{self.path.name}.settings.json"), settings)
 
     def _line(self, caption: Caption) -> JsonObject:
-        return {**asdict(caption), "made_by": self.made_by}
+        return {**_stored(caption), "made_by": self.made_by}
+
+    def _own(self, line: JsonObject) -> Caption | None:
+        """The caption of a line, if it was made so."""
+        if line.get("made_by") != self.made_by:
+            return None
+        try:
+            return _CAPTION.validate_python(line)
+        except ValidationError:
+            return None
 
 
 def open_output(path: Path | None, made_by: str) -> CaptionOutput:
@@ -95,30 +138,31 @@ def open_output(path: Path | None, made_by: str) -> CaptionOutput:
     return CaptionOutput() if path is None else CaptionFile(path, made_by)
 
 
-def _caption(line: JsonObject) -> Caption | None:
-    try:
-        return _CAPTION.validate_python(line)
-    except ValidationError:
-        return None
+def _stored(result: Caption | Uncaptioned) -> JsonObject:
+    """Its fields, without those that only rows of a list have."""
+    return {name: value for name, value in asdict(result).items() if value is not None}
 
 
-def _read(path: Path) -> list[JsonObject]:
+def _read(path: Path) -> Iterator[JsonObject]:
     """The whole lines; the last one may be torn."""
     if not path.is_file():
-        return []
-    lines: list[JsonObject] = []
-    for text in path.read_text(encoding="utf-8", errors="replace").split("\n"):  # a caption may hold other line ends
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if isinstance(line, dict):
-            lines.append(line)
-    return lines
+        return
+    with open(path, encoding="utf-8", errors="replace", newline="\n") as file:  # a caption may hold other line ends
+        for text in file:
+            try:
+                line = json.loads(text)
+            except ValueError:
+                continue
+            if isinstance(line, dict):
+                yield line
 
 
 def _is_torn(path: Path) -> bool:
-    return path.is_file() and not path.read_bytes().endswith(b"\n")
+    if not path.is_file() or path.stat().st_size == 0:
+        return False
+    with open(path, "rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read() != b"\n"
 
 
 def _rewrite(path: Path, lines: Iterable[Mapping[str, object]]) -> None:

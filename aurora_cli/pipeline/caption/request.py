@@ -10,6 +10,7 @@ from aurora_cli.console import Reporter
 from aurora_cli.data.media.listing import Medium, list_media, passed_over
 from aurora_cli.errors import UsageError
 from aurora_cli.pipeline.caption.output import check_output
+from aurora_cli.pipeline.caption.rows import RowReader
 from aurora_cli.runs.find import find_model
 
 SHOWN = 5
@@ -26,6 +27,8 @@ class CaptionRequest:
     model: str
     media: tuple[Medium, ...]
     output: Path | None
+    rows: RowReader | None = None
+    """The media, where a file lists them."""
 
 
 def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
@@ -33,10 +36,15 @@ def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
 
     Raises:
         UsageError: no media, a URL that was not allowed, a folder without any, or an output that holds something else.
-        DataError: there is no such model.
+        DataError: there is no such model, or no such list of media.
     """
     caption, workspace = settings.caption, Workspace(settings.workspace)
-    if not caption.media:
+    rows = None
+    if caption.manifest is not None:
+        if caption.media:
+            raise UsageError(f"media are named, and listed in {caption.manifest}", hint="Leave one of them out.")
+        rows = RowReader(workspace.path(caption.manifest), workspace.root, allow_remote=caption.allow_remote)
+    elif not caption.media:
         raise UsageError("no media are named", hint="aurora caption image.jpg clip.mp4 folder/")
     media = list_media(caption.media, workspace.root, allow_remote=caption.allow_remote)
     if others := passed_over(caption.media, workspace.root):
@@ -46,8 +54,10 @@ def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
     model = resolve_model(settings, reporter)
     output = None if caption.output is None else workspace.path(caption.output)
     if output is not None:
+        if rows is not None and output == rows.path:
+            raise UsageError(f"{output}: is the list of media, and would be replaced", hint="Name another --output.")
         check_output(output)
-    return CaptionRequest(model, tuple(media), output)
+    return CaptionRequest(model, tuple(media), output, rows)
 
 
 def resolve_model(settings: Settings, reporter: Reporter) -> str:

@@ -2,9 +2,13 @@
 
 from dataclasses import dataclass
 
-from aurora_cli.captioning.result import Caption, Uncaptioned
+from aurora_cli.captioning.result import Caption, Part, Uncaptioned
+from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.pipeline.result import Result
+
+SHOWN = 20
+"""Rows of a list that are named if they could not be captioned; where captions go to a file, it lists all."""
 
 
 @dataclass(frozen=True)
@@ -19,15 +23,28 @@ class CaptionResult(Result):
     output: str | None = None
     dry_run: bool = False
     media: int = 0
+    listed_in: str | None = None
+    """The list of media. With an output too, `captions` is empty: they are there, and may be many."""
+    made: int = 0
+    """Captions that this run made."""
+    repeated: int = 0
+    """Rows of the list that are the same as an earlier one."""
 
     def lines(self) -> list[str]:
         if self.dry_run:
             media = "1 image or video" if self.media == 1 else f"{self.media:,} images and videos"
             return [f"Would caption {media} with {self.model}"]
         lines = [line_of(caption) for caption in self.captions]
+        if self.listed_in is not None:
+            lines.append(f"{self.listed_in}: {self.media:,} rows, {self.made + self.reused:,} captioned")
         if self.reused:
             lines.append(f"{self.reused:,} of them were captioned before")
-        lines += [f"{each.media}: NOT CAPTIONED: {each.reason}" for each in self.rejected]
+        if self.repeated:
+            lines.append(f"{self.repeated:,} rows are the same as an earlier one, and have one caption with it")
+        shown = self.rejected[: SHOWN if self.listed_in is not None and self.output else None]
+        lines += [f"{_named(each)}: NOT CAPTIONED: {each.reason}" for each in shown]
+        if len(shown) < len(self.rejected):
+            lines.append(f"and {len(self.rejected) - len(shown):,} more, in {REJECTS_FILE}")
         return [*lines, f"{self.output}"] if self.output else lines
 
     @property
@@ -52,9 +69,20 @@ class ServeResult(Result):
 
 def line_of(caption: Caption) -> str:
     """A caption as a person reads it."""
-    return f"{start_of_line(caption.media)}{caption.caption}"
+    return f"{start_of_line(caption.media, caption.span)}{caption.caption}"
 
 
-def start_of_line(media: str) -> str:
-    """The line of a caption up to where the caption begins."""
-    return f"{media}: "
+def start_of_line(media: str, span: Part | None = None) -> str:
+    """The line of a caption up to where the caption begins.
+
+    >>> start_of_line("a.png"), start_of_line("a.mp4", (3.0, 7.5)), start_of_line("a.mp4", (3.0, None))
+    ('a.png: ', 'a.mp4, 3 to 7.5 s: ', 'a.mp4, from 3 s: ')
+    """
+    if span is None:
+        return f"{media}: "
+    return f"{media}, from {span[0]:g} s: " if span[1] is None else f"{media}, {span[0]:g} to {span[1]:g} s: "
+
+
+def _named(each: Uncaptioned) -> str:
+    named = start_of_line(each.media, each.span).removesuffix(": ")
+    return named if each.file is None else f"{each.file}:{each.line}: {named}".removesuffix(": ")

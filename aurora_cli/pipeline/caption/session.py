@@ -2,27 +2,31 @@
 
 import contextlib
 import hashlib
+import itertools
 import json
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.inputs import CaptionInput
 from aurora_cli.captioning.loading import build_captioner
 from aurora_cli.captioning.options import CaptionOptions, options_of
-from aurora_cli.captioning.result import CaptionedBatch, Uncaptioned
+from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Uncaptioned, part_of
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.facts import file_stamps
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
+from aurora_cli.data.annotations.keys import key_lines
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote import fetch
-from aurora_cli.errors import DataError
-from aurora_cli.pipeline.caption.output import open_output
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.pipeline.caption.output import CaptionKey, key_of, open_output
 from aurora_cli.pipeline.caption.request import CaptionRequest
-from aurora_cli.pipeline.caption.result import CaptionResult, line_of, start_of_line
+from aurora_cli.pipeline.caption.result import SHOWN, CaptionResult, line_of, start_of_line
+from aurora_cli.pipeline.caption.rows import Row
 
 
 class CaptionSession:
@@ -37,49 +41,106 @@ class CaptionSession:
         self._checkpoint = open_checkpoint(request.model, OpenOptions(settings.workspace, None, settings.model))
         self._options = options_of(self._checkpoint, settings.caption, settings.tokenize, settings.data)
         self._output = open_output(request.output, fingerprint(self._checkpoint, self._options))
+        self._uncaptioned: list[Uncaptioned] = []
+        self._checked: set[MediaKind] = set()
+        self._rows = self._reused = self._repeated = self._skipped = 0
 
     def run(self) -> CaptionResult:
         """Caption what the output lacks. After each batch its captions are in the output."""
-        media, reporter = self._request.media, self._reporter
+        request, reporter = self._request, self._reporter
         if self._output.replaced:
             reporter.info(
-                f"{self._request.output}: {self._output.replaced:,} captions by another model or other settings are "
-                "made anew"
+                f"{request.output}: {self._output.replaced:,} captions by another model or other settings are made anew"
             )
-        captions = {medium.name: self._output.done[medium.name] for medium in media if medium.name in self._output.done}
+        captions = {key_of(caption): caption for caption in self._held()}
         for caption in captions.values():
             reporter.stream_line(line_of(caption))
-        todo = [medium for medium in media if medium.name not in captions]
-        uncaptioned: list[Uncaptioned] = []
-        for batch in self._batches(todo):
+        made = 0
+        for batch in self._batches(self._todo()):
             self._output.add(batch.captions)
-            captions |= {caption.media: caption for caption in batch.captions}
-            uncaptioned += batch.uncaptioned
-        self._output.close(uncaptioned, {"model": self._request.model, **self._options.to_json()})
+            made += len(batch.captions)
+            self._uncaptioned += batch.uncaptioned
+            if request.rows is None or request.output is None:
+                captions |= {key_of(caption): caption for caption in batch.captions}
+        self._output.close(self._uncaptioned, {"model": request.model, **self._options.to_json()})
+        if request.rows is not None and request.rows.keys.warned:
+            reporter.warning(key_lines({}, request.rows.keys.warned)[0].strip())
         return CaptionResult(
-            self._request.model,
-            tuple(captions[medium.name] for medium in media if medium.name in captions),
-            tuple(uncaptioned),
-            len(media) - len(todo),
-            None if self._request.output is None else str(self._request.output),
-            media=len(media),
+            request.model,
+            tuple(captions[row.key] for row in self._media() if row.key in captions)
+            if request.rows is None
+            else tuple(captions.values()),
+            tuple(self._uncaptioned),
+            self._reused,
+            None if request.output is None else str(request.output),
+            media=self._rows,
+            listed_in=None if request.rows is None else str(request.rows.path),
+            made=made,
+            repeated=self._repeated,
         )
 
-    def _batches(self, todo: Sequence[Medium]) -> Iterator[CaptionedBatch]:
-        if not todo:
+    def _media(self) -> Iterator[Row]:
+        """The media that are named, as the rows of a list of them would be."""
+        return (Row(0, medium, None, None, None) for medium in self._request.media)
+
+    def _held(self) -> list[Caption]:
+        """Captions of the media named that the output holds, in their order."""
+        held = {key_of(caption): caption for caption in self._output.held({row.key for row in self._media()})}
+        return [held[row.key] for row in self._media() if row.key in held]
+
+    def _todo(self) -> Iterator[Row]:
+        """What the output lacks, each once; what is no row is counted."""
+        seen: set[CaptionKey] = set()
+        for row in self._media() if self._request.rows is None else self._request.rows:
+            self._rows += 1
+            if isinstance(row, Uncaptioned):
+                self._skip(row)
+                self._uncaptioned.append(row)
+            elif row.key in seen:
+                self._repeated += 1
+            else:
+                seen.add(row.key)
+                if row.key in self._output.done:
+                    self._reused += 1
+                else:
+                    yield row
+
+    def _skip(self, uncaptioned: Uncaptioned) -> None:
+        self._skipped += 1
+        if self._request.rows is None or self._skipped <= SHOWN:
+            where = "" if uncaptioned.file is None else f"{uncaptioned.file}:{uncaptioned.line}: "
+            self._reporter.warning(f"{where}{uncaptioned.media}: skipped: {uncaptioned.reason}")
+
+    def _batches(self, todo: Iterator[Row]) -> Iterator[CaptionedBatch]:
+        size = self._settings.caption.batch_size
+        rows = list(itertools.islice(todo, size))
+        if not rows:
             return
         self._output.add(())  # shows before the work, not after it, whether the file can be written
         captioner = self._load()
-        for warning in captioner.check_positions((medium.kind for medium in todo), self._options):
-            self._reporter.warning(warning)
-        size = self._settings.caption.batch_size
-        with self._reporter.progress("captioning", len(todo), "media") as advance, _folder_for_remote(todo) as folder:
-            for start in range(0, len(todo), size):
-                batch = self._caption(captioner, todo[start : start + size], folder)
+        total = None
+        if self._request.rows is None:
+            rest = list(todo)
+            self._check_positions(captioner, [*rows, *rest])
+            total, todo = len(rows) + len(rest), iter(rest)
+        with self._reporter.progress("captioning", total, "media") as advance:
+            while rows:
+                self._check_positions(captioner, rows)
+                batch = self._caption(captioner, rows)
                 for each in batch.uncaptioned:
-                    self._reporter.warning(f"{each.media}: skipped: {each.reason}")
+                    self._skip(each)
                 yield batch
                 advance(len(batch.captions) + len(batch.uncaptioned))
+                rows = list(itertools.islice(todo, size))
+
+    def _check_positions(self, captioner: Captioner, rows: Sequence[Row]) -> None:
+        """Warn where captions may become too long, once a kind of medium. Of a list, too long a prompt is its row's."""
+        kinds: set[MediaKind] = {row.medium.kind for row in rows}
+        kinds -= self._checked
+        self._checked |= kinds
+        with contextlib.nullcontext() if self._request.rows is None else contextlib.suppress(UsageError):
+            for warning in captioner.check_positions(kinds, self._options):
+                self._reporter.warning(warning)
 
     def _load(self) -> Captioner:
         settings, caption = self._settings, self._settings.caption
@@ -92,20 +153,32 @@ class CaptionSession:
             device_map=caption.device_map,
         )
 
-    def _caption(self, captioner: Captioner, media: Sequence[Medium], folder: Path) -> CaptionedBatch:
+    def _caption(self, captioner: Captioner, rows: Sequence[Row]) -> CaptionedBatch:
         """Caption one batch, shown as it comes: a single medium piece by piece, several line by line."""
-        local, missing = fetch_remote(media, folder, int(self._settings.caption.max_remote_mb * 1e6))
-        inputs = [CaptionInput(medium.name, medium.kind, medium.path) for medium in local]
-        if len(inputs) == 1:
-            with self._reporter.stream_pieces(start_of_line(inputs[0].name)) as write:
-                batch = captioner.caption_batch(inputs, on_text=write)
-                if write is not None and batch.uncaptioned:
-                    write("-")
-        else:
-            batch = captioner.caption_batch(inputs)
-            for caption in batch.captions:
-                self._reporter.stream_line(line_of(caption))
-        return CaptionedBatch(batch.captions, [*missing, *batch.uncaptioned])
+        with _folder_for_remote([row.medium for row in rows]) as folder:
+            local, missing = fetch_remote(rows, folder, int(self._settings.caption.max_remote_mb * 1e6))
+            inputs = [_input_of(row) for row in local]
+            if len(inputs) == 1:
+                start = start_of_line(inputs[0].name, part_of(inputs[0].span))
+                with self._reporter.stream_pieces(start) as write:
+                    batch = captioner.caption_batch(inputs, on_text=write)
+                    if write is not None and batch.uncaptioned:
+                        write("-")
+            else:
+                batch = captioner.caption_batch(inputs)
+                for caption in batch.captions:
+                    self._reporter.stream_line(line_of(caption))
+        return CaptionedBatch(batch.captions, self._with_lines([*missing, *batch.uncaptioned], rows))
+
+    def _with_lines(self, uncaptioned: list[Uncaptioned], rows: Sequence[Row]) -> list[Uncaptioned]:
+        """With the file and line that they are rows of."""
+        if self._request.rows is None:
+            return uncaptioned
+        lines: dict[object, list[int]] = {}
+        for row in rows:
+            lines.setdefault(row.key[:3], []).append(row.line)
+        file = str(self._request.rows.path)
+        return [replace(each, file=file, line=lines[each.media, each.id, each.span].pop(0)) for each in uncaptioned]
 
 
 def fingerprint(checkpoint: OpenedCheckpoint, options: CaptionOptions) -> str:
@@ -114,16 +187,23 @@ def fingerprint(checkpoint: OpenedCheckpoint, options: CaptionOptions) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def fetch_remote(media: Sequence[Medium], folder: Path, max_bytes: int) -> tuple[list[Medium], list[Uncaptioned]]:
-    """The media as files of this machine, and the reasons of those that could not be fetched."""
-    local: list[Medium] = []
+def fetch_remote(rows: Sequence[Row], folder: Path, max_bytes: int) -> tuple[list[Row], list[Uncaptioned]]:
+    """The rows with their media as files of this machine, and the reasons of those that could not be fetched."""
+    local: list[Row] = []
     missing: list[Uncaptioned] = []
-    for medium in media:
+    for row in rows:
+        medium = row.medium
         try:
-            local.append(fetch(medium, folder, max_bytes) if medium.is_remote else medium)
+            local.append(row._replace(medium=fetch(medium, folder, max_bytes)) if medium.is_remote else row)
         except DataError as error:
-            missing.append(Uncaptioned(medium.name, error.message.removeprefix(f"{medium.name}: ")))
+            reason = error.message.removeprefix(f"{medium.name}: ")
+            missing.append(Uncaptioned(medium.name, reason, row.id, part_of(row.span)))
     return local, missing
+
+
+def _input_of(row: Row) -> CaptionInput:
+    medium = row.medium
+    return CaptionInput(medium.name, medium.kind, medium.path, row.span, row.prompt, row.id)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,163 @@
+"""A list of media to caption: a file with a row each, of which any number may lie in it. It is read as it is captioned.
+
+A row is an object of a `.jsonl`, a line of a `.csv` or `.tsv`, or a row of a `.parquet`: `media`, and if it likes `id`,
+`span` and `prompt`.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from aurora_cli.captioning.result import Uncaptioned, part_of
+from aurora_cli.data.annotations.files import check_form
+from aurora_cli.data.annotations.keys import Key, KeyCounts, KeyTable, Reading
+from aurora_cli.data.annotations.records import Rejection, Span, shortened
+from aurora_cli.data.annotations.spans import part_in, span_in
+from aurora_cli.data.media.listing import Medium, medium_of
+from aurora_cli.data.tokenization.prompt import check_prompt
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.data_uri import is_data_uri, shown
+from aurora_cli.pipeline.caption.output import CaptionKey
+from aurora_cli.pipeline.caption.row_values import Value, columns_of, values_of
+
+SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
+
+KEYS = KeyTable(
+    Key(("media", "id", "prompt"), "read", "the medium, its name in the output, the question about it"),
+    Key(("image", "video"), "warned of", "`media` is read"),
+)
+_BETWEEN = re.compile(r"\s*(?:,|;|-|\u2013|\bto\b)\s*")
+
+
+class Row(NamedTuple):
+    """A row that can be captioned."""
+
+    line: int
+    medium: Medium
+    id: str | int | None
+    span: Span | None
+    prompt: str | None
+
+    @property
+    def key(self) -> CaptionKey:
+        """As `key_of` its caption."""
+        return self.medium.name, self.id, part_of(self.span), self.prompt
+
+
+class RowReader:
+    """The rows of a file, in order, and what was met on the way."""
+
+    def __init__(self, path: Path, root: Path, *, allow_remote: bool = False) -> None:
+        """`root`: where media lie that do not lie beside the file.
+
+        Raises:
+            UsageError: the file is of no kind that is read, or has no column `media`.
+            DataError: it is not there, or holds something else than its name says.
+        """
+        self.path, self._root, self._allow_remote = path, root, allow_remote
+        self.keys = KeyCounts()
+        """Keys that look as if they mattered, and were not read."""
+        if not path.name.lower().endswith(SUFFIXES):
+            raise UsageError(f"{path}: {', '.join(SUFFIXES)} are read as lists of media")
+        if not path.is_file():
+            raise DataError(f"{path}: there is no such file")
+        if ".jsonl" in path.name.lower():
+            check_form(path)
+        elif "media" not in (columns := columns_of(path)):
+            raise UsageError(
+                f"{path}: has the columns {', '.join(columns) or '(none)'}; one called `media` was expected",
+                hint="Name the column of the images and videos `media`.",
+            )
+
+    def count(self) -> int:
+        """How many rows there are."""
+        return sum(1 for _ in values_of(self.path))
+
+    def __iter__(self) -> Iterator[Row | Uncaptioned]:
+        """Each row, or why it is none."""
+        for line, value in values_of(self.path):
+            try:
+                yield self._row(line, value)
+            except Rejection as rejection:
+                detail = rejection.detail or rejection.reason
+                media, row_id = _writable(_media_of(value)), _id_of(value)
+                row_id = _writable(row_id) if isinstance(row_id, str) else row_id
+                yield Uncaptioned(media, detail, row_id, file=str(self.path), line=line)
+
+    def _row(self, line: int, value: Value | Rejection) -> Row:
+        if isinstance(value, Rejection):
+            raise value
+        name = value.get("media")
+        if isinstance(name, str) and is_data_uri(name):
+            raise Rejection("bad_media", f"media: {shown(name)}: a file or a URL was expected")
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
+            given = "it is missing" if name is None else f"it is {shortened(name)}"
+            raise Rejection("bad_media", f"media: {given}; a path was expected")
+        prompt = value.get("prompt")
+        if prompt is not None and not isinstance(prompt, str):
+            raise Rejection("bad_text", f"prompt: it is {shortened(prompt)}; a text was expected")
+        prompt = prompt if prompt and prompt.strip() else None
+        if any(_writable(text) != text for text in (name, prompt or "", str(value.get("id", "")))):
+            raise Rejection("bad_unicode", "its text is not UTF-8, or holds half of a surrogate pair")
+        reading = Reading()
+        span = span_in(_with_pairs(value), reading)
+        if "span" in reading.unread:
+            raise Rejection("bad_span", f"span: it is {shortened(value['span'])}; [from, to] in seconds was expected")
+        unread = [each for each in KEYS.unread(value) if part_in(each) is None]
+        self.keys.add((), sorted({*unread, *reading.unread}))
+        try:
+            if prompt is not None:
+                check_prompt(prompt)
+            return Row(line, self._medium(name), _id_of(value), span, prompt)
+        except UsageError as error:
+            raise Rejection("bad_media", error.message) from error
+
+    def _medium(self, name: str) -> Medium:
+        """Beside the file, or else in the workspace."""
+        try:
+            beside = medium_of(name, self.path.parent, allow_remote=self._allow_remote)
+            if beside.is_remote or beside.path.exists():
+                return beside
+            within = medium_of(name, self._root)
+            return within if within.path.exists() else beside
+        except (OSError, ValueError, RuntimeError) as error:  # too long a name, no such user's home
+            raise Rejection("bad_media", f"media: no path: {error}") from error
+
+
+def _with_pairs(value: Value) -> Value:
+    """A span as the readers of annotations know it: tables hold two times in one text, or as an object.
+
+    >>> _with_pairs({"span": "3.5-8"}), _with_pairs({"span": "[0:03, 0:08]"}), _with_pairs({"span": [3, None]})
+    ({'span': ['3.5', '8']}, {'span': ['0:03', '0:08']}, {'start': 3})
+    """
+    found: dict[str, object] = {}
+    for name, given in value.items():
+        if part_in(name) != "both":
+            found[name] = given
+        elif isinstance(given, str):
+            times = _BETWEEN.split(given.strip().strip("[]()").strip())
+            found[name] = times if len(times) == 2 else given
+        elif isinstance(given, Mapping) and given and all(part_in(str(key)) in ("start", "end") for key in given):
+            found |= given
+        elif isinstance(given, list) and len(given) == 2 and given[1] is None:
+            found["start"] = given[0]
+        else:
+            found[name] = given
+    return found
+
+
+def _id_of(value: Value | Rejection) -> str | int | None:
+    """As it was written, so that captions are joined to their rows by it."""
+    given = None if isinstance(value, Rejection) else value.get("id")
+    return given if given is None or isinstance(given, str | int) else str(given)
+
+
+def _writable(text: str) -> str:
+    """A text as a file in UTF-8 can hold it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _media_of(value: Value | Rejection) -> str:
+    given = "" if isinstance(value, Rejection) else value.get("media", "")
+    return given if isinstance(given, str) else ""

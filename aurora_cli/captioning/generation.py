@@ -45,10 +45,15 @@ def generate(
             do_sample=samples,
             **sampling,
         )
-    return [_before_end(row, end_ids) for row in out.tolist()]
+    return [before_end(row, end_ids) for row in out.tolist()]
 
 
-def _before_end(row: list[int], end_ids: Sequence[int]) -> list[int]:
+def before_end(row: list[int], end_ids: Sequence[int]) -> list[int]:
+    """New ids up to the first that ends an answer.
+
+    >>> before_end([5, 6, 2, 0, 7], [0, 2])
+    [5, 6]
+    """
     return row[: min((row.index(end) for end in end_ids if end in row), default=len(row))]
 
 

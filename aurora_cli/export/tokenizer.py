@@ -206,6 +206,10 @@ READ_MESSAGE = (
 """Jinja: a message's words and images, whether it is a text or a list of parts, into `ns.text` and `ns.images`."""
 
 
+LAST_QUESTION = "loop.last or messages[loop.index].role != 'user'"
+"""Jinja: no other question follows this one; several in a row are one to training."""
+
+
 def write_chat_template(name: str, tokenizer: ExportTokenizer, folder: Path) -> None:
     """The template of training, by its name, as Jinja."""
     if name == OWN_TEMPLATE:
@@ -218,14 +222,29 @@ def write_chat_template(name: str, tokenizer: ExportTokenizer, folder: Path) -> 
 
 
 def own_chat_template(own: str, *, in_parts: bool) -> str:
-    """The tokenizer's own template, behind lines that put a question's images in front of it, as training did."""
-    content = "[{'type': 'text', 'text': ns.text}]" if in_parts else "ns.text"
+    """The tokenizer's own template, behind lines that put a question's images in front of it, join questions in a row,
+    and ask nothing before a second answer in a row, as training did.
+    """
+
+    def added(role: str, text: str) -> str:
+        content = f"[{{'type': 'text', 'text': {text}}}]" if in_parts else text
+        return f"{{%- set ns.messages = ns.messages + [{{'role': {role}, 'content': {content}}}] -%}}\n"
+
     return (
-        "{%- set ns = namespace(messages=[]) -%}\n"
+        "{%- set ns = namespace(messages=[], question='', before='') -%}\n"
         "{%- for message in messages -%}\n" + READ_MESSAGE + "{%- if ns.images -%}\n"
         "{%- set ns.text = ((ns.images | join(' ')) + '\\n' + ns.text.strip()).strip() -%}\n"
         "{%- endif -%}\n"
-        f"{{%- set ns.messages = ns.messages + [{{'role': message.role, 'content': {content}}}] -%}}\n"
+        "{%- if message.role == 'user' -%}{%- set ns.question = ns.question + ns.text -%}\n"
+        "{%- if " + LAST_QUESTION + " -%}\n" + added("'user'", "ns.question") + "{%- set ns.question = '' -%}\n"
+        "{%- endif -%}\n"
+        "{%- else -%}\n"
+        "{%- if message.role == 'assistant' and ns.before == 'assistant' -%}\n"
+        + added("'user'", "''")
+        + "{%- endif -%}\n"
+        + added("message.role", "ns.text")
+        + "{%- endif -%}\n"
+        "{%- set ns.before = message.role -%}\n"
         "{%- endfor -%}\n"
         "{%- set messages = ns.messages %}\n"
     ) + own
@@ -243,21 +262,27 @@ def chat_template(
     begins = f"{_quoted(begin)} if ns.turn == 0 else {_quoted(later)}"
     question = "(ns.images | join(' ')) + '\\n'"
     if template.images_only:
-        question = f"({question}) if ns.images else ''"
+        question, asks = f"({question} if ns.images else '')", "ns.question != ''"
     else:
-        question = f"({question} + ns.text.strip()).strip() if ns.images else ns.text"
+        question, asks = f"(({question} + ns.text.strip()).strip() if ns.images else ns.text)", "true"
+    writes = (
+        f"{{{{- {begins} -}}}}{{{{- ns.system -}}}}\n"
+        f"{{{{- {_quoted(before)} -}}}}{{{{- ns.question -}}}}{{{{- {_quoted(after)} -}}}}\n"
+        "{%- set ns.system = '' -%}{%- set ns.turn = ns.turn + 1 -%}\n"
+        f"{{%- set ns.asked = {asks} -%}}{{%- set ns.question = '' -%}}\n"
+    )
     return (
-        "{%- set ns = namespace(system='', turn=0, asked=false) -%}\n"
+        "{%- set ns = namespace(system='', turn=0, asked=false, question='', before='') -%}\n"
         "{%- for message in messages -%}\n" + READ_MESSAGE + "{%- if message.role == 'system' -%}\n"
         f"{{%- set ns.system = {_quoted(before_system)} + ns.text + {_quoted(after_system)} -%}}\n"
         "{%- elif message.role == 'user' -%}\n"
-        f"{{{{- {begins} -}}}}{{{{- ns.system -}}}}\n"
-        f"{{{{- {_quoted(before)} -}}}}{{{{- {question} -}}}}{{{{- {_quoted(after)} -}}}}\n"
-        "{%- set ns.system = '' -%}{%- set ns.turn = ns.turn + 1 -%}\n"
-        f"{{%- set ns.asked = {'ns.images | length > 0' if template.images_only else 'true'} -%}}\n"
+        f"{{%- set ns.question = ns.question + {question} -%}}\n"
+        "{%- if " + LAST_QUESTION + " -%}\n" + writes + "{%- endif -%}\n"
         "{%- else -%}\n"
+        "{%- if ns.before == 'assistant' -%}\n" + writes + "{%- endif -%}\n"
         f"{{{{- {_joint(joints)} -}}}}{{{{- ns.text + {_quoted(end + template.separator)} -}}}}\n"
         "{%- endif -%}\n"
+        "{%- set ns.before = message.role -%}\n"
         "{%- endfor -%}\n"
     )
 

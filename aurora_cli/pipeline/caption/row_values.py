@@ -1,11 +1,13 @@
 """The rows of a list of media as objects, each with its line: of JSON lines, of a table in text, or of Parquet."""
 
 import csv
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from aurora_cli.data.annotations.files import raw_records
+from aurora_cli.data.annotations.file_forms import decompressed
+from aurora_cli.data.annotations.files import check_form, lines
 from aurora_cli.data.annotations.records import Rejection, decode_json
 from aurora_cli.errors import DataError
 
@@ -31,11 +33,30 @@ def values_of(path: Path) -> Iterator[tuple[int, Value | Rejection]]:
     elif suffix in (".csv", ".tsv"):
         yield from _of_csv(path)
     else:
-        for record in raw_records(path):
-            try:
-                yield record.line, decode_json(record.raw)
-            except Rejection as rejection:
-                yield record.line, rejection
+        yield from _of_lines(path)
+
+
+def check_lines(path: Path) -> None:
+    """
+    Raises:
+        DataError: the file does not hold a row a line; the message says what it holds.
+    """
+    first = next(_of_lines(path), None)
+    if first is None or isinstance(first[1], Rejection) or "media" not in first[1]:
+        check_form(path)
+
+
+def _of_lines(path: Path) -> Iterator[tuple[int, Value | Rejection]]:
+    line = 0
+    try:
+        with open(path, "rb") as file, decompressed(path, file) as stream:
+            for line, raw in lines(stream):
+                try:
+                    yield line, decode_json(raw)
+                except Rejection as rejection:
+                    yield line, rejection
+    except (EOFError, zlib.error, OSError) as error:
+        raise DataError(f"{path}: cannot be read after line {line}: {error}") from error
 
 
 def _of_csv(path: Path) -> Iterator[tuple[int, Value | Rejection]]:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.captioning.result import Uncaptioned, part_of
-from aurora_cli.data.annotations.files import check_form
 from aurora_cli.data.annotations.keys import Key, KeyCounts, KeyTable, Reading
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
 from aurora_cli.data.annotations.spans import part_in, span_in
@@ -19,7 +18,7 @@ from aurora_cli.data.tokenization.prompt import check_prompt
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.data_uri import is_data_uri, shown
 from aurora_cli.pipeline.caption.output import CaptionKey
-from aurora_cli.pipeline.caption.row_values import Value, columns_of, values_of
+from aurora_cli.pipeline.caption.row_values import Value, check_lines, columns_of, values_of
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
@@ -63,7 +62,7 @@ class RowReader:
         if not path.is_file():
             raise DataError(f"{path}: there is no such file")
         if ".jsonl" in path.name.lower():
-            check_form(path)
+            check_lines(path)
         elif "media" not in (columns := columns_of(path)):
             raise UsageError(
                 f"{path}: has the columns {', '.join(columns) or '(none)'}; one called `media` was expected",

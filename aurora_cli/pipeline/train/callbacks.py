@@ -5,7 +5,7 @@ from pathlib import Path
 from aurora_cli.console import Reporter
 from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.pipeline.train.plan import StagePlan
-from aurora_cli.pipeline.train.sample_captions import Captions
+from aurora_cli.pipeline.train.sample_captions import Captions, end_ids_of
 from aurora_cli.reports.metrics import RunMetrics
 from aurora_cli.reports.run import write_report
 from aurora_cli.runs.layout import METRICS_FILE, REPORT_FILE
@@ -20,7 +20,8 @@ def callbacks_of(plan: StagePlan, running: Engine, data: TrainingData, step: int
     train, checkpoint = plan.settings.train, plan.settings.checkpoint
     callbacks: list[Callback] = []
     if train.samples_every:
-        callbacks.append(Captions(data, plan.run_dir, train.samples_every, train.samples))
+        ends = end_ids_of(plan.settings, plan.data[0].folder)
+        callbacks.append(Captions(data, plan.run_dir, train.samples_every, train.samples, ends))
     if running.is_main and train.trackers:
         callbacks.append(Trackers(train.trackers, plan.run_dir, step, plan.recipe, reporter))
     if running.is_main:

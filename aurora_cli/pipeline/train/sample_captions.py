@@ -1,5 +1,7 @@
 """What a model in training writes of a few fixed images and videos, every so many steps: `runs/<stage>/samples/`."""
 
+import contextlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,13 +10,20 @@ import torch
 from PIL import Image
 from tokenizers import Tokenizer
 
+from aurora_cli.captioning.generation import before_end
+from aurora_cli.checkpoints.locate import locate
+from aurora_cli.config.settings import Settings
 from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import TrainingSample
 from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.data.media.transforms import normalise
 from aurora_cli.data.token_store.folder import TOKENIZER
 from aurora_cli.data.token_store.labels import answer_spans
-from aurora_cli.data.tokenization.tokenizer import decode
+from aurora_cli.data.token_store.manifest import StoreManifest
+from aurora_cli.data.token_store.schema import MANIFEST
+from aurora_cli.data.tokenization.prompt import Prompter
+from aurora_cli.data.tokenization.tokenizer import decode, load_tokenizer
+from aurora_cli.errors import AuroraError
 from aurora_cli.io.atomic import atomic_write
 from aurora_cli.runs.layout import SAMPLES
 from aurora_cli.runs.lines import CaptionLine, MetricsLine, write_lines
@@ -51,8 +60,12 @@ class CaptionPrompt(NamedTuple):
 class Captions(Callback):
     """Greedy captions, in one batch. Under ZeRO-3 every rank takes part; otherwise rank 0 alone."""
 
-    def __init__(self, data: TrainingData, run_dir: Path, every: int, count: int) -> None:
+    def __init__(
+        self, data: TrainingData, run_dir: Path, every: int, count: int, end_ids: Sequence[int] | None = None
+    ) -> None:
+        """`end_ids`: what ends an answer; none: what the model says."""
         self._data = data
+        self._end_ids = end_ids
         self._folder = run_dir / SAMPLES
         self._every = every
         self._count = count
@@ -79,7 +92,8 @@ class Captions(Callback):
         pixels = normalise(frames, self._data.plan.image_mean, self._data.plan.image_std)
         ids, mask = _rows([one.prompt for one in prompts])
         model: Any = engine.module
-        ends = model.generation_config.eos_token_id
+        ends = self._end_ids or model.generation_config.eos_token_id
+        ends = [*ends] if isinstance(ends, Sequence) else [ends]
         model.eval()
         try:
             with torch.no_grad(), engine.accelerator.autocast():
@@ -90,13 +104,27 @@ class Captions(Callback):
                     media_lengths=[length for one in prompts for length in one.sample.media_lengths],
                     max_new_tokens=min(MOST_NEW_TOKENS, max(len(one.answer) for one in prompts)),
                     do_sample=False,
-                    pad_token_id=ends[0] if isinstance(ends, list) else ends,
+                    eos_token_id=ends,
+                    pad_token_id=ends[0],
                     # under ZeRO-3 a rank whose captions have ended goes on gathering weights for the others
                     synced_gpus=engine.zero_stage == 3 and engine.world_size > 1,
                 )
         finally:
             model.train()
-        return [one.tokenizer.decode(row) for one, row in zip(prompts, new.tolist(), strict=True)]
+        return [one.tokenizer.decode(before_end(row, ends)) for one, row in zip(prompts, new.tolist(), strict=True)]
+
+
+def end_ids_of(settings: Settings, store: Path) -> list[int] | None:
+    """What ends an answer in a store's template, by the rule of `aurora caption` and of exports.
+
+    None: the tokenizer that wrote it cannot be read any more, nor can the model's.
+    """
+    for name in (StoreManifest.read(store / MANIFEST).tokenizer, settings.model.tokenizer):
+        with contextlib.suppress(AuroraError):
+            if name is not None:
+                tokenizer = load_tokenizer(locate(name, settings.workspace))
+                return Prompter(tokenizer, settings.tokenize.template).end_ids
+    return None
 
 
 def choose_prompts(data: TrainingData, count: int) -> list[CaptionPrompt]:

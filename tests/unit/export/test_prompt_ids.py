@@ -146,3 +146,27 @@ def test_answers_and_questions_that_begin_or_end_oddly_have_the_ids_of_training(
         text = exported.plain.apply_chat_template(messages, tokenize=False)
         ids = exported.plain(text, add_special_tokens=False)["input_ids"]
         assert ids == with_image_id(rows.input_ids.tolist(), exported.export.image_id), (question, answer)
+
+
+ROWS = ("uua", "uuaua", "uaa", "uuaaua", "uaua")
+"""Who speaks, in which order: user and assistant."""
+
+
+@pytest.mark.parametrize("images", [(), (0,), (1,), (0, 1)])
+def test_questions_and_answers_in_a_row_have_the_ids_of_training(exported: Exported, images: tuple[int, ...]) -> None:
+    """To training, questions in a row are one, and nothing is asked before a second answer in a row."""
+    for speakers in ROWS:
+        if speakers.startswith("ua") and 1 in images:
+            continue
+        texts = [f"{IMAGE * (at in images)}Part {at}?" if who == "u" else "Yes." for at, who in enumerate(speakers)]
+        chat = [("human" if who == "u" else "gpt", text) for who, text in zip(speakers, texts, strict=True)]
+        record = {
+            "image": ["a.jpg"] * len(images),
+            "conversations": [{"from": who, "value": text} for who, text in chat],
+        }
+        rows = exported.encoder.encode([RawRecord(1, json.dumps(record).encode())], "x.jsonl", images_are_video=False)
+        assert rows.rejected == []
+        messages = [{"role": "user" if who == "human" else "assistant", "content": text} for who, text in chat]
+        text = exported.plain.apply_chat_template(messages, tokenize=False)
+        ids = exported.plain(text, add_special_tokens=False)["input_ids"]
+        assert ids == with_image_id(rows.input_ids.tolist(), exported.export.image_id), speakers

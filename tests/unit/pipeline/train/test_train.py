@@ -12,10 +12,12 @@ from safetensors.torch import load_file
 from aurora_cli.checkpoints.loading import load_model
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
+from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.pipeline.train import command as train
 from tests.distributed import tiny_workspace
 from tests.distributed.tiny_workspace import make, settings
+from tests.tokenizer_families import FAMILIES
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 METRICS = [
@@ -254,6 +256,22 @@ def test_captions_of_the_same_images_are_written_every_so_many_steps_and_at_the_
     assert asked[0][1]["reference"] == "A green image."
     assert asked[0][1]["prompt"].endswith("Describe the image. ASSISTANT:")
     assert all((folder / f"{line['sample']}.jpg").is_file() for line in asked[0])
+
+
+def test_sample_captions_stop_at_the_end_of_the_template_and_at_that_of_all_texts(root: Path) -> None:
+    """`</s>` (2) ends texts of this tokenizer, and `vicuna` answers too; another template's end comes before it."""
+    from aurora_cli.pipeline.train.sample_captions import end_ids_of
+
+    store = next(path.parent for path in sorted((root / "tokenized").rglob("manifest.json")))
+    assert end_ids_of(alone(root), store) == [2]
+    (root / "qwen").mkdir()
+    FAMILIES["qwen, base"](root / "qwen")
+    manifest = json.loads((store / "manifest.json").read_text())
+    (store / "manifest.json").write_text(json.dumps(manifest | {"tokenizer": "qwen"}))
+    chosen = alone(root)
+    chosen = chosen.model_copy(update={"tokenize": chosen.tokenize.model_copy(update={"template": "qwen2"})})
+    vocabulary = load_tokenizer(root / "qwen").backend
+    assert end_ids_of(chosen, store) == [vocabulary.token_to_id("<|im_end|>"), vocabulary.token_to_id("<|endoftext|>")]
 
 
 def test_tensorboards_files_hold_the_lines_of_metrics(root: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from aurora_cli.constants import IMAGE, VIDEO
 from aurora_cli.data.annotations.keys import Key, KeyTable, Reading, says_something
 from aurora_cli.data.annotations.paths import IMAGE_KEYS, VIDEO_KEYS, Video, media_in, path_of, video_of
+from aurora_cli.data.annotations.plain_records import PlainRecords
 from aurora_cli.data.annotations.records import Message, Record, Rejection, Role, record_id, role_of, shortened, text_of
 from aurora_cli.data.annotations.schema import RecordSchema
 from aurora_cli.data.annotations.spans import span_in
@@ -118,13 +119,15 @@ def conversation(value: JsonObject, location: str, reading: Reading, names: Name
 
 def conversation_schema(name: str, form: str, names: Names, rank: int = 0) -> RecordSchema:
     """The schema of records with turns that are called so."""
+    keys = KeyTable(Key((names.turns,), "read", "The turns."), *RECORD_KEYS)
     return RecordSchema(
         name=name,
         sign=names.turns,
         form=form,
-        keys=KeyTable(Key((names.turns,), "read", "The turns."), *RECORD_KEYS),
+        keys=keys,
         inner_keys={"message": TURN_KEYS, "part": PART_KEYS},
         read=lambda value, location, reading: conversation(value, location, reading, names),
+        plain=PlainRecords(keys, names.turns, names.role[0], names.text[0]),
         rank=rank,
     )
 

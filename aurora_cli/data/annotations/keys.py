@@ -8,13 +8,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal, NamedTuple
 
 from aurora_cli.data.annotations.records import Rejection, shortened
 
 Use = Literal["read", "not needed", "warned of", "rejected"]
 Kind = Literal["medium", "time", "weight", "role"]
+
+SHAPES = 1_024
+"""Lists of keys of which it is remembered what they mean: the records of a file have a few."""
 
 
 class Key(NamedTuple):
@@ -35,6 +38,7 @@ class KeyTable:
         self.keys = keys
         quiet = [key for key in keys if key.use in ("read", "not needed") and not key.beside_video]
         self._quiet = frozenset(name for key in quiet for name in key.names)
+        self._suspects = lru_cache(SHAPES)(self._find_suspects)
         self._loud = {name: key for key in keys if key.use in ("warned of", "rejected") for name in key.names}
 
     def unread(self, value: Mapping[str, object]) -> list[str]:
@@ -43,17 +47,19 @@ class KeyTable:
         Raises:
             Rejection: one of them changes what a model would learn.
         """
-        if value.keys() <= self._quiet:
-            return []
         found = []
-        for name in value.keys() - self._quiet:
-            key = self._loud.get(name)
-            if (key is None and looks_like(name) is None) or not says_something(value[name]):
+        for name in self._suspects(tuple(value)):
+            if not says_something(value[name]):
                 continue
+            key = self._loud.get(name)
             if key is not None and key.use == "rejected" and not key.beside_video:
                 raise Rejection("unread_key", f"{name}: {shortened(value[name])}: {key.meaning}")
             found.append(name)
         return sorted(found)
+
+    def _find_suspects(self, names: tuple[str, ...]) -> list[str]:
+        """The keys that are not read, and are known or look to mean something: if they say something."""
+        return [name for name in names if name in self._loud or (name not in self._quiet and looks_like(name))]
 
 
 @dataclass

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 from aurora_cli.data.annotations.keys import KeyTable, Reading
+from aurora_cli.data.annotations.plain_records import PlainRecords
 from aurora_cli.data.annotations.records import Record
 from aurora_cli.io.json_files import JsonObject
 
@@ -23,5 +24,7 @@ class RecordSchema(NamedTuple):
     """Of objects inside, by what they are called."""
     read: Callable[[JsonObject, str, Reading], Record]
     """Raises a `Rejection` where a record cannot be used."""
+    plain: PlainRecords | None = None
+    """Reads those in which nothing is unusual as `read` does, and faster."""
     rank: int = 0
     """A record with the fields of several forms is of the one of the lowest rank; of equals, by name."""

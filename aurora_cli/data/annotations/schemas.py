@@ -86,20 +86,32 @@ def record_of(
     Raises:
         Rejection: it cannot be used.
     """
-    form, reading = SCHEMAS[schema], Reading(in_order=in_order)
+    form = SCHEMAS[schema]
+    record = None if form.plain is None else form.plain.read(value, location, counts)
+    if record is None:
+        record = read_closely(form, value, location, counts, in_order=in_order)
+    check_unicode(record)
+    return with_video_placeholder(record)
+
+
+def read_closely(
+    form: RecordSchema, value: JsonObject, location: str, counts: KeyCounts | None, *, in_order: bool
+) -> Record:
+    """The record with every key looked at: read, warned of, or a reason to reject it."""
+    reading = Reading(in_order=in_order)
     try:
         record = form.read(value, location, reading)
         reading.unread.update(form.keys.unread(value))
     finally:
         unread = sorted(reading.unread - reading.read) if reading.unread else ()
         if counts is not None:
-            counts.add(reading.read, unread)
+            counts.add(sorted(reading.read), unread)
     if record.images and record.video:
         raise Rejection("mixed_media", f"{len(record.images)} images and a video")
-    if unread:
-        check_sound(record, unread)
-    check_unicode(record)
-    return with_video_placeholder(record._replace(unread=tuple(unread)) if unread else record)
+    if not unread:
+        return record
+    check_sound(record, unread)
+    return record._replace(unread=tuple(unread))
 
 
 def check_sound(record: Record, unread: Iterable[str]) -> None:

@@ -49,11 +49,12 @@ class Row(NamedTuple):
 
 
 class RecordRows:
-    """One record batch, with its token columns as numpy views of the mapped file."""
+    """One record batch, with its columns of numbers as numpy views of the mapped file."""
 
     def __init__(self, batch: pa.RecordBatch) -> None:
-        self.ids, self.images, self.videos, self.lengths = (batch.column(index) for index in range(4))
-        tokens, labels = batch.column("input_ids"), batch.column("labels")
+        self.ids, self.images, self.videos = (batch.column(index) for index in range(3))
+        media, tokens, labels = (batch.column(name) for name in ("media_lengths", "input_ids", "labels"))
+        self.media_offsets, self.media = media.offsets.to_numpy(), media.values.to_numpy()
         self.token_offsets, self.tokens = tokens.offsets.to_numpy(), tokens.values.to_numpy()
         self.label_offsets, self.labels = labels.offsets.to_numpy(), labels.values.to_numpy()
         self.spans = batch.column(SPAN) if SPAN in batch.schema.names else None
@@ -64,18 +65,19 @@ class RecordRows:
             self.ids[index].as_py(),
             self.images[index].as_py(),
             self.videos[index].as_py(),
-            self.lengths[index].as_py(),
+            self.media[self.media_offsets[index] : self.media_offsets[index + 1]].tolist(),
             self.tokens[self.token_offsets[index] : self.token_offsets[index + 1]],
             self.labels[self.label_offsets[index] : self.label_offsets[index + 1]],
-            self.span(index),
+            None if self.spans is None else span_at(self.spans, index),
         )
 
-    def span(self, index: int) -> tuple[float, float] | None:
-        """The span of a row, if it has one."""
-        if self.spans is None or (span := self.spans[index].as_py()) is None:
-            return None
-        start, end = span
-        return start, end
+
+def span_at(spans: pa.Array, index: int) -> tuple[float, float] | None:
+    """The span of a row, if it has one."""
+    if (span := spans[index].as_py()) is None:
+        return None
+    start, end = span
+    return start, end
 
 
 class TokenStore:

@@ -151,21 +151,21 @@ def dialogue(
     used = answered(messages if system is None else messages[1:])
     if not [message for message in used if message.is_target and message.role == "gpt"]:
         raise Rejection("no_answer", f"{len(messages)} turns")
-    for index, message in enumerate(messages):
-        if message.role == "gpt" and message.is_target and not message.text.strip():
+    for index, (role, text, is_target) in enumerate(messages):
+        if role == "gpt" and is_target and not text.strip():
             raise Rejection("empty_answer", f"turn {index}")
     lengths = media_lengths(record, used, frames=frames, images_are_video=images_are_video)
     per_video = lengths[0] if record.video is not None or record.is_frame_list else None
     exchanges = []
     question = ""
-    for message in used:
-        if message.role == "human":
+    for role, text, is_target in used:
+        if role == "human":
             if in_order and not images_only:
-                question += images_in_order(message.text, frames=per_video)
+                question += images_in_order(text, frames=per_video)
             else:
-                question += images_first(message.text, frames=per_video, images_only=images_only)
+                question += images_first(text, frames=per_video, images_only=images_only)
         else:
-            exchanges.append(Exchange(question, message.text, message.is_target))
+            exchanges.append(Exchange(question, text, is_target))
             question = ""
     return Dialogue(system, exchanges, lengths)
 
@@ -186,18 +186,18 @@ def media_lengths(record: Record, used: Sequence[Message], *, frames: int, image
     Raises:
         Rejection: there are more or fewer images than `<image>`, or there is a video and not one `<video>`.
     """
-    questions = [message.text for message in used if message.role == "human"]
-    placeholders = sum([text.count(IMAGE) for text in questions])
+    questions = "\n".join([message.text for message in used if message.role == "human"])
+    placeholders = questions.count(IMAGE)
     images = len(record.images or ())
     if record.is_frame_list:
-        videos = sum(text.count(VIDEO) for text in questions)
+        videos = questions.count(VIDEO)
         if (videos, placeholders) not in ((1, 0), (0, images)):
             raise Rejection("video_count", f"one video of {images} frames, {videos} {VIDEO}, {placeholders} {IMAGE}")
         return [images]
     if placeholders != images:
         raise Rejection("image_count", f"{images} images, {placeholders} {IMAGE}")
     if record.video is not None:
-        if (placeholders := sum(text.count(VIDEO) for text in questions)) != 1:
+        if (placeholders := questions.count(VIDEO)) != 1:
             raise Rejection("video_count", f"one video, {placeholders} {VIDEO}")
         return [frames]
     return [images] if images and images_are_video else [1] * images

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from tokenizers import Tokenizer
 
+from aurora_cli.data.tokenization.boundaries import SpecialWords
 from aurora_cli.data.tokenization.rows import packed
 from aurora_cli.io.json_files import JsonObject
 
@@ -58,7 +59,7 @@ class WordCache:
     def __init__(self, backend: Tokenizer, words: Words, added: list[str]) -> None:
         self.backend = backend
         self.of_words, self.words_in, self.written = words
-        self.added = re.compile("|".join(map(re.escape, sorted(added, key=len, reverse=True)))) if added else None
+        self.added = SpecialWords(added)
         self.ids: dict[str, bytes] = {}
         self.characters = 0
 
@@ -72,7 +73,7 @@ class WordCache:
         waiting: list[tuple[int, list[str]]] = []
         ids_of = self.ids.__getitem__
         for index, text in enumerate(texts):
-            if self.added is not None and self.added.search(text):
+            if self.added.search(text):
                 whole.append(index)
                 continue
             words = self.words_in(text)

@@ -42,18 +42,31 @@ def language_model(folder: Path, family: str = "smollm2", **config: Any) -> Path
     return folder
 
 
-def with_weights(root: Path) -> tuple[Path, Path]:
-    """A SigLIP tower and a language model that run, in folders as transformers saves them."""
+def with_weights(root: Path, family: str = "smollm2", layers: int = 3) -> tuple[Path, Path]:
+    """A SigLIP tower of so many layers and a language model that run, in folders as transformers saves them.
+
+    Of the family "qwen2", Qwen's tokenizer, the model is a Qwen 3.
+    """
     import torch
     from tokenizers import Tokenizer
-    from transformers import LlamaConfig, LlamaForCausalLM, SiglipVisionConfig, SiglipVisionModel
+    from transformers import (
+        LlamaConfig,
+        LlamaForCausalLM,
+        Qwen3Config,
+        Qwen3ForCausalLM,
+        SiglipVisionConfig,
+        SiglipVisionModel,
+    )
 
     torch.manual_seed(0)
     of_tower = tower(root / "siglip")
-    SiglipVisionModel(SiglipVisionConfig(**VISION)).save_pretrained(of_tower)
-    of_language = language_model(root / "smollm")
+    vision = {**VISION, "num_hidden_layers": layers}
+    SiglipVisionModel(SiglipVisionConfig(**vision)).save_pretrained(of_tower)
+    of_language = language_model(root / "smollm", family)
     rows = Tokenizer.from_file(str(of_language / "tokenizer.json")).get_vocab_size(with_added_tokens=True)
-    config = LlamaConfig(
+    kinds = {"smollm2": (LlamaConfig, LlamaForCausalLM), "qwen2": (Qwen3Config, Qwen3ForCausalLM)}
+    config_class, model_class = kinds[family]
+    config = config_class(
         vocab_size=rows,
         hidden_size=32,
         intermediate_size=64,
@@ -65,5 +78,5 @@ def with_weights(root: Path) -> tuple[Path, Path]:
         bos_token_id=rows - 2,
         eos_token_id=rows - 1,
     )
-    LlamaForCausalLM(config).save_pretrained(of_language)
+    model_class(config).save_pretrained(of_language)
     return of_tower, of_language

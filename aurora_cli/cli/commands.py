@@ -262,7 +262,25 @@ _SPECS = (
         ),
         "PATH is a data folder, an annotation file, a shard, a merged folder or a run; without it: data/.",
     ),
-    CommandSpec("presets", "pipeline.presets", (), ("aurora presets", "aurora presets --json")),
+    CommandSpec(
+        "presets",
+        "pipeline.presets.command",
+        (
+            Flag("presets.name", (), "MINE"),
+            Flag("presets.show", ("--show",), "NAME"),
+            Flag("presets.copy_of", ("--copy",), "NAME"),
+            Flag("presets.new", ("--new",), "MINE"),
+            Flag("model.language_model", ("--language-model",), "DIR|ID"),
+            Flag("model.vision_tower", ("--vision-tower",), "DIR|ID"),
+        ),
+        (
+            "aurora presets",
+            "aurora presets --show tiny",
+            "aurora presets --copy tiny mine",
+            "aurora presets --new mine --language-model ./smollm2 --vision-tower ./siglip2",
+        ),
+        with_origins=True,
+    ),
     CommandSpec("doctor", "pipeline.doctor", (), ("aurora doctor",)),
 )
 

@@ -83,10 +83,10 @@ def load_preset(name: str, workspace: Path) -> Layer:
     path = find_preset(name, workspace)
     if path.is_file():
         return layer_of(path, f"preset {name}")
-    files = sorted(path.glob("*.yaml"), key=_stage_order)
-    stages = {file.stem: read_yaml(file) for file in files if file.name != COMMON_FILE}
-    common = read_yaml(path / COMMON_FILE)
-    return Layer(f"preset {name}", _anchor(common, path), {k: _anchor(v, path) for k, v in stages.items()})
+    files = sorted(path.glob("*.yaml"), key=stage_order)
+    common = layer_of(path / COMMON_FILE, f"preset {name}")
+    stages = {file.stem: _anchor(read_yaml(file), path) for file in files if file.name != COMMON_FILE}
+    return Layer(common.source, common.common, {**common.stages, **stages})
 
 
 def layer_of(path: Path, source: str) -> Layer:
@@ -139,6 +139,9 @@ def _anchor(value: Any, folder: Path) -> Any:
     return value
 
 
-def _stage_order(path: Path) -> tuple[int, str]:
+def stage_order(path: Path) -> tuple[int, str]:
+    """What a preset's files are sorted by: what is common, the published stages in their order, others."""
+    if path.name == COMMON_FILE:
+        return -1, path.stem
     known = STAGES.index(path.stem) if path.stem in STAGES else len(STAGES)
     return known, path.stem

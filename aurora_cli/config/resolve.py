@@ -5,8 +5,8 @@ checked once, so that an error can say where the wrong value stands.
 """
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +38,8 @@ class Resolved:
     origins: Mapping[str, str]
     ranks: Mapping[str, int] = field(default_factory=dict)
     """How high the source of each stands: 0 the preset, above it the files and what was typed."""
-    stages: "tuple[Resolved, ...]" = ()
-    """Of `train.stage: all`: each stage of the preset, in order."""
+    layers: tuple[Layer, ...] = ()
+    """The sources, lowest first."""
 
     def rank(self, path: str) -> int:
         """How high stands who said a setting, or anything in a section; -1: nobody did."""
@@ -81,14 +81,20 @@ def resolve(
     above = [*files, *typed]
     preset = load_preset(str(_last(above, "preset", Settings.model_fields["preset"].default)), workspace)
     layers = [preset, *above]
-    stage = _stage(layers)
-    resolved = _merged(layers, stage, workspace)
-    if stage != ALL_STAGES:
-        return resolved
-    return replace(resolved, stages=tuple(_merged(layers, one, workspace) for one in _stages(layers)))
+    return _merged(layers, _stage(layers), workspace)
 
 
-def _merged(layers: list[Layer], stage: str, workspace: Path) -> Resolved:
+def each_stage(resolved: Resolved) -> tuple[Resolved, ...]:
+    """The same sources as they stand for each stage of the preset, in order.
+
+    Raises:
+        SettingsError: a setting of one of them is wrong.
+    """
+    layers = resolved.layers
+    return tuple(_merged(layers, stage, resolved.settings.workspace) for stage in _stages(layers))
+
+
+def _merged(layers: Sequence[Layer], stage: str, workspace: Path) -> Resolved:
     """The layers as they stand for one stage."""
     tree: SettingsTree = {}
     origins: dict[str, str] = {}
@@ -104,7 +110,7 @@ def _merged(layers: list[Layer], stage: str, workspace: Path) -> Resolved:
     if isinstance(tree["train"], dict):
         tree["train"]["stage"] = stage
     try:
-        return Resolved(Settings(**tree), origins, ranks)
+        return Resolved(Settings(**tree), origins, ranks, tuple(layers))
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error, origins))) from None
 
@@ -123,7 +129,7 @@ def dump_yaml(settings: Settings) -> str:
     return yaml.safe_dump(settings.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _stages(layers: list[Layer]) -> list[str]:
+def _stages(layers: Sequence[Layer]) -> list[str]:
     return list(dict.fromkeys(stage for layer in layers for stage in layer.stages))
 
 

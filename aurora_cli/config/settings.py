@@ -23,6 +23,7 @@ from aurora_cli.config.using import (
     DemoSettings,
     InspectSettings,
     MergeViewSettings,
+    PresetsSettings,
 )
 
 
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     merge_view: MergeViewSettings = MergeViewSettings()
     demo: DemoSettings = DemoSettings()
     inspect: InspectSettings = InspectSettings()
+    presets: PresetsSettings = PresetsSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -151,6 +151,22 @@ class DemoSettings(Section):
     """Images, and as many videos, to caption at the end; never trained on."""
 
 
+class PresetsSettings(Section):
+    """`aurora presets`."""
+
+    name: str | None = None
+    """What the copy of `--copy` is called."""
+
+    show: str | None = None
+    """Print the folder and the content of this preset."""
+
+    copy_of: str | None = None
+    """Copy this preset into the workspace's folder `presets`, under the name that follows."""
+
+    new: str | None = None
+    """Write a preset of this name there: that of `--preset`, with the named parts and what follows from them."""
+
+
 class InspectSettings(Section):
     """`aurora inspect`."""
 

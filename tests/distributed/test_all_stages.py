@@ -139,3 +139,24 @@ def test_what_is_of_one_stage_is_refused(
 ) -> None:
     assert run([*train(root)[3:], *arguments]) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("preset", "family"), [("smollm2-135m", "smollm2"), ("qwen3-0.6b", "qwen2"), ("qwen3-4b", "qwen2")]
+)
+def test_the_presets_train_models_of_their_architectures(
+    preset: str, family: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Their last stage, where most is trained, from small random models."""
+    tiny_workspace.make(tmp_path, "language", images=4, videos=2, texts=2)
+    shutil.rmtree(tmp_path / "tokenized")
+    with_weights(tmp_path, family, layers=8)
+    parts = ["--vision-tower", "siglip", "--language-model", "smollm", "--workspace", str(tmp_path), "--preset", preset]
+    assert run(["tokenize", "--quiet", *parts, "--set", "tokenize.clip_subsets=videos"]) == 0
+    assert run(["merge-shards", "--quiet", "--workspace", str(tmp_path)]) == 0
+    short = [f"--set=train.{setting}" for setting in ("max_steps=1", "after=null", "samples_every=0", "trackers=[]")]
+    assert run(["train", "--stage", "language", *parts, *short, "--set", "data.workers=0", "--num-processes", "1"]) == 0
+    metadata = json.loads((tmp_path / "runs/language/checkpoints/step-00000001/checkpoint.json").read_text())
+    assert set(metadata["trained"]) == {"projector", "vision_tower", "language_model"}
+    assert list(metadata["lora"]) == (["language_model"] if preset == "qwen3-4b" else [])
+    capfd.readouterr()

@@ -6,7 +6,7 @@ are planned before the first begins, so that nothing which is wrong with the las
 
 from dataclasses import dataclass, replace
 
-from aurora_cli.config.resolve import Resolved
+from aurora_cli.config.resolve import Resolved, each_stage
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
 from aurora_cli.errors import AuroraError, Interrupted, UsageError
@@ -75,7 +75,7 @@ def run_all(resolved: Resolved, reporter: Reporter, *, dry_run: bool) -> AllStag
 def _each(resolved: Resolved) -> dict[str, Resolved]:
     """The stages by name. Weights to start from are for the first: the others start from the stage before."""
     stages = {}
-    for number, one in enumerate(resolved.stages):
+    for number, one in enumerate(each_stage(resolved)):
         settings = one.settings
         if number:
             settings = settings.model_copy(update={"train": settings.train.model_copy(update={"init_from": None})})

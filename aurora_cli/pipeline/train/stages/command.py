@@ -2,6 +2,7 @@
 
 from aurora_cli.config.resolve import Resolved
 from aurora_cli.console import SILENT, Reporter
+from aurora_cli.constants import ALL_STAGES
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.train import command
 from aurora_cli.pipeline.train.stages.all_stages import run_all
@@ -10,7 +11,7 @@ from aurora_cli.pipeline.train.stages.stage_settings import stage_settings
 
 def run(resolved: Resolved, reporter: Reporter = SILENT, *, dry_run: bool = False) -> Result:
     """Train the stage, or say that it is trained; or do so with each. Exceptions are those of `train.command.run`."""
-    if resolved.stages:
+    if resolved.settings.train.stage == ALL_STAGES:
         return run_all(resolved, reporter, dry_run=dry_run)
     own = stage_settings(resolved)
     for line in own.lines():

@@ -1,0 +1,1 @@
+"""`aurora presets`: which there are, what is in one, and making one's own."""

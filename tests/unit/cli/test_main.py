@@ -134,7 +134,7 @@ def test_every_default_is_read_from_the_settings() -> None:
 def test_a_bug_is_exit_1_without_a_traceback(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("aurora_cli.pipeline.presets.preset_names", lambda: 1 / 0)
+    monkeypatch.setattr("aurora_cli.pipeline.presets.listing.preset_names", lambda: 1 / 0)
     assert run(["presets"]) == 1
     assert "ZeroDivisionError" in capsys.readouterr().err
 
@@ -143,7 +143,7 @@ def test_ctrl_c_is_exit_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     def interrupt() -> list[str]:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("aurora_cli.pipeline.presets.preset_names", interrupt)
+    monkeypatch.setattr("aurora_cli.pipeline.presets.listing.preset_names", interrupt)
     assert run(["presets"]) == 130
     assert "safe" in capsys.readouterr().err
 
@@ -152,7 +152,7 @@ def test_a_full_disk_is_exit_4(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     def full() -> list[str]:
         raise OSError(28, "No space left on device", "data")
 
-    monkeypatch.setattr("aurora_cli.pipeline.presets.preset_names", full)
+    monkeypatch.setattr("aurora_cli.pipeline.presets.listing.preset_names", full)
     assert run(["presets"]) == 4
     assert "disk is full" in capsys.readouterr().err
 
@@ -166,7 +166,7 @@ def test_memory_that_does_not_suffice_is_exit_4(
     def too_much() -> list[str]:
         raise OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nMore lines")
 
-    monkeypatch.setattr("aurora_cli.pipeline.presets.preset_names", too_much)
+    monkeypatch.setattr("aurora_cli.pipeline.presets.listing.preset_names", too_much)
     assert run(["presets"]) == 4
     shown = capsys.readouterr().err
     assert "CUDA out of memory. Tried to allocate 2.00 GiB." in shown

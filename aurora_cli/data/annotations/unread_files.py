@@ -93,11 +93,11 @@ def _in_subset(subset: Path) -> list[UnreadFile]:
     for file in files:
         if file.name.endswith(TABLE_SUFFIXES):
             what = "a table; records are read from JSON, one a line"
-            found.append(UnreadFile(file, what, _write(subset)))
+            found.append(UnreadFile(file, what, _write(subset) if file.suffix == ".arrow" else _import(file, subset)))
     for tar in [file for file in files if file.name.endswith(TAR_SUFFIXES)][:TARS]:
         if (pair := pair_in(tar)) is not None:
             what = f"a WebDataset tar, texts beside their media ({pair[0]}, {pair[1]}); records are read from a .jsonl"
-            found.append(UnreadFile(tar, what, f"aurora extract {shlex.quote(str(tar))}; then: {_write(subset)}"))
+            found.append(UnreadFile(tar, what, _import(tar, subset)))
             break
     for folder in islice(_folders(subset), FOLDERS):
         for file in _files(folder):
@@ -108,6 +108,11 @@ def _in_subset(subset: Path) -> list[UnreadFile]:
 
 def _tokenize(file: Path) -> str:
     return f"aurora tokenize {shlex.quote(str(file))}"
+
+
+def _import(file: Path, subset: Path) -> str:
+    """Into a subset beside the one that it lies in, which stays as it is."""
+    return f"aurora import {shlex.quote(str(file))} --split {subset.parent.name} --as {subset.name}-imported"
 
 
 def _write(subset: Path) -> str:

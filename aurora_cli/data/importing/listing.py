@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-REQUESTS_BEFORE_LISTING = 64
+REQUESTS_BEFORE_LISTING = 16
 """Names of a folder that the system is asked for one by one; whoever wants more of them wants many."""
 
 MOST_FOLDERS = 100_000
@@ -45,6 +45,7 @@ class Listings:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._root = str(root)
         self._known: dict[str, _Names] = {}
         self._requests: dict[str, int] = {}
 
@@ -60,14 +61,15 @@ class Listings:
         if requests > REQUESTS_BEFORE_LISTING:
             names = self._known[folder] = _Names(self.root / folder)
             return names.find(name)
-        return found_at(self.root / path)
+        return found_at(f"{self._root}/{path}")
 
 
-def found_at(path: Path) -> Found | None:
+def found_at(path: str) -> Found | None:
     """What the system says that lies there."""
-    with contextlib.suppress(OSError, ValueError):
-        return "file" if path.is_file() else "folder" if path.is_dir() else None
-    return None
+    try:
+        return "file" if os.path.isfile(path) else "folder" if os.path.isdir(path) else None  # noqa: PTH112, PTH113
+    except OSError:  # a path that is too long
+        return None
 
 
 def _sorted(hashes: list[int]) -> memoryview:

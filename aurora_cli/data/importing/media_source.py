@@ -72,7 +72,7 @@ class FolderMedia:
         if path[:1] == "/" or ".." in path or "//" in path or path[:2] == "./":
             whole = posixpath.normpath(f"{self._absolute}/{path}" if path[:1] != "/" else path)
             if not whole.startswith(f"{self._absolute}/"):
-                return whole if _is_right(found_at(Path(whole)), kind) else None
+                return whole if _is_right(found_at(whole), kind) else None
             path = whole[len(self._absolute) + 1 :]
         return self._prefix + path if _is_right(self._listings.find(path), kind) else None
 

@@ -3,7 +3,7 @@
 import ast
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
@@ -14,7 +14,7 @@ from aurora_cli.data.importing.item import Item, Kind, Refused
 LONGEST_LIST = 1 << 20
 """Characters of a cell that is read as a list."""
 
-RowReader = Callable[[Sequence[Any], str, int], Iterator[Item | Refused]]
+RowReader = Callable[[Sequence[Any], str, int], Sequence[Item | Refused]]
 """(cells, file, line) -> what the row gives: at least one, so that no row is passed over."""
 
 
@@ -24,7 +24,7 @@ def row_reader(columns: Columns) -> RowReader:
     has_times = columns.start is not None or columns.end is not None or columns.span is not None
     media_of = _media_reader(columns)
 
-    def read(cells: Sequence[Any], file: str, line: int) -> Iterator[Item | Refused]:
+    def read(cells: Sequence[Any], file: str, line: int) -> Sequence[Item | Refused]:
         given = None if id_at is None else cells[id_at]
         name = f"{file}:{line}" if given is None or given == "" else str(given)
         try:
@@ -32,16 +32,16 @@ def row_reader(columns: Columns) -> RowReader:
             texts = captions_in(cells[text_at])
             spans = spans_in(cells, columns, len(texts)) if has_times else None
         except Rejection as rejection:
-            yield Refused(file, line, name, rejection.reason, rejection.detail)
-            return
+            return (Refused(file, line, name, rejection.reason, rejection.detail),)
         group = None if group_at is None or cells[group_at] in (None, "") else str(cells[group_at])
         if len(texts) == 1:
             span = None if spans is None else spans[0]
-            yield Item(file, line, name, (path,), kind, texts[0], span, group, other, content)
-            return
-        for number, text in enumerate(texts):
-            span = None if spans is None else spans[number]
-            yield Item(file, line, f"{name}#{number}", (path,), kind, text, span, group, other, content)
+            return (Item(file, line, name, (path,), kind, texts[0], span, group, other, content),)
+        parts = spans or [None] * len(texts)
+        return [
+            Item(file, line, f"{name}#{number}", (path,), kind, text, parts[number], group, other, content)
+            for number, text in enumerate(texts)
+        ]
 
     return read
 

@@ -87,11 +87,16 @@ class RecordMaker:
         Raises:
             Rejection: it is none.
         """
-        paths, kind = self._located(item, media)
-        # what a medium is: its content where that is written out, else the path that it was found at
-        if not self._keeps_duplicates and not self._seen.add(
-            (*paths, item.span, item.caption if item.messages is None else str(item.messages))
+        if (
+            item.content is None
+            and len(item.media) == 1
+            and (found := media.locate(item.media[0], item.kind)) is not None
         ):
+            paths, kind = [found], item.kind or kind_of(found)  # of nearly all rows
+        else:
+            paths, kind = self._located(item, media)
+        words = item.caption if item.messages is None else str(item.messages)
+        if not self._keeps_duplicates and not self._seen.add((*paths, item.span, words)):
             raise Rejection("duplicate")
         side = self._share > 0 and side_of(paths, item.group, self._share)
         if item.messages is None:

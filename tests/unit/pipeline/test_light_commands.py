@@ -30,6 +30,7 @@ LIGHT = (
     "download --dry-run --repo .",
     "merge-tars --dry-run",
     "extract --dry-run",
+    "import data/language/llava_mix/llava_mix.jsonl --as mine --dry-run",
     "merge-shards --dry-run",
     "convert --dry-run",
 )

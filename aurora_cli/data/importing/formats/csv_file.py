@@ -3,6 +3,7 @@
 import csv
 import itertools
 import re
+import zlib
 from pathlib import Path
 
 from aurora_cli.console import Advance
@@ -100,6 +101,8 @@ def table_rows(source: Path, dialect: Dialect, width: int, reader: RowReader, ad
                     raise Unclosed("a quote does not end")
             except StopIteration:
                 break
+            except (UnicodeDecodeError, EOFError, zlib.error, OSError) as error:
+                raise DataError(f"{source}: cannot be read from line {line} on: {error}") from error
             except (Unclosed, csv.Error) as error:
                 lines.give_back()
                 yield Refused(name, line, f"{name}:{line}", "bad_row", f"{error}; read on from line {line + 1}")

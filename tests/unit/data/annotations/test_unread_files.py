@@ -30,6 +30,9 @@ def tar_with(*names: str) -> bytes:
     return buffer.getvalue()
 
 
+IMPORT = "aurora import {path} --split language --as mine-imported"
+
+
 @pytest.mark.parametrize(
     ("name", "content", "what", "hint"),
     [
@@ -38,13 +41,14 @@ def tar_with(*names: str) -> bytes:
         ("language/mine.jsonl", b"{}", "it lies above the folder of a subset", "aurora tokenize {path}"),
         ("mine.jsonl", b"{}", "it lies above the folder of a split and a subset", "aurora tokenize {path}"),
         ("language/mine/annotations/a.jsonl", b"{}", "it lies below the subset's folder", "aurora tokenize {path}"),
-        ("language/mine/train.parquet", b"PAR1", "a table", "write a record for each into {subset}/mine.jsonl"),
-        ("language/mine/train.csv", b"a,b", "a table", "write a record for each into {subset}/mine.jsonl"),
+        ("language/mine/train.arrow", b"ARROW1", "a table", "write a record for each into {subset}/mine.jsonl"),
+        ("language/mine/train.parquet", b"PAR1", "a table", IMPORT),
+        ("language/mine/train.csv", b"a,b", "a table", IMPORT),
         (
             "language/mine/00000.tar",
             tar_with("a/0001.jpg", "a/0001.json", "a/0002.jpg"),
             "a WebDataset tar, texts beside their media (0001.json, 0001.jpg)",
-            "aurora extract {path}; then: write a record for each into {subset}/mine.jsonl",
+            IMPORT,
         ),
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import tempfile
 from pathlib import Path
 from zlib import crc32
@@ -10,6 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aurora_cli.cli.app import run
+from aurora_cli.data.annotations.unread_files import unread_files
 from aurora_cli.data.importing.item import REASONS
 from aurora_cli.data.importing.questions import IMAGE_QUESTIONS
 from aurora_cli.data.importing.registry import FORMATS
@@ -239,3 +242,27 @@ def test_the_manifest_says_what_became_of_every_row(tmp_path: Path, source: Path
 def test_the_page_names_every_format_and_every_reason() -> None:
     page = (Path(__file__).parents[4] / "docs/importing.md").read_text("utf-8")
     assert [name for name in [*FORMATS, *REASONS] if f"| `{name}` |" not in page] == []
+
+
+def test_what_tokenize_says_of_a_table_among_the_data_brings_it_in(tmp_path: Path) -> None:
+    make_media(tmp_path / "data/language/mine")
+    table = write_csv(tmp_path / "data/language/mine", [(name, "A caption.") for name in MEDIA])
+    (file,) = unread_files(tmp_path / "data")
+    words = shlex.split(file.hint)
+    assert words[:3] == ["aurora", "import", str(table)]
+    assert run([*words[1:], "--workspace", str(tmp_path)]) == 0
+    assert len(records(tmp_path, "mine-imported", "language")) == len(MEDIA)
+
+
+@pytest.mark.parametrize("change", ["a text", "a new image"])
+def test_a_folder_in_which_something_has_changed_is_named(change: str, tmp_path: Path) -> None:
+    make_media(tmp_path / "s")
+    (tmp_path / "s/a.txt").write_text("A.")
+    imported(tmp_path / "w", tmp_path / "s")
+    assert imported(tmp_path / "w", tmp_path / "s").done_before
+    if change == "a text":
+        (tmp_path / "s/a.txt").write_text("Another.")
+    else:
+        (tmp_path / "s/new.jpg").touch()
+    with pytest.raises(UsageError, match=f"{tmp_path / 's'}: has changed"):
+        imported(tmp_path / "w", tmp_path / "s")

@@ -15,6 +15,7 @@ from aurora_cli.io.atomic import atomic_directory, remove
 from aurora_cli.io.json_files import NewerSchema
 
 SHARDS = "shards"
+MERGED = "merged"
 COMPLETE = "tokenize.json"
 """Written last: how many shards the folder has."""
 TOKENIZER = "tokenizer.json"

@@ -21,8 +21,9 @@ from aurora_cli.runs.find import is_run
 
 CHOICE = "Name a data folder, a JSONL, a tokenized folder or a run; without a name it is data/."
 
-Kind = Literal["store", "shards", "stores", "run", "file", "data", "other"]
-"""A shard or merged folder, a tokenized folder, a folder of those, a run, an annotation file, a data folder."""
+Kind = Literal["store", "shards", "stores", "run", "runs", "file", "data", "other"]
+"""A shard or merged folder, a tokenized folder, a folder of those, a run, a folder of runs, an annotation file,
+a data folder."""
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> Result:
@@ -32,7 +33,9 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if path.name == SHARDS and shard_manifests(path.parent):
         path = path.parent
     if not path.exists():
-        raise DataError(f"{path}: there is nothing", hint="aurora download" if path == workspace.data else CHOICE)
+        raise DataError(
+            f"{path}: there is nothing", hint=what_to_name(path, workspace) if path == workspace.data else CHOICE
+        )
     kind = kind_of(path)
     check_flags(kind, path, settings.inspect)
     media_root = media_folder(workspace, settings.inspect.media_root)
@@ -52,6 +55,10 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
             return inspect_stores(path, tokenized_below(path), workspace)
         case "run":
             return inspect_training(path, workspace, page, dry_run=dry_run)
+        case "runs":
+            from aurora_cli.pipeline.inspect.run import inspect_runs
+
+            return inspect_runs(path)
         case "file":
             from aurora_cli.pipeline.inspect.annotations import inspect_annotations
 
@@ -91,6 +98,8 @@ def kind_of(path: Path) -> Kind:
         return "file"
     if tokenized_below(path):
         return "stores"
+    if any(is_run(folder) for folder in path.iterdir() if folder.is_dir()):
+        return "runs"
     return "data" if looks_like_data(path) else "other"
 
 
@@ -118,9 +127,14 @@ def check_flags(kind: Kind, path: Path, step: InspectSettings) -> None:
         raise UsageError(f"inspect.decode: {path} is no data folder, and only the media of one can be decoded")
     if step.html is not None and kind not in ("store", "shards", "run"):
         folders = tokenized_below(path)
-        hint = f"aurora inspect {folders[0]} --html {step.html}" if folders else "Name a tokenized folder."
+        runs = [folder for folder in sorted(path.glob("*")) if kind == "runs" and is_run(folder)]
+        hint = (
+            f"aurora inspect {(folders or runs)[0]} --html {step.html}"
+            if folders or runs
+            else "Name a tokenized folder."
+        )
         raise UsageError(f"inspect.html: {path} is no token store and no run, and reports are about those", hint=hint)
-    if step.media_root is not None and kind in ("run", "stores"):
+    if step.media_root is not None and kind in ("run", "runs", "stores"):
         raise UsageError(f"inspect.media_root: {path} names no media", hint="Name a tokenized folder, or annotations.")
 
 
@@ -170,6 +184,8 @@ def inspect_training(path: Path, workspace: Workspace, page: Path | None, *, dry
 
 def what_to_name(path: Path, workspace: Workspace) -> str:
     if path == workspace.data:
-        return "aurora download"
-    inside = [path / part.name for part in (workspace.data, workspace.tokenized) if (path / part.name).is_dir()]
+        there = [folder for folder in (workspace.tokenized, workspace.runs) if folder.is_dir()]
+        return "\n".join(f"aurora inspect {workspace.relative(folder)}" for folder in there) or "aurora download"
+    parts = (workspace.data, workspace.tokenized, workspace.runs)
+    inside = [path / part.name for part in parts if (path / part.name).is_dir()]
     return "\n".join(f"aurora inspect {folder}" for folder in inside) or CHOICE

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import yaml
 
+from aurora_cli.constants import STAGES
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.pipeline.result import Result
 from aurora_cli.reports.metrics import RunMetrics
 from aurora_cli.runs.checkpoints import all_checkpoints, newest
+from aurora_cli.runs.find import is_run
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, FINISHED_FILE, METRICS_FILE
 
 
@@ -46,6 +48,29 @@ class RunReport(Result):
         if self.html is not None:
             lines.append(f"  {'would write' if self.planned else 'wrote'} {self.html}")
         return lines
+
+
+@dataclass(frozen=True)
+class RunsReport(Result):
+    """What `aurora inspect` found in a folder of runs."""
+
+    path: str
+    runs: tuple[RunReport, ...]
+
+    def lines(self) -> list[str]:
+        lines = [line for run in self.runs for line in run.lines()]
+        return [*lines, *(f"aurora inspect {run.path} --html report.html shows it." for run in self.runs[:1])]
+
+
+def inspect_runs(folder: Path) -> RunsReport:
+    """Report on each run in a folder; exceptions are those of `inspect_run`."""
+    runs = [path for path in folder.iterdir() if path.is_dir() and is_run(path)]
+    return RunsReport(str(folder), tuple(map(inspect_run, sorted(runs, key=stage_order))))
+
+
+def stage_order(path: Path) -> tuple[int, str]:
+    """The published stages in their order, then others."""
+    return (STAGES.index(path.name) if path.name in STAGES else len(STAGES)), path.name
 
 
 def inspect_run(folder: Path) -> RunReport:

@@ -23,7 +23,7 @@ from aurora_cli.data.annotations.keys import key_lines
 from aurora_cli.data.annotations.schemas import check_schema
 from aurora_cli.data.annotations.unread_files import unread_files
 from aurora_cli.data.token_store.entries import Counts, SourceFile
-from aurora_cli.data.token_store.folder import COMPLETE, is_complete, shard_manifests
+from aurora_cli.data.token_store.folder import COMPLETE, MERGED, is_complete, shard_manifests
 from aurora_cli.data.token_store.manifest import ShardManifest, TokenizeManifest
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.pool import EncodingPool
@@ -32,7 +32,7 @@ from aurora_cli.data.tokenization.tokenizer import TextTokenizer, find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.io.atomic import file_lock, sha256_of
 from aurora_cli.pipeline.result import Result
-from aurora_cli.pipeline.tokenize.jobs import TokenizeJob, plan_jobs
+from aurora_cli.pipeline.tokenize.jobs import OTHER_SPLIT, TokenizeJob, plan_jobs
 from aurora_cli.pipeline.tokenize.shards import make_shards
 
 
@@ -83,6 +83,12 @@ class TokenizeResult(Result):
             if rejected:
                 lines.append(f"  rejected {rejected:,}: {reasons}; see {Path(folder.output, REJECTS_FILE)}")
             lines += key_lines(folder.keys_read, folder.keys_warned)
+            if Path(folder.output).parent.name == OTHER_SPLIT:
+                merged = Path(folder.output, MERGED)
+                lines.append(
+                    "  no stage finds this by itself: after `aurora merge-shards`, aurora train --stage STAGE "
+                    f"--data {merged}; or tokenize it with --split STAGE"
+                )
             if not folder.made:
                 lines.append("  nothing to do: all shards are there")
         return [*lines, *self.unread]

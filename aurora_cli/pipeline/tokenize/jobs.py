@@ -11,6 +11,9 @@ from aurora_cli.data.annotations.sources import LINE_SUFFIXES, AnnotationSource,
 from aurora_cli.data.annotations.unread_files import no_annotations, unread_files
 from aurora_cli.errors import DataError, UsageError
 
+OTHER_SPLIT = "other"
+"""Of files that lie in no split."""
+
 
 @dataclass(frozen=True)
 class TokenizeJob:
@@ -82,7 +85,7 @@ def outputs_of(files: Sequence[Path], settings: TokenizeSettings, workspace: Wor
     names = []
     for file in files:
         inside = file.is_relative_to(workspace.data) and len(file.relative_to(workspace.data).parts) > 2
-        split, subset = file.relative_to(workspace.data).parts[:2] if inside else ("other", file.name.split(".")[0])
+        split, subset = file.relative_to(workspace.data).parts[:2] if inside else (OTHER_SPLIT, file.name.split(".")[0])
         if len(settings.splits) == 1:
             split = settings.splits[0]
         if len(settings.subsets) == 1:

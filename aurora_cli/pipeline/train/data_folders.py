@@ -5,6 +5,7 @@ from pathlib import Path
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
+from aurora_cli.data.token_store.folder import MERGED, SHARDS
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError, UsageError
 
@@ -22,7 +23,7 @@ def find_data(settings: Settings, workspace: Workspace) -> tuple[DataFolder, ...
     """The merged folders of the stage, and that each can be read."""
     train = settings.train
     named = [split_weight(text) for text in train.data]
-    folders = [(workspace.path(name), weight) for name, weight in named] or [
+    folders = [(_merged_folder(name, workspace, train.stage), weight) for name, weight in named] or [
         (folder, 1.0) for folder in sorted(workspace.tokenized.glob(f"{train.stage}/*/merged")) if folder.is_dir()
     ]
     if not folders:
@@ -41,13 +42,49 @@ def find_data(settings: Settings, workspace: Workspace) -> tuple[DataFolder, ...
     return found
 
 
+def _merged_folder(name: str, workspace: Workspace, stage: str) -> Path:
+    """What `--data` names: a merged folder, or the tokenized folder that it lies in.
+
+    Raises:
+        UsageError: it is a file of annotations.
+        DataError: its shards are not merged.
+    """
+    path = workspace.path(name)
+    if path.is_file():
+        subset = path.name.split(".")[0]
+        output = f"tokenized/{stage}/{subset}"
+        raise UsageError(
+            f"train.data: {name} is a file, and training reads merged shards",
+            hint=f"aurora tokenize {name} --output {output} && aurora merge-shards {output}    (then "
+            f"`aurora train --stage {stage}` finds them)",
+        )
+    if (path / SHARDS).is_dir():
+        if not (path / MERGED).is_dir():
+            raise DataError(f"{path}: its shards are not merged", hint=f"aurora merge-shards {name}")
+        return path / MERGED
+    return path
+
+
 def _way_to_data(workspace: Workspace, stage: str) -> str:
-    """The command that brings a stage's data nearest to being there."""
-    if any(workspace.tokenized.glob(f"{stage}/*/shards")):
+    """The command that brings a stage's data nearest to being there, from what is there."""
+    if any(workspace.tokenized.glob(f"{stage}/*/{SHARDS}")):
         return "Make them: aurora merge-shards"
     if any((workspace.data / stage).glob("*/*.json*")):
         return f"Make them: aurora tokenize --split {stage} && aurora merge-shards"
-    return f"Begin with: aurora download --split {stage}"
+    train = f"aurora train --stage {stage}"
+    if merged := sorted(workspace.tokenized.glob(f"*/*/{MERGED}")):
+        data = " ".join(f"--data {workspace.relative(folder)}" for folder in merged)
+        return f"Of other splits there is: {data}. To train on that: {train} {data}"
+    if shards := sorted(workspace.tokenized.glob(f"*/*/{SHARDS}")):
+        data = " ".join(f"--data {workspace.relative(folder.parent)}" for folder in shards)
+        return f"Of other splits there are shards. To train on them: aurora merge-shards && {train} {data}"
+    if subsets := sorted({file.parent for file in workspace.data.glob("*/*/*.json*")}):
+        data = " ".join(f"--data tokenized/{folder.relative_to(workspace.data).as_posix()}" for folder in subsets)
+        return (
+            "Of other splits there are annotations. To train on them: aurora tokenize && aurora merge-shards && "
+            f"{train} {data}"
+        )
+    return f"Begin with: aurora download --split {stage}; with data of your own: aurora import FOLDER --split {stage}"
 
 
 def split_weight(text: str) -> tuple[str, float]:

@@ -18,7 +18,7 @@ from aurora_cli.pipeline.inspect import annotations
 from aurora_cli.pipeline.inspect.annotations import AnnotationsReport, inspect_annotations
 from aurora_cli.pipeline.inspect.command import run
 from aurora_cli.pipeline.inspect.data import DataReport
-from aurora_cli.pipeline.inspect.run import RunReport
+from aurora_cli.pipeline.inspect.run import RunReport, RunsReport
 from aurora_cli.pipeline.inspect.store_report import StoreReport
 from aurora_cli.pipeline.inspect.stores import StoresReport
 from aurora_cli.pipeline.merge_shards import run as merge
@@ -239,6 +239,22 @@ def test_a_run_shows_how_far_it_is(tmp_path):
     assert (report.stage, report.steps, report.samples, report.finished) == ("vision", 2, 16, False)
     assert (report.first_loss, (report.last or {})["loss"]) == (4.0, 2.0)
     assert (report.checkpoints, report.latest) == (("step-00000002",), "step-00000002")
+
+
+def test_a_folder_of_runs_is_each_of_them_in_the_order_of_the_stages(tmp_path):
+    for stage, losses in (("vision", 2), ("projection", 1), ("another", 3)):
+        (tmp_path / "runs" / stage).mkdir(parents=True)
+        (tmp_path / "runs" / stage / "config.yaml").write_text(f"train: {{stage: {stage}}}\n")
+        append_lines(tmp_path / "runs" / stage / "metrics.jsonl", [metrics_line(step) for step in range(1, losses + 1)])
+    report = inspected(tmp_path, "runs")
+    assert isinstance(report, RunsReport)
+    assert [(run.stage, run.steps) for run in report.runs] == [("projection", 1), ("vision", 2), ("another", 3)]
+    with pytest.raises(DataError) as caught:  # without a name it is data/, which is not there; the runs are
+        inspected(tmp_path)
+    assert caught.value.hint == "aurora inspect runs"
+    with pytest.raises(UsageError) as unwritten:
+        inspected(tmp_path, "runs", html=Path("page.html"))
+    assert f"aurora inspect {tmp_path / 'runs' / 'another'} --html" in str(unwritten.value)
 
 
 def test_what_cannot_be_inspected_says_so(tmp_path):

@@ -109,7 +109,7 @@ def with_parts(resolved: Resolved) -> OwnSettings:
         if own.value(config) is not None and rank > resolved.rank(config):
             own.put(config, None, f"{part} is named")
             own.rows.pop(config)
-    if resolved.rank(LANGUAGE_MODEL) > max(PRESET, resolved.rank(TOKENIZER)) and own.value(TOKENIZER) is not None:
+    if resolved.rank(LANGUAGE_MODEL) > PRESET >= resolved.rank(TOKENIZER) and own.value(TOKENIZER) is not None:
         own.put(TOKENIZER, None, "the language model has its own")
     return own
 

@@ -148,3 +148,10 @@ def test_a_language_model_without_a_tokenizer_is_bad_data(parts: dict[str, Path]
     with pytest.raises(DataError, match="holds no tokenizer") as caught:
         derived(tmp_path, **parts)
     assert "--set model.tokenizer=DIR" in str(caught.value)
+
+
+def test_a_tokenizer_that_a_user_names_stands_beside_another_language_model(
+    parts: dict[str, Path], tmp_path: Path
+) -> None:
+    (tmp_path / "aurora.yaml").write_text(f"model: {{tokenizer: {language_model(tmp_path / 'longer')}}}")
+    assert derived(tmp_path, preset="tiny", **parts).settings.model.tokenizer == str(tmp_path / "longer")

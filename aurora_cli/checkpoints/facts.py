@@ -12,12 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
+from aurora_cli.config.using import Layout
 from aurora_cli.data.download.origin import Origin
 from aurora_cli.io.json_files import StoredModel
 
 FACTS_FILE = "aurora.json"
-
-Layout = Literal["xtuner", "huggingface", "official"]
 
 
 class _Entry(BaseModel):

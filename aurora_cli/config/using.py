@@ -11,6 +11,8 @@ from pydantic import Field
 from aurora_cli.config.section import KeptRatios, Names, Section
 from aurora_cli.constants import VIDEO_QUESTION
 
+Layout = Literal["xtuner", "huggingface", "official"]
+
 
 class ConvertSettings(Section):
     """`aurora convert`."""
@@ -21,7 +23,7 @@ class ConvertSettings(Section):
     output: Path | None = None
     """Where to; none: export/<format>."""
 
-    format: Literal["xtuner", "huggingface", "official"] = "xtuner"
+    format: Layout = "xtuner"
     """Whose names and files: the original's, transformers' LLaVA, or haotian-liu's LLaVA."""
 
     base: str | None = None

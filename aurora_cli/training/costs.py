@@ -52,18 +52,29 @@ class Memory:
         return self.states + self.activations
 
 
-def states(parts: Sequence[PartSize], stage: int, world: int, precision: Precision, *, offload: bool = False) -> int:
+def states(
+    parts: Sequence[PartSize],
+    stage: int,
+    world: int,
+    precision: Precision,
+    *,
+    offload: bool = False,
+    offload_weights: bool = False,
+) -> int:
     """Bytes of weights, gradients and moments on a process's device; `stage` 0 is no engine.
 
     Without an engine weights stay in fp32. ZeRO 1 shards moments and master weights, 2 gradients, 3 the weights too; 2
     and 3 sum gradients in fp32. With `offload` all that a step keeps is in main memory: the device has the weights that
-    it computes with (under ZeRO-3 as many as may be gathered at once) and gradients on their way out.
+    it computes with (under ZeRO-3 its share, unless `offload_weights`, and as many as may be gathered at once) and
+    gradients on their way out.
 
     >>> seven = [PartSize("all", 7_000_000_000, 7_000_000_000)]
     >>> [round(states(seven, stage, 8, "bf16") / 1e9, 1) for stage in (0, 1, 2, 3)]
     [112.0, 38.5, 28.0, 15.8]
-    >>> [round(states(seven, stage, 8, "bf16", offload=True) / 1e9, 1) for stage in (2, 3)]
+    >>> [round(states(seven, stage, 8, "bf16", offload=True, offload_weights=True) / 1e9, 1) for stage in (2, 3)]
     [14.2, 2.2]
+    >>> states(seven, 3, 8, "bf16", offload=True) / 1e9  # 2 x 7 / 8, 2 x 1 gathered, 2 x 0.1 on their way
+    3.95
     """
     weights = sum(part.parameters for part in parts)
     trained = sum(part.trained for part in parts)
@@ -71,7 +82,8 @@ def states(parts: Sequence[PartSize], stage: int, world: int, precision: Precisi
         return 4 * weights + (4 + MOMENTS) * trained
     size = 4 if precision == "fp32" else 2
     if offload and stage >= 2:
-        return size * (min(weights, GATHERED) if stage == 3 else weights) + size * min(trained, BUCKET)
+        share = weights if stage == 2 else 0 if offload_weights else weights // world
+        return size * (share + min(weights - share, GATHERED) + min(trained, BUCKET))
     master = (4 + MOMENTS) * trained // world  # in fp32 too, DeepSpeed keeps a flat copy
     gradients = 4 * trained // world if stage >= 2 else size * trained
     return size * weights // (world if stage == 3 else 1) + gradients + master

@@ -22,6 +22,7 @@ from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.keys import key_lines
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote import fetch
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.caption.output import CaptionKey, key_of, open_output
 from aurora_cli.pipeline.caption.request import CaptionRequest
@@ -40,6 +41,11 @@ class CaptionSession:
         self._settings, self._request, self._reporter = settings, request, reporter
         self._checkpoint = open_checkpoint(request.model, OpenOptions(settings.workspace, None, settings.model))
         self._options = options_of(self._checkpoint, settings.caption, settings.tokenize, settings.data)
+        if self._checkpoint.prompting is None and self._options.template != OWN_TEMPLATE:
+            reporter.info(
+                f"{request.model}: does not say by which template it was trained; it is asked by "
+                f"{self._options.template} (--set tokenize.template=...)"
+            )
         self._output = open_output(request.output, fingerprint(self._checkpoint, self._options))
         self._uncaptioned: list[Uncaptioned] = []
         self._checked: set[MediaKind] = set()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import assert_never
 
+from aurora_cli.captioning.options import is_foreign
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.facts import (
     FACTS_FILE,
@@ -23,6 +24,7 @@ from aurora_cli.checkpoints.writing import parse_size
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.export import verify
 from aurora_cli.export.layouts import huggingface, official, xtuner
@@ -67,7 +69,7 @@ def _write(
     tokenizer = _tokenizer_folder(settings, checkpoint)
     with reporter.progress(f"writing {output}", size, "bytes") as advance, atomic_directory(output) as partial:
         job = _job(settings, request, checkpoint, tokenizer, advance)
-        notes = (*checkpoint.notes, *_write_layout(job, request.format, partial))
+        notes = (*checkpoint.notes, *_of_others(checkpoint, job), *_write_layout(job, request.format, partial))
         write_card(job, request.format, partial, output.name)
         ExportSettings(convert=request, model=checkpoint.model).write(partial / SETTINGS_FILE)
         facts = ExportFacts(
@@ -109,6 +111,16 @@ def _tokenizer_folder(settings: Settings, checkpoint: OpenedCheckpoint) -> Path 
 def _template(settings: Settings, checkpoint: OpenedCheckpoint) -> str:
     """The template that the checkpoint was trained with; else the settings'."""
     return settings.tokenize.template if checkpoint.prompting is None else checkpoint.prompting.template
+
+
+def _of_others(checkpoint: OpenedCheckpoint, job: ExportJob) -> list[str]:
+    """What is said of a model that others trained by a chat template of its own."""
+    if not is_foreign(checkpoint) or job.template == OWN_TEMPLATE:
+        return []
+    return [
+        f"the model brings its own chat template; this export asks by the template {job.template} "
+        f"(tokenize.template), which it may not have been trained with"
+    ]
 
 
 def _job(

@@ -53,6 +53,11 @@ def offloads_optimizer(config: JsonObject) -> bool:
     return device in ("cpu", "nvme")
 
 
+def offloads_weights(config: JsonObject) -> bool:
+    """Whether a process's share of the weights (ZeRO-3) is kept in main memory or on disk."""
+    return _offloads_weights_to(config) in ("cpu", "nvme")
+
+
 def _offloads_weights_to(config: JsonObject) -> str | None:
     return (config["zero_optimization"].get("offload_param") or {}).get("device")
 

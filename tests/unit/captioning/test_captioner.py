@@ -11,6 +11,7 @@ from PIL import Image
 import aurora_cli
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.result import Uncaptioned
+from aurora_cli.console import Reporter
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, SettingsError, UsageError
 from aurora_cli.pipeline.caption.command import run
@@ -194,3 +195,15 @@ def test_a_llava_of_others_is_asked_in_its_own_chat_template(workspace: Path, tm
     image_id = plain.convert_tokens_to_ids("<image>")
     assert [image_id if token == -200 else token for token in ids] == plain(text)["input_ids"]
     assert ids[0] == plain.bos_token_id
+    converted = convert(convert_settings(workspace, checkpoint=str(folder), verify=False, output=tmp_path / "b"))
+    assert "brings its own chat template; this export asks by the template vicuna" in converted.notes[0]
+    told = Told()
+    run(caption_settings(workspace, "image.png", model=converted.output, max_new_tokens=1), told)
+    assert "does not say by which template it was trained; it is asked by vicuna" in told.text
+
+
+class Told(Reporter):
+    text = ""
+
+    def info(self, message: str) -> None:
+        self.text += message

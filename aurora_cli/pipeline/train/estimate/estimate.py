@@ -27,6 +27,7 @@ from aurora_cli.training.engine.deepspeed_config import (
     engine_name,
     holds_shares_in_main_memory,
     offloads_optimizer,
+    offloads_weights,
     read_config,
     resolved_precision,
     shares_while_loading,
@@ -69,8 +70,10 @@ def estimate_stage(settings: Settings, processes: int, trained_before: frozenset
     base = 0 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + RUNNING
     deepspeed = read_config(engine, settings.workspace)
     offload = cuda and deepspeed is not None and offloads_optimizer(deepspeed)
+    # Where ZeRO 2 offloads, the row of ZeRO 3 is our preset that does: it keeps weights in main memory as well.
+    away = deepspeed is not None and (deepspeed["zero_optimization"]["stage"] < 3 or offloads_weights(deepspeed))
     memory = {
-        name: Memory(states(parts, stage, processes, precision, offload=offload), held)
+        name: Memory(states(parts, stage, processes, precision, offload=offload, offload_weights=away), held)
         for name, stage in STAGES_OF_ZERO.items()
     }
     running = memory["none" if deepspeed is None else f"zero{deepspeed['zero_optimization']['stage']}"]

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.pipeline.train import command as train
 from aurora_cli.pipeline.train.estimate.estimate import estimate_stage
 from aurora_cli.pipeline.train.estimate.result import TrainEstimate
+from aurora_cli.training import costs
 from tests.distributed.tiny_workspace import make, settings
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -81,6 +83,24 @@ def test_while_loading_each_process_takes_the_whole_network_and_under_zero3_its_
     assert shared.loading_memory == whole.loading_memory // 2
     assert estimate_stage(requested(root, deepspeed="zero3"), 1).loading_memory == whole.loading_memory
     assert any(line.startswith("main memory while weights are loaded: 0.0 GB a process") for line in shared.lines())
+
+
+def test_weights_stay_on_the_device_where_a_file_offloads_the_optimizer_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In bf16, two bytes of each: the half of two processes, and the gradients on their way; nothing gathered here."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "a device")
+    monkeypatch.setattr(costs, "GATHERED", 0)
+    zero = {"stage": 3, "offload_optimizer": {"device": "cpu"}}
+    (tmp_path / "mine.json").write_text(json.dumps({"zero_optimization": zero}))
+    mine, both = (
+        estimate_stage(requested(tmp_path, deepspeed=engine, precision="bf16"), 2)
+        for engine in ("mine.json", "zero3_offload")
+    )
+    weights, trained = (sum(getattr(part, what) for part in mine.parts) for what in ("parameters", "trained"))
+    assert both.memory["zero3"].states == 2 * trained
+    assert mine.memory["zero3"].states == 2 * (weights // 2 + trained)
 
 
 @pytest.mark.slow

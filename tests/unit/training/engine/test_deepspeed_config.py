@@ -14,6 +14,7 @@ from aurora_cli.training.engine.deepspeed_config import (
     fill_config,
     holds_shares_in_main_memory,
     offloads_optimizer,
+    offloads_weights,
     read_config,
     resolved_precision,
     shares_while_loading,
@@ -54,6 +55,7 @@ def test_several_processes_share_weights_from_the_beginning_under_zero3_alone(na
     assert shares_while_loading(config, 2) == name.startswith("zero3")
     assert not shares_while_loading(config, 1)
     assert holds_shares_in_main_memory(config, cuda=True) == (name == "zero3_offload")
+    assert offloads_weights(config) == (name == "zero3_offload")
     assert holds_shares_in_main_memory(config, cuda=False)
 
 

@@ -28,6 +28,16 @@ def complaint(root: MediaRoot, path: str, span: Span | None = None) -> str | Non
     return None
 
 
+def has_frames(root: MediaRoot, path: str) -> bool:
+    """Whether an image has more than one frame; one that cannot be read has none."""
+    if Path(path).suffix.lower() not in ANIMATED_SUFFIXES:
+        return False
+    try:
+        return is_animation(root.open(path), path)
+    except DataError:
+        return False
+
+
 def _decode(root: MediaRoot, path: str, span: Span | None) -> None:
     try:
         suffix = Path(path).suffix.lower()

@@ -18,7 +18,7 @@ from aurora_cli.data.annotations.records import Record, Rejection, media_of
 from aurora_cli.data.annotations.schemas import parse_record
 from aurora_cli.data.annotations.sources import LINE_SUFFIXES
 from aurora_cli.data.annotations.unread_files import no_annotations, unread_files
-from aurora_cli.data.media.check import complaint
+from aurora_cli.data.media.check import complaint, has_frames
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.seen import Seen
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
@@ -53,6 +53,8 @@ class SubsetReport:
     """Records by the keys of media, times, weights and roles that were read."""
     keys_warned: dict[str, int]
     """Records by the keys that look like one of these, and were not read."""
+    animated: int | None = None
+    """Images, by their records, that have several frames: the first is read. None: nobody looked."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,9 @@ class DataReport(Result):
             lines.append("aurora download and aurora extract bring them.")
         if unreadable:
             lines += _listed(f"{unreadable:,} media cannot be decoded:", [": ".join(pair) for pair in self.unreadable])
+        if animated := sum(report.animated or 0 for report in self.subsets):
+            lines.append(f"{animated:,} images have several frames, and only the first is read.")
+            lines.append("Where all are meant, their records have to say `video`.")
         lines += self.unread
         return lines
 
@@ -137,14 +142,16 @@ class _Listed(NamedTuple):
 class _State(NamedTuple):
     there: bool
     complaint: str | None = None
+    is_animated: bool = False
 
 
 def _subset(name: str, records: "_SubsetRecords", root: Path, listed: _Listed, *, decode: bool) -> SubsetReport:
-    states = Counter(found=0, missing=0, unreadable=0)
+    states = Counter(found=0, missing=0, unreadable=0, animated=0)
     for medium, state in _states(MediaRoot(root), _media_named(records, decode=decode), decode=decode):
         path = str(root / shown(medium.name))
         if medium.is_new:
             states["found" if state.there else "missing"] += 1
+        states["animated"] += state.is_animated
         if not state.there:
             listed.missing.extend([path][: LISTED - len(listed.missing)] if medium.is_new else [])
         elif state.complaint is not None:
@@ -161,6 +168,7 @@ def _subset(name: str, records: "_SubsetRecords", root: Path, listed: _Listed, *
         unreadable=states["unreadable"] if decode else None,
         keys_read=dict(records.keys.read),
         keys_warned=dict(records.keys.warned),
+        animated=states["animated"] if decode else None,
     )
 
 
@@ -193,6 +201,7 @@ class _Medium(NamedTuple):
     span: tuple[float, float] | None
     is_new: bool
     """Not named before; else another part of a video."""
+    is_image: bool
 
 
 def _media_named(records: Iterable[Record], *, decode: bool) -> Iterator[_Medium]:
@@ -203,7 +212,7 @@ def _media_named(records: Iterable[Record], *, decode: bool) -> Iterator[_Medium
             is_new = seen.add(name)
             is_new_part = decode and record.span is not None and parts.add((name, record.span))
             if is_new or is_new_part:
-                yield _Medium(name, record.span, is_new)
+                yield _Medium(name, record.span, is_new, is_image=name != record.video)
 
 
 def _states(root: MediaRoot, media: Iterator[_Medium], *, decode: bool) -> Iterator[tuple[_Medium, _State]]:
@@ -211,7 +220,10 @@ def _states(root: MediaRoot, media: Iterator[_Medium], *, decode: bool) -> Itera
 
     def state(medium: _Medium) -> _State:
         there = root.locate(medium.name) is not None
-        return _State(there, complaint(root, medium.name, medium.span) if there and decode else None)
+        if not there or not decode:
+            return _State(there)
+        is_animated = medium.is_image and has_frames(root, medium.name)
+        return _State(there, complaint(root, medium.name, medium.span), is_animated)
 
     if not decode:
         yield from ((medium, state(medium)) for medium in media)

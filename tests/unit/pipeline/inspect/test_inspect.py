@@ -93,6 +93,27 @@ def test_decoding_finds_media_that_are_there_and_cannot_be_read(tmp_path):
     assert inspected(tmp_path, decode=True).exit_code == 3
 
 
+def test_images_of_several_frames_are_counted_where_only_the_first_is_read(tmp_path):
+    folder = tmp_path / "data/vision/mine"
+    frames = [Image.new("L", (16, 16), shade) for shade in (0, 99, 200)]
+    moving, still = io.BytesIO(), io.BytesIO()
+    frames[0].save(moving, "GIF", save_all=True, append_images=frames[1:], duration=100)
+    frames[0].save(still, "PNG")
+    folder.mkdir(parents=True)
+    for name, content in (("a.gif", moving), ("b.gif", moving), ("c.png", still)):
+        (folder / name).write_bytes(content.getvalue())
+    talk = [{"from": "human", "value": "<image>?"}, {"from": "gpt", "value": "Yes."}]
+    shown = [{"from": "human", "value": "<video>?"}, {"from": "gpt", "value": "Yes."}]
+    lines = [{"image": name, "conversations": talk} for name in ("a.gif", "a.gif", "c.png", "gone.gif")]
+    lines.append({"video": "b.gif", "conversations": shown})
+    (folder / "mine.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    quick, report = inspected(tmp_path), inspected(tmp_path, decode=True)
+    assert isinstance(report, DataReport)
+    assert isinstance(quick, DataReport)
+    assert (report.subsets[0].animated, quick.subsets[0].animated) == (1, None)
+    assert "1 images have several frames, and only the first is read." in report.lines()
+
+
 def test_media_inside_an_index_are_found_and_decoded(tmp_path):
     folder = tmp_path / "data/vision/mine"
     write_records(folder / "mine.jsonl", 3)

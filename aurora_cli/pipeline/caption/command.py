@@ -4,6 +4,7 @@ import contextlib
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
+from aurora_cli.errors import UsageError
 from aurora_cli.io.atomic import lock_output
 from aurora_cli.pipeline.caption.request import page_url, resolve_model, resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
@@ -14,7 +15,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """Caption everything that can be read; the rest is listed, and makes the exit code 3. `serve`: open a page for it.
 
     Raises:
-        UsageError: no media, a URL that was not allowed, or a folder without any; or another process writes the output.
+        UsageError: no media, a URL that was not allowed, or a folder without any; or another process writes the output;
+            or media are named beside `serve`.
         DataError: there is no model, or it is damaged.
     """
     if settings.caption.serve:
@@ -30,6 +32,12 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
 
 
 def _serve(settings: Settings, reporter: Reporter, *, dry_run: bool) -> ServeResult:
+    caption = settings.caption
+    if ignored := [name for name in ("media", "manifest", "output") if getattr(caption, name)]:
+        raise UsageError(
+            f"--serve: captions what is dropped on the page, and caption.{ignored[0]} would say nothing",
+            hint="Leave one of them out.",
+        )
     model = resolve_model(settings, reporter)
     if dry_run:
         return ServeResult(model, page_url(settings.caption.port), dry_run=True)

@@ -221,3 +221,11 @@ def test_outputs_of_one_folder_that_end_at_the_same_time_keep_each_others_reject
     listed = lines_of(tmp_path / "rejected.jsonl")
     assert sorted(line["output"] for line in listed) == sorted(file.path.name for file in files)
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
+
+
+@pytest.mark.parametrize("named", [{"media": ("still.png",)}, {"manifest": Path("rows.jsonl")}, {"output": Path("c")}])
+def test_what_a_page_would_not_look_at_is_refused(workspace, named):
+    chosen = caption_settings(workspace)
+    chosen = chosen.model_copy(update={"caption": chosen.caption.model_copy(update={"serve": True, **named})})
+    with pytest.raises(UsageError, match=rf"--serve: .*caption\.{next(iter(named))} would say nothing"):
+        caption.run(chosen, dry_run=True)

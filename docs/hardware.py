@@ -84,7 +84,8 @@ class Stage:
         }
         settings = self.settings.model_copy(update={"train": self.settings.train.model_copy(update=changed)})
         stage = ZERO_STAGE[candidate.engine.removesuffix("_offload")]
-        states = costs.states(self.parts, stage, machine.gpus, "bf16", offload=candidate.offload)
+        away = candidate.engine == "zero3_offload"
+        states = costs.states(self.parts, stage, machine.gpus, "bf16", offload=candidate.offload, offload_weights=away)
         activations = network.activations_of(self.model, settings, self.parts, size=2)
         learning = sum(part.trained for part in self.parts)
         shared = stage == 3 and machine.gpus > 1

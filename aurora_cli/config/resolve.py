@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from aurora_cli.config import fields
 from aurora_cli.config.presets import Layer, SettingsTree, layer_of, load_preset
+from aurora_cli.config.section import Section
 from aurora_cli.config.settings import Settings
 from aurora_cli.constants import ALL_STAGES, SETTINGS_FILE
 from aurora_cli.errors import SettingsError
@@ -110,9 +111,22 @@ def _merged(layers: Sequence[Layer], stage: str, workspace: Path) -> Resolved:
     if isinstance(tree["train"], dict):
         tree["train"]["stage"] = stage
     try:
-        return Resolved(Settings(**tree), origins, ranks, tuple(layers))
+        settings = Settings(**tree)
     except ValidationError as error:
         raise SettingsError("\n".join(_explain(error, origins))) from None
+    _forget_preset(settings, ranks)
+    return Resolved(settings, origins, ranks, tuple(layers))
+
+
+def _forget_preset(settings: Settings, ranks: Mapping[str, int]) -> None:
+    """Leave in `model_fields_set` of each section what users said themselves: presets say nearly everything."""
+    for path, rank in ranks.items():
+        *sections, name = path.split(".")
+        holder: object = settings
+        for section in sections:
+            holder = getattr(holder, section, None)
+        if rank == PRESET and isinstance(holder, Section):
+            holder.model_fields_set.discard(name)
 
 
 def load_resolved(path: Path) -> Settings:

@@ -10,7 +10,10 @@ from PIL import Image
 
 import aurora_cli
 from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.options import options_of
 from aurora_cli.captioning.result import Uncaptioned
+from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.config.resolve import resolve
 from aurora_cli.console import Reporter
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, SettingsError, UsageError
@@ -195,6 +198,11 @@ def test_a_llava_of_others_is_asked_in_its_own_chat_template(workspace: Path, tm
     image_id = plain.convert_tokens_to_ids("<image>")
     assert [image_id if token == -200 else token for token in ids] == plain(text)["input_ids"]
     assert ids[0] == plain.bos_token_id
+    # A preset says a template too, for what is trained by it; only a user's word stands against the folder's own.
+    for sets, template in (([], "tokenizer"), (["tokenize.template=vicuna"], "vicuna")):
+        said = resolve({"workspace": ("--workspace", str(workspace)), "preset": ("--preset", "tiny")}, sets).settings
+        options = options_of(open_checkpoint(folder), said.caption, said.tokenize, said.data)
+        assert options.template == template
     converted = convert(convert_settings(workspace, checkpoint=str(folder), verify=False, output=tmp_path / "b"))
     assert "brings its own chat template; this export asks by the template vicuna" in converted.notes[0]
     told = Told()

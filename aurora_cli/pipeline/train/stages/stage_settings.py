@@ -84,6 +84,8 @@ def _check_parts(own: OwnSettings, captioner: StatedModel) -> None:
         described = getattr(captioner.model, config.partition(".")[2])
         if own.resolved.rank(part) <= PRESET or not (of_weights or described):
             continue
+        if described is not None and own.resolved.rank(config) >= own.resolved.rank(part):
+            continue  # who named the part described a random one, too
         if described is not None or workspace.path(named).resolve() != workspace.path(of_weights).resolve():
             raise UsageError(
                 f"{part}: {named} (from {own.resolved.origin(part)}) would do nothing: the stage starts from weights "

@@ -94,7 +94,7 @@ def small_disk(tmp_path: Path):
     try:
         yield disk, lambda: subprocess.run(["mount", "-o", "remount,size=4m", str(disk)], check=True)
     finally:
-        subprocess.run(["umount", str(disk)], check=True)
+        subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 def test_a_disk_that_really_is_full_ends_the_run_and_space_lets_it_continue(

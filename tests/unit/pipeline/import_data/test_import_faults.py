@@ -44,7 +44,11 @@ def test_an_import_that_is_killed_at_any_time_and_run_again_ends_as_one_that_nev
 def test_ctrl_c_is_exit_130_and_leaves_no_half_of_a_file(tmp_path: Path) -> None:
     make_media(tmp_path / "source")
     source = write_csv(tmp_path / "source", [(MEDIA[n % 4], f"Caption {n}.") for n in range(6 * ROWS)])
-    process = subprocess.Popen(command(tmp_path / "w", source), stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command(tmp_path / "w", source),
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it in what it starts aside
+    )
     partial = tmp_path / "w/data/vision/own/.own.jsonl.partial"
     while not partial.exists():
         time.sleep(0.01)

@@ -11,5 +11,5 @@ from tests.preloaded import preloaded
 @pytest.fixture(scope="session")
 def programs() -> Iterator[Path]:
     """A folder for the front of PATH, with `aurora` and `python`."""
-    with preloaded() as folder:
+    with preloaded(HF_HUB_OFFLINE="1") as folder:
         yield folder

@@ -21,17 +21,17 @@ exec "{python}" -IS "{client}" "{socket}" -m aurora_cli "$@"
 """
 PYTHON = """#!/bin/sh
 case "$1 $2" in
-    "-m aurora_cli"* | "- ") exec "{python}" -IS "{client}" "{socket}" "$@" ;;
+    "-m aurora_cli"* | "- " | "-c "* | *.py*) exec "{python}" -IS "{client}" "{socket}" "$@" ;;
     *) exec "{python}" "$@" ;;
 esac
 """
 
 
 @contextlib.contextmanager
-def preloaded() -> Iterator[Path]:
+def preloaded(**environment: str) -> Iterator[Path]:
     """A folder for the front of PATH, with `aurora` and `python`.
 
-    They are offline: what is not (HF_HUB_OFFLINE) is done by an ordinary one.
+    `environment` has variables that imports read. What is started with others is done by an ordinary interpreter.
     """
     with tempfile.TemporaryDirectory() as folder:
         words = {"python": sys.executable, "client": HERE / "client.py", "socket": f"{folder}/socket"}
@@ -41,7 +41,7 @@ def preloaded() -> Iterator[Path]:
             path.chmod(0o755)
         server = subprocess.Popen(
             [sys.executable, str(HERE / "server.py"), words["socket"], f"{folder}/python"],
-            env={**os.environ, "HF_HUB_OFFLINE": "1"},
+            env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
@@ -51,3 +51,22 @@ def preloaded() -> Iterator[Path]:
             yield Path(folder)
         finally:
             server.communicate(b"", timeout=60)
+
+
+_interpreters: list[str] = []
+
+
+@contextlib.contextmanager
+def interpreting() -> Iterator[None]:
+    """Let `interpreter` give such a one."""
+    with preloaded() as folder:
+        _interpreters.append(str(folder / "python"))
+        try:
+            yield
+        finally:
+            _interpreters.pop()
+
+
+def interpreter() -> str:
+    """What runs a script: one that begins with its imports done, if there is one."""
+    return _interpreters[-1] if _interpreters else sys.executable

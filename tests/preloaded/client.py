@@ -14,7 +14,9 @@ def main(path: str, arguments: list[str]) -> None:
 
     The answers of the server are a line each: `refused`, or `ended CODE` with what `waitstatus_to_exitcode` gives.
     """
+    files = [file for file in map(int, os.listdir("/proc/self/fd")) if is_open(file)]  # noqa: PTH208
     work = {
+        "files": files,
         "arguments": arguments,
         "folder": os.getcwd(),  # noqa: PTH109 (pathlib takes as long to import as Python to start)
         "environment": dict(os.environ),
@@ -24,7 +26,7 @@ def main(path: str, arguments: list[str]) -> None:
         for number in SIGNALS:
             signal.signal(number, lambda number, _: server.send(bytes([number])))
         message = json.dumps(work).encode()
-        socket.send_fds(server, [len(message).to_bytes(8, "little")], [0, 1, 2])
+        socket.send_fds(server, [len(message).to_bytes(8, "little")], files)
         server.sendall(message)
         answer = server.makefile().readline().split()
     if answer == ["refused"]:
@@ -34,6 +36,15 @@ def main(path: str, arguments: list[str]) -> None:
         signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code)
+
+
+def is_open(file: int) -> bool:
+    """Whether a file is open: not the one that the list of them was read from."""
+    try:
+        os.fstat(file)
+    except OSError:
+        return False
+    return True
 
 
 if __name__ == "__main__":

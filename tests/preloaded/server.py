@@ -3,6 +3,7 @@
 PYTHON is what these processes take for the interpreter when they start others of their kind.
 """
 
+import fcntl
 import gc
 import importlib
 import json
@@ -18,6 +19,8 @@ from pathlib import Path
 READ_AT_IMPORT = ("HF_", "TORCH", "PYTORCH", "TRANSFORMERS", "OMP_", "MKL_", "ATEN_", "PYTHON", "DS_", "CUDA", "ARROW")
 """Variables with these beginnings decide what an import gives: another value needs another interpreter."""
 
+
+MOST_FILES = 64
 
 IMPORTED = (
     "datasets",
@@ -56,7 +59,7 @@ def serve(path: str, own: dict[str, str]) -> dict | None:
 
 def guard(client: socket.socket, own: dict[str, str]) -> dict:
     """Start the work of a client, pass signals on to it, kill it where the client is killed; returns in the work."""
-    header, streams, _, _ = socket.recv_fds(client, 8, 3)
+    header, files, _, _ = socket.recv_fds(client, 8, MOST_FILES)
     message = client.makefile("rb").read(int.from_bytes(header, "little"))
     work = json.loads(message)
     if decisive(work["environment"]) != own:
@@ -65,12 +68,10 @@ def guard(client: socket.socket, own: dict[str, str]) -> dict:
     pid = os.fork()
     if pid == 0:
         client.close()
-        for number, stream in enumerate(streams):
-            os.dup2(stream, number)
-            os.close(stream)
+        place(files, work["files"])
         return work
-    for stream in (*streams, 0, 1, 2):
-        os.close(stream)
+    for file in (*files, 0, 1, 2):
+        os.close(file)
     ended = os.pidfd_open(pid)
     while ended not in (readable := select.select([client, ended], [], [])[0]):
         if client in readable:
@@ -83,8 +84,19 @@ def guard(client: socket.socket, own: dict[str, str]) -> dict:
         os._exit(0)
 
 
+def place(files: list[int], numbers: list[int]) -> None:
+    """Give open files the numbers that they had where they came from."""
+    above = max((*files, *numbers)) + 1
+    moved = [fcntl.fcntl(file, fcntl.F_DUPFD, above) for file in files]
+    for file in files:
+        os.close(file)
+    for file, number in zip(moved, numbers, strict=True):
+        os.dup2(file, number)
+        os.close(file)
+
+
 def do(work: dict, python: str) -> None:
-    """What the interpreter does for `-m MODULE ARGUMENT...` and for `-`."""
+    """What the interpreter does for `-m MODULE ARGUMENT...`, `-c CODE`, `-` and `SCRIPT.py ARGUMENT...`."""
     os.chdir(work["folder"])
     os.environ.clear()
     os.environ.update(work["environment"])
@@ -97,9 +109,14 @@ def do(work: dict, python: str) -> None:
     if how == "-m":
         sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
-    else:
+    elif how in ("-", "-c"):
         sys.argv = [how]
-        exec(compile(sys.stdin.read(), "<stdin>", "exec"), vars(sys.modules["__main__"]))
+        code = sys.stdin.read() if how == "-" else rest[0]
+        exec(compile(code, "<string>", "exec"), vars(sys.modules["__main__"]))
+    else:
+        sys.argv = [how, *rest]
+        sys.path.insert(0, str(Path(how).parent))
+        runpy.run_path(how, run_name="__main__")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ exec "{python}" -IS "{client}" "{socket}" -m aurora_cli "$@"
 """
 PYTHON = """#!/bin/sh
 case "$1 $2" in
-    "-m aurora_cli"* | "- " | "-c "* | *.py*) exec "{python}" -IS "{client}" "{socket}" "$@" ;;
+    "-m aurora_cli"* | "- " | "-c "* | [!-]*.py*) exec "{python}" -IS "{client}" "{socket}" "$@" ;;
     *) exec "{python}" "$@" ;;
 esac
 """

@@ -17,8 +17,6 @@ from aurora_cli.io.json_files import JsonObject
 
 SYSTEM_KEYS = ("system", "system_prompt", "system_message")
 TARGET_KEYS = ("weight", "loss", "train")
-KEYS_OF_ALL = frozenset({*SYSTEM_KEYS, *TARGET_KEYS})
-"""Keys of a record that say something of all its turns."""
 
 SPANS = Key(
     ("start", "end", "start_time", "end_time", "video_start", "video_end", "span", "segment", "timestamps"),
@@ -69,7 +67,6 @@ PART_KEYS = KeyTable(
     OTHER_UNITS,
 )
 MEDIUM_PARTS = ("image", "image_url", "input_image", "video", "video_url", "input_video")
-PLAIN_TURN = frozenset({"from", "role", "value", "content"})
 
 
 class Names(NamedTuple):
@@ -96,8 +93,7 @@ def conversation(value: JsonObject, location: str, reading: Reading, names: Name
     media = PartMedia([], [])
     turns = turns_in(value, names.turns)
     messages = [message_of(turn, index, media, reading, names) for index, turn in enumerate(turns)]
-    if not value.keys().isdisjoint(KEYS_OF_ALL):
-        messages = with_record_keys(messages, value, reading)
+    messages = with_record_keys(messages, value, reading)
     images, video = media_in(value, reading)
     if media.images or media.videos:
         if (media.images and images) or (media.videos and video) or len(media.videos) > 1:
@@ -134,20 +130,15 @@ def conversation_schema(name: str, form: str, names: Names, rank: int = 0) -> Re
 
 def message_of(turn: JsonObject, index: int, media: PartMedia, reading: Reading, names: Names) -> Message:
     """A turn as a message; the media among its parts are appended to `media`."""
-    given, content = turn.get(names.role[0]), turn.get(names.text[0])
-    if given is None and names.role[0] not in turn:
-        given = turn.get(names.role[1])
-    if content is None and names.text[0] not in turn:
-        content = turn.get(names.text[1])
+    given = turn.get(names.role[0], turn.get(names.role[1]))
     role = role_of(given, index)
+    content = turn.get(names.text[0], turn.get(names.text[1]))
     if isinstance(content, list):
         before = len(media.images) + len(media.videos)
         content, placeholders = read_parts(content, index, media, reading)
         if role != "human" and (placeholders or len(media.images) + len(media.videos) > before):
             raise Rejection("bad_media", f"turn {index} ({given}) holds an image or video")
     text = text_of(content, index, given)
-    if turn.keys() <= PLAIN_TURN:
-        return Message(role, text)
     reading.unread.update(f"message.{name}" for name in TURN_KEYS.unread(turn))
     return Message(role, text, is_target(turn, role, f"turn {index}", reading))
 

@@ -114,6 +114,10 @@ class ArrayText:
         self.at = 0
         self.tail = b""
         self.ended = False
+        self.begin()
+
+    def begin(self) -> None:
+        """Move into the array."""
         while "[" not in self.window and not self.ended:
             self.read()
         self.at = self.window.find("[") + 1

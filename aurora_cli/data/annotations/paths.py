@@ -21,7 +21,6 @@ FRAME_FILE = re.compile(r"\.(avif|bmp|gif|heic|jpe?g|png|ppm|tiff?|webp)$", re.I
 
 IMAGE_KEYS = ("image", "images", "image_path", "image_paths")
 VIDEO_KEYS = ("video", "videos", "video_path", "video_paths", "clip", "frames")
-MEDIA_KEYS = frozenset({*IMAGE_KEYS, *VIDEO_KEYS})
 INSIDE = ("path", "url", "image", "image_url", "video", "video_url", "file", "image_path", "video_path")
 """Keys of an object that stands for a medium, under which its path is."""
 
@@ -44,28 +43,16 @@ class Beside(NamedTuple):
     video: Video | None
 
 
-NOTHING_BESIDE = Beside(None, None)
-
-
 def media_in(value: Mapping[str, object], reading: Reading) -> Beside:
     """The media that the keys of a record name.
 
     Raises:
         Rejection: they are no media, or several keys name different ones.
     """
-    named = MEDIA_KEYS.intersection(value)
-    if not named:
-        return NOTHING_BESIDE
-    if len(named) == 1 and not named.isdisjoint(IMAGE_KEYS):  # of nearly all records
-        (key,) = named
-        if not says_something(value[key]):
-            return NOTHING_BESIDE
-        reading.read.add(key)
-        return Beside(image_list(value[key], key), None)
     images = [(key, value[key]) for key in IMAGE_KEYS if key in value and says_something(value[key])]
     videos = [(key, value[key]) for key in VIDEO_KEYS if key in value and says_something(value[key])]
     if not images and not videos:
-        return NOTHING_BESIDE
+        return Beside(None, None)
     numbers = {key for key, given in videos if key in ("clip", "frames") and not isinstance(given, str | list | dict)}
     videos = [(key, given) for key, given in videos if key not in numbers]
     reading.unread |= numbers  # a score, or how many
@@ -102,9 +89,7 @@ def image_list(value: object, name: str) -> list[str]:
     Raises:
         Rejection: it names none.
     """
-    if isinstance(value, list):
-        return [path_of(one, name, value) for one in value]
-    return [path_of(value, name, value)]
+    return [path_of(one, name, value) for one in (value if isinstance(value, list) else [value])]
 
 
 def video_of(value: object, reading: Reading, name: str = "video") -> Video:

@@ -6,7 +6,7 @@ Memory is that of one entry. What is damaged harms its entry only, and is handed
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from aurora_cli.console import Advance
 from aurora_cli.data.annotations.file_forms import BOM, decompressed
@@ -37,13 +37,8 @@ class Entry(NamedTuple):
 class ObjectText(ArrayText):
     """A window on the text of a JSON object, that grows as long as an entry is not complete."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.stream = stream
-        self.decoder = json.JSONDecoder()
-        self.window = ""
-        self.at = 0
-        self.tail = b""
-        self.ended = False
+    def begin(self) -> None:
+        """Move into the object."""
         self._skip(" \t\r\n\ufeff{")
 
     def entries(self) -> Iterator[Entry]:

@@ -48,16 +48,15 @@ def run_all(resolved: Resolved, reporter: Reporter, *, dry_run: bool) -> AllStag
     stages = _each(resolved)
     _check(resolved.settings, tuple(stages))
     looks_only = dry_run or resolved.settings.train.plan
-    trained_before: frozenset[str] = frozenset()
-    results: list[Result] = []
+    names = tuple(stages)
     if not looks_only:
-        for name, one in stages.items():
-            _of_stage(name, one, trained_before)
-            trained_before |= {name}
-        trained_before = frozenset()
-    for number, (name, one) in enumerate(stages.items(), 1):
+        for number, (name, one) in enumerate(stages.items()):
+            _check_stage(name, one, frozenset(names[:number]))
+    results: list[Result] = []
+    for number, (name, one) in enumerate(stages.items()):
         if not looks_only:
-            reporter.info(f"stage {name} ({number} of {len(stages)})")
+            reporter.info(f"stage {name} ({number + 1} of {len(stages)})")
+        trained_before = frozenset(names[:number]) if looks_only else frozenset()
         own = stage_settings(one)
         for line in own.lines():
             reporter.info(line)
@@ -66,9 +65,7 @@ def run_all(resolved: Resolved, reporter: Reporter, *, dry_run: bool) -> AllStag
                 command.run(own.settings, reporter, dry_run=dry_run, in_workers=True, trained_before=trained_before)
             )
         except Interrupted as error:
-            raise Interrupted(error.message, hint=_what_comes(name, tuple(stages))) from None
-        if looks_only:
-            trained_before |= {name}
+            raise Interrupted(error.message, hint=_what_comes(name, names)) from None
     return AllStagesResult(tuple(results))
 
 
@@ -83,7 +80,7 @@ def _each(resolved: Resolved) -> dict[str, Resolved]:
     return stages
 
 
-def _of_stage(name: str, one: Resolved, trained_before: frozenset[str]) -> None:
+def _check_stage(name: str, one: Resolved, trained_before: frozenset[str]) -> None:
     """
     Raises:
         AuroraError: the stage could not run after the others; the message names it.

@@ -12,8 +12,13 @@ bytes (as it comes out of a file) in another order.
 """
 
 import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+
+from tests.preloaded import preloaded
 
 for _name, _value in {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_DYNAMIC": "FALSE"}.items():
     os.environ.setdefault(_name, _value)
@@ -27,6 +32,21 @@ LONG_FIRST = (
     "pipeline/extract",
 )
 """Files that take minutes begin before those that take seconds, so that two processes end at about the same time."""
+
+
+@pytest.fixture(scope="session")
+def programs() -> Iterator[Path]:
+    """A folder for the front of PATH, with an `aurora` and a `python` that begin with their imports done."""
+    with preloaded() as folder:
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def imports_done(programs: Path) -> Iterator[None]:
+    """What a module's tests start as `sys.executable`, and what that starts in turn, begins with its imports done."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "executable", str(programs / "python"))
+        yield
 
 
 @pytest.hookimpl(trylast=True)

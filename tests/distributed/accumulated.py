@@ -14,7 +14,6 @@ from aurora_cli.training.optim import ParameterGroup
 from aurora_cli.training.processes import launcher
 from aurora_cli.training.processes.ranks import Rank, rank_from_environment
 from aurora_cli.training.processes.worker import serve
-from tests.preloaded import interpreter
 
 MICRO_BATCHES, WIDTH = 64, 64
 
@@ -65,7 +64,7 @@ def relative_error(name: str, rank: Rank) -> float:
 
 def run(folder: Path, *names: str) -> str:
     """The relative error under each engine, one after another in a process of their own, as words."""
-    return launcher.run_workers([interpreter(), __file__, *names], 1, logs=folder, reporter=SILENT)
+    return launcher.run_workers([sys.executable, __file__, *names], 1, logs=folder, reporter=SILENT)
 
 
 if __name__ == "__main__":

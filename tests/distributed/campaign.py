@@ -16,7 +16,6 @@ from aurora_cli.pipeline.train.process import train_as
 from aurora_cli.training.processes import launcher
 from aurora_cli.training.processes.ranks import Rank, rank_from_environment
 from aurora_cli.training.processes.worker import serve
-from tests.preloaded import interpreter
 
 
 def run(runs: Sequence[Settings], processes: int, folder: Path) -> dict[str, Any]:
@@ -32,7 +31,7 @@ def run_script(script: Sequence[str], runs: Sequence[Settings], processes: int, 
         config = folder / f"{number}.yaml"
         config.write_text(dump_yaml(settings))
         configs.append(str(config))
-    return launcher.run_workers([interpreter(), *script, *configs], processes, logs=folder / "logs", reporter=SILENT)
+    return launcher.run_workers([sys.executable, *script, *configs], processes, logs=folder / "logs", reporter=SILENT)
 
 
 def work(configs: Sequence[str], rank: Rank, reporter: Reporter) -> dict[str, Any]:

@@ -31,7 +31,6 @@ from aurora_cli.training.processes.worker import serve
 from aurora_cli.training.run_folder import RunFolder
 from aurora_cli.training.trained_parts import trained_parts
 from tests.distributed.tiny_workspace import MODEL
-from tests.preloaded import interpreter
 from tests.run_files import metadata
 
 KINDS: tuple[tuple[list[int], bool], ...] = (
@@ -124,7 +123,7 @@ def work(folder: Path, steps: int, slowfast: bool, rank: Rank, reporter: Reporte
 
 
 def run(folder: Path, steps: int, slowfast: bool) -> dict[str, Any]:
-    command = [interpreter(), __file__, str(folder), str(steps), str(int(slowfast))]
+    command = [sys.executable, __file__, str(folder), str(steps), str(int(slowfast))]
     return launcher.run_workers(command, 2, logs=folder / "logs", reporter=SILENT)
 
 

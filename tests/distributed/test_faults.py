@@ -16,6 +16,7 @@ from aurora_cli.errors import HostError, Interrupted
 from aurora_cli.training.processes.launcher import WorkerFailed
 from tests.distributed import toy
 from tests.distributed.test_engines import assert_same_run, metrics
+from tests.preloaded import ORDINARY
 
 STEPS = 6
 SAME = [("zero2", 2), pytest.param("none", 1, marks=pytest.mark.soak)]
@@ -74,11 +75,15 @@ def test_one_ranks_wish_to_stop_stops_all_at_a_steps_end(
     assert_same_run(tmp_path, uninterrupted["none", 1], STEPS)
 
 
-def start(options: toy.Options) -> "subprocess.Popen[str]":
+def start(options: toy.Options, python: str = "") -> "subprocess.Popen[str]":
     """The parent of a run, in a process of its own."""
     code = f"from tests.distributed import toy; print(toy.run(toy.{options!r}))"
     return subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()
+        [python or sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=Path.cwd(),
     )
 
 
@@ -100,7 +105,8 @@ def test_a_signal_to_the_parent_stops_its_workers_and_saves(tmp_path: Path) -> N
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
-    parent = start(toy.Options(str(tmp_path), engine="none", processes=2, steps=500, every=1000, step_s=0.1))
+    options = toy.Options(str(tmp_path), engine="none", processes=2, steps=500, every=1000, step_s=0.1)
+    parent = start(options, ORDINARY)
     wait_for_step(tmp_path, 1)
     workers = psutil.Process(parent.pid).children()
     assert len(workers) == 2

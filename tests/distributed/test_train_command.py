@@ -16,9 +16,9 @@ import yaml
 from aurora_cli.pipeline.train import command as train
 from aurora_cli.training.processes.ranks import free_port
 from tests.distributed.tiny_workspace import make, settings
+from tests.preloaded import ORDINARY
 
 STEPS = 4
-AURORA = [sys.executable, "-m", "aurora_cli"]
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +53,10 @@ def command(root: Path, *args: str) -> list[str]:
     return ["train", "--workspace", str(root), "--stage", "language", *args]
 
 
+def aurora() -> list[str]:
+    return [sys.executable, "-m", "aurora_cli"]
+
+
 def environment(**more: str) -> dict[str, str]:
     return {**os.environ, "OMP_NUM_THREADS": "1", **more}
 
@@ -65,7 +69,7 @@ def assert_same_losses(ours: list[dict[str, Any]], theirs: list[dict[str, Any]],
 
 def test_two_processes_train_under_zero2_and_rank_0_alone_speaks(root: Path, one_process: list[dict[str, Any]]) -> None:
     done = subprocess.run(
-        [*AURORA, *command(root, "--num-processes", "2", "--json")], capture_output=True, text=True, env=environment()
+        [*aurora(), *command(root, "--num-processes", "2", "--json")], capture_output=True, text=True, env=environment()
     )
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
@@ -75,7 +79,7 @@ def test_two_processes_train_under_zero2_and_rank_0_alone_speaks(root: Path, one
 
 
 def test_torchrun_starts_workers_that_agree(root: Path, one_process: list[dict[str, Any]]) -> None:
-    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    launcher = [ORDINARY, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     launcher += ["--master-port", str(free_port()), "-m", "aurora_cli"]
     arguments = command(root, "--deepspeed", "none", "--json")
     done = subprocess.run([*launcher, *arguments], capture_output=True, text=True, env=environment())
@@ -87,7 +91,7 @@ def test_torchrun_starts_workers_that_agree(root: Path, one_process: list[dict[s
 def test_the_deepspeed_launcher_starts_workers_that_agree(root: Path, one_process: list[dict[str, Any]]) -> None:
     launcher = [sys.executable, "-m", "deepspeed.launcher.runner", "--num_gpus", "2"]
     launcher += ["--master_port", str(free_port()), "--module", "aurora_cli"]
-    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    path = f"{Path(ORDINARY).parent}:{os.environ['PATH']}"
     done = subprocess.run(
         [*launcher, *command(root, "--deepspeed", "zero2")], capture_output=True, text=True, env=environment(PATH=path)
     )
@@ -99,7 +103,7 @@ def test_slurms_variables_make_two_processes_one_run(root: Path, one_process: li
     slurm = {"SLURM_NTASKS": "2", "SLURM_JOB_NODELIST": "127.0.0.1", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "4711"}
     tasks = [
         subprocess.Popen(
-            [*AURORA, *command(root, "--deepspeed", "none", "--json")],
+            [*aurora(), *command(root, "--deepspeed", "none", "--json")],
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
             env=environment(**slurm, SLURM_PROCID=str(task), SLURM_LOCALID=str(task), MASTER_PORT="29753"),
         )
@@ -128,7 +132,7 @@ def test_stopped_and_started_again_the_run_is_the_same(
     stop: signal.Signals, root: Path, one_process: list[dict[str, Any]]
 ) -> None:
     first = subprocess.Popen(
-        [*AURORA, *command(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
+        [*aurora(), *command(root)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment()
     )
     metrics = root / "runs/language/metrics.jsonl"
     deadline = time.monotonic() + 100
@@ -139,7 +143,7 @@ def test_stopped_and_started_again_the_run_is_the_same(
     _, errors = first.communicate(timeout=60)
     if first.returncode != 0:  # it may have come to its end in that moment
         assert first.returncode == (130 if stop == signal.SIGTERM else -9), errors
-    again = subprocess.run([*AURORA, *command(root)], capture_output=True, text=True, env=environment())
+    again = subprocess.run([*aurora(), *command(root)], capture_output=True, text=True, env=environment())
     assert again.returncode == 0, again.stderr
     assert_same_losses(lines(root), one_process, tolerance=0.0)
 
@@ -149,7 +153,7 @@ def test_zero2_needs_no_compiler_no_ninja_and_no_extension_cache(
 ) -> None:
     bare = {"PATH": str(tmp_path / "empty"), "HOME": str(tmp_path), "TORCH_EXTENSIONS_DIR": str(tmp_path / "cache")}
     done = subprocess.run(
-        [*AURORA, *command(root, "--deepspeed", "zero2")], capture_output=True, text=True,
+        [*aurora(), *command(root, "--deepspeed", "zero2")], capture_output=True, text=True,
         env={"OMP_NUM_THREADS": "1", **bare},
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -39,7 +39,6 @@ from aurora_cli.training.processes.ranks import Rank, rank_from_environment
 from aurora_cli.training.processes.watchdog import Watchdog
 from aurora_cli.training.run_folder import RunFolder
 from aurora_cli.training.trained_parts import trained_parts
-from tests.preloaded import interpreter
 from tests.run_files import metadata
 
 VOCABULARY = 23
@@ -261,7 +260,7 @@ def run(options: Options, *more: Options, reporter: Reporter = SILENT) -> dict[s
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "options.json"
     config.write_text(json.dumps([dataclasses.asdict(one) for one in (options, *more)]))
-    command = [interpreter(), __file__, str(config)]
+    command = [sys.executable, __file__, str(config)]
     return launcher.run_workers(command, options.processes, logs=folder / "logs", reporter=reporter)
 
 

@@ -87,7 +87,9 @@ def _train_and_save(root: Path, stage: str, zero: int, rank: int) -> None:
 
 def main() -> None:
     import deepspeed
+    from deepspeed.accelerator import cpu_accelerator, set_accelerator
 
+    set_accelerator(cpu_accelerator.CPU_Accelerator())
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False  # it would be compiled
     root, rank = Path(sys.argv[1]), int(os.environ["RANK"])
     torch.set_num_threads(1)

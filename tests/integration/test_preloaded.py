@@ -17,7 +17,7 @@ def begun(programs: Path, script: str, **environment: str) -> Iterator[tuple["su
         [programs / "python", "-"],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", **environment},
+        env={**os.environ, **environment},
         text=True,
     ) as process:
         assert process.stdin is not None
@@ -31,6 +31,17 @@ def begun(programs: Path, script: str, **environment: str) -> Iterator[tuple["su
 def test_its_exit_code_is_that_of_the_work(programs: Path) -> None:
     with begun(programs, "raise SystemExit(7)") as (process, pid, has_torch):
         assert (process.wait(20), has_torch, pid == process.pid) == (7, True, False)
+
+
+def test_it_waits_for_threads_calls_what_is_to_be_called_at_its_end_and_says_why_it_ends(programs: Path) -> None:
+    script = """
+import atexit, sys, threading, time
+atexit.register(print, "at exit")
+threading.Thread(target=lambda: (time.sleep(0.1), print("thread"))).start()
+sys.exit("for this reason")
+"""
+    done = subprocess.run([programs / "python", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "thread\nat exit\n", "for this reason\n")
 
 
 def test_a_signal_reaches_the_work_and_is_its_end(programs: Path) -> None:
@@ -47,5 +58,5 @@ def test_killed_it_takes_the_work_with_it(programs: Path) -> None:
 
 
 def test_what_decides_an_import_is_given_to_an_ordinary_one(programs: Path) -> None:
-    with begun(programs, "", HF_HUB_OFFLINE="0") as (process, pid, has_torch):
+    with begun(programs, "", TORCH_LOGS="aot") as (process, pid, has_torch):
         assert (process.wait(20), has_torch, pid == process.pid) == (0, False, True)

@@ -20,11 +20,15 @@ AURORA = """#!/bin/sh
 exec "{python}" -IS "{client}" "{socket}" -m aurora_cli "$@"
 """
 PYTHON = """#!/bin/sh
-case "$1 $2" in
-    "-m aurora_cli"* | "- " | "-c "* | [!-]*.py*) exec "{python}" -IS "{client}" "{socket}" "$@" ;;
+case "$1 $2 $3" in
+    "-m aurora_cli"* | "-u -m aurora_cli"* | "-  " | "-c "* | [!-]*.py*) ;;
+    "-m torch.distributed.run"* | "-m deepspeed.launcher"* | "-u -m deepspeed.launcher"*) ;;
     *) exec "{python}" "$@" ;;
 esac
+exec "{python}" -IS "{client}" "{socket}" "$@"
 """
+ORDINARY = sys.executable
+"""For what is to begin without imports where `sys.executable` is one of ours."""
 
 
 @contextlib.contextmanager
@@ -34,39 +38,20 @@ def preloaded(**environment: str) -> Iterator[Path]:
     `environment` has variables that imports read. What is started with others is done by an ordinary interpreter.
     """
     with tempfile.TemporaryDirectory() as folder:
-        words = {"python": sys.executable, "client": HERE / "client.py", "socket": f"{folder}/socket"}
+        words = {"python": ORDINARY, "client": HERE / "client.py", "socket": f"{folder}/socket"}
         for name, script in (("aurora", AURORA), ("python", PYTHON)):
             path = Path(folder) / name
             path.write_text(script.format(**words), "utf-8")
             path.chmod(0o755)
         server = subprocess.Popen(
-            [sys.executable, str(HERE / "server.py"), words["socket"], f"{folder}/python"],
+            [ORDINARY, str(HERE / "server.py"), words["socket"], f"{folder}/python"],
             env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )
         try:
             assert server.stdout is not None
-            assert server.stdout.readline() == b"ready\n"
+            assert b"ready\n" in server.stdout, "DeepSpeed says things before"
             yield Path(folder)
         finally:
             server.communicate(b"", timeout=60)
-
-
-_interpreters: list[str] = []
-
-
-@contextlib.contextmanager
-def interpreting() -> Iterator[None]:
-    """Let `interpreter` give such a one."""
-    with preloaded() as folder:
-        _interpreters.append(str(folder / "python"))
-        try:
-            yield
-        finally:
-            _interpreters.pop()
-
-
-def interpreter() -> str:
-    """What runs a script: one that begins with its imports done, if there is one."""
-    return _interpreters[-1] if _interpreters else sys.executable

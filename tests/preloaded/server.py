@@ -3,6 +3,7 @@
 PYTHON is what these processes take for the interpreter when they start others of their kind.
 """
 
+import atexit
 import fcntl
 import gc
 import importlib
@@ -14,28 +15,43 @@ import select
 import signal
 import socket
 import sys
+import threading
 from pathlib import Path
 
 READ_AT_IMPORT = ("HF_", "TORCH", "PYTORCH", "TRANSFORMERS", "OMP_", "MKL_", "ATEN_", "PYTHON", "DS_", "CUDA", "ARROW")
 """Variables with these beginnings decide what an import gives: another value needs another interpreter."""
 
+ANY = {
+    "HF_HUB_OFFLINE",  # is given afterwards
+    "TRANSFORMERS_VERBOSITY", "HF_HUB_DISABLE_PROGRESS_BARS",  # how much is written to stderr
+    "DS_ACCELERATOR", "OMP_WAIT_POLICY", "PYTORCH_NVML_BASED_CUDA_CHECK",  # libraries set them where the tests run
+}  # fmt: skip
 
 MOST_FILES = 64
 
 IMPORTED = (
+    "av",
     "datasets",
+    "deepspeed.runtime.zero.stage3",
+    "matplotlib.figure",
+    "networkx",
+    "peft",
+    "rich.progress",
+    "tensorboardX",
+    "torch._inductor.compile_fx",
     "transformers.models.clip.modeling_clip",
     "transformers.models.llama.modeling_llama",
     "transformers.models.llava.processing_llava",
     "aurora_cli.cli.app",
-    "aurora_cli.pipeline.train.run",
+    "aurora_cli.cli.builder",
+    "aurora_cli.pipeline.train.process",
     "aurora_cli.pipeline.caption.command",
     "aurora_cli.pipeline.convert.command",
 )
 
 
 def decisive(environment: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT)}
+    return {name: value for name, value in environment.items() if name.startswith(READ_AT_IMPORT) and name not in ANY}
 
 
 def serve(path: str, own: dict[str, str]) -> dict | None:
@@ -96,7 +112,7 @@ def place(files: list[int], numbers: list[int]) -> None:
 
 
 def do(work: dict, python: str) -> None:
-    """What the interpreter does for `-m MODULE ARGUMENT...`, `-c CODE`, `-` and `SCRIPT.py ARGUMENT...`."""
+    """What the interpreter does for `[-u] -m MODULE ARGUMENT...`, `-c CODE`, `-` and `SCRIPT.py ARGUMENT...`."""
     os.chdir(work["folder"])
     os.environ.clear()
     os.environ.update(work["environment"])
@@ -105,18 +121,33 @@ def do(work: dict, python: str) -> None:
     sys.stderr = os.fdopen(2, "w", 1, encoding="utf-8")
     multiprocessing.set_executable(sys.executable)
     sys.executable = python
+    sys.modules["huggingface_hub.constants"].__dict__["HF_HUB_OFFLINE"] = os.environ.get("HF_HUB_OFFLINE") == "1"
     how, *rest = work["arguments"]
+    if how == "-u":
+        sys.stdout.reconfigure(write_through=True)
+        how, *rest = rest
     if how == "-m":
         sys.argv = rest
         runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
     elif how in ("-", "-c"):
-        sys.argv = [how]
-        code = sys.stdin.read() if how == "-" else rest[0]
+        code = sys.stdin.read() if how == "-" else rest.pop(0)
+        sys.argv = [how, *rest]
         exec(compile(code, "<string>", "exec"), vars(sys.modules["__main__"]))
     else:
         sys.argv = [how, *rest]
         sys.path.insert(0, str(Path(how).parent))
         runpy.run_path(how, run_name="__main__")
+
+
+def end(reason: object) -> None:
+    """As an interpreter ends, but that it takes nothing apart: that would copy every page that is shared."""
+    if not isinstance(reason, int | None):
+        print(reason, file=sys.stderr)
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue] (waits for threads)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit((reason or 0) & 0xFF if isinstance(reason, int | None) else 1)
 
 
 if __name__ == "__main__":
@@ -128,4 +159,9 @@ if __name__ == "__main__":
     gc.freeze()  # a collection would write on every page that is shared
     given = serve(sys.argv[1], own)
     if given is not None:
-        do(given, sys.argv[2])
+        ended = 0
+        try:
+            do(given, sys.argv[2])
+        except SystemExit as reason:
+            ended = reason.code
+        end(ended)

@@ -108,6 +108,7 @@ print(size, max(peak[0], anonymous()) - held)
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("imports_done")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("safe", "dtype"), [(True, "float32"), (True, "bfloat16"), (False, "float32")])
 def test_loading_takes_the_memory_of_the_model_once(tiny_large: Path, tmp_path, safe, dtype):

@@ -24,6 +24,7 @@ peft = pytest.importorskip("peft", reason="peft writes the folders that are read
 
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.usefixtures("imports_done"),
     pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing`:FutureWarning"),
     pytest.mark.filterwarnings("ignore:Model has `tie_word_embeddings=True`"),
     pytest.mark.filterwarnings("ignore:Model with `tie_word_embeddings=True`"),

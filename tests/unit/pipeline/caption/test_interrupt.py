@@ -14,6 +14,7 @@ import pytest
 from aurora_cli.pipeline.caption.command import run
 from tests.captioners import GOLDEN, caption_settings, make_runs
 
+pytestmark = pytest.mark.usefixtures("imports_done")
 MEDIA = 200
 NEW_TOKENS = 4
 

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -27,7 +26,9 @@ from aurora_cli.export.verify_ids import check_ids, check_stops
 from aurora_cli.io.atomic import read_json
 from aurora_cli.pipeline.convert.command import run
 from tests.captioners import GOLDEN, MERGING, TOKENIZER, WEIGHTS, convert_settings, make_runs, weights
+from tests.preloaded import ORDINARY
 
+pytestmark = pytest.mark.usefixtures("imports_done")
 LLAVA_TENSORS = read_json(GOLDEN / "export" / "huggingface_tensors.json")["pytorch_model.bin"]
 
 
@@ -352,9 +353,7 @@ def test_a_second_convert_into_the_same_output_is_refused_and_says_who_holds_it(
         f"with lock_output(pathlib.Path({str(tmp_path / 'export/xtuner')!r}), 'aurora convert'):\n"
         "    print('held', flush=True); sys.stdin.read()\n"
     )
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as holder:
+    with subprocess.Popen([ORDINARY, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(UsageError, match=rf"is being written by aurora convert \(process {holder.pid}\)"):

@@ -11,6 +11,7 @@ import pytest
 from aurora_cli.config.resolve import dump_yaml
 from tests.distributed.tiny_workspace import make, settings
 
+pytestmark = pytest.mark.usefixtures("imports_done")
 IMAGES = 400
 
 

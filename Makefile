@@ -13,7 +13,7 @@ RAISED := aurora_cli tests docs
 WORKERS ?= 2
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test quick coverage checks lint format types docs reference bench soak pins clean
+.PHONY: help demo test quick quick-tests coverage checks lint format types docs reference bench soak pins clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -27,9 +27,13 @@ test: $(VENV)/.installed-dev checks  ## install, then lint, types, architecture 
 	@echo "== tests"
 	$(PYTEST)
 
-quick: $(VENV)/.installed-dev checks  ## lint, types, and the unit tests that start no process: before each commit
+# All at once: types take one process for as long as the tests take two.
+quick: $(VENV)/.installed-dev  ## lint, types, and the unit tests that start no process: before each commit
+	@$(MAKE) --no-print-directory -j3 --output-sync=line lint types quick-tests
+
+quick-tests: $(VENV)/.installed-dev
 	@echo "== quick tests"
-	$(PYTEST) -m "not slow and not soak" tests/unit tests/golden tests/test_house.py
+	@$(PYTEST) -m "not slow and not soak" tests/unit tests/golden tests/test_house.py
 
 coverage: $(VENV)/.installed-dev  ## which lines no test runs, also in the processes that tests start; fails below 90 %
 	@echo "== tests, with coverage"

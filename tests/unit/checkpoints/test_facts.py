@@ -60,6 +60,7 @@ def test_a_folder_is_stamped_by_its_files_and_what_is_not_there_by_nothing(tmp_p
     assert [(Path(name).name, stamp.size) for name, stamp in stamps.items()] == [("a", 3)]
 
 
+@pytest.mark.slow
 def test_reading_it_imports_no_torch():
     script = "import sys, aurora_cli.export.receipt; sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0

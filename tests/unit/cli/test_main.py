@@ -183,6 +183,7 @@ def imported_by(*code: str) -> set[str]:
     return set(eval(out.splitlines()[-1]))
 
 
+@pytest.mark.slow
 def test_help_imports_neither_torch_nor_the_settings() -> None:
     modules = imported_by(
         "import contextlib, io",
@@ -202,10 +203,12 @@ def test_parsing_any_command_imports_no_torch() -> None:
     assert modules.isdisjoint(HEAVY[:-1]), modules.intersection(HEAVY)
 
 
+@pytest.mark.slow
 def test_the_package_is_light_until_used() -> None:
     assert imported_by("import aurora_cli").isdisjoint((*HEAVY, "rich", "typer"))
 
 
+@pytest.mark.slow
 def test_completion_knows_commands_and_flags() -> None:
     environment = {**os.environ, "_AURORA_COMPLETE": "complete_bash", "COMP_WORDS": "aurora tok", "COMP_CWORD": "1"}
     aurora = [sys.executable, "-c", "import sys; sys.argv[0] = 'aurora'; from aurora_cli.cli.app import main; main()"]

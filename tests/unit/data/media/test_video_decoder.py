@@ -180,6 +180,7 @@ def test_a_stream_that_begins_in_the_middle_is_read_from_its_first_key_frame(tmp
     assert not missing & set(levels(frames))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", [12, pytest.param(300, marks=pytest.mark.soak)])
 def test_frames_that_the_decoder_made_up_are_not_taken(tmp_path: Path, damaged: int) -> None:
     """A block of a video overwritten, as by a bad disk: an error, or the frames that it had."""

@@ -18,6 +18,8 @@ from aurora_cli.data.media.video_process import DecoderError
 from aurora_cli.errors import HostError
 from tests.videos import write_video
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
@@ -88,7 +90,6 @@ def test_a_crash_that_another_video_caused_is_forgiven(
     assert decode_video(str(video), 3, 200).shape == (3, 48, 64, 3)
 
 
-@pytest.mark.slow
 def test_a_video_that_hangs_the_decoder_is_an_error(
     decoder_script: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

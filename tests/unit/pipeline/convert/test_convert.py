@@ -28,8 +28,14 @@ from aurora_cli.pipeline.convert.command import run
 from tests.captioners import GOLDEN, MERGING, TOKENIZER, WEIGHTS, convert_settings, make_runs, weights
 from tests.preloaded import ORDINARY
 
-pytestmark = pytest.mark.usefixtures("imports_done")
 LLAVA_TENSORS = read_json(GOLDEN / "export" / "huggingface_tensors.json")["pytorch_model.bin"]
+
+
+@pytest.fixture(autouse=True)
+def _imports_done(request: pytest.FixtureRequest) -> None:
+    """Exports are verified in processes of their own, in the slow tests."""
+    if request.node.get_closest_marker("slow"):
+        request.getfixturevalue("imports_done")
 
 
 def export(workspace: Path, layout: str, **convert) -> Path:

@@ -197,6 +197,7 @@ def memory_mb(url: str, workspace: Path) -> float:
     return peak_of(code, str(workspace), HF_ENDPOINT=url) / 1024
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("megabytes", [500, pytest.param(4096, marks=pytest.mark.soak)])
 def test_memory_does_not_grow_with_a_file(hub: Hub, tmp_path: Path, megabytes: int):
     sparse = tmp_path / "sparse"

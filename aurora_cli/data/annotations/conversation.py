@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from aurora_cli.constants import IMAGE, VIDEO
-from aurora_cli.data.annotations.keys import Key, KeyTable, Reading, says_something
+from aurora_cli.data.annotations.keys import Key, KeyTable, Reading, looks_like, says_something
 from aurora_cli.data.annotations.paths import IMAGE_KEYS, VIDEO_KEYS, Video, media_in, path_of, video_of
 from aurora_cli.data.annotations.plain_records import PlainRecords
 from aurora_cli.data.annotations.records import Message, Record, Rejection, Role, record_id, role_of, shortened, text_of
@@ -16,7 +16,7 @@ from aurora_cli.data.annotations.spans import span_in
 from aurora_cli.io.json_files import JsonObject
 
 SYSTEM_KEYS = ("system", "system_prompt", "system_message")
-TARGET_KEYS = ("weight", "loss", "train")
+TARGET_KEYS = ("weight", "loss", "train", "loss_weight")
 
 SPANS = Key(
     ("start", "end", "start_time", "end_time", "video_start", "video_end", "span", "segment", "timestamps"),
@@ -55,6 +55,9 @@ TURN_KEYS = KeyTable(
     Key(("name", "id"), "not needed", "Who it is."),
     Key((*IMAGE_KEYS, *VIDEO_KEYS, "audio"), "rejected", "Media stand beside the turns or among the parts of a text."),
     Key(("train_detail", "training_detail", "loss_scale"), "rejected", "Parts of an answer that are no targets."),
+    Key(
+        ("mask", "loss_mask", "ignore"), "rejected", "Other words for a weight, also of other names, beside an answer."
+    ),
 )
 PART_KEYS = KeyTable(
     Key(("type", "text"), "read", "What it is: text, an image, a video."),
@@ -139,7 +142,11 @@ def message_of(turn: JsonObject, index: int, media: PartMedia, reading: Reading,
         if role != "human" and (placeholders or len(media.images) + len(media.videos) > before):
             raise Rejection("bad_media", f"turn {index} ({given}) holds an image or video")
     text = text_of(content, index, given)
-    reading.unread.update(f"message.{name}" for name in TURN_KEYS.unread(turn))
+    unread = TURN_KEYS.unread(turn)
+    if role == "gpt" and (weights := [name for name in unread if looks_like(name) == "weight"]):
+        given = ", ".join(f"{name}: {shortened(turn[name])}" for name in weights)
+        raise Rejection("unread_key", f"turn {index}: {given}; {', '.join(TARGET_KEYS)} say whether it is a target")
+    reading.unread.update(f"message.{name}" for name in unread)
     return Message(role, text, is_target(turn, role, f"turn {index}", reading))
 
 

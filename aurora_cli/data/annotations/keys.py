@@ -99,14 +99,14 @@ WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 KINDS: dict[Kind, str] = {
     "medium": """
         image images img imgs picture pictures pic pics photo photos video videos vid vids clip clips frame frames audio
-        audios media visual visuals depth file files filename filepath path paths gif base64 bytes
+        audios media visual visuals depth file files filename filepath path paths gif base64 bytes crop
     """,
     "time": """
         start end begin stop time times timestamp timestamps sec secs second seconds ms span spans segment segments
-        interval intervals offset fps nframes
+        interval intervals offset fps nframes trim cut
     """,
-    "weight": "weight weights loss losses mask masks train trainable",
-    "role": "role roles system speaker author persona",
+    "weight": "weight weights loss losses mask masks masked train trainable learnable ignore ignored",
+    "role": "role roles system speaker author persona messages conversation conversations",
 }
 """Words that a key of such a kind has."""
 

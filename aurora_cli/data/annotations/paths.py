@@ -147,7 +147,7 @@ def local_path(given: str) -> str:
     """
     if ":" not in given:
         return given
-    if given[:7].lower() == "file://":
+    if given[:5].lower() == "file:":
         return unquote(urlsplit(given).path)
     if is_data_uri(given):
         if image_in(given) is None:

@@ -5,7 +5,7 @@ from functools import lru_cache
 from aurora_cli.data.annotations.keys import SHAPES, KeyCounts, KeyTable, looks_like
 from aurora_cli.data.annotations.paths import IMAGE_KEYS, VIDEO_KEYS
 from aurora_cli.data.annotations.records import ROLES, Message, Record, record_id
-from aurora_cli.data.annotations.spans import part_in
+from aurora_cli.data.annotations.spans import may_be_part
 from aurora_cli.io.json_files import JsonObject
 
 NO_MEDIUM = ""
@@ -26,8 +26,8 @@ class PlainRecords:
     def _medium_of(self, names: tuple[str, ...]) -> str | None:
         """The key that names the medium of a record with these keys; none: another of its keys may mean something."""
         media = [name for name in names if name in IMAGE_KEYS or name in VIDEO_KEYS]
-        others = [name for name in names if name not in media]
-        if len(media) > 1 or any(name in self.known or looks_like(name) or part_in(name) for name in others):
+        others = [name for name in names if name not in media and name != self.turns]
+        if len(media) > 1 or any(name in self.known or looks_like(name) or may_be_part(name) for name in others):
             return None
         return media[0] if media else NO_MEDIUM
 

@@ -28,7 +28,7 @@ ROLES: dict[str, Role] = {
 REASONS = {
     "bad_json": "The line, or the array's element, is not JSON in UTF-8.",
     "not_an_object": "It is JSON, but not an object.",
-    "no_conversation": "`conversations` (`messages`, `captions`) is missing, or not a list of objects.",
+    "no_conversation": "It has no turns, or they are not a list of objects.",
     "unknown_role": "`from` is none of human, user, gpt, assistant, model; or a system turn does not come first.",
     "null_text": "A turn's `value` is null or missing.",
     "bad_text": "A turn's `value` is not a string; in `messages`, nor a list of text, images and videos.",

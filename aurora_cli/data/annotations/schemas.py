@@ -12,6 +12,7 @@ from aurora_cli.constants import IMAGE, VIDEO
 from aurora_cli.data.annotations import forms
 from aurora_cli.data.annotations.keys import KeyCounts, Reading
 from aurora_cli.data.annotations.records import (
+    REASONS,
     Message,
     Record,
     Rejection,
@@ -52,6 +53,14 @@ def check_schema(name: str) -> str:
             hint="aurora tokenize --schema auto recognises each record by its fields.",
         )
     return name
+
+
+def meaning_of(reason: str) -> str:
+    """What a reason of a rejection means, with the names that schemas have for it."""
+    if reason != "no_conversation":
+        return REASONS.get(reason, "")
+    names = [f"`{sign}`" for sign in SIGNS]
+    return f"None of {', '.join(names[:-1])} and {names[-1]} is there, or it is not a list of objects."
 
 
 def parse_record(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
-from aurora_cli.data.annotations.spans import checked, pair_in, seconds
+from aurora_cli.data.annotations.spans import checked, pair_in, seconds, span_of
 from aurora_cli.data.importing.columns import Columns
 from aurora_cli.data.importing.item import Item, Kind, Refused
 
@@ -143,7 +143,7 @@ def spans_in(cells: Sequence[Any], columns: Columns, captions: int) -> list[Span
     """
     if columns.span is not None and not _is_blank(cells[columns.span]):
         cell = cells[columns.span]
-        value = _list_in(cell.strip()) if isinstance(cell, str) else cell
+        value = (_list_in(cell.strip()) or cell) if isinstance(cell, str) else cell
         name = columns.names[columns.span]
         pairs: list[Any] = [value] * captions
         if isinstance(value, list) and value and isinstance(value[0], list):
@@ -153,7 +153,7 @@ def spans_in(cells: Sequence[Any], columns: Columns, captions: int) -> list[Span
         found = [pair_in(pair) for pair in pairs]
         if any(pair is None for pair in found):
             raise Rejection("bad_span", f"{name} is {shortened(cell)}")
-        return [checked(seconds(pair[0], name), seconds(pair[1], name)) for pair in found if pair is not None]
+        return [span_of(pair, name) for pair in found if pair is not None]
     start, end = (None if at is None or _is_blank(cells[at]) else cells[at] for at in (columns.start, columns.end))
     if start is None and end is None:
         return None

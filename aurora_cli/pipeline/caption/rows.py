@@ -4,8 +4,7 @@ A row is an object of a `.jsonl`, a line of a `.csv` or `.tsv`, or a row of a `.
 `span` and `prompt`.
 """
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +25,6 @@ KEYS = KeyTable(
     Key(("media", "id", "prompt"), "read", "the medium, its name in the output, the question about it"),
     Key(("image", "video"), "warned of", "`media` is read"),
 )
-_BETWEEN = re.compile(r"\s*(?:,|;|-|\u2013|\bto\b)\s*")
 
 
 class Row(NamedTuple):
@@ -100,7 +98,7 @@ class RowReader:
         if any(_writable(text) != text for text in (name, prompt or "", str(value.get("id", "")))):
             raise Rejection("bad_unicode", "its text is not UTF-8, or holds half of a surrogate pair")
         reading = Reading()
-        span = span_in(_with_pairs(value), reading)
+        span = span_in(value, reading)
         if "span" in reading.unread:
             raise Rejection("bad_span", f"span: it is {shortened(value['span'])}; [from, to] in seconds was expected")
         unread = [each for each in KEYS.unread(value) if part_in(each) is None]
@@ -122,28 +120,6 @@ class RowReader:
             return within if within.path.exists() else beside
         except (OSError, ValueError, RuntimeError) as error:  # too long a name, no such user's home
             raise Rejection("bad_media", f"media: no path: {error}") from error
-
-
-def _with_pairs(value: Value) -> Value:
-    """A span as the readers of annotations know it: tables hold two times in one text, or as an object.
-
-    >>> _with_pairs({"span": "3.5-8"}), _with_pairs({"span": "[0:03, 0:08]"}), _with_pairs({"span": [3, None]})
-    ({'span': ['3.5', '8']}, {'span': ['0:03', '0:08']}, {'start': 3})
-    """
-    found: dict[str, object] = {}
-    for name, given in value.items():
-        if part_in(name) != "both":
-            found[name] = given
-        elif isinstance(given, str):
-            times = _BETWEEN.split(given.strip().strip("[]()").strip())
-            found[name] = times if len(times) == 2 else given
-        elif isinstance(given, Mapping) and given and all(part_in(str(key)) in ("start", "end") for key in given):
-            found |= given
-        elif isinstance(given, list) and len(given) == 2 and given[1] is None:
-            found["start"] = given[0]
-        else:
-            found[name] = given
-    return found
 
 
 def _id_of(value: Value | Rejection) -> str | int | None:

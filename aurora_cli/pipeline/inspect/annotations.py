@@ -10,8 +10,8 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.annotations.files import raw_records
 from aurora_cli.data.annotations.keys import KeyCounts, key_lines
-from aurora_cli.data.annotations.records import REASONS, Record, Rejection, decode_json, explained, media_of
-from aurora_cli.data.annotations.schemas import AUTO, SIGNS, check_schema, recognised, record_of
+from aurora_cli.data.annotations.records import Record, Rejection, decode_json, explained, media_of
+from aurora_cli.data.annotations.schemas import AUTO, SIGNS, check_schema, meaning_of, recognised, record_of
 from aurora_cli.data.annotations.sources import AnnotationSource, annotation_sources
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.seen import DistinctSample
@@ -117,7 +117,7 @@ def inspect_annotations(path: Path, settings: Settings, media_root: Path | None 
         kinds=tally.kinds,
         turns=tally.turns,
         rejected=tuple(
-            RejectedKind(reason, REASONS[reason], count, tally.first[reason])
+            RejectedKind(reason, meaning_of(reason), count, tally.first[reason])
             for reason, count in tally.rejected.items()
         ),
         keys_read=dict(tally.keys.read),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.annotations.records import REASONS
+from aurora_cli.data.annotations.schemas import meaning_of
 from aurora_cli.data.token_store.rejected import RejectedRecord, rejected_records
 from aurora_cli.pipeline.inspect.row_cards import PageRow, RowCard, card
 from aurora_cli.pipeline.inspect.store import Stores
@@ -93,9 +93,7 @@ def rejects(report: StoreReport, selected: Stores) -> list[RejectedReason]:
         return []
     found = examples(selected.rejects, set(report.rejected))
     return [
-        RejectedReason(
-            reason, REASONS.get(reason, ""), count, f"{count / max(1, report.read):.2%}", found.get(reason, [])
-        )
+        RejectedReason(reason, meaning_of(reason), count, f"{count / max(1, report.read):.2%}", found.get(reason, []))
         for reason, count in sorted(report.rejected.items(), key=lambda entry: -entry[1])
     ]
 

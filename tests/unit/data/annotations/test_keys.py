@@ -116,6 +116,15 @@ def test_parts_may_hold_a_list_of_frames():
         ({"span": [1, 2]}, (1.0, 2.0)),
         ({"timestamps": [[1.5, 2]]}, (1.5, 2.0)),
         ({"segment": ["0:01", "0:02"]}, (1.0, 2.0)),
+        ({"timestamp": "0:01 - 0:02.5"}, (1.0, 2.5)),
+        ({"timestamps": "[00:00:01,500 --> 00:00:04,000]"}, (1.5, 4.0)),
+        ({"span": "(1, 2)"}, (1.0, 2.0)),
+        ({"span": "1 to 2 seconds"}, (1.0, 2.0)),
+        ({"span": {"start": 1, "end": "0:02"}}, (1.0, 2.0)),
+        ({"segments": [{"from": 1, "to": 2}]}, (1.0, 2.0)),
+        ({"span": [1, None]}, (1.0, math.inf)),
+        ({"trim": [1, 2]}, (1.0, 2.0)),
+        ({"from": 1, "to": "0:02"}, (1.0, 2.0)),
         ({"start": 3}, (3.0, math.inf)),
         ({"end": 3}, (0.0, 3.0)),
         ({"start": None, "end": None}, None),
@@ -147,10 +156,31 @@ def test_the_part_of_a_video_is_read(fields, span):
         ({"timestamps": [[0, 1], [1, 2]]}, "unread_key"),
         ({"start_frame": 3, "end_frame": 9}, "unread_key"),
         ({"start_ms": 300}, "unread_key"),
+        ({"start": 3, "duration": 8}, "unread_key"),
+        ({"start": "1:75", "end": 200}, "bad_span"),
+        ({"start": "1:60:00", "end": "9:00:00"}, "bad_span"),
+        ({"span": [{"start": 0, "end": 1}, {"start": 1, "end": 2}]}, "unread_key"),
     ],
 )
 def test_a_part_that_cannot_be_read_rejects_the_record(fields, reason):
     assert outcome(asking(video="a.mp4", **fields))[0] == reason
+
+
+@pytest.mark.parametrize(
+    ("fields", "unread"),
+    [
+        ({"from": "the web"}, ()),
+        ({"from": "the web", "to": 3}, ()),
+        ({"timestamp": "2024-05-01"}, ("timestamp",)),
+        ({"timestamp": 12.5}, ("timestamp",)),
+        ({"segments": [{"start": 0, "end": 1, "label": "cat"}]}, ("segments",)),
+        ({"end": 3, "duration": 8}, None),
+        ({"start": 1, "end": 3, "duration": 8}, None),
+    ],
+)
+def test_what_may_be_no_part_of_the_video_keeps_the_record(fields, unread):
+    record = read(asking(video="a.mp4", **fields))
+    assert (record.unread, record.span is None) == ((), False) if unread is None else (unread, True)
 
 
 def test_a_list_of_frames_has_no_times():
@@ -184,6 +214,7 @@ def test_addresses_are_rejected_alike_in_all_schemas(path, fields):
 
 @pytest.mark.parametrize("key", ["image", "images"])
 def test_file_addresses_are_paths_in_all_schemas(key):
+    assert read(asking("<image>?", **{key: "file:/data/a%20b.jpg"})).images == ["/data/a b.jpg"]
     assert read(asking("<image>?", **{key: "file:///data/a%20b.jpg"})).images == ["/data/a b.jpg"]
     record = {"video_path": "file:///data/a.mp4", "captions": ["A."]}
     assert read(record).video == "/data/a.mp4"
@@ -212,7 +243,7 @@ def test_roles_have_the_names_that_people_give_them(name, answerer):
     assert read({"conversations": turns}).messages == [Message("human", "Q"), Message("gpt", "A")]
 
 
-@pytest.mark.parametrize("key", ["weight", "loss", "train"])
+@pytest.mark.parametrize("key", ["weight", "loss", "train", "loss_weight"])
 @pytest.mark.parametrize(("flag", "is_target"), [(0, False), (1, True), (False, False), (True, True), (0.0, False)])
 def test_an_answer_can_be_no_target(key, flag, is_target):
     turns = [{"from": "human", "value": "Q"}, {"from": "gpt", "value": "A", key: flag}]
@@ -227,6 +258,11 @@ def test_weights_that_are_no_mask():
     question = {"from": "human", "value": "Q"}
     assert outcome({"conversations": [question, {**ANSWER, "weight": 0.5}]})[0] == "unread_key"
     assert outcome({"conversations": [question, {**ANSWER, "weight": 1, "train": False}]})[0] == "unread_key"
+    for name in ("mask", "loss_mask", "ignore", "is_trainable", "turnWeight"):
+        assert outcome({"conversations": [question, {**ANSWER, name: 1}]})[0] == "unread_key", name
+    assert outcome({"conversations": [{**question, "is_trainable": 0}, ANSWER]})[2].warned == {
+        "message.is_trainable": 1
+    }
     _, _, counts = outcome({"conversations": [{**question, "train": True}, ANSWER], "weight": 0.7})
     assert counts.warned == {"message.train": 1, "weight": 1}
 
@@ -338,3 +374,9 @@ def test_clock_times_are_seconds(hours, minutes, milliseconds):
 def test_any_name_is_judged(name):
     assert looks_like(name) in (None, "medium", "time", "weight", "role")
     assert part_in(name) in (None, "start", "end", "both", "unread")
+
+
+def test_turns_under_a_second_name_are_warned_of():
+    value = {**asking("Q"), "messages": [{"role": "user", "content": "Other"}]}
+    assert outcome(value)[2].warned == {"messages": 1}
+    assert outcome({**value, "conversation_id": 3, "messages": []})[2].warned == {}

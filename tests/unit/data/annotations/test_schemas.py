@@ -1,12 +1,13 @@
 """Records in the forms that data sets are published in."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from aurora_cli.constants import VIDEO_QUESTION
 from aurora_cli.data.annotations.records import REASONS, Message, Record, Rejection
-from aurora_cli.data.annotations.schemas import parse_record
+from aurora_cli.data.annotations.schemas import SIGNS, meaning_of, parse_record
 
 QUESTION = {"role": "user", "content": "What?"}
 ANSWER = {"role": "assistant", "content": "A cat."}
@@ -14,6 +15,12 @@ ANSWER = {"role": "assistant", "content": "A cat."}
 
 def parse(schema="auto", **fields) -> Record:
     return parse_record(json.dumps(fields).encode(), "file.jsonl:3", schema)
+
+
+def test_the_page_says_of_every_reason_what_it_means():
+    page = (Path(__file__).parents[4] / "docs/preparing-text.md").read_text()
+    assert [reason for reason in REASONS if f"| `{reason}` | {meaning_of(reason)} |\n" not in page] == []
+    assert all(f"`{sign}`" in meaning_of("no_conversation") for sign in SIGNS)
 
 
 def reason_of(schema="auto", **fields) -> str:

@@ -7,12 +7,12 @@ records over several lines each would otherwise be rejected line by line.
 import contextlib
 import json
 import re
-import shlex
 import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, NoReturn, cast
 
+from aurora_cli.data.annotations.remedies import remedy
 from aurora_cli.data.annotations.schemas import SIGNS
 from aurora_cli.errors import DataError
 
@@ -21,6 +21,8 @@ FileForm = Literal["lines", "array"]
 BOM = b"\xef\xbb\xbf"
 HEAD = 1 << 20
 """Bytes of a file that are looked at."""
+LINES = 100
+"""Lines of it that are looked at where the first is not JSON."""
 LONGEST_LINE = 64 << 20
 """Bytes of a first line that is looked at as a whole: a record may be long, an object around all records is longer."""
 
@@ -30,10 +32,10 @@ OTHERS = (
     (re.compile(rb"\0[\[{]"), "is text in UTF-16; UTF-8 was expected", "UTF-16BE"),
     (re.compile(rb"version https://git-lfs"), "is a pointer of Git LFS, not the file itself", "fetch"),
     (re.compile(rb"\s*<(!doctype|html|\?xml)", re.IGNORECASE), "is a web page, not what was to be fetched", "fetch"),
-    (re.compile(rb"PAR1"), "is a Parquet table by its content", "records"),
+    (re.compile(rb"PAR1"), "is a Parquet table by its content", "import"),
     (re.compile(rb"ARROW1|\xff\xff\xff\xff"), "is an Arrow table by its content", "records"),
     (re.compile(rb"PK\x03\x04"), "is a zip archive by its content", "unpack"),
-    (re.compile(rb"\x28\xb5\x2f\xfd"), "is compressed by zstd; plain text or .gz was expected", "unpack"),
+    (re.compile(rb"\x28\xb5\x2f\xfd"), "is compressed by zstd; plain text or .gz was expected", "zstd"),
     (re.compile(rb"\x1f\x8b"), "is compressed by gzip, and its name does not end in .gz", "gz"),
 )
 """What a file's first bytes say that it is, and which help there is."""
@@ -85,7 +87,16 @@ def form_of(path: Path) -> FileForm:
         return _array_or_lines(path, head)
     if head.body.startswith(b"{"):
         _check_objects(path, head)
+    elif _is_text(head):
+        first = head.first_line[:40].decode("utf-8", "replace").strip()
+        _refuse(path, f"is text that begins with {first!r}; a JSON record a line was expected", "records")
     return "lines"
+
+
+def _is_text(head: _Head) -> bool:
+    """Whether it has several lines, and none of them begins as JSON does: a table, YAML, a log."""
+    found = [line for line in head.body.split(b"\n")[:LINES] if line.strip()]
+    return len(found) > 1 and not any(line.lstrip()[:1] in (b"{", b"[", b'"') or _parsed(line) for line in found)
 
 
 def _head_of(path: Path) -> _Head:
@@ -132,6 +143,8 @@ def _check_objects(path: Path, head: _Head) -> None:
         if len(head.first_line) >= LONGEST_LINE:
             _refuse(path, "is one JSON object on one line, around all records", "records")
         return
+    if isinstance(_parsed(head.first_line.rstrip().removesuffix(b",")), dict):
+        _refuse(path, "has a comma after each record; a record a line, and nothing else, was expected", "commas")
     if isinstance(_parsed(head.rest.split(b"\n", 1)[0]), dict):
         return  # a record a line, the first of them damaged
     try:
@@ -160,6 +173,12 @@ def _is_record(value: Mapping[str, Any]) -> bool:
     return not _lists_in(value) and not _is_by_id(value)
 
 
+def _has(entries: Any, *keys: str) -> bool:
+    """Whether the first of the entries of an object has these keys."""
+    first = next(iter(entries.values()), None) if isinstance(entries, dict) else None
+    return isinstance(first, dict) and set(keys) <= first.keys()
+
+
 def _lists_in(value: Mapping[str, Any]) -> list[str]:
     """Under which keys there are lists of objects."""
     return [key for key, inner in value.items() if isinstance(inner, list) and inner and isinstance(inner[0], dict)]
@@ -173,7 +192,9 @@ def _refuse_object(path: Path, value: Mapping[str, Any]) -> NoReturn:
     """Name the one object that a file is."""
     lists = _lists_in(value)
     if {"images", "annotations"} <= value.keys():
-        _refuse(path, "is one JSON object with `images` and `annotations`, as COCO's; records were expected", "records")
+        _refuse(path, "is one JSON object with `images` and `annotations`, as COCO's; records were expected", "import")
+    if {"videos", "sentences"} <= value.keys() or _has(value.get("database"), "annotations"):
+        _refuse(path, "is one JSON object of captions and their videos; records were expected", "import")
     if len(lists) == 1:
         _refuse(
             path, f"is one JSON object with its records under `{lists[0]}`; an array of them was expected", lists[0]
@@ -181,7 +202,7 @@ def _refuse_object(path: Path, value: Mapping[str, Any]) -> NoReturn:
     if _is_by_id(value):
         first = next(iter(value))
         what = f"is one JSON object with an entry for each id (`{first[:40]}`), as ActivityNet's; records were expected"
-        _refuse(path, what, "by id")
+        _refuse(path, what, "import" if _has(value, "timestamps", "sentences") else "by id")
     named = ", ".join(f"`{key[:40]}`" for key in [*value][:6])
     _refuse(path, f"is one JSON object with {named}; a record a line or an array of records was expected", "records")
 
@@ -196,31 +217,4 @@ def _refuse_keys(path: Path, head: _Head) -> NoReturn:
 
 
 def _refuse(path: Path, what: str, help_for: str) -> NoReturn:
-    raise DataError(f"{path}: {what}", hint=_hint(path, help_for))
-
-
-def _hint(path: Path, help_for: str) -> str:
-    """What to type. A kind of help that is none of these is the key that records are under."""
-    plain = path.with_name(path.name.removesuffix(".gz"))
-    given, target = shlex.quote(str(plain)), shlex.quote(str(plain.with_suffix(".records.jsonl")))
-    load = "python3 -c 'import json, sys; [print(json.dumps("
-    match help_for:
-        case "UTF-16" | "UTF-16LE" | "UTF-16BE":
-            typed = f"iconv -f {help_for} -t UTF-8 {given} > {target}"
-        case "fetch":
-            return "Fetch it again: aurora download --verify"
-        case "gz":
-            return f"mv {given} {given}.gz"
-        case "array":
-            typed = f"mv {given} {shlex.quote(str(plain.with_suffix('.json')))}    (arrays are read from a .json)"
-        case "one":
-            typed = f"python3 -m json.tool --no-indent {given} {target}"
-        case "many":
-            typed = f"jq -c . {given} > {target}"
-        case "by id":
-            typed = f'{load}{{"id": k, **v}})) for k, v in json.load(open(sys.argv[1])).items()]\' {given} > {target}'
-        case "records" | "unpack":
-            return "Write a record a line, as docs/own-data.md shows, and name that file."
-        case key:
-            typed = f"{load}r)) for r in json.load(open(sys.argv[1]))[{json.dumps(key)}]]' {given} > {target}"
-    return f"gunzip {shlex.quote(str(path))} && {typed}" if plain != path else typed
+    raise DataError(f"{path}: {what}", hint=remedy(path, help_for))

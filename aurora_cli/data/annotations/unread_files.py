@@ -3,6 +3,7 @@
 data/<split>/<subset>/*.jsonl    is read
 data/*.jsonl, data/<split>/*.jsonl, data/<split>/<subset>/<folder>/*.jsonl    lie a level too high or too deep
 data/<split>/<subset>/*.json, *.csv, *.parquet, tars of records    are read when they are named, or not at all
+data/<split>/<subset>/*.jsonl.zst, *.JSONL, texts beside images    are not read as they are
 """
 
 import contextlib
@@ -16,23 +17,30 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.data.annotations.remedies import (
+    OBJECT_SUFFIXES,
+    TABLE_SUFFIXES,
+    TAR_SUFFIXES,
+    is_compressed,
+    remedy_by_name,
+)
 from aurora_cli.data.annotations.schemas import SIGNS
 from aurora_cli.data.annotations.sources import LINE_SUFFIXES
 from aurora_cli.errors import DataError
 
-OBJECT_SUFFIXES = (".json", ".json.gz")
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".arrow", ".csv.gz", ".tsv.gz", ".ndjson")
-TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 OURS = frozenset({"download.json", REJECTS_FILE})
 """What steps write about their own work."""
 
-FOLDERS, FILES, MEMBERS, TARS = 50, 2_000, 12, 3
-"""How many folders, files in a folder, members of a tar and tars are looked at."""
+FOLDERS, DEPTH, FILES, MEMBERS, TARS, OPENED = 50, 3, 2_000, 12, 3, 20
+"""How many folders, how deep, files in a folder, members of a tar, tars and `.json` are looked at."""
 
 SHOWN = 5
 """How many a message names."""
 
+ARROW = ".arrow"
+
 TEXT_MEMBER = re.compile(r"\.(json|txt|caption|cls)$")
+TEXT_BESIDE = (".txt", ".caption")
 MEDIUM_MEMBER = re.compile(r"\.(jpe?g|png|webp|gif|bmp|mp4|webm|avi|mkv|mov)$", re.IGNORECASE)
 
 
@@ -86,27 +94,58 @@ def _in_subset(subset: Path) -> list[UnreadFile]:
     found = [
         UnreadFile(file, "a .json may be anything, and is read when it is named", _tokenize(file))
         for file in files
-        if file.name.endswith(OBJECT_SUFFIXES) and (not has_annotations or looks_like_records(file))
+        if file.name.lower().endswith(OBJECT_SUFFIXES) and (not has_annotations or looks_like_records(file))
     ]
+    found += [UnreadFile(file, what, remedy_by_name(file) or "") for file in files if (what := _misnamed(file))]
     if has_annotations:
         return found
     for file in files:
-        if file.name.endswith(TABLE_SUFFIXES):
+        if file.name.endswith((*TABLE_SUFFIXES, ARROW)):
             what = "a table; records are read from JSON, one a line"
-            found.append(UnreadFile(file, what, _write(subset) if file.suffix == ".arrow" else _import(file, subset)))
+            found.append(UnreadFile(file, what, _write(subset) if file.suffix == ARROW else _import(file, subset)))
     for tar in [file for file in files if file.name.endswith(TAR_SUFFIXES)][:TARS]:
         if (pair := pair_in(tar)) is not None:
             what = f"a WebDataset tar, texts beside their media ({pair[0]}, {pair[1]}); records are read from a .jsonl"
             found.append(UnreadFile(tar, what, _import(tar, subset)))
             break
-    for folder in islice(_folders(subset), FOLDERS):
-        for file in _files(folder):
-            if file.name.endswith(LINE_SUFFIXES):
-                found.append(UnreadFile(file, "it lies below the subset's folder", _tokenize(file)))
+    found += [UnreadFile(file, "it lies below the subset's folder", _tokenize(file)) for file in _too_deep(subset)]
+    if not found and (text := text_beside_medium(subset)) is not None:
+        found.append(UnreadFile(text, "texts beside their images or videos", _import(subset, subset)))
     return found
 
 
+def _misnamed(file: Path) -> str | None:
+    """Why a file that is called like annotations, but for its suffix, is not read; none: it is not called so."""
+    if is_compressed(file):
+        return f"compressed by {file.suffix.lower()[1:]}; plain lines or .gz were expected"
+    name = file.name.lower()
+    if name != file.name and name.endswith(LINE_SUFFIXES) and not file.name.endswith(LINE_SUFFIXES):
+        return "its suffix is in capital letters"
+    return None
+
+
+def _too_deep(subset: Path) -> Iterator[Path]:
+    """Annotations in the folders of a subset, and in theirs."""
+    level = [subset]
+    for _ in range(DEPTH):
+        level = [inner for folder in level for inner in _folders(folder)][:FOLDERS]
+        for file in (file for folder in level for file in _files(folder)[:OPENED]):
+            if file.name.endswith(LINE_SUFFIXES) or (file.name.endswith(".json") and looks_like_records(file)):
+                yield file
+
+
+def text_beside_medium(folder: Path) -> Path | None:
+    """The first text that has the name of an image or video in the same folder; none: there is none."""
+    names = {entry.name for entry in _entries(folder)[:FILES]}
+    media = {name.rpartition(".")[0] for name in names if MEDIUM_MEMBER.search(name)}
+    found = [name for name in names if name.endswith(TEXT_BESIDE) and name.rpartition(".")[0] in media]
+    return folder / min(found) if found else None
+
+
 def _tokenize(file: Path) -> str:
+    """A name with a suffix in capital letters is mended first."""
+    if not file.name.endswith((*LINE_SUFFIXES, *OBJECT_SUFFIXES)):
+        return remedy_by_name(file) or ""
     return f"aurora tokenize {shlex.quote(str(file))}"
 
 
@@ -149,8 +188,12 @@ def _folders(folder: Path) -> list[Path]:
 
 def _files(folder: Path) -> list[Path]:
     """The files of a folder that may be annotations or hold them; of a very full one, of its first files."""
-    suffixes = (*LINE_SUFFIXES, *OBJECT_SUFFIXES, *TABLE_SUFFIXES, *TAR_SUFFIXES)
-    entries = [entry for entry in _entries(folder) if entry.name.endswith(suffixes) and entry.name not in OURS]
+    suffixes = (*LINE_SUFFIXES, *OBJECT_SUFFIXES, *TABLE_SUFFIXES, *TAR_SUFFIXES, ARROW)
+    entries = [
+        entry
+        for entry in _entries(folder)
+        if (entry.name.lower().endswith(suffixes) or is_compressed(Path(entry.name))) and entry.name not in OURS
+    ]
     return [Path(entry) for entry in entries[:FILES] if entry.is_file()]
 
 

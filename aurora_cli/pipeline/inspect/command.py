@@ -11,6 +11,7 @@ from aurora_cli.config.settings import InspectSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.annotations.files import SUFFIXES, is_annotation_file
+from aurora_cli.data.annotations.remedies import remedy_by_name
 from aurora_cli.data.annotations.unread_files import no_annotations, unread_files
 from aurora_cli.data.token_store.folder import COMPLETE, SHARDS, shard_manifests, tokenized_below
 from aurora_cli.data.token_store.schema import MANIFEST, STATE_FILE
@@ -111,7 +112,10 @@ def check_annotations(path: Path) -> None:
     if is_store(path.parent) or (path.parent / SHARDS).is_dir():
         raise UsageError(f"{path}: is a part of a token store", hint=f"aurora inspect {path.parent}")
     if not is_annotation_file(path):
-        raise UsageError(f"{path}: is no annotation file; expected one of {', '.join(SUFFIXES)}, or a folder")
+        raise UsageError(
+            f"{path}: is no annotation file; expected one of {', '.join(SUFFIXES)}, or a folder",
+            hint=remedy_by_name(path),
+        )
 
 
 def looks_like_data(path: Path) -> bool:

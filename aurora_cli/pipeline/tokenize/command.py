@@ -35,6 +35,9 @@ from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.tokenize.jobs import OTHER_SPLIT, TokenizeJob, plan_jobs
 from aurora_cli.pipeline.tokenize.shards import make_shards
 
+NO_TURNS = "none is a conversation; captions and the like become records by `aurora import FILE`"
+"""Said of files all of whose records are of no schema."""
+
 
 @dataclass(frozen=True)
 class TokenizedFolder:
@@ -82,6 +85,8 @@ class TokenizeResult(Result):
             )
             if rejected:
                 lines.append(f"  rejected {rejected:,}: {reasons}; see {Path(folder.output, REJECTS_FILE)}")
+            if folder.rejected and not folder.kept and {*folder.rejected} == {"no_conversation"}:
+                lines.append(f"  {NO_TURNS}")
             lines += key_lines(folder.keys_read, folder.keys_warned)
             if Path(folder.output).parent.name == OTHER_SPLIT:
                 merged = Path(folder.output, MERGED)

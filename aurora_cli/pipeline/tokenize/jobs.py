@@ -7,6 +7,7 @@ from pathlib import Path
 from aurora_cli.config.settings import TokenizeSettings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.annotations.files import SUFFIXES, is_annotation_file
+from aurora_cli.data.annotations.remedies import remedy_by_name
 from aurora_cli.data.annotations.sources import LINE_SUFFIXES, AnnotationSource, annotation_sources
 from aurora_cli.data.annotations.unread_files import no_annotations, unread_files
 from aurora_cli.errors import DataError, UsageError
@@ -71,12 +72,16 @@ def files_of(path: Path) -> list[Path]:
             file for file in path.rglob("*") if file.name.endswith(LINE_SUFFIXES) and is_annotation_file(file)
         )
         if not found:
-            raise DataError(f"{path}: holds no annotation file ({', '.join(LINE_SUFFIXES)})")
+            raise DataError(
+                f"{path}: holds no annotation file ({', '.join(LINE_SUFFIXES)})", hint=f"aurora import {path}"
+            )
         return found
     if not path.exists():
         raise DataError(f"{path}: there is no such file", hint="aurora download")
     if not path.name.endswith(SUFFIXES):
-        raise UsageError(f"{path}: is no annotation file; expected one of {', '.join(SUFFIXES)}")
+        raise UsageError(
+            f"{path}: is no annotation file; expected one of {', '.join(SUFFIXES)}", hint=remedy_by_name(path)
+        )
     return [path]
 
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -107,7 +108,10 @@ def test_an_object_beyond_what_is_looked_at_is_named_by_its_first_keys(tmp_path,
 
 @pytest.mark.parametrize(
     ("content", "expected"),
-    [({"data": [RECORD, RECORD]}, [RECORD, RECORD]), (BY_ID, [{"id": key, **entry} for key, entry in BY_ID.items()])],
+    [
+        ({"data": [RECORD, RECORD]}, [RECORD, RECORD]),
+        ({"v_1": {"conversations": TURNS}, "v_2": {}}, [{"id": "v_1", "conversations": TURNS}, {"id": "v_2"}]),
+    ],
 )
 def test_what_is_to_be_typed_makes_a_file_that_is_read(tmp_path, content, expected):
     with pytest.raises(DataError) as caught:
@@ -115,6 +119,41 @@ def test_what_is_to_be_typed_makes_a_file_that_is_read(tmp_path, content, expect
     typed = re.sub(r"^python3", sys.executable, caught.value.hint)
     subprocess.run(["bash", "-c", typed], check=True)
     assert [json.loads(record.raw) for record in raw_records(tmp_path / "it's.records.jsonl")] == expected
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        COCO,
+        BY_ID,
+        {"videos": [{"video_id": "video0"}], "sentences": [{"video_id": "video0", "caption": "A."}]},
+        {"database": {"v": {"annotations": [{"segment": [0, 1], "sentence": "A."}]}}},
+    ],
+)
+def test_objects_that_import_reads_are_named_so(tmp_path, content):
+    """It does: tests/unit/pipeline/import_data imports each of them."""
+    path = written(tmp_path, "it's.json", json.dumps(content))
+    with pytest.raises(DataError, match="is one JSON object") as caught:
+        form_of(path)
+    assert caught.value.hint == f"aurora import {shlex.quote(str(path))}"
+
+
+@pytest.mark.parametrize("text", [f"{LINE},\n{LINE},\n", f"{LINE} ,\r\n{LINE}\r\n"])
+def test_commas_behind_records_are_named(tmp_path, text):
+    with pytest.raises(DataError, match="has a comma after each record") as caught:
+        form_of(written(tmp_path, "a.jsonl", text))
+    subprocess.run(["bash", "-c", caught.value.hint], check=True)
+    assert [json.loads(record.raw) for record in raw_records(tmp_path / "a.records.jsonl")] == [RECORD, RECORD]
+
+
+@pytest.mark.parametrize(
+    "text", ["image,caption\na.jpg,A cat.\n", "- id: 1\n  image: a.jpg\n", "a.jpg\tA.\nb.jpg\tB.\n"]
+)
+def test_a_text_that_is_not_json_is_named_once(tmp_path, text):
+    with pytest.raises(DataError, match=r"is text that begins with '"):
+        form_of(written(tmp_path, "a.jsonl", text))
+    assert form_of(written(tmp_path, "b.jsonl", "oops\n" + text + LINE)) == "lines"
+    assert form_of(written(tmp_path, "c.jsonl", "1\n2\n")) == "lines", "records of no form, each rejected"
 
 
 def test_what_is_to_be_typed_for_one_record_and_for_utf16(tmp_path):

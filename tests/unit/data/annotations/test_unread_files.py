@@ -9,7 +9,7 @@ import pytest
 
 from aurora_cli.config.settings import InspectSettings, Settings
 from aurora_cli.data.annotations.unread_files import unread_files
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.inspect.command import run as inspect
 from aurora_cli.pipeline.tokenize.command import run as tokenize
 from tests.tokenizing import record, settings, write_records
@@ -65,6 +65,74 @@ def test_it_is_named_by_tokenize_and_inspect_alike(tmp_path, name, content, what
         assert "holds no annotations" in caught.value.message
         assert f"{path}: not read: {what}" in caught.value.message
         assert caught.value.hint.startswith(expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what", "typed"),
+    [
+        ("language/mine/a/b/c.jsonl", b"{}", "it lies below the subset's folder", "aurora tokenize {path}"),
+        (
+            "language/mine/a/1.json",
+            b'{"conversations": []}',
+            "it lies below the subset's folder",
+            "aurora tokenize {path}",
+        ),
+        ("language/mine/train.jsonl.zst", b"", "compressed by zst", "zstd -d {path}"),
+        ("language/mine/train.json.xz", b"", "compressed by xz", "unxz -k {path}"),
+        ("language/mine/Train.JSONL", b"{}", "its suffix is in capital letters", "mv {path} {folder}/Train.jsonl"),
+        ("language/mine/T.JSON", b"[]", "a .json may be anything", "mv {path} {folder}/T.json"),
+    ],
+)
+def test_names_that_are_nearly_right_are_named(tmp_path, name, content, what, typed):
+    path = made(tmp_path / "data", name, content)
+    (found,) = unread_files(tmp_path / "data")
+    assert (found.path, found.hint) == (path, typed.format(path=path, folder=path.parent))
+    assert found.what.startswith(what)
+
+
+def test_texts_beside_their_media_are_named(tmp_path):
+    for name in ("0.jpg", "1.jpg", "0.txt", "1.txt", "notes.txt"):
+        made(tmp_path / "data", f"language/mine/{name}")
+    (found,) = unread_files(tmp_path / "data")
+    assert found.path == tmp_path / "data/language/mine/0.txt"
+    assert found.hint == IMPORT.format(path=tmp_path / "data/language/mine")
+
+
+def test_compressed_lines_are_named_in_a_subset_that_is_read(tmp_path):
+    write_records(tmp_path / "data/language/mine/part0.jsonl", 2)
+    part = made(tmp_path / "data", "language/mine/part1.jsonl.zst")
+    made(tmp_path / "data", "language/mine/0.jpg")
+    made(tmp_path / "data", "language/mine/0.txt")
+    assert [file.path for file in unread_files(tmp_path / "data")] == [part]
+
+
+@pytest.mark.parametrize(
+    ("name", "hint"),
+    [
+        ("a.parquet", "aurora import {}"),
+        ("a.tar", "aurora import {}"),
+        ("a.jsonl.bz2", "bunzip2 -k {}"),
+        ("a.doc", None),
+    ],
+)
+def test_a_file_that_is_named_and_is_no_annotations_says_what_to_type(tmp_path, name, hint):
+    path = made(tmp_path, name)
+    expected = hint and hint.format(path)
+    for command in (
+        lambda: tokenize(settings(tmp_path, inputs=(path,))),
+        lambda: inspect(Settings(workspace=tmp_path, inspect=InspectSettings(path=path))),
+    ):
+        with pytest.raises(UsageError) as caught:
+            command()
+        assert caught.value.hint == expected
+
+
+def test_rows_that_are_no_conversations_name_import(tmp_path):
+    path = made(tmp_path, "a.jsonl", b'{"image": "a.jpg", "caption": "A cat."}\n')
+    lines = tokenize(settings(tmp_path, inputs=(path,))).lines()
+    assert any("`aurora import FILE`" in line for line in lines)
+    path = made(tmp_path, "b.jsonl", b'{"image": "a.jpg", "caption": "A cat."}\n[1]\n')
+    assert not any("`aurora import FILE`" in line for line in tokenize(settings(tmp_path, inputs=(path,))).lines())
 
 
 def test_it_is_named_beside_subsets_that_are_read(tmp_path):

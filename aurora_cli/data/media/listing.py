@@ -22,6 +22,10 @@ class Medium(NamedTuple):
     kind: Literal["image", "video"]
     is_remote: bool = False
     """`name` is a URL, and nothing lies at `path` yet; what it is shows when it is fetched."""
+    content: bytes | None = None
+    """Of an image that no file holds; nothing lies at `path` yet."""
+    frames: tuple[Path, ...] = ()
+    """Of a video that is a list of files; `path` is the first of them."""
 
 
 def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) -> list[Medium]:

@@ -12,11 +12,11 @@ from aurora_cli.captioning.result import Uncaptioned, part_of
 from aurora_cli.data.annotations.keys import Key, KeyCounts, KeyTable, Reading
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
 from aurora_cli.data.annotations.spans import part_in, span_in
-from aurora_cli.data.media.listing import Medium, medium_of
+from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.tokenization.prompt import check_prompt
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.data_uri import is_data_uri, shown
 from aurora_cli.pipeline.caption.output import CaptionKey
+from aurora_cli.pipeline.caption.row_media import RowMedia
 from aurora_cli.pipeline.caption.row_values import Value, check_lines, columns_of, values_of
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
@@ -52,7 +52,8 @@ class RowReader:
             UsageError: the file is of no kind that is read, or has no column `media`.
             DataError: it is not there, or holds something else than its name says.
         """
-        self.path, self._root, self._allow_remote = path, root, allow_remote
+        self.path = path
+        self._media = RowMedia(path.parent, root, allow_remote=allow_remote)
         self.keys = KeyCounts()
         """Keys that look as if they mattered, and were not read."""
         if not path.name.lower().endswith(SUFFIXES):
@@ -85,20 +86,15 @@ class RowReader:
     def _row(self, line: int, value: Value | Rejection) -> Row:
         if isinstance(value, Rejection):
             raise value
-        name = value.get("media")
-        if isinstance(name, str) and is_data_uri(name):
-            raise Rejection("bad_media", f"media: {shown(name)}: a file or a URL was expected")
-        if not isinstance(name, str) or not name.strip() or "\0" in name:
-            given = "it is missing" if name is None else f"it is {shortened(name)}"
-            raise Rejection("bad_media", f"media: {given}; a path was expected")
+        reading = Reading()
+        medium, span_inside = self._media.find(value.get("media"), reading)
         prompt = value.get("prompt")
         if prompt is not None and not isinstance(prompt, str):
             raise Rejection("bad_text", f"prompt: it is {shortened(prompt)}; a text was expected")
         prompt = prompt if prompt and prompt.strip() else None
-        if any(_writable(text) != text for text in (name, prompt or "", str(value.get("id", "")))):
+        if any(_writable(text) != text for text in (medium.name, prompt or "", str(value.get("id", "")))):
             raise Rejection("bad_unicode", "its text is not UTF-8, or holds half of a surrogate pair")
-        reading = Reading()
-        span = span_in(value, reading)
+        span = span_in(value, reading) or span_inside
         if "span" in reading.unread:
             raise Rejection("bad_span", f"span: it is {shortened(value['span'])}; [from, to] in seconds was expected")
         unread = [each for each in KEYS.unread(value) if part_in(each) is None]
@@ -106,20 +102,9 @@ class RowReader:
         try:
             if prompt is not None:
                 check_prompt(prompt)
-            return Row(line, self._medium(name), _id_of(value), span, prompt)
+            return Row(line, medium, _id_of(value), span, prompt)
         except UsageError as error:
-            raise Rejection("bad_media", error.message) from error
-
-    def _medium(self, name: str) -> Medium:
-        """Beside the file, or else in the workspace."""
-        try:
-            beside = medium_of(name, self.path.parent, allow_remote=self._allow_remote)
-            if beside.is_remote or beside.path.exists():
-                return beside
-            within = medium_of(name, self._root)
-            return within if within.path.exists() else beside
-        except (OSError, ValueError, RuntimeError) as error:  # too long a name, no such user's home
-            raise Rejection("bad_media", f"media: no path: {error}") from error
+            raise Rejection("bad_text", error.message) from error
 
 
 def _id_of(value: Value | Rejection) -> str | int | None:

@@ -20,6 +20,7 @@ from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.keys import key_lines
+from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote import fetch
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
@@ -200,6 +201,8 @@ def fetch_remote(rows: Sequence[Row], folder: Path, max_bytes: int) -> tuple[lis
     for row in rows:
         medium = row.medium
         try:
+            if medium.content is not None:
+                row = row._replace(medium=_written(medium, medium.content, folder))
             local.append(row._replace(medium=fetch(medium, folder, max_bytes)) if medium.is_remote else row)
         except DataError as error:
             reason = error.message.removeprefix(f"{medium.name}: ")
@@ -209,13 +212,20 @@ def fetch_remote(rows: Sequence[Row], folder: Path, max_bytes: int) -> tuple[lis
 
 def _input_of(row: Row) -> CaptionInput:
     medium = row.medium
-    return CaptionInput(medium.name, medium.kind, medium.path, row.span, row.prompt, row.id)
+    return CaptionInput(medium.name, medium.kind, medium.frames or medium.path, row.span, row.prompt, row.id)
+
+
+def _written(medium: Medium, content: bytes, folder: Path) -> Medium:
+    """An image that no file held, as a file; of several frames it is a video."""
+    path = folder / medium.path
+    path.write_bytes(content)
+    return Medium(medium.name, path, "video" if is_animation(path, path.name) else medium.kind)
 
 
 @contextlib.contextmanager
 def _folder_for_remote(media: Sequence[Medium]) -> Iterator[Path]:
-    """Where media from the network lie while they are captioned; only made if there are any."""
-    if any(medium.is_remote for medium in media):
+    """Where media that are no files here lie while they are captioned; only made if there are any."""
+    if any(medium.is_remote or medium.content is not None for medium in media):
         with tempfile.TemporaryDirectory(prefix="aurora-") as folder:
             yield Path(folder)
     else:

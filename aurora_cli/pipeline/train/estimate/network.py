@@ -17,6 +17,7 @@ from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import read_object
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.parts import PARTS, PREFIXES, Part
+from aurora_cli.pipeline.train.plan import run_folder
 from aurora_cli.pipeline.train.start import find_start
 from aurora_cli.training.costs import LayerStack, PartSize, activations, forward_flops, passes
 from aurora_cli.training.lora import add_adapters
@@ -30,7 +31,7 @@ def config_of(settings: Settings) -> AuroraCapConfig:
     workspace = Workspace(settings.workspace)
     model = settings.model
     try:
-        start = find_start(settings, workspace, workspace.run(settings.train.stage))
+        start = find_start(settings, workspace, run_folder(settings))
     except DataError:
         start = None
     if start is not None and start.kind == "checkpoint":

@@ -1,5 +1,6 @@
 """`aurora caption --manifest`: a line a row in the output, frames within the row's span, and nothing made twice."""
 
+import base64
 import json
 import threading
 from pathlib import Path
@@ -126,6 +127,33 @@ def test_the_output_has_a_line_a_row_and_what_is_bad_is_listed_by_its_line(works
     }
     assert {line["file"] for line in listed} == {str(workspace / "rows.jsonl")}
     assert f"{workspace / 'rows.jsonl'}: 8 rows, 2 captioned" in result.lines()
+
+
+def test_images_that_are_written_out_and_lists_of_frames_are_captioned_as_files_are(workspace):
+    frames = []
+    for number, shade in enumerate(SHADES):
+        Image.new("L", (32, 32), shade).save(workspace / f"{number}.png")
+        frames.append(f"{number}.png")
+    still, clip = [
+        f"data:image/x;base64,{base64.b64encode((workspace / name).read_bytes()).decode()}"
+        for name in ("still.png", "clip.gif")
+    ]
+    media = ["still.png", still, "clip.gif", clip, frames, [frames[0], still]]
+    rows = write_rows(workspace, *({"media": one, "id": number} for number, one in enumerate(media)))
+    settings = caption_settings(workspace, manifest=rows, max_new_tokens=3, output=Path("c.jsonl"))
+    result = caption.run(settings)
+    assert (result.exit_code, result.made) == (3, 5)
+    lines = {line["id"]: line for line in lines_of(workspace / "c.jsonl")}
+    assert {number: line["kind"] for number, line in lines.items()} == {
+        0: "image",
+        1: "image",
+        2: "video",
+        3: "video",
+        4: "video",
+    }
+    assert lines[0]["caption"] == lines[1]["caption"]
+    assert lines[2]["caption"] == lines[3]["caption"] == lines[4]["caption"]
+    assert (caption.run(settings).made, caption.run(settings).reused) == (0, 5)
 
 
 def test_a_second_run_captions_the_rows_that_are_new(workspace, monkeypatch):

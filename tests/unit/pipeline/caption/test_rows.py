@@ -1,8 +1,10 @@
 """`aurora caption --manifest`: what rows of a list say, and what becomes of those that say nothing that is read."""
 
+import base64
 import csv
 import json
 import math
+import re
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,6 +17,8 @@ from PIL import Image
 from aurora_cli.captioning.result import Uncaptioned
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.caption.rows import Row, RowReader
+
+PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 
 
 @pytest.fixture
@@ -64,6 +68,34 @@ def test_a_span_is_read_in_any_of_the_ways_of_annotations(folder, said, span):
     assert row.span == span
 
 
+def test_media_are_named_as_records_name_them(folder):
+    frames = ["a.png", str(folder / "b.png"), "file:///x/c%20d.png"]
+    rows = read(
+        folder,
+        [
+            {"media": PIXEL},
+            {"media": {"bytes": PIXEL.partition(",")[2], "path": "gone.gif"}},
+            {"media": {"path": "c.mp4", "start": 3, "end": 5}},
+            {"media": [{"url": "a.png"}]},
+            {"media": f"file://{folder}/b.png"},
+            {"media": frames},
+        ],
+    )
+    media = [row.medium for row in rows if isinstance(row, Row)]
+    assert len(media) == len(rows)
+    assert media[0] == media[1], "the same image"
+    assert media[0].content == base64.b64decode(PIXEL.partition(",")[2])
+    assert re.fullmatch(r"data:image/gif;sha256,[0-9a-f]{16}", media[0].name)
+    assert (media[2].name, rows[2].span) == ("c.mp4", (3.0, 5.0))
+    assert [each.path for each in media[3:5]] == [folder / "lists" / "a.png", folder / "b.png"]
+    assert (media[5].kind, media[5].frames) == (
+        "video",
+        (folder / "lists" / "a.png", folder / "b.png", Path("/x/c d.png")),
+    )
+    (other,) = read(folder, [{"media": [frames[0], frames[0], frames[2]]}])
+    assert other.medium.name != media[5].name, "else one of them would have no caption"
+
+
 def test_a_bad_row_is_listed_with_file_and_line_and_the_others_are_read(folder):
     bad = [
         ({"media": 3}, "media: it is 3; a path was expected"),
@@ -78,7 +110,13 @@ def test_a_bad_row_is_listed_with_file_and_line_and_the_others_are_read(folder):
             "prompt: holds <image>, which stands for a medium in annotations",
         ),
         ({"media": "https://x.org/a.png"}, "https://x.org/a.png: is on the network; media are read from this machine"),
-        ({"media": "data:image/gif;base64,R0lGODlh"}, "a file or a URL was expected"),
+        ({"media": "data:image/gif;base64,AAAA"}, "media: 'data:image/gif;base64,AAAA': it holds no image"),
+        ({"media": ["a.png", 3]}, "media is ['a.png', 3]"),
+        ({"media": ["a.png", "https://x.org/a.png"]}, "https://x.org/a.png"),
+        ({"media": ["a.png", PIXEL]}, "images that are written out, in a list of frames"),
+        ({"media": {"width": 3}}, "media: it is {'width': 3}; a path was expected in it"),
+        ({"media": {"bytes": [137, 80]}}, "bytes of media are no image in base64"),
+        ({"media": []}, "media: it is []; a path was expected"),
         ({"media": "a\0b"}, "a path was expected"),
         ({"media": "x" * 5000}, "media: no path"),
         ({"media": "a.png", "id": "\ud800"}, "its text is not UTF-8"),

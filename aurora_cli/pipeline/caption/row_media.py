@@ -1,0 +1,93 @@
+"""What a row of a list may name as its medium: what a record may, so that one list serves both.
+
+A file, a folder of frames, a `file://` address, a URL where those are allowed, a `data:` image, the list of a video's
+frames, or an object with one of these.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from aurora_cli.data.annotations.keys import Reading, says_something
+from aurora_cli.data.annotations.paths import INSIDE, image_list, local_path, path_of
+from aurora_cli.data.annotations.records import Rejection, Span, shortened
+from aurora_cli.data.annotations.spans import span_in
+from aurora_cli.data.media.listing import Medium, medium_of
+from aurora_cli.errors import UsageError
+from aurora_cli.io.data_uri import image_in, image_type, is_data_uri
+
+HASH_LENGTH = 16
+"""Hexadecimal digits that tell media without a name apart."""
+
+
+class RowMedium(NamedTuple):
+    """The medium of a row, and the part of it that its object says."""
+
+    medium: Medium
+    span: Span | None = None
+
+
+class RowMedia:
+    """Finds what rows name: beside their file, or else in the workspace."""
+
+    def __init__(self, beside: Path, root: Path, *, allow_remote: bool) -> None:
+        self._beside, self._root, self._allow_remote = beside, root, allow_remote
+
+    def find(self, given: object, reading: Reading) -> RowMedium:
+        """The medium that a value names.
+
+        Raises:
+            Rejection: it names none.
+        """
+        if isinstance(given, list) and len(given) == 1:
+            return self.find(given[0], reading)
+        if isinstance(given, list) and given:
+            return RowMedium(self._frames(given))
+        if not isinstance(given, Mapping):
+            return RowMedium(self._named(given))
+        if says_something(given.get("bytes")):
+            return RowMedium(self._named(path_of(given, "media", given)))
+        inner = next((given[key] for key in INSIDE if says_something(given.get(key))), None)
+        if isinstance(inner, list) or inner is None:
+            raise Rejection("bad_media", f"media: it is {shortened(given)}; a path was expected in it")
+        return RowMedium(self.find(inner, reading).medium, span_in(given, reading, "media."))
+
+    def _named(self, name: object) -> Medium:
+        if isinstance(name, str) and is_data_uri(name):
+            return _written_out(name)
+        if not isinstance(name, str) or not name.strip() or "\0" in name:
+            given = "it is missing" if name is None else f"it is {shortened(name)}"
+            raise Rejection("bad_media", f"media: {given}; a path was expected")
+        return self._located(local_path(name) if name[:5].lower() == "file:" else name)
+
+    def _frames(self, given: list[object]) -> Medium:
+        """A list of files as one video. Its name says which, for a list has none."""
+        names = image_list(given, "media")
+        if any(is_data_uri(name) for name in names):
+            raise Rejection("bad_media", "media: images that are written out, in a list of frames; files were expected")
+        paths = tuple(self._located(name).path for name in names)
+        digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
+        return Medium(f"{names[0]} and {len(names) - 1} more frames ({digest})", paths[0], "video", frames=paths)
+
+    def _located(self, name: str) -> Medium:
+        try:
+            beside = medium_of(name, self._beside, allow_remote=self._allow_remote)
+            if beside.is_remote or beside.path.exists():
+                return beside
+            within = medium_of(name, self._root)
+            return within if within.path.exists() else beside
+        except UsageError as error:
+            raise Rejection("bad_media", error.message) from error
+        except (OSError, ValueError, RuntimeError) as error:  # too long a name, no such user's home
+            raise Rejection("bad_media", f"media: no path: {error}") from error
+
+
+def _written_out(uri: str) -> Medium:
+    """An image that a `data:` address holds. Captions name it by its hash, for it may be long."""
+    content = image_in(uri)
+    if content is None:
+        raise Rejection("remote_media", f"media: {shortened(uri)}: it holds no image")
+    digest = hashlib.sha256(content).hexdigest()[:HASH_LENGTH]
+    name = f"data:image/{image_type(content)};sha256,{digest}"
+    return Medium(name, Path(f"{digest}.{image_type(content)}"), "image", content=content)

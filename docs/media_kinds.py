@@ -68,7 +68,7 @@ IMAGES = (
         "GIF, WebP, APNG, AVIF",
         "several frames; the record says `image`",
         "Pillow",
-        "its first frame; `inspect --decode` counts them",
+        "its first frame; `inspect --decode` and `tokenize --check-media` count them",
     ),
     Row("gif-caption", "GIF, WebP, APNG, AVIF", "several frames, in `aurora caption`", "Pillow", "a video"),
     Row("frames", "a folder of frames", "", "Pillow", "a video, evenly by number; it has no times"),

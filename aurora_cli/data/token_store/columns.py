@@ -32,6 +32,8 @@ class EncodedRecords(NamedTuple):
     keys_read: Mapping[str, int] = {}
     keys_warned: Mapping[str, int] = {}
     """Records by the keys that they have, of media, times, weights and roles: those read, and those not."""
+    animated: int = 0
+    """Rows with an image of several frames; only counted where media are looked at."""
 
 
 class EncodedChunk(NamedTuple):
@@ -51,6 +53,7 @@ class EncodedChunk(NamedTuple):
     rejected: list[RejectedRecord]
     keys_read: Mapping[str, int] = {}
     keys_warned: Mapping[str, int] = {}
+    animated: int = 0
 
     def counts(self) -> Counts:
         """What the shard's manifest says of it."""
@@ -63,4 +66,5 @@ class EncodedChunk(NamedTuple):
             spans=self.rows.num_rows - self.rows.column(SPAN).null_count if SPAN in self.rows.schema.names else 0,
             keys_read=dict(self.keys_read),
             keys_warned=dict(self.keys_warned),
+            animated=self.animated,
         )

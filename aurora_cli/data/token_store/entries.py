@@ -47,6 +47,10 @@ class SourceFile(ManifestEntry):
         return None
 
 
+SUMS = ("read", "kept", "tokens", "target_tokens", "spans", "animated")
+"""Those of the counts that are numbers."""
+
+
 class Counts(ManifestEntry):
     """What became of the records of one shard, or of several."""
 
@@ -68,6 +72,8 @@ class Counts(ManifestEntry):
     """Records by the keys of media, times, weights and roles that were read."""
     keys_warned: dict[str, int] = Field(default_factory=dict)
     """Records by the keys that look like one of these, and were not read."""
+    animated: int = 0
+    """Kept records with an image of several frames, of which the first is read; counted with `--check-media`."""
 
     @field_validator("rejected")
     @classmethod
@@ -82,7 +88,7 @@ class Counts(ManifestEntry):
         read: Counter[str] = Counter()
         warned: Counter[str] = Counter()
         for each in counts:
-            sums.update({name: getattr(each, name) for name in ("read", "kept", "tokens", "target_tokens", "spans")})
+            sums.update({name: getattr(each, name) for name in SUMS})
             rejected.update(each.rejected)
             read.update(each.keys_read)
             warned.update(each.keys_warned)

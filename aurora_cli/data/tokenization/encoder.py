@@ -1,5 +1,6 @@
 """Records to token ids, by the thousand: parse, render, encode, cut; and the reasons of those that gave no row."""
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Protocol
@@ -15,6 +16,8 @@ from aurora_cli.data.tokenization.rows import EncodedConversation, Rows, with_fr
 from aurora_cli.data.tokenization.template_encoder import TurnEncoder
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
+
+ANIMATED = re.compile(r"\.(gif|webp|apng|avif)$", re.IGNORECASE)
 
 
 class RenderedConversation(Protocol):
@@ -98,7 +101,8 @@ class Encoder:
                 rejection = Rejection("no_target_tokens", f"max_length is {self.max_length}")
                 rejected.append(rejected_record(file, line, record.id, rejection))
         rejected.sort(key=lambda entry: entry.line)
-        return rows.encoded(rejected, keys)
+        animated = 0 if media is None else sum(has_animation(media, record) for _, record, _ in usable)
+        return rows.encoded(rejected, keys)._replace(animated=animated if not images_are_video else 0)
 
     def rendered(self, record: Record, *, images_are_video: bool) -> RenderedConversation:
         """The record in the template's words.
@@ -127,6 +131,19 @@ def check_media(root: MediaRoot, record: Record) -> None:
     for path in media_of(record):
         if root.locate(path) is None:
             raise Rejection("missing_media", path)
+
+
+def has_animation(root: MediaRoot, record: Record) -> bool:
+    """Whether an image of the record is a GIF, WebP, APNG or AVIF of several frames, of which the first is read.
+
+    Of a `.png` it is not looked at: nearly all images of many sets are called so, and each would be opened.
+    """
+    paths = () if record.is_frame_list else record.images or ()
+    if not any(ANIMATED.search(path) for path in paths):
+        return False
+    from aurora_cli.data.media.check import has_frames
+
+    return any(ANIMATED.search(path) and has_frames(root, path) for path in paths)
 
 
 def record_name(raw: bytes, location: str) -> str:

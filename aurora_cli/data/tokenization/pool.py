@@ -75,6 +75,7 @@ def encode(encoder: Encoder, chunk: RecordChunk) -> EncodedChunk:
         rejected=encoded.rejected,
         keys_read=encoded.keys_read,
         keys_warned=encoded.keys_warned,
+        animated=encoded.animated,
     )
 
 

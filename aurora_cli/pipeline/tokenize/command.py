@@ -59,6 +59,8 @@ class TokenizedFolder:
     """Records by the keys of media, times, weights and roles that were read."""
     keys_warned: dict[str, int]
     """Records by the keys that look like one of these, and were not read."""
+    animated: int = 0
+    """Kept records with an image of several frames, with `--check-media`."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,11 @@ class TokenizeResult(Result):
             if folder.rejected and not folder.kept and {*folder.rejected} == {"no_conversation"}:
                 lines.append(f"  {NO_TURNS}")
             lines += key_lines(folder.keys_read, folder.keys_warned)
+            if folder.animated:
+                lines.append(
+                    f"  {folder.animated:,} have an image of several frames, and only the first is read; "
+                    "where all are meant, the record has to say `video`"
+                )
             if Path(folder.output).parent.name == OTHER_SPLIT:
                 merged = Path(folder.output, MERGED)
                 lines.append(
@@ -220,4 +227,5 @@ def folder_of(job: TokenizeJob, manifests: dict[int, ShardManifest], made: int) 
         spans=counts.spans,
         keys_read=counts.keys_read,
         keys_warned=counts.keys_warned,
+        animated=counts.animated,
     )

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from aurora_cli.config.settings import ExtractSettings, ModelSettings, Settings
 from aurora_cli.console import SILENT
@@ -425,6 +426,30 @@ def test_media_are_looked_for_in_another_folder_if_the_settings_name_one(tmp_pat
     assert open_store(output / "merged").media_root(2) == "media"
     with pytest.raises(UsageError, match=r"media_root of data/vision/mine/mine\.jsonl: media, not data/vision/mine\n"):
         run(settings(tmp_path, check_media=True, workers=workers))
+
+
+def test_images_of_several_frames_are_counted_where_media_are_looked_at(tmp_path):
+    """Training reads the first frame of what a record calls an image."""
+    folder = tmp_path / "data/vision/mine"
+    frames = [Image.new("L", (8, 8), shade) for shade in (0, 250)]
+    names = ("moves.gif", "moves.webp", "still.gif", "still.png")
+    for name in names:
+        more = frames[1:] if name.startswith("moves") else []
+        folder.mkdir(parents=True, exist_ok=True)
+        frames[0].save(folder / name, save_all=bool(more), append_images=more)
+    records = [
+        *({**record(number), "image": name} for number, name in enumerate(names)),
+        {**record(4), "image": "gone.gif"},
+        {**record(5), "image": None, "video": "moves.gif"},
+        {**record(6), "image": None, "video": ["moves.gif", "still.gif"]},
+    ]
+    (folder / "mine.jsonl").write_text("".join(json.dumps(each) + "\n" for each in records))
+    assert run(settings(tmp_path)).folders[0].animated == 0, "nobody looks"
+    result = run(settings(tmp_path, check_media=True, force=True))
+    assert (result.folders[0].kept, result.folders[0].animated) == (6, 2)
+    assert "  2 have an image of several frames" in "\n".join(result.lines())
+    manifest = read_json(tmp_path / "tokenized/vision/mine/shards/part-00000/manifest.json")
+    assert manifest["counts"]["animated"] == 2
 
 
 def test_media_outside_of_the_workspace_are_kept_as_absolute_paths(tmp_path):

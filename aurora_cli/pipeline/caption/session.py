@@ -59,6 +59,9 @@ class CaptionSession:
             reporter.info(
                 f"{request.output}: {self._output.replaced:,} captions by another model or other settings are made anew"
             )
+        decoding = self._options.decoding
+        if decoding.top_p < 1 and decoding.temperature == 0:
+            reporter.warning(f"--top-p {decoding.top_p:g} changes nothing at --temperature 0, where no words are drawn")
         captions = {key_of(caption): caption for caption in self._held()}
         for caption in captions.values():
             reporter.stream_line(line_of(caption))

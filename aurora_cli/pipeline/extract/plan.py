@@ -12,7 +12,7 @@ from aurora_cli.data.archives.indexed_tar import source_of
 from aurora_cli.data.archives.policy import STATE_FOLDER
 from aurora_cli.data.archives.receipt import ExtractionReceipt
 from aurora_cli.data.download.manifest import DownloadManifest
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, UsageError
 
 
 class Job(NamedTuple):
@@ -35,7 +35,10 @@ def make_plan(inputs: list[Path], output: Path | None, options: ExtractSettings)
 
     Raises:
         DataError: one of them is not there, is no archive, or nothing in them ever was one
+        UsageError: the output is a file.
     """
+    if output is not None and output.exists() and not output.is_dir():
+        raise UsageError(f"extract.output: {output}: is a file, where a folder was expected")
     jobs: dict[Path, Job] = {}
     plan = Plan()
     began_before = False

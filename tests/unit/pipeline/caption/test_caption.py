@@ -181,15 +181,23 @@ def test_an_output_that_cannot_be_is_told_before_the_model_is_loaded(workspace, 
         caption.run(caption_settings(workspace, GOOD[1], output=Path("/proc/nothing/c.jsonl")))
 
 
+class Warnings(Reporter):
+    text = ""
+
+    def warning(self, message: str) -> None:
+        self.text += message
+
+
+@pytest.mark.parametrize(("temperature", "is_said"), [(0.0, True), (1.0, False)])
+def test_a_share_of_words_that_are_not_drawn_is_a_warning(workspace, temperature, is_said):
+    warnings = Warnings()
+    caption.run(caption_settings(workspace, GOOD[1], top_p=0.5, temperature=temperature), warnings)
+    assert ("--top-p 0.5 changes nothing" in warnings.text) == is_said
+
+
 def test_a_run_newer_than_the_export_is_a_warning(workspace):
     from aurora_cli.config.workspace import Workspace
     from aurora_cli.runs.find import find_model
-
-    class Warnings(Reporter):
-        text = ""
-
-        def warning(self, message: str) -> None:
-            self.text += message
 
     convert(convert_settings(workspace, format="huggingface", verify=False))
     warnings = Warnings()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from aurora_cli.config.settings import Settings
 from aurora_cli.data.archives.reading import chunks
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline import merge_tars
 from aurora_cli.pipeline.extract import command as extract
 from tests.archiving import END, FILES, IMAGES, ONE_BYTE, PAYLOAD, SUBSET, header, info, place, settings, tar_of, tree
@@ -30,6 +30,14 @@ def test_every_member_lands_in_the_archives_folder(tmp_path: Path, name: str):
     assert tree(tmp_path / SUBSET) == FILES
     assert (result.exit_code, result.archives[0].members, result.archives[0].broken) == (0, 40, None)
     assert not (tmp_path / SUBSET / "rejected.jsonl").exists()
+
+
+def test_an_output_that_is_a_file_is_named(tmp_path: Path):
+    place(tmp_path, tar_of(*IMAGES), "a.tar")
+    (tmp_path / "out").write_text("kept")
+    with pytest.raises(UsageError, match=r"extract\.output: \S+/out: is a file"):
+        extract.run(settings(tmp_path, output=Path("out")))
+    assert (tmp_path / "out").read_text() == "kept"
 
 
 def test_parts_are_read_as_one_stream_and_an_archive_that_is_there_twice_is_extracted_once(tmp_path: Path):

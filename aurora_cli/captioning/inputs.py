@@ -15,7 +15,7 @@ from PIL import Image, ImageSequence
 
 from aurora_cli.captioning.result import MediaKind, Part
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.data.media.animations import FORMATS, frame_edges, is_animation
+from aurora_cli.data.media.animations import FORMATS, frame_edges, frame_numbers, is_animation
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
 from aurora_cli.data.media.reader import load_frames
@@ -116,7 +116,7 @@ def _input(medium: Media, name: str) -> CaptionInput:
         if medium.format not in FORMATS or getattr(medium, "n_frames", 1) == 1:
             return CaptionInput(name, "image", InMemory((medium,)))
         edges_s = tuple(frame_edges(medium).tolist())
-        frames = tuple(frame.copy() for frame in ImageSequence.Iterator(medium))
+        frames = tuple(frame.copy() for frame in ImageSequence.Iterator(medium))[frame_numbers(medium).start :]
         return CaptionInput(name, "video", InMemory(frames, edges_s))
     if isinstance(medium, np.ndarray):
         return _array(medium, name)

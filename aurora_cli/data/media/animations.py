@@ -2,6 +2,7 @@
 
 import io
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -50,7 +51,8 @@ def animation_frames(
                 edges_s = frame_edges(image)
                 selected = selected_frames(edges_s[:-1], frames, sampling, span, edges_s[-1])
                 distinct, positions = np.unique(selected, return_inverse=True)
-                return np.stack(_rgb_frames(image, distinct, longest))[positions]
+                numbers = [frame_numbers(image)[index] for index in distinct.tolist()]
+                return np.stack(_rgb_frames(image, numbers, longest))[positions]
     except MemoryError:
         raise
     except UnidentifiedImageError as error:  # its own message is the address of a buffer
@@ -61,10 +63,15 @@ def animation_frames(
         raise UnreadableMedia(f"{name}: not a readable image: {error or type(error).__name__}") from error
 
 
+def frame_numbers(image: Image.Image) -> range:
+    """Pillow's numbers of the frames: an APNG may begin with an image for those who show no animations."""
+    return range(1 if getattr(image, "default_image", False) else 0, getattr(image, "n_frames", 1))
+
+
 def frame_edges(image: Image.Image) -> np.ndarray:
     """Frame i is shown from edge i to edge i + 1, in seconds."""
     lengths = [0.0]
-    for number in range(getattr(image, "n_frames", 1)):
+    for number in frame_numbers(image):
         image.seek(number)
         image.load()  # WebP and AVIF know a frame's length only then
         length = float(image.info.get("duration") or 0)
@@ -72,9 +79,9 @@ def frame_edges(image: Image.Image) -> np.ndarray:
     return np.cumsum(lengths) / 1000
 
 
-def _rgb_frames(image: Image.Image, numbers: np.ndarray, longest: int) -> list[np.ndarray]:
+def _rgb_frames(image: Image.Image, numbers: Sequence[int], longest: int) -> list[np.ndarray]:
     found = []
-    for number in numbers.tolist():
+    for number in numbers:
         image.seek(number)
         frame = as_rgb(image.copy())
         share = longest / max(frame.size)

@@ -137,6 +137,7 @@ def amounts_of(data: TrainingData, config: AuroraCapConfig) -> DataAmounts:
         steps=data.total_steps,
         epochs=round(data.total_packs / packs, 6),
         beyond_positions=None if beyond is None else str(beyond),
+        notes=tuple(corpus.notes()),
     )
 
 

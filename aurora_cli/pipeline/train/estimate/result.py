@@ -26,6 +26,8 @@ class DataAmounts:
     epochs: float
     beyond_positions: str | None = None
     """Samples that are longer than the language model has positions for."""
+    notes: tuple[str, ...] = ()
+    """Samples that do not go in as they are."""
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ class TrainEstimate(Result):
         beyond = [data.beyond_positions] if data.beyond_positions else []
         return [
             *beyond,
+            *data.notes,
             f"an epoch: {data.samples:,} samples, {data.frames:,} frames, {data.text_tokens:,} text +"
             f" {data.visual_tokens:,} visual tokens, {data.packs:,} packs, {data.fill:.1%} full",
             f"the run: {data.epochs:,.2f} epochs, {data.steps:,} steps of about {per_step:,.0f} samples",

@@ -67,6 +67,16 @@ def test_a_longer_run_takes_more_of_everything_in_proportion(root: Path) -> None
     assert twice.checkpoint_bytes == once.checkpoint_bytes == 12 * sum(part.trained for part in once.parts)
 
 
+def test_samples_that_do_not_go_in_as_they_are_are_counted(root: Path) -> None:
+    whole = estimate_stage(requested(root), 1).data
+    assert whole is not None
+    assert whole.notes == ()
+    cut = estimate_stage(requested(root, pack_tokens=40), 1)
+    assert cut.data is not None
+    assert any("samples are too long for a pack of 40 tokens" in note for note in cut.data.notes)
+    assert set(cut.data.notes) <= set(cut.lines())
+
+
 def test_without_data_the_network_is_estimated_all_the_same(tmp_path: Path) -> None:
     plan = estimate_stage(requested(tmp_path), 2)
     assert plan.data is None

@@ -55,7 +55,7 @@ class RowMedia:
 
     def _named(self, name: object) -> Medium:
         if isinstance(name, str) and is_data_uri(name):
-            return _written_out(name)
+            return _data_image(name)
         if not isinstance(name, str) or not name.strip() or "\0" in name:
             given = "it is missing" if name is None else f"it is {shortened(name)}"
             raise Rejection("bad_media", f"media: {given}; a path was expected")
@@ -83,7 +83,7 @@ class RowMedia:
             raise Rejection("bad_media", f"media: no path: {error}") from error
 
 
-def _written_out(uri: str) -> Medium:
+def _data_image(uri: str) -> Medium:
     """An image that a `data:` address holds. Captions name it by its hash, for it may be long."""
     content = image_in(uri)
     if content is None:

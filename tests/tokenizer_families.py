@@ -40,6 +40,58 @@ PHI = (
     "{% for m in messages %}{{ '<|' + m.role + '|>\n' + m.content + '<|end|>\n' }}{% endfor %}"
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% else %}{{ eos_token }}{% endif %}"
 )
+QUESTIONS_AND_ANSWERS = (
+    "{% for m in messages %}{% if m.role == 'user' %}Q: {{ m.content }}\n"
+    "{% else %}ANSWER{{ m.content }}{{ eos_token }}\n{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}ASKED{% endif %}"
+)
+
+
+def _asking(asked: str, before_answer: str) -> str:
+    """A template that asks with these words, and writes those before answers."""
+    return QUESTIONS_AND_ANSWERS.replace("ANSWER", before_answer).replace("ASKED", asked)
+
+
+ODD_TEMPLATES = {
+    "a space after the prompt": _asking("A: ", "A: "),
+    "two spaces after the prompt": _asking("A:  ", "A:  "),
+    "a space that is not asked with": _asking("A:", "A: "),
+    "a space and a line after the prompt": _asking("A: \n", "A: \n"),
+    "words before an answer": _asking("A: ", "A: Sure-"),
+    "half a word before an answer": _asking("A: ", "A: Su"),
+    "glued": _asking("A:", "A:"),
+    "glued to a bracket": _asking("(", "("),
+    "nothing asked with": _asking("", "A: "),
+    "no line between": "{% for m in messages %}{{ m.content }}{{ ' ' if m.role == 'user' else eos_token }}{% endfor %}",
+    "nothing between": "{% for m in messages %}{{ m.content }}{{ eos_token if m.role != 'user' }}{% endfor %}",
+    "trimmed": _asking("A: ", "A: ").replace("m.content", "m.content | trim"),
+    "trimmed on the left": _asking("A:\n", "A:\n").replace("m.content", "m.content.lstrip('\n')"),
+    "a system turn of its own": ("{% if messages[0].role != 'system' %}Be good.\n{% endif %}" + _asking("A: ", "A: ")),
+    "generation tags": (
+        "{% for m in messages %}{% if m.role == 'assistant' %}A:{% generation %} {{ m.content }}{{ eos_token }}"
+        "{% endgeneration %}\n{% else %}Q: {{ m.content }}\n{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}A: {% endif %}"
+    ),
+    "an empty think block": (
+        "{%- set ns = namespace(last=-1) %}{%- for m in messages %}{%- if m.role == 'user' %}"
+        "{%- set ns.last = loop.index0 %}{%- endif %}{%- endfor %}\n"
+        "{%- for m in messages %}\n    {%- if m.role == 'assistant' %}\n        {%- set content = m.content %}\n"
+        "        {%- set thought = '' %}{%- if '</think>' in content %}"
+        "{%- set thought = content.split('</think>')[0].split('<think>')[-1] %}"
+        "{%- set content = content.split('</think>')[-1].lstrip('\\n') %}{%- endif %}\n"
+        "        {%- if loop.index0 > ns.last and (loop.last or thought) %}\n"
+        "            {{- '[assistant]\\n<think>\\n' + thought.strip('\\n') + '\\n</think>\\n\\n' }}\n"
+        "            {{- content.lstrip('\\n') }}\n"
+        "        {%- else %}\n            {{- '[assistant]\\n' + content }}\n        {%- endif %}\n"
+        "        {{- eos_token + '\\n' }}\n    {%- else %}\n"
+        "        {{- '[' + m.role + ']\\n' + m.content + '\\n' }}\n    {%- endif %}\n{%- endfor %}\n"
+        "{%- if add_generation_prompt %}\n    {{- '[assistant]\\n' }}\n"
+        "    {%- if enable_thinking is defined and enable_thinking is false %}\n"
+        "        {{- '<think>\\n\\n</think>\\n\\n' }}\n    {%- endif %}\n{%- endif %}\n"
+    ),
+}
+"""Chat templates that ask otherwise than they write answers, or end a prompt where a token does not."""
+
 INSTRUCT = (
     "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST] {{ m.content }} [/INST]"
     "{% else %} {{ m.content }}{{ eos_token }}{% endif %}{% endfor %}"
@@ -116,6 +168,66 @@ def smollm2(folder: Path) -> None:
     _configure(folder, bos="<|im_start|>", eos="<|im_end|>", pad="<|im_end|>", unk="<|endoftext|>", chat=CHATML)
 
 
+def word_pieces(folder: Path) -> None:
+    """As BERT's: lower case, no white space, words cut at punctuation; tokens of its own around a text."""
+    backend = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    backend.normalizer = normalizers.BertNormalizer(lowercase=True)
+    backend.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    backend.decoder = decoders.WordPiece()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    backend.train_from_iterator(
+        TEXTS, trainers.WordPieceTrainer(vocab_size=300, special_tokens=special, show_progress=False)
+    )
+    ends = [(token, backend.token_to_id(token)) for token in special[2:]]
+    backend.post_processor = processors.BertProcessing(ends[1], ends[0])
+    backend.save(str(folder / "tokenizer.json"))
+    _configure(folder, bos="[CLS]", eos="[SEP]", unk="[UNK]", pad="[PAD]", chat=INSTRUCT)
+
+
+def with_prefix_space(folder: Path) -> None:
+    """As RoBERTa's and BART's: a space in front of every text, and offsets without the space of a token."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    backend.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=500, initial_alphabet=alphabet, show_progress=False)
+    )
+    backend = _with_special(backend, ("<s>", "<pad>", "</s>", "<unk>"))
+    ends = [(token, backend.token_to_id(token)) for token in ("</s>", "<s>")]
+    backend.post_processor = processors.RobertaProcessing(*ends, trim_offsets=True, add_prefix_space=True)
+    backend.save(str(folder / "tokenizer.json"))
+    _configure(folder, bos="<s>", eos="</s>", unk="<unk>", pad="<pad>", chat=INSTRUCT)
+
+
+def always_marking(folder: Path) -> None:
+    """As T5's: the likeliest cut, a mark in front of every text, one space for several; no BOS."""
+    backend = Tokenizer(models.Unigram())
+    backend.normalizer = normalizers.Replace(Regex(" {2,}"), " ")
+    backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    backend.decoder = decoders.Metaspace(prepend_scheme="always")
+    special = ["<pad>", "</s>", "<unk>"]
+    backend.train_from_iterator(
+        TEXTS, trainers.UnigramTrainer(vocab_size=200, special_tokens=special, unk_token="<unk>", show_progress=False)
+    )
+    backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    backend.save(str(folder / "tokenizer.json"))
+    _configure(folder, bos=None, eos="</s>", unk="<unk>", pad="<pad>", chat=INSTRUCT.replace("{{ bos_token }}", ""))
+
+
+def swallowing(folder: Path) -> None:
+    """As `qwen2`, but its tokens take the white space before or behind them."""
+    backend = _byte_level(())
+    tokens = [
+        AddedToken("<|endoftext|>", special=True, normalized=False, lstrip=True, rstrip=True),
+        AddedToken("<|im_start|>", special=True, normalized=False, rstrip=True),
+        AddedToken("<|im_end|>", special=True, normalized=False, lstrip=True),
+    ]
+    backend.add_special_tokens(tokens)
+    backend.save(str(folder / "tokenizer.json"))
+    _configure(folder, bos=None, eos="<|im_end|>", pad="<|endoftext|>", chat=CHATML)
+
+
 FAMILIES: dict[str, Callable[[Path], None]] = {
     "llama": sentencepiece,
     "llama, not legacy": lambda folder: sentencepiece(folder, legacy=False),
@@ -127,6 +239,14 @@ FAMILIES: dict[str, Callable[[Path], None]] = {
     "qwen, base": qwen_base,
     "smollm2": smollm2,
 }
+
+ODD_FAMILIES: dict[str, Callable[[Path], None]] = {
+    "word pieces": word_pieces,
+    "prefix space": with_prefix_space,
+    "always marking": always_marking,
+    "swallowing": swallowing,
+}
+"""Of kinds that few captioners are made with."""
 
 TEMPLATES_OF = {
     "qwen2": ("qwen2", "qwen, base", "smollm2"),

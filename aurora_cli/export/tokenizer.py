@@ -1,6 +1,5 @@
 """The tokenizer of an export: the one that the model was trained with, and a token each for images and padding."""
 
-import json
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,10 +19,12 @@ from aurora_cli.data.tokenization.boundaries import (
     joints,
     with_our_templates,
 )
-from aurora_cli.data.tokenization.chat_encoder import own_template
+from aurora_cli.data.tokenization.chat_encoder import ChatEncoder, own_template
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, TEMPLATES, Template
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer, load_tokenizer, object_in, special_token
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.export.chat_templates import AS_IT_STANDS, GenerationPrompt, chat_template, own_chat_template
+from aurora_cli.export.own_prompts import own_generation_prompt, own_joints
 from aurora_cli.io.atomic import write_json, write_text
 from aurora_cli.io.json_files import JsonObject
 
@@ -57,6 +58,10 @@ class ExportTokenizer:
     """What stands between a question and an earlier answer, so that both have the ids that they have alone."""
     turn_joint: str
     """What stands between the end of a turn and the next question likewise."""
+    unlike: list[str]
+    """Earlier answers that have other ids all the same: one of a kind, in the tokenizer's own template."""
+    generation: GenerationPrompt
+    """How the tokenizer's own template asks, where that is the template."""
     max_length: int | None
     source: Path
     """The folder that it was loaded from."""
@@ -106,10 +111,11 @@ def export_tokenizer(folder: Path, template: str = "vicuna") -> ExportTokenizer:
         backend = with_our_templates(backend)
     # The original's order: the image first, then the padding.
     add_image_token(backend)
-    backend.add_special_tokens([AddedToken(pad, special=True, normalized=False)])
-    if not words.begin:
+    if backend.token_to_id(pad) is None:
+        backend.add_special_tokens([AddedToken(pad, special=True, normalized=False)])
+    if not words.begin or not words.adds_begin:
         backend.post_processor = None
-    elif words.adds_begin:
+    else:
         begin = (words.begin, backend.token_to_id(words.begin))
         backend.post_processor = TemplateProcessing(single=f"{begin[0]} $A", special_tokens=[begin])
     if words.joints.cut or CUT in words.turn_joint:
@@ -125,6 +131,8 @@ def export_tokenizer(folder: Path, template: str = "vicuna") -> ExportTokenizer:
         end_token=words.end,
         joints=words.joints,
         turn_joint=words.turn_joint,
+        unlike=words.unlike,
+        generation=words.generation,
         max_length=max_length,
         source=folder,
     )
@@ -140,6 +148,8 @@ class _Words(NamedTuple):
     end: str
     joints: Joints = NO_JOINTS
     turn_joint: str = ""
+    unlike: list[str] = []  # noqa: RUF012
+    generation: GenerationPrompt = AS_IT_STANDS
 
 
 def _words_of(template: Template, text: TextTokenizer) -> _Words:
@@ -155,10 +165,13 @@ def _words_of(template: Template, text: TextTokenizer) -> _Words:
 
 
 def _own_words(text: TextTokenizer) -> _Words:
-    """Of the tokenizer's own template. The tokenizer may put its BOS in front where the template begins with it."""
-    own = own_template(text)
-    begins = text.bos_token and own.layout(("user", "assistant"))[0].startswith(text.bos_token)
-    return _Words(text.bos_token if begins else None, False, own.end)
+    """Of the tokenizer's own template. The tokenizer goes on adding its BOS if the template begins with it."""
+    encoder = ChatEncoder(text)
+    begins = text.bos_token and encoder.template.layout(("user", "assistant"))[0].startswith(text.bos_token)
+    begin = text.bos_token if begins else None
+    adds_begin = begins and text.backend.encode("A").ids[:1] == [text.bos_id]
+    joints, unlike = own_joints(encoder)
+    return _Words(begin, bool(adds_begin), encoder.template.end, joints, "", unlike, own_generation_prompt(encoder))
 
 
 def write_tokenizer(tokenizer: ExportTokenizer, folder: Path) -> None:
@@ -191,112 +204,15 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
         shutil.copyfile(file, folder / file.name)
 
 
-READ_MESSAGE = (
-    "{%- set ns.text = '' -%}{%- set ns.images = [] -%}\n"
-    "{%- if message.content is string -%}\n"
-    f"{{%- set ns.images = ['{IMAGE}'] * message.content.count('{IMAGE}') -%}}\n"
-    f"{{%- set ns.text = message.content.replace('{IMAGE}', '') if ns.images else message.content -%}}\n"
-    "{%- else -%}\n"
-    "{%- for part in message.content -%}\n"
-    f"{{%- if part.type == 'image' -%}}{{%- set ns.images = ns.images + ['{IMAGE}'] -%}}\n"
-    "{%- elif part.type == 'text' -%}{%- set ns.text = ns.text + part.text -%}{%- endif -%}\n"
-    "{%- endfor -%}\n"
-    "{%- endif -%}\n"
-)
-"""Jinja: a message's words and images, whether it is a text or a list of parts, into `ns.text` and `ns.images`."""
-
-
-LAST_QUESTION = "loop.last or messages[loop.index].role != 'user'"
-"""Jinja: no other question follows this one; several in a row are one to training."""
-
-
 def write_chat_template(name: str, tokenizer: ExportTokenizer, folder: Path) -> None:
     """The template of training, by its name, as Jinja."""
     if name == OWN_TEMPLATE:
         own = own_template(load_tokenizer(tokenizer.source))
-        text = own_chat_template(own.arguments[0], in_parts=own.in_parts)
+        source = own.arguments[0]
+        text = own_chat_template(
+            source, in_parts=own.in_parts, joints=tokenizer.joints, generation=tokenizer.generation
+        )
     else:
         begin, end = tokenizer.bos_token or "", tokenizer.eos_token
         text = chat_template(TEMPLATES[name], begin, end, tokenizer.joints, tokenizer.turn_joint)
     write_text(folder / "chat_template.jinja", text)
-
-
-def own_chat_template(own: str, *, in_parts: bool) -> str:
-    """The tokenizer's own template, behind lines that put a question's images in front of it, join questions in a row,
-    and ask nothing before a second answer in a row, as training did.
-    """
-
-    def added(role: str, text: str) -> str:
-        content = f"[{{'type': 'text', 'text': {text}}}]" if in_parts else text
-        return f"{{%- set ns.messages = ns.messages + [{{'role': {role}, 'content': {content}}}] -%}}\n"
-
-    return (
-        "{%- set ns = namespace(messages=[], question='', before='') -%}\n"
-        "{%- for message in messages -%}\n" + READ_MESSAGE + "{%- if ns.images -%}\n"
-        "{%- set ns.text = ((ns.images | join(' ')) + '\\n' + ns.text.strip()).strip() -%}\n"
-        "{%- endif -%}\n"
-        "{%- if message.role == 'user' -%}{%- set ns.question = ns.question + ns.text -%}\n"
-        "{%- if " + LAST_QUESTION + " -%}\n" + added("'user'", "ns.question") + "{%- set ns.question = '' -%}\n"
-        "{%- endif -%}\n"
-        "{%- else -%}\n"
-        "{%- if message.role == 'assistant' and ns.before == 'assistant' -%}\n"
-        + added("'user'", "''")
-        + "{%- endif -%}\n"
-        + added("message.role", "ns.text")
-        + "{%- endif -%}\n"
-        "{%- set ns.before = message.role -%}\n"
-        "{%- endfor -%}\n"
-        "{%- set messages = ns.messages %}\n"
-    ) + own
-
-
-def chat_template(
-    template: Template, bos_token: str, eos_token: str, joints: Joints = NO_JOINTS, turn_joint: str = ""
-) -> str:
-    """The template of training as Jinja: images to the front of a question, one space apart, then a line break."""
-    begin = bos_token if template.begin is None else template.begin
-    end = eos_token if template.end is None else template.end
-    before, after = template.prompt.split("{text}")
-    before_system, after_system = template.system.split("{text}")
-    later = begin if template.begin_every_turn and begin else turn_joint
-    begins = f"{_quoted(begin)} if ns.turn == 0 else {_quoted(later)}"
-    question = "(ns.images | join(' ')) + '\\n'"
-    if template.images_only:
-        question, asks = f"({question} if ns.images else '')", "ns.question != ''"
-    else:
-        question, asks = f"(({question} + ns.text.strip()).strip() if ns.images else ns.text)", "true"
-    writes = (
-        f"{{{{- {begins} -}}}}{{{{- ns.system -}}}}\n"
-        f"{{{{- {_quoted(before)} -}}}}{{{{- ns.question -}}}}{{{{- {_quoted(after)} -}}}}\n"
-        "{%- set ns.system = '' -%}{%- set ns.turn = ns.turn + 1 -%}\n"
-        f"{{%- set ns.asked = {asks} -%}}{{%- set ns.question = '' -%}}\n"
-    )
-    return (
-        "{%- set ns = namespace(system='', turn=0, asked=false, question='', before='') -%}\n"
-        "{%- for message in messages -%}\n" + READ_MESSAGE + "{%- if message.role == 'system' -%}\n"
-        f"{{%- set ns.system = {_quoted(before_system)} + ns.text + {_quoted(after_system)} -%}}\n"
-        "{%- elif message.role == 'user' -%}\n"
-        f"{{%- set ns.question = ns.question + {question} -%}}\n"
-        "{%- if " + LAST_QUESTION + " -%}\n" + writes + "{%- endif -%}\n"
-        "{%- else -%}\n"
-        "{%- if ns.before == 'assistant' -%}\n" + writes + "{%- endif -%}\n"
-        f"{{{{- {_joint(joints)} -}}}}{{{{- ns.text + {_quoted(end + template.separator)} -}}}}\n"
-        "{%- endif -%}\n"
-        "{%- set ns.before = message.role -%}\n"
-        "{%- endfor -%}\n"
-    )
-
-
-def _joint(joints: Joints) -> str:
-    """Jinja: what stands in front of an answer; nothing where nothing was asked, so that a token stands there."""
-    word, space, line = map(_quoted, joints)
-    if word == space == line:
-        return f"{word} if ns.asked else ''"
-    first = "ns.text[:1]"
-    others = f"{line} if {first} and not {first}.strip() else {word}"
-    return f"('' if not ns.asked else {space} if {first} in [' ', '▁'] else {others})"
-
-
-def _quoted(text: str) -> str:
-    """A Jinja string; its escapes are JSON's."""
-    return json.dumps(text)

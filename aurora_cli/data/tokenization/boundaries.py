@@ -31,6 +31,7 @@ CANDIDATES = ("", " ", CUT, CUT + " ")
 BEGINNINGS = ("A cat.", "The", "no", "2", "(x)", "'a'", '"A"', "é", "一")
 SPACES = (" A", "  A", " ")
 BREAKS = ("\nA", "\n\nA", "\n", "\tA")
+MARKED = ("▁a", "▁A", "▁")
 """Beginnings of answers that are tried beside those in the vocabulary."""
 
 LONGEST_END = 3
@@ -121,6 +122,8 @@ class Joints(NamedTuple):
     """In front of an answer that begins with a space."""
     line: str
     """In front of one that begins with another kind of white space."""
+    mark: str
+    """In front of one that begins with `▁`, which to some tokenizers is a space."""
 
     @property
     def cut(self) -> bool:
@@ -128,7 +131,7 @@ class Joints(NamedTuple):
         return any(CUT in joint for joint in self)
 
 
-NO_JOINTS = Joints("", "", "")
+NO_JOINTS = Joints("", "", "", "")
 
 
 def joints(backend: Tokenizer, before: str) -> Joints:
@@ -141,11 +144,16 @@ def joints(backend: Tokenizer, before: str) -> Joints:
     >>> joints(marking, "a").word
     ' '
     """
+    return Joints(*(_joint(backend, before, answers) for answers in kinds_of_answers(backend, before)))
+
+
+def kinds_of_answers(backend: Tokenizer, before: str) -> tuple[list[str], list[str], list[str], list[str]]:
+    """Answers to try behind `before`, for each joint."""
     found = beginnings(backend, before)
     words = [*BEGINNINGS, *(text for text in found if not text[0].isspace())]
     spaces = [*SPACES, *(text for text in found if text[0] == " ")]
     lines = [*BREAKS, *(text for text in found if text[0].isspace() and text[0] != " ")]
-    return Joints(*(_joint(backend, before, each) for each in (words, spaces, lines)))
+    return words, spaces, lines, [*MARKED]
 
 
 def joint_of(backend: Tokenizer, before: str, following: str) -> str:

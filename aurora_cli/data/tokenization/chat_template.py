@@ -19,10 +19,12 @@ from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from aurora_cli.data.annotations.records import Rejection
+from aurora_cli.data.tokenization.boundaries import CUT
 from aurora_cli.errors import UsageError
 
 MARK = "\ue000{index}\ue001"
 MARKS = re.compile("\ue000([0-9]+)\ue001")
+ANSWER_MARK = MARK.format(index="answer")
 REMEMBERED_LAYOUTS = 1_000
 
 ROLE_NAMES = {"system": "system", "human": "user", "gpt": "assistant"}
@@ -123,6 +125,19 @@ class ChatTemplate:
         except Exception as error:  # a stranger's code may fail in any way
             raise Rejection("chat_template", f"{type(error).__name__}: {error}") from error
 
+    def before_answer(self, messages: Sequence[ChatMessage]) -> str:
+        """What it writes in front of the answer to these messages, if there is one.
+
+        That is what `add_generation_prompt` is for; but some templates write less there, or more, than before answers.
+
+        Raises:
+            Rejection: the template refuses it.
+        """
+        text, mark, _ = self.render([*messages, ChatMessage("assistant", ANSWER_MARK)]).rpartition(ANSWER_MARK)
+        if not mark:
+            raise Rejection("chat_template", "the answer is not written")
+        return text
+
     def layout(self, roles: tuple[str, ...]) -> list[str]:
         """What the template writes before, between and behind the texts of messages from these roles."""
         if roles not in self.layouts:
@@ -164,8 +179,9 @@ class ChatTemplate:
 
 
 def variants(text: str) -> list[str]:
-    """A text as it is, and without the space that templates are known to strip."""
-    return [text, text.strip(), text.lstrip(), text.rstrip(), text.strip("\n"), text.lstrip("\n"), text.rstrip("\n")]
+    """A text as it is, without the space that templates are known to strip, and cut off as our exports do it."""
+    bare = [text, text.strip(), text.lstrip(), text.rstrip(), text.strip("\n"), text.lstrip("\n"), text.rstrip("\n")]
+    return [*bare, CUT + text]
 
 
 def environment() -> Environment:

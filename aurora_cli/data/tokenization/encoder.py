@@ -36,6 +36,8 @@ class ConversationEncoder(Protocol):
 
     def encode(self, conversations: Sequence[Any]) -> Iterator[EncodedConversation]: ...
 
+    def note(self) -> str | None: ...
+
 
 def conversation_encoder(tokenizer: TextTokenizer, template: str) -> ConversationEncoder:
     """What writes by the template of that name.

@@ -1,6 +1,7 @@
 """A question in the words of training, up to where the answer begins."""
 
 from aurora_cli.constants import IMAGE, IMAGE_PLACEHOLDER, VIDEO
+from aurora_cli.data.annotations.records import Rejection
 from aurora_cli.data.tokenization.boundaries import special_words, with_image_token, with_our_templates
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, Template, get_template, images_first
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
@@ -32,18 +33,25 @@ class Prompter:
 
     def _write_by_its_own(self, is_foreign: bool) -> tuple[str, str]:
         """Set how questions are encoded; the template's own words, and what ends an answer."""
-        from aurora_cli.data.tokenization.chat_encoder import own_template
+        from aurora_cli.data.tokenization.chat_encoder import ChatEncoder, own_template
         from aurora_cli.data.tokenization.chat_template import ChatMessage
 
         tokenizer = self.tokenizer
         own = own_template(tokenizer, must_end=not is_foreign)
+        encoder = None if is_foreign else ChatEncoder(tokenizer)
         backend = with_image_token(tokenizer.backend)
         image_id = backend.token_to_id(IMAGE)
 
         def encode(text: str) -> list[int]:
-            written = own.render([ChatMessage("user", text)], add_generation_prompt=True)
+            messages = [ChatMessage("user", text)]
+            try:
+                if encoder is not None:
+                    return encoder.prompt_ids(messages)
+                written = own.render(messages, add_generation_prompt=True)
+            except Rejection as rejection:
+                raise UsageError(f"prompt: the model's chat template refuses it: {rejection.detail}") from rejection
             begun = tokenizer.bos_token is not None and written.startswith(tokenizer.bos_token)
-            ids = backend.encode(written, add_special_tokens=is_foreign and not begun).ids
+            ids = backend.encode(written, add_special_tokens=not begun).ids
             return [IMAGE_PLACEHOLDER if token == image_id else token for token in ids]
 
         self.encode = encode

@@ -54,6 +54,10 @@ class TurnEncoder:
         answers = iter(encoded[len(new) :])
         return (self._joined(conversation, answers) for conversation in conversations)
 
+    def note(self) -> str | None:
+        """What a user should know of the template: nothing, ours write every turn alike."""
+        return None
+
     def encode_texts(self, texts: list[str]) -> list[bytes]:
         """The ids of each text, as bytes of int32."""
         if self.words is not None:

@@ -58,7 +58,7 @@ def write(job: ExportJob, folder: Path) -> list[str]:
     write_chat_template(job.template, tokenizer, folder)
     write_json(folder / "processor_config.json", _processor(job))
     write_text(folder / "processing_aurora.py", processing_source())
-    return [*notes, *_notes_on_rows(tokenizer, known_rows)]
+    return [*notes, *_notes_on_answers(tokenizer), *_notes_on_rows(tokenizer, known_rows)]
 
 
 def _notes_on_size(job: ExportJob) -> list[str]:
@@ -68,6 +68,14 @@ def _notes_on_size(job: ExportJob) -> list[str]:
     return [
         f"images had {trained} px in training and the tower {native}: only the carried code resizes its positions, "
         "so this export needs trust_remote_code=True"
+    ]
+
+
+def _notes_on_answers(tokenizer: ExportTokenizer) -> list[str]:
+    return [
+        f"an earlier answer of a chat that begins like {answer!r} has other ids in the export than in training: "
+        "the tokenizer joins it to what its chat template writes in front"
+        for answer in tokenizer.unlike
     ]
 
 

@@ -134,7 +134,10 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     with EncodingPool(workers=step.workers, total_bytes=sum(path.stat().st_size for path in unfinished)) as pool:
         tokenizer = find_tokenizer(name, workspace)
         # Before all else: a template that the tokenizer cannot write must not cost the shards that are there.
-        pool.use(encoder_of(settings, tokenizer))
+        encoder = encoder_of(settings, tokenizer)
+        if note := encoder.conversations.note():
+            reporter.info(f"template: {note}")
+        pool.use(encoder)
         for job in jobs:
             with file_lock(job.output, "aurora tokenize"):
                 base = manifest_of(job, tokenizer, settings)

@@ -14,7 +14,7 @@ from aurora_cli.data.tokenization.prompt import Prompter
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, TEMPLATES
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.export.tokenizer import ExportTokenizer, export_tokenizer, write_chat_template, write_tokenizer
-from tests.tokenizer_families import FAMILIES, TEMPLATES_OF
+from tests.tokenizer_families import FAMILIES, ODD_FAMILIES, TEMPLATES_OF
 
 pytestmark = pytest.mark.slow
 
@@ -22,6 +22,7 @@ QUESTIONS = ("Describe it.", " What is  in the image?\n", "More?")
 ANSWERS = ("A cat.", "No, 2 dogs.", "The (x) é")
 MEDIA = {"text": (0, {}), "image": (1, {"image": "a.jpg"}), "images": (2, {"image": ["a.jpg", "b.jpg"]})}
 VIDEO_FRAMES = 3
+ALL_FAMILIES = FAMILIES | ODD_FAMILIES
 
 
 class Conversation(NamedTuple):
@@ -37,8 +38,8 @@ def pairs() -> list[tuple[str, str]]:
     return [
         (family, template)
         for template in templates
-        for family in FAMILIES
-        if family in TEMPLATES_OF.get(template, FAMILIES)
+        for family in ALL_FAMILIES
+        if family in TEMPLATES_OF.get(template, ALL_FAMILIES)
     ]
 
 
@@ -56,7 +57,7 @@ class Exported(NamedTuple):
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Exported:
     family, template = request.param
     source, folder = tmp_path_factory.mktemp("tokenizer"), tmp_path_factory.mktemp("export")
-    FAMILIES[family](source)
+    ALL_FAMILIES[family](source)
     tokenizer = load_tokenizer(source)
     export = export_tokenizer(source, template)
     write_tokenizer(export, folder)

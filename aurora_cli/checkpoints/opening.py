@@ -138,7 +138,15 @@ def adapter_base(path: Path, options: OpenOptions) -> OpenedCheckpoint:
     named = options.base or read_object(path / adapters.CONFIG_FILE).get("base_model_name_or_path")
     if not named:
         raise DataError(f"{path}: holds an adapter alone", hint="Name the model it was made for by --base.")
-    return open_checkpoint(named, options.for_base)
+    try:
+        return open_checkpoint(named, options.for_base)
+    except DataError as error:
+        if options.base:
+            raise
+        hint = error.hint or "Name the model it was made for by --base."
+        raise DataError(
+            f"{path}: the base that its {adapters.CONFIG_FILE} names: {error.message}", hint=hint
+        ) from error
 
 
 def _open_adapter(path: Path, options: OpenOptions) -> OpenedCheckpoint:

@@ -1,9 +1,11 @@
 """Which column of a table is what, by its name: those of WebVid, Panda-70M, imagefolder and of most people's tables."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from aurora_cli.data.annotations.schemas import SIGNS
 from aurora_cli.data.annotations.spans import part_in
 from aurora_cli.data.importing.format import Options
 from aurora_cli.errors import UsageError
@@ -96,6 +98,8 @@ def find_columns(names: Sequence[str], options: Options, source: str) -> Columns
         text = next((at for word in TEXTS if (at := first([word])) is not None and at not in taken), None)
     if image is None and video is None and file is None:
         raise _no_column(source, names, "images or videos", "--image-column NAME, or --video-column NAME")
+    if text is None and (turns := [name for name in names if name in SIGNS]):
+        raise _conversations(source, turns[0])
     if text is None:
         raise _no_column(source, names, "captions", "--text-column NAME")
     times = (
@@ -122,6 +126,24 @@ def plain_name(name: str) -> str:
     ('videoid', 'imagepath')
     """
     return re.sub(r"[^a-z0-9]+", "", name.lower())
+
+
+AS_LINES = (
+    "python3 -c 'import base64, json, sys, pyarrow.parquet as pq; [print(json.dumps(row, default=lambda raw: "
+    "base64.b64encode(raw).decode())) for batch in pq.ParquetFile(sys.argv[1]).iter_batches(64) "
+    "for row in batch.to_pylist()]'"
+)
+"""Makes lines of the rows of a Parquet table; bytes of images as records have them."""
+
+
+def _conversations(source: str, turns: str) -> UsageError:
+    table, lines = shlex.quote(source), shlex.quote(f"{source.removesuffix('.parquet')}.jsonl")
+    return UsageError(
+        f"{source}: its column {turns!r} holds conversations, which are read from JSON, a record a line",
+        hint=f"{AS_LINES} {table} > {lines}"
+        if source.endswith(".parquet")
+        else "aurora tokenize FILE.jsonl reads them.",
+    )
 
 
 def _no_column(source: str, names: Sequence[str], what: str, flag: str) -> UsageError:

@@ -160,3 +160,14 @@ def test_an_adapter_that_does_not_fit_is_named(made, tmp_path, damage):
     with pytest.raises(DataError, match=message) as caught:
         open_checkpoint(folder)
     assert str(folder) in caught.value.message
+
+
+def test_a_base_that_is_not_there_is_named_with_the_file_that_names_it(tmp_path):
+    folder = write_adapter(
+        tmp_path / "adapter",
+        pair(f"base_model.model.model.{QUERY}"),
+        CONFIG | {"base_model_name_or_path": "/gone/base"},
+    )
+    with pytest.raises(DataError, match=r"adapter: the base that its adapter_config\.json names: /gone/base") as caught:
+        open_checkpoint(folder)
+    assert "--base" in (caught.value.hint or "")

@@ -2,6 +2,8 @@
 
 import io
 import json
+import subprocess
+import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -15,9 +17,12 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
+from aurora_cli.data.annotations.schemas import parse_record
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.data_uri import image_in
 from aurora_cli.pipeline.import_data.result import ImportResult
 from tests.importing import MEDIA, MISSING, imported, json_lines, make_media, pair, records, rejects, what_is_kept
 
@@ -456,6 +461,31 @@ def test_a_folder_with_one_table_is_that_table_and_with_two_it_is_unclear(tmp_pa
     (tmp_path / "s/more.csv").write_text("image,caption\na.jpg,A\n")
     with pytest.raises(UsageError, match=r"captions\.csv \(csv\), more\.csv \(csv\)"):
         imported(tmp_path / "w", tmp_path / "s", name="x")
+
+
+def test_a_table_of_conversations_says_what_makes_lines_of_it(tmp_path: Path) -> None:
+    """As many are published: images in their cells, beside their turns."""
+    image = make_gif()
+    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A dot."}]
+    rows = [
+        {"id": "a", "image": {"bytes": image, "path": "a.gif"}, "conversations": turns},
+        {"id": "b", "image": None, "conversations": turns[1:]},
+    ]
+    table = tmp_path / "it's.parquet"
+    pq.write_table(pa.Table.from_pylist(rows), table)
+    with pytest.raises(UsageError, match=r"its column 'conversations' holds conversations") as caught:
+        imported(tmp_path / "w", table)
+    typed = (caught.value.hint or "").replace("python3", sys.executable, 1)
+    subprocess.run(["bash", "-c", typed], check=True)
+    first, second = [parse_record(line.encode(), "x") for line in (tmp_path / "it's.jsonl").read_text().splitlines()]
+    assert [image_in(path) for path in first.images or ()] == [image]
+    assert (first.messages[0].text, second.images) == ("<image>\nWhat?", None)
+
+
+def make_gif() -> bytes:
+    buffer = io.BytesIO()
+    Image.new("L", (2, 2)).save(buffer, "GIF")
+    return buffer.getvalue()
 
 
 def test_addresses_and_paths_outside(tmp_path: Path) -> None:

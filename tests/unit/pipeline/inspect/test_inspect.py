@@ -164,7 +164,7 @@ def test_a_file_is_shown_in_the_tokenizers_own_template(tmp_path):
     write_records(tmp_path / "a.jsonl", 1)
     given = settings(tmp_path, template="tokenizer").model_copy(update={"model": ModelSettings(tokenizer="own")})
     report = inspect_annotations(tmp_path / "a.jsonl", given)
-    assert report.sample == "<s>[INST] <image>\nDescribe. [/INST] >>>A red circle, number 0. </s><<<"
+    assert report.sample == "<s>[INST] <image>\nDescribe. [/INST]>>> A red circle, number 0. </s><<<"
     assert report.turns == 1
 
 

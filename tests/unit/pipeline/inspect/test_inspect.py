@@ -227,7 +227,7 @@ def test_a_folder_of_tokenized_folders_lists_them(tmp_path, tokenized):
 
 def test_a_store_without_rows_or_tokenizer_is_still_counted(tmp_path):
     file = write_records(tmp_path / "data/vision/mine/mine.jsonl", 0)
-    file.write_text("oops\nno\n")
+    file.write_text("{oops\nno\n")
     tokenize(settings(tmp_path))
     report = inspected(tmp_path, "tokenized/vision/mine")
     assert (report.rows, report.read, report.lengths, report.samples) == (0, 2, {}, ())

@@ -138,7 +138,7 @@ GROUPS: dict[str, tuple[Format, ...]] = {
         Format(
             "runs/<stage>/checkpoints/step-00000100/checkpoint.json",
             "Beside `model.safetensors`, which holds the trained parts by transformers' names. `checkpoints/latest` has"
-            " the name of the newest checkpoint.",
+            " the name of the newest checkpoint, `checkpoints/best` of that with the lowest validation loss.",
             "CheckpointMetadata",
         ),
         Format(

@@ -6,6 +6,7 @@ from pathlib import Path
 from aurora_cli.errors import DataError
 from aurora_cli.hub.errors import HubRepo
 from aurora_cli.hub.snapshot import fetch_file, fetch_snapshot
+from aurora_cli.runs.checkpoints import pointed
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WANTED = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors", "*/*.json", "*/*.safetensors")
@@ -61,7 +62,7 @@ def locate_description(name: str | Path, root: Path | None = None) -> Path:
 def _local_path(name: str | Path, root: Path | None) -> Path | None:
     path = Path(name).expanduser()
     candidates = (path if root is None else root / path, path)
-    return next((candidate for candidate in candidates if candidate.exists()), None)
+    return next((pointed(candidate) for candidate in candidates if candidate.exists()), None)
 
 
 def _repo(name: str | Path) -> str:

@@ -203,8 +203,12 @@ class DataSettings(Section):
     max_bad_share: MayChange[float] = Field(default=0.01, ge=0.0, le=1.0)
     """Share of a run's images, frame files and videos that cannot be read, above which it stops."""
 
+    validation: MayChange[Names] = ("auto",)
+    """Tokenized or merged folders that are not trained on, whose loss is measured before the first step and at every
+    checkpoint; `auto`: every tokenized/validation/<stage>/*/merged, as `import --validation` fills them; `none`."""
+
     validation_share: float = Field(default=0.0, ge=0.0, lt=0.5)
-    """Share of samples held out, whose loss is measured at every checkpoint."""
+    """Share of the training samples that is not trained on, and measured as `data.validation` is."""
 
     workers: MayChange[int] = Field(default=2, ge=0)
     """Loader processes beside each training process; 0 reads in the training process itself."""

@@ -3,6 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+VALIDATION = "validation"
+"""Folder of what is kept from training: in the workspace its annotations, in `tokenized` its shards."""
+
 
 @dataclass(frozen=True)
 class Workspace:
@@ -27,6 +30,11 @@ class Workspace:
     @property
     def data(self) -> Path:
         return self.root / "data"
+
+    @property
+    def validation(self) -> Path:
+        """Annotations that are kept from training, by split and subset as in `data`."""
+        return self.root / VALIDATION
 
     @property
     def tokenized(self) -> Path:

@@ -61,6 +61,7 @@ class RunMetrics:
         self.last: MetricsLine | None = None
         self.samples = self.tokens = self.visual_tokens = 0
         self.seconds = self.fill_sum = self.max_mem_mb = 0.0
+        self.validation_at_start: float | None = None
         self.validation_last: float | None = None
         self.validation_lowest: float | None = None
         self.curves = {key: Curve() for key in CURVES}
@@ -101,6 +102,9 @@ class RunMetrics:
         self.seconds += line.step_s
         self.fill_sum += line.fill
         self.max_mem_mb = max(self.max_mem_mb, line.max_mem_mb)
+        if line.validation_loss_at_start is not None:
+            self.validation_at_start = line.validation_loss_at_start
+            self.curves["validation_loss"].add(line.step - 1, line.validation_loss_at_start)
         if line.validation_loss is not None:
             self.validation_last = line.validation_loss
             lowest = line.validation_loss if self.validation_lowest is None else self.validation_lowest

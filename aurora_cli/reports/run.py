@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import yaml
 
+from aurora_cli.config.workspace import VALIDATION
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.token_store.manifest import merged_inputs
 from aurora_cli.io.atomic import write_text
@@ -33,7 +34,7 @@ SECTIONS = ("model", "train", "data", "checkpoint")
 
 
 class DataFolder(NamedTuple):
-    """A merged folder that the run reads."""
+    """A merged folder that the run reads: for its steps, or for validation."""
 
     name: str
     samples: int
@@ -86,7 +87,10 @@ def run_page(run_dir: Path, root: Path, metrics: RunMetrics | None = None) -> st
         curves=_curves(metrics),
         samples=captioned_samples(run_dir / SAMPLES),
         order_hash=state.order_hash or "none",
-        data=[_data_folder(folder, root) for folder in state.data],
+        data=[
+            *(_data_folder(folder, root, f"{folder.weight:g}") for folder in state.data),
+            *(_data_folder(folder, root, VALIDATION) for folder in (metadata.validation_folders if metadata else ())),
+        ],
         rejects=count_rejects(run_dir / REJECTS_FILE),
         start=_start(metadata),
         settings=yaml.safe_dump({key: config[key] for key in SECTIONS if key in config}),
@@ -100,6 +104,8 @@ def _facts(metrics: RunMetrics, state: TrainState) -> list[Fact]:
     facts = [Fact("loss", f"{metrics.last.loss:.4f}", f"{metrics.first.loss:.4f} at first")]
     if metrics.validation_last is not None:
         lowest = f"lowest {metrics.validation_lowest:.4f}"
+        if metrics.validation_at_start is not None:
+            lowest += f", {metrics.validation_at_start:.4f} at first"
         facts.append(Fact("validation loss", f"{metrics.validation_last:.4f}", lowest))
     tokens_per_s = metrics.tokens / max(metrics.seconds, 1e-9)
     visual_share = metrics.visual_tokens / max(1, metrics.tokens)
@@ -134,10 +140,11 @@ def _chart(metrics: RunMetrics, key: str, heading: str, note: str, *, logarithmi
     return Chart(heading, drawing, note)
 
 
-def _data_folder(trained: TrainedFolder, root: Path) -> DataFolder:
-    """A merged folder, its weight, and the annotation files that it was made from, as far as it still says so."""
-    sources = [f"{source.path} (sha256 {source.sha256[:12]}…)" for source in merged_inputs(root / trained.folder)]
-    return DataFolder(trained.folder, trained.samples, f"{trained.weight:g}", sources)
+def _data_folder(folder: TrainedFolder, root: Path, weight: str) -> DataFolder:
+    """A merged folder, its weight or what it is for, and the annotation files that it was made from, as far as it still
+    says so."""
+    sources = [f"{source.path} (sha256 {source.sha256[:12]}…)" for source in merged_inputs(root / folder.folder)]
+    return DataFolder(folder.folder, folder.samples, weight, sources)
 
 
 def _start(metadata: CheckpointMetadata | None) -> list[tuple[str, str]]:

@@ -33,6 +33,9 @@ CHECKPOINTS = "checkpoints"
 LATEST = "latest"
 """In `checkpoints/`: the name of the newest."""
 
+BEST = "best"
+"""In `checkpoints/`: the name of that with the lowest validation loss."""
+
 MODEL_FILE = "model.safetensors"
 """In a checkpoint: what was trained."""
 

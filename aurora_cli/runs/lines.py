@@ -43,11 +43,13 @@ class MetricsLine(JsonLine):
     max_mem_mb: float
     """The most so far, on rank 0: of the GPU, or of the process where there is none."""
     validation_loss: float | None = None
-    """Only at checkpoints, and only of runs that keep validation samples apart; so too the next two."""
+    """Only at checkpoints, and only of runs that have validation samples; so too the next two."""
     validation_samples: int | None = None
     validation_target_tokens: int | None = Field(
         default=None, validation_alias="validation_taught_tokens", serialization_alias="validation_taught_tokens"
     )
+    validation_loss_at_start: float | None = None
+    """Before the first step; in the line of that step alone."""
 
 
 class Rejection(NamedTuple):

@@ -28,6 +28,17 @@ class TrainedFolder(NamedTuple):
 TRAINED_FOLDERS = TypeAdapter(tuple[TrainedFolder, ...])
 
 
+class ValidationScore(BaseModel):
+    """What a checkpoint's weights came to on samples that are not trained on."""
+
+    model_config = ConfigDict(frozen=True)
+
+    loss: float
+    """Mean cross-entropy of the target tokens, in nats."""
+    samples: int
+    target_tokens: int
+
+
 class CheckpointMetadata(StoredModel):
     """checkpoint.json: what a checkpoint is, and where the parts come from that it does not hold."""
 
@@ -47,6 +58,10 @@ class CheckpointMetadata(StoredModel):
     """Over the samples of every step so far, in their order."""
     lora: dict[str, Lora] = Field(default_factory=dict)
     """By part: its low-rank adapters, with the layers that have one."""
+    validation: ValidationScore | None = None
+    """None: nothing was measured at this step."""
+    validation_folders: tuple[TrainedFolder, ...] = ()
+    """Merged folders that the run is measured on alone; their weight says nothing."""
 
 
 class TrainState(StoredModel):

@@ -6,6 +6,7 @@ import resource
 import torch
 
 from aurora_cli.runs.lines import MetricsLine
+from aurora_cli.runs.metadata import ValidationScore
 from aurora_cli.training.step import StepResult, ValidationResult
 
 
@@ -37,6 +38,19 @@ def with_validation(line: MetricsLine, result: ValidationResult) -> MetricsLine:
             "validation_target_tokens": result.totals.target,
         }
     )
+
+
+def with_validation_at_start(line: MetricsLine, loss: float) -> MetricsLine:
+    """`loss` is that of the validation samples before the first step."""
+    return line.model_copy(update={"validation_loss_at_start": loss})
+
+
+def score_of(line: MetricsLine) -> ValidationScore | None:
+    """What a checkpoint keeps of the validation after its step; none: there was none."""
+    loss, samples, target_tokens = line.validation_loss, line.validation_samples, line.validation_target_tokens
+    if loss is None or samples is None or target_tokens is None or not math.isfinite(loss):
+        return None
+    return ValidationScore(loss=loss, samples=samples, target_tokens=target_tokens)
 
 
 def note_of(line: MetricsLine) -> str:

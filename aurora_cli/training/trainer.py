@@ -14,12 +14,12 @@ from aurora_cli.runs.metadata import TrainState
 from aurora_cli.training.callbacks.callback import Callback, ending_with
 from aurora_cli.training.engine.engine import Engine
 from aurora_cli.training.guards import Guards, Problem
-from aurora_cli.training.metrics import metrics_line, note_of, with_validation
+from aurora_cli.training.metrics import metrics_line, note_of, score_of, with_validation, with_validation_at_start
 from aurora_cli.training.processes.collectives import raise_on_rank0
 from aurora_cli.training.progress import next_state, step_seed
 from aurora_cli.training.run_folder import RunFolder
 from aurora_cli.training.schedule import lr_factor
-from aurora_cli.training.step import MicroBatch, evaluate, optimizer_step
+from aurora_cli.training.step import MicroBatch, ValidationResult, evaluate, optimizer_step
 
 
 class StepSource(Protocol):
@@ -29,7 +29,7 @@ class StepSource(Protocol):
     def total_steps(self) -> int: ...
     @property
     def has_validation(self) -> bool:
-        """Whether some samples are kept apart, whose loss is measured at every checkpoint."""
+        """Whether some samples are kept apart, whose loss is measured before the first step and at every checkpoint."""
         ...
 
     def epoch_after(self, step: int) -> float:
@@ -96,7 +96,7 @@ class Trainer:
             DataError: too many media are unreadable, or the loss is not a number, or has jumped.
         """
         total = self.source.total_steps
-        loss: float | None = None
+        loss, loss_at_start = None, self._validation_at_start(state)
         steps = self.source.batches(self.engine.rank, self.engine.world_size, start_step=state.step)
         bar = self.reporter.progress(f"train {self.folder.metadata.stage}", total, "steps")
         with ending_with(self.callback, self.engine), bar as advance:
@@ -105,12 +105,14 @@ class Trainer:
                 state, line, stop = self._step(state, steps)
                 due = state.step % self.options.every == 0 or state.step == total
                 if due and self.source.has_validation:
-                    line = self._validated(line)
+                    line = with_validation(line, self._validation(line.step))
+                if loss_at_start is not None:
+                    line, loss_at_start = with_validation_at_start(line, loss_at_start), None
                 self.folder.add_metrics(line)
                 advance(1, note_of(line))
                 self.callback.on_step_end(self.engine, line)
                 if due or stop:
-                    self._save(state)
+                    self._save(state, line)
                     self.reporter.info(f"step {state.step:,} of {total:,} is saved: {note_of(line)}")
                 if stop and state.step < total:
                     raise Interrupted(
@@ -145,19 +147,26 @@ class Trainer:
         samples = self.engine.gather_lists(samples)
         raise_on_rank0(problem.error(step, samples, self.folder.newest_checkpoint), is_main=self.engine.is_main)
 
-    def _validated(self, line: MetricsLine) -> MetricsLine:
-        """The line with the loss of the validation samples."""
-        engine, first_time = self.engine, min(self.options.every, self.source.total_steps)
-        result = evaluate(
+    def _validation_at_start(self, state: TrainState) -> float | None:
+        """The validation loss before the first step; none if that is done, or there are no such samples."""
+        if state.step or not self.source.has_validation or not self.source.total_steps:
+            return None
+        result = self._validation(0)
+        if result.rejected:  # they are the same every time: listed once
+            self.folder.add_rejected(result.rejected, 0, validation=True)
+        self.reporter.info(f"before the first step: validation loss {result.loss:.4f}")
+        return result.loss
+
+    def _validation(self, step: int) -> ValidationResult:
+        """What the validation samples come to after a step."""
+        engine = self.engine
+        return evaluate(
             engine,
             self.source.validation_batches(engine.rank, engine.world_size),
             self.options.always_encode,
-            lambda: self.callback.on_validation_batch(line.step),
+            lambda: self.callback.on_validation_batch(step),
         )
-        if result.rejected and line.step == first_time:  # they are the same every time: listed once
-            self.folder.add_rejected(result.rejected, line.step, validation=True)
-        return with_validation(line, result)
 
-    def _save(self, state: TrainState) -> None:
+    def _save(self, state: TrainState, line: MetricsLine) -> None:
         self.callback.on_checkpoint_begin(self.engine, state.step)
-        self.callback.on_checkpoint(self.engine, self.folder.save(self.engine, state))
+        self.callback.on_checkpoint(self.engine, self.folder.save(self.engine, state, score_of(line)))

@@ -47,6 +47,7 @@ class Corpus:
     """All samples of a run, numbered through its stores."""
 
     stores: tuple[WeightedStore, ...]
+    """Those that are trained on, then those that are only measured on."""
     starts: np.ndarray
     """Number of the first sample of each store; behind the last, how many there are."""
     lengths: np.ndarray
@@ -54,7 +55,7 @@ class Corpus:
     frames: np.ndarray
     """int32: frames of each sample."""
     trained: tuple[np.ndarray, ...]
-    """Of each store the samples that are trained on."""
+    """The samples that are trained on, of each store that is."""
     validation: np.ndarray
     """Samples never trained on, ascending."""
     too_long: np.ndarray
@@ -68,6 +69,7 @@ class Corpus:
         cls,
         stores: Sequence[WeightedStore],
         *,
+        validation_stores: Sequence[WeightedStore] = (),
         token_counts: TokenCounts,
         budget: PackBudget,
         too_long: TooLong,
@@ -79,6 +81,8 @@ class Corpus:
         Raises:
             DataError: a store is damaged, no sample fits into a pack, or none is left to train on.
         """
+        number = len(stores)
+        stores = (*stores, *validation_stores)
         summaries = [open_store(store.folder).summary() for store in stores]
         starts = np.cumsum([0, *(len(summary.length) for summary in summaries)])
         lengths, frames = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
@@ -93,23 +97,24 @@ class Corpus:
             media += int((~one.media_fit).sum())
             most_visual = max(most_visual, int(visual[~one.media_fit].max(initial=0)))
             most_frames = max(most_frames, int(summary.frames[~one.media_fit].max(initial=0)))
-        if not fits.any():
+        to_train = fits[: starts[number]]
+        if not to_train.any():
             raise DataError(
-                f"none of the {len(fits)} samples fits into a pack of {budget}",
+                f"none of the {len(to_train)} samples fits into a pack of {budget}",
                 hint="Raise train.pack_tokens or train.pack_frames, or keep fewer visual tokens (merging.kept_ratio).",
             )
         left_out = np.flatnonzero(~fits)
-        fitting = np.flatnonzero(fits)
+        fitting = np.flatnonzero(to_train)
         rows = fitting - starts[np.searchsorted(starts, fitting, side="right") - 1]
-        validation = np.sort(fitting[validation_split(rows, validation_share)])
-        fits[validation] = False
+        held_out = np.sort(fitting[validation_split(rows, validation_share)])
+        to_train[held_out] = False  # of `fits`, too, which it is a part of
         return cls(
-            stores=tuple(stores),
+            stores=stores,
             starts=starts,
             lengths=lengths,
             frames=frames,
-            trained=tuple(np.flatnonzero(fits[start:end]) + start for start, end in pairwise(starts)),
-            validation=validation,
+            trained=tuple(np.flatnonzero(fits[a:b]) + a for a, b in pairwise(starts[: number + 1])),
+            validation=np.concatenate([held_out, np.flatnonzero(fits[starts[number] :]) + starts[number]]),
             too_long=left_out,
             too_much=TooMuch(cut, media, most_visual, most_frames),
             budget=budget,
@@ -128,7 +133,8 @@ class Corpus:
 
     def epoch(self, epoch: int) -> np.ndarray:
         """Numbers of the samples that an epoch takes, as `epoch_samples`."""
-        return epoch_samples(self.trained, [store.weight for store in self.stores], seed=self.seed, epoch=epoch)
+        weights = [store.weight for store in self.stores[: len(self.trained)]]
+        return epoch_samples(self.trained, weights, seed=self.seed, epoch=epoch)
 
     def notes(self) -> list[str]:
         """What a person should know at the start: which samples do not go in as they are."""
@@ -149,9 +155,11 @@ class Corpus:
             lines.append(f"{len(self.validation):,} samples are kept for validation")
         return lines
 
-    def rejections(self) -> Iterator[Rejection]:
-        """A line for `rejected.jsonl` for every sample in `too_long`."""
-        for store, start, end in zip(self.stores, self.starts[:-1], self.starts[1:], strict=True):
+    def rejections(self, *, validation: bool = False) -> Iterator[Rejection]:
+        """A line for `rejected.jsonl` for every sample in `too_long`, of the stores that are trained on, or measured on
+        alone."""
+        some = slice(len(self.trained), None) if validation else slice(len(self.trained))
+        for store, start, end in zip(self.stores[some], self.starts[:-1][some], self.starts[1:][some], strict=True):
             rows = open_store(store.folder)
             numbers = self.too_long[(self.too_long >= start) & (self.too_long < end)]
             for some in np.array_split(numbers, max(1, len(numbers) // 1000)):

@@ -49,9 +49,10 @@ class TrainingData:
         *,
         token_counts: TokenCounts,
         image_token_id: int,
+        validation: Sequence[WeightedStore] = (),
         share: PlanShare | None = None,
     ) -> None:
-        """`share` lets one process of several plan for all.
+        """`validation` stores are measured on alone; `share` lets one process of several plan for all.
 
         Raises:
             DataError: a store is damaged, no sample fits into a pack, or none is left to train on.
@@ -59,6 +60,7 @@ class TrainingData:
         self.plan = plan
         self.corpus = Corpus.from_stores(
             stores,
+            validation_stores=validation,
             token_counts=token_counts,
             budget=plan.budget,
             too_long=plan.too_long,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from aurora_cli.config.workspace import VALIDATION
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.token_store.columns import EncodedChunk
 from aurora_cli.data.token_store.entries import Counts
@@ -28,8 +29,9 @@ def part_name(index: int) -> str:
 
 def tokenized_below(folder: Path) -> list[Path]:
     """The folders that `tokenize` wrote, as deep as a workspace's `tokenized` lies in it: those that hold `shards/`."""
+    patterns = (*("*/" * depth for depth in range(3)), f"{VALIDATION}/*/*/")
     return sorted(
-        shards.parent for depth in range(3) for shards in folder.glob("*/" * depth + SHARDS) if shards.is_dir()
+        {shards.parent for pattern in patterns for shards in folder.glob(pattern + SHARDS) if shards.is_dir()}
     )
 
 

@@ -68,7 +68,7 @@ class Target:
     @property
     def validation(self) -> Path:
         """Outside data/, so that no step reads it with the subset."""
-        return self.workspace.root / "validation" / self.split / self.name / f"{self.name}.jsonl"
+        return self.workspace.validation / self.split / self.name / f"{self.name}.jsonl"
 
 
 class RecordMaker:

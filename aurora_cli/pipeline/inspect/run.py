@@ -10,7 +10,7 @@ from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.pipeline.result import Result
 from aurora_cli.reports.metrics import RunMetrics
-from aurora_cli.runs.checkpoints import all_checkpoints, newest
+from aurora_cli.runs.checkpoints import all_checkpoints, best, newest
 from aurora_cli.runs.find import is_run
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, FINISHED_FILE, METRICS_FILE
 
@@ -31,6 +31,11 @@ class RunReport(Result):
     tokens: int
     checkpoints: tuple[str, ...]
     latest: str | None
+    validation_loss: float | None = None
+    """The last that was measured."""
+    lowest_validation_loss: float | None = None
+    best: str | None = None
+    """The checkpoint with the lowest of those that are there."""
     html: str | None = None
     """The page that was written."""
     planned: bool = False
@@ -43,8 +48,12 @@ class RunReport(Result):
             loss = self.last.get("loss")
             lines.append(f"  loss {shown(self.first_loss)} at first, {shown(loss)} at step {self.last.get('step')}")
             lines.append(f"  {self.samples:,} samples, {self.tokens:,} tokens; last step: {pairs(self.last)}")
-        names = ", ".join(self.checkpoints) or "none"
-        lines.append(f"  checkpoints: {names}" + (f" (latest: {self.latest})" if self.latest else ""))
+        if self.validation_loss is not None:
+            lines.append(
+                f"  validation loss {shown(self.validation_loss)} at last, {shown(self.lowest_validation_loss)} at best"
+            )
+        marks = [f"{what}: {name}" for what, name in (("latest", self.latest), ("best", self.best)) if name]
+        lines.append(f"  checkpoints: {', '.join(self.checkpoints) or 'none'}" + f" ({', '.join(marks)})" * bool(marks))
         if self.html is not None:
             lines.append(f"  {'would write' if self.planned else 'wrote'} {self.html}")
         return lines
@@ -81,7 +90,7 @@ def inspect_run(folder: Path) -> RunReport:
     metrics = RunMetrics(folder / METRICS_FILE)
     metrics.update()
     checkpoints = folder / CHECKPOINTS
-    latest = newest(checkpoints)
+    latest, top = newest(checkpoints), best(checkpoints)
     return RunReport(
         path=str(folder),
         stage=stage_of(folder / CONFIG_FILE),
@@ -93,6 +102,9 @@ def inspect_run(folder: Path) -> RunReport:
         tokens=metrics.tokens,
         checkpoints=tuple(path.name for path in all_checkpoints(checkpoints)),
         latest=None if latest is None else latest.name,
+        validation_loss=metrics.validation_last,
+        lowest_validation_loss=metrics.validation_lowest,
+        best=None if top is None else top[0].name,
     )
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_cli.config.settings import TokenizeSettings
-from aurora_cli.config.workspace import Workspace
+from aurora_cli.config.workspace import VALIDATION, Workspace
 from aurora_cli.data.annotations.files import SUFFIXES, is_annotation_file
 from aurora_cli.data.annotations.remedies import remedy_by_name
 from aurora_cli.data.annotations.sources import LINE_SUFFIXES, AnnotationSource, annotation_sources
@@ -25,7 +25,8 @@ class TokenizeJob:
 
 
 def plan_jobs(settings: TokenizeSettings, workspace: Workspace) -> list[TokenizeJob]:
-    """A job for all inputs that the settings name, or one for each subset of the workspace.
+    """A job for all inputs that the settings name, or one for each subset of the workspace, and for what of it is kept
+    from training.
 
     Raises:
         DataError: there is nothing to tokenize, or no such folder as the media are to be in.
@@ -45,11 +46,18 @@ def plan_jobs(settings: TokenizeSettings, workspace: Workspace) -> list[Tokenize
     if settings.output:
         files = [file for folder in subsets for file in subsets[folder]]
         return [TokenizeJob(annotation_sources(files, settings, workspace), workspace.path(settings.output))]
-    return [
+    jobs = [
         TokenizeJob(
             annotation_sources(files, settings, workspace), workspace.tokenized / folder.parent.name / folder.name
         )
         for folder, files in subsets.items()
+    ]
+    return jobs + [
+        TokenizeJob(
+            annotation_sources(files, settings, workspace),
+            workspace.tokenized / VALIDATION / folder.parent.name / folder.name,
+        )
+        for folder, files in _wanted(_by_folder(workspace.validation), settings).items()
     ]
 
 
@@ -89,33 +97,50 @@ def outputs_of(files: Sequence[Path], settings: TokenizeSettings, workspace: Wor
     """Where shards go when nobody says: their subset's folder; for a file outside `data/`, one of the file's name."""
     names = []
     for file in files:
-        inside = file.is_relative_to(workspace.data) and len(file.relative_to(workspace.data).parts) > 2
-        split, subset = file.relative_to(workspace.data).parts[:2] if inside else (OTHER_SPLIT, file.name.split(".")[0])
+        above = next((root for root in (workspace.data, workspace.validation) if _is_in_subset(file, root)), None)
+        named = (OTHER_SPLIT, file.name.split(".")[0]) if above is None else file.relative_to(above).parts[:2]
+        split, subset = named
         if len(settings.splits) == 1:
             split = settings.splits[0]
         if len(settings.subsets) == 1:
             subset = settings.subsets[0]
-        names.append(workspace.tokenized / split / subset)
+        root = workspace.tokenized / VALIDATION if above == workspace.validation else workspace.tokenized
+        names.append(root / split / subset)
     return list(dict.fromkeys(names))
+
+
+def _is_in_subset(file: Path, root: Path) -> bool:
+    return file.is_relative_to(root) and len(file.relative_to(root).parts) > 2
 
 
 def subsets_of(settings: TokenizeSettings, workspace: Workspace) -> dict[Path, list[Path]]:
     """The annotation files of each subset of the workspace that the settings ask for."""
-    found: dict[Path, list[Path]] = {}
-    for file in sorted(workspace.data.glob("*/*/*")):
-        if file.name.endswith(LINE_SUFFIXES) and is_annotation_file(file):
-            found.setdefault(file.parent, []).append(file)
+    found = _by_folder(workspace.data)
     if not found:
         raise no_annotations(workspace.data, unread_files(workspace.data))
-    wanted = {
-        folder: files
-        for folder, files in found.items()
-        if (not settings.splits or folder.parent.name in settings.splits)
-        and (not settings.subsets or folder.name in settings.subsets)
-    }
+    wanted = _wanted(found, settings)
     if not wanted:
         present = ", ".join(f"{folder.parent.name}/{folder.name}" for folder in found)
         if unread := unread_files(workspace.data, splits=settings.splits, subsets=settings.subsets):
             raise no_annotations(workspace.data, unread)
         raise DataError(f"no subset is called so; in {workspace.data} there are: {present}", hint="aurora download")
     return wanted
+
+
+def _wanted(found: dict[Path, list[Path]], settings: TokenizeSettings) -> dict[Path, list[Path]]:
+    """Those of the splits and subsets that the settings ask for."""
+    return {
+        folder: files
+        for folder, files in found.items()
+        if (not settings.splits or folder.parent.name in settings.splits)
+        and (not settings.subsets or folder.name in settings.subsets)
+    }
+
+
+def _by_folder(root: Path) -> dict[Path, list[Path]]:
+    """The annotation files of each subset's folder below `root`."""
+    found: dict[Path, list[Path]] = {}
+    for file in sorted(root.glob("*/*/*")):
+        if file.name.endswith(LINE_SUFFIXES) and is_annotation_file(file):
+            found.setdefault(file.parent, []).append(file)
+    return found

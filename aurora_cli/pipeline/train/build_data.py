@@ -16,18 +16,22 @@ def plan_data(plan: StagePlan, config: AuroraCapConfig, share: PlanShare | None 
     settings = plan.settings
     size = settings.model.image_size
     media_root = settings.train.media_root
-    stores = [
-        WeightedStore(
-            folder=one.folder,
-            workspace=settings.workspace,
-            weight=one.weight,
-            media_root=None if media_root is None else settings.workspace / media_root.expanduser(),
-        )
-        for one in plan.data
-    ]
+    trained, validation = (
+        [
+            WeightedStore(
+                folder=one.folder,
+                workspace=settings.workspace,
+                weight=one.weight,
+                media_root=None if media_root is None else settings.workspace / media_root.expanduser(),
+            )
+            for one in folders
+        ]
+        for folders in (plan.data, plan.validation)
+    )
     return TrainingData(
-        stores,
+        trained,
         batch_plan(settings),
+        validation=validation,
         token_counts=config.frame_token_counts(size, size, settings.merging),
         image_token_id=config.image_token_id,
         share=share,

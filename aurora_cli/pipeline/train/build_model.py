@@ -74,7 +74,7 @@ def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> Au
         )
     start = open_start(plan)
     _check_patches(plan, start)
-    rows = check_rows(plan.data, settings, start)
+    rows = check_rows((*plan.data, *plan.validation), settings, start)
     if rows is not None:
         start = _with_rows(start, rows, settings)
     fresh = frozenset[Part]()

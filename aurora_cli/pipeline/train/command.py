@@ -19,7 +19,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.batches.sampler import accumulation
 from aurora_cli.errors import EXIT_OK, AuroraError, DataError, Interrupted
 from aurora_cli.io.atomic import file_lock, write_text
-from aurora_cli.pipeline.train.data_folders import DataFolder, find_data
+from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, unmeasured
 from aurora_cli.pipeline.train.plan import plan_stage, run_folder
 from aurora_cli.pipeline.train.result import TrainResult, facts_of, nothing_to_do
 from aurora_cli.runs.layout import CONFIG_FILE, LOGS
@@ -147,6 +147,7 @@ def _dry_result(settings: Settings, processes: int, trained_before: frozenset[st
         resumed_from=plan.resume_step,
         launch=launch,
         problem=problem,
+        notes=unmeasured(settings, Workspace(settings.workspace)),
         did="dry run",
         settings=shown,
     )

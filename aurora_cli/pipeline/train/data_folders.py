@@ -1,13 +1,16 @@
-"""The merged folders that a stage trains on."""
+"""The merged folders that a stage trains on, and those that it is measured on."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.workspace import Workspace
+from aurora_cli.config.workspace import VALIDATION, Workspace
 from aurora_cli.data.token_store.folder import MERGED, SHARDS
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError, UsageError
+
+FOUND, NOTHING = "auto", "none"
+"""Words of `data.validation`: what lies in its place, and no folder."""
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,58 @@ def find_data(settings: Settings, workspace: Workspace) -> tuple[DataFolder, ...
     return found
 
 
-def _merged_folder(name: str, workspace: Workspace, stage: str) -> Path:
-    """What `--data` names: a merged folder, or the tokenized folder that it lies in.
+def find_validation(
+    settings: Settings, workspace: Workspace, trained: tuple[DataFolder, ...]
+) -> tuple[DataFolder, ...]:
+    """The merged folders that the stage is measured on, and that each can be read.
+
+    Raises:
+        UsageError: one of them is trained on, or is a file of annotations.
+        DataError: one of them is not there, not merged, or damaged.
+    """
+    folders = [
+        _merged_folder(name, workspace, settings.train.stage, "data.validation")
+        for name in settings.data.validation
+        if name not in (FOUND, NOTHING)
+    ]
+    if FOUND in settings.data.validation:
+        folders += [one / MERGED for one in validation_folders(settings, workspace) if (one / MERGED).is_dir()]
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"data.validation: {folder}: there is no such folder of merged shards")
+        if any(folder.samefile(one.folder) for one in trained):
+            raise UsageError(
+                f"data.validation: {folder} is trained on, too",
+                hint="Leave it out of --data; or keep a share of it from training: --set data.validation_share=0.02",
+            )
+    return tuple(DataFolder(folder, 1.0, open_store(folder).num_rows) for folder in dict.fromkeys(folders))
+
+
+def validation_folders(settings: Settings, workspace: Workspace) -> list[Path]:
+    """The tokenized folders of what is kept from the stage's training, whether they are there yet or not."""
+    stage = settings.train.stage
+    named = (f"{file.parent.name}" for file in (workspace.validation / stage).glob("*/*.jsonl"))
+    there = (shards.parent.name for shards in (workspace.tokenized / VALIDATION / stage).glob(f"*/{SHARDS}"))
+    return [workspace.tokenized / VALIDATION / stage / name for name in sorted({*named, *there})]
+
+
+def unmeasured(settings: Settings, workspace: Workspace) -> list[str]:
+    """A line for each set of annotations that is kept from training and is not measured on, with what to type."""
+    if FOUND not in settings.data.validation:
+        return []
+    lines = []
+    for folder in validation_folders(settings, workspace):
+        if not (folder / MERGED).is_dir():
+            tokenize = "" if (folder / SHARDS).is_dir() else f"aurora tokenize --split {settings.train.stage} && "
+            lines.append(
+                f"{folder.relative_to(workspace.tokenized)}: is kept for validation and not measured on yet: "
+                f"{tokenize}aurora merge-shards"
+            )
+    return lines
+
+
+def _merged_folder(name: str, workspace: Workspace, stage: str, setting: str = "train.data") -> Path:
+    """What `--data` or `data.validation` names: a merged folder, or the tokenized folder that it lies in.
 
     Raises:
         UsageError: it is a file of annotations.
@@ -52,9 +105,10 @@ def _merged_folder(name: str, workspace: Workspace, stage: str) -> Path:
     path = workspace.path(name)
     if path.is_file():
         subset = path.name.split(".")[0]
-        output = f"tokenized/{stage}/{subset}"
+        split = stage if setting == "train.data" else f"{VALIDATION}/{stage}"
+        output = f"tokenized/{split}/{subset}"
         raise UsageError(
-            f"train.data: {name} is a file, and training reads merged shards",
+            f"{setting}: {name} is a file, and training reads merged shards",
             hint=f"aurora tokenize {name} --output {output} && aurora merge-shards {output}    (then "
             f"`aurora train --stage {stage}` finds them)",
         )

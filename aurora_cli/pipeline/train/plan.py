@@ -6,9 +6,9 @@ from pathlib import Path
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.pipeline.train.data_folders import DataFolder, find_data
+from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, find_validation
 from aurora_cli.pipeline.train.start import Start, find_start
-from aurora_cli.runs.checkpoints import newest
+from aurora_cli.runs.checkpoints import newest, pointed
 from aurora_cli.runs.find import is_free_for_a_run
 from aurora_cli.runs.layout import CHECKPOINTS, FINISHED_FILE, METADATA_FILE
 from aurora_cli.runs.metadata import RECIPE_DATA, RECIPE_START, CheckpointMetadata, Extent, FinishedRun, Recipe
@@ -22,6 +22,8 @@ class StagePlan:
     settings: Settings
     run_dir: Path
     data: tuple[DataFolder, ...]
+    validation: tuple[DataFolder, ...]
+    """Folders that are not trained on, and measured."""
     start: Start
     resume: Path | None
     """The checkpoint to go on from; none: from the start."""
@@ -52,6 +54,7 @@ def plan_stage(settings: Settings, trained_before: frozenset[str] = frozenset())
     _check_run_folder(run_dir)
     start = find_start(settings, workspace, run_dir, trained_before)
     data = find_data(settings, workspace)
+    validation = find_validation(settings, workspace, data)
     recipe = whole_recipe(settings, start, data, workspace)
     resume = find_resume(settings, workspace, run_dir)
     finished = None
@@ -59,7 +62,7 @@ def plan_stage(settings: Settings, trained_before: frozenset[str] = frozenset())
         check_recipe(resume, recipe, train.stage)
         finished = read_finished(run_dir, extent_of(settings))
     resume_step = None if resume is None else CheckpointMetadata.read(resume / METADATA_FILE).step
-    return StagePlan(settings, run_dir, data, start, resume, resume_step, finished, recipe)
+    return StagePlan(settings, run_dir, data, validation, start, resume, resume_step, finished, recipe)
 
 
 def run_folder(settings: Settings) -> Path:
@@ -89,7 +92,7 @@ def find_resume(settings: Settings, workspace: Workspace, run_dir: Path) -> Path
         return None
     if resume == "auto":
         return newest(run_dir / CHECKPOINTS)
-    path = workspace.path(resume)
+    path = pointed(workspace.path(resume))
     if (path / CHECKPOINTS).is_dir():
         path = newest(path / CHECKPOINTS) or path
     if not (path / METADATA_FILE).is_file():

@@ -18,7 +18,7 @@ from aurora_cli.io.atomic import file_lock, remove, write_text
 from aurora_cli.pipeline.train.plan import StagePlan, extent_of, plan_stage
 from aurora_cli.pipeline.train.result import TrainResult, facts_of, nothing_to_do
 from aurora_cli.pipeline.train.run import build_run
-from aurora_cli.runs.checkpoints import checkpoint_name
+from aurora_cli.runs.checkpoints import best, checkpoint_name
 from aurora_cli.runs.layout import (
     CHECKPOINTS,
     CONFIG_FILE,
@@ -88,6 +88,7 @@ def _train(plan: StagePlan, rank: Rank, reporter: Reporter, began: float) -> Tra
     if rank.is_main:
         _write_finished(plan, result, run.steps)
     state = result.state
+    top = best(plan.checkpoints) if rank.is_main else None
     return TrainResult(
         **facts_of(plan, rank.world_size),
         did="nothing" if state.step == plan.resume_step else "trained",
@@ -97,6 +98,8 @@ def _train(plan: StagePlan, rank: Rank, reporter: Reporter, began: float) -> Tra
         loss=result.loss,
         rejected=state.samples_rejected,
         checkpoint=str(plan.checkpoints / checkpoint_name(state.step)),
+        best=None if top is None else str(top[0]),
+        best_validation_loss=None if top is None else top[1].loss,
         seconds=round(time.monotonic() - began, 3),
     )
 

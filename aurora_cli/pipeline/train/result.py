@@ -1,6 +1,6 @@
 """What `aurora train` says: of a run, of one that was done before, or of one that would be."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -33,6 +33,15 @@ class TrainResult(Result):
     resumed_from: int | None = None
     """Step of the checkpoint that it went on from."""
     loss: float | None = None
+    validation: list[str] = field(default_factory=list)
+    """Folders that are measured on and not trained on."""
+    validation_samples: int = 0
+    """Of these."""
+    best: str | None = None
+    """The checkpoint with the lowest validation loss."""
+    best_validation_loss: float | None = None
+    notes: list[str] = field(default_factory=list)
+    """What is there and not used, with what to type."""
     rejected: int = 0
     """Samples left out of the loss, because their media could not be read."""
     checkpoint: str | None = None
@@ -63,8 +72,15 @@ class TrainResult(Result):
                 else []
             ),
             f"weights: {self.checkpoint}",
+            *self._best_lines(),
             f"metrics: {Path(self.run_dir, METRICS_FILE)}; to look at: {Path(self.run_dir, REPORT_FILE)}",
         ]
+
+    def _best_lines(self) -> list[str]:
+        if self.best is None or self.best_validation_loss is None:
+            return []
+        what = "the last" if self.best == self.checkpoint else f"{self.best}, which is kept too"
+        return [f"lowest validation loss {self.best_validation_loss:.4f}: {what}"]
 
     def _dry_lines(self) -> list[str]:
         settings = yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True).splitlines()
@@ -73,6 +89,11 @@ class TrainResult(Result):
             f"start: {self.start}"
             + ("" if self.resumed_from is None else f", resumed from step {self.resumed_from:,}"),
             f"data: {', '.join(self.data) or 'none'} ({self.samples:,} samples)",
+            *(
+                [f"validation: {', '.join(self.validation)} ({self.validation_samples:,} samples)"]
+                * bool(self.validation)
+            ),
+            *self.notes,
             f"engine: {self.engine}, {self.processes} process{'es' if self.processes > 1 else ''}",
         ]
         return [
@@ -95,6 +116,8 @@ class Facts(TypedDict):
     start: str
     data: list[str]
     samples: int
+    validation: list[str]
+    validation_samples: int
     processes: int
     engine: str
 
@@ -106,6 +129,8 @@ def facts_of(plan: StagePlan, processes: int) -> Facts:
         "start": plan.start.name,
         "data": [f"{one.folder}" + (f":{one.weight:g}" if one.weight != 1 else "") for one in plan.data],
         "samples": sum(one.rows for one in plan.data),
+        "validation": [str(one.folder) for one in plan.validation],
+        "validation_samples": sum(one.rows for one in plan.validation),
         "processes": processes,
         "engine": engine_name(plan.settings.train, processes),
     }

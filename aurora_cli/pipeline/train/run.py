@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
 from aurora_cli.data.batches.sampler import accumulation
 from aurora_cli.data.batches.shared_plan import PlanShare
@@ -15,10 +16,11 @@ from aurora_cli.io.atomic import remove
 from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.build_model import Network, build_network
 from aurora_cli.pipeline.train.callbacks import callbacks_of
+from aurora_cli.pipeline.train.data_folders import unmeasured
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.sample_lengths import check_positions
 from aurora_cli.runs.layout import PLANS
-from aurora_cli.runs.metadata import CheckpointMetadata, TrainState
+from aurora_cli.runs.metadata import CheckpointMetadata, TrainedFolder, TrainState
 from aurora_cli.training.callbacks.callback import Callbacks
 from aurora_cli.training.checkpoint import TrainingCheckpoint
 from aurora_cli.training.engine import engine, zero_loading
@@ -78,6 +80,8 @@ def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: C
         plan.run_dir, _metadata(plan, network, data), keep=plan.settings.checkpoint.keep, is_main=rank.is_main
     )
     folder.begin_after(plan.resume_step, data.corpus.rejections())
+    if plan.resume_step is None:
+        folder.add_rejected(data.corpus.rejections(validation=True), step=0, validation=True)
     if rank.is_main:
         _announce(plan, rank, network, data, reporter)
         if warning is not None:
@@ -142,6 +146,10 @@ def _metadata(plan: StagePlan, network: Network, data: TrainingData) -> Checkpoi
         model=plan.settings.model,
         order_hash="",
         lora={**network.adapters},
+        validation_folders=tuple(
+            TrainedFolder(Workspace(plan.settings.workspace).relative(one.folder), one.weight, one.rows)
+            for one in plan.validation
+        ),
     )
 
 
@@ -161,8 +169,17 @@ def _announce(plan: StagePlan, rank: Rank, network: Network, data: TrainingData,
         f"{data.total_steps:,} steps of {train.global_batch_packs} packs, {data.corpus.samples:,} samples;"
         f" engine {engine_name(train, rank.world_size)}, trained: {', '.join(network.trained)}"
     )
-    for note in data.corpus.notes():
+    for note in (*data.corpus.notes(), *_validation_notes(plan)):
         reporter.info(note)
+
+
+def _validation_notes(plan: StagePlan) -> list[str]:
+    settings = plan.settings
+    workspace = Workspace(settings.workspace)
+    return [
+        *(f"validation: {one.rows:,} samples of {workspace.relative(one.folder)}" for one in plan.validation),
+        *unmeasured(settings, workspace),
+    ]
 
 
 def _on_timeout(reporter: Reporter, error: HostError) -> None:

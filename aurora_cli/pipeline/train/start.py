@@ -7,7 +7,7 @@ from typing import Literal
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.runs.checkpoints import newest
+from aurora_cli.runs.checkpoints import newest, pointed
 from aurora_cli.runs.layout import CHECKPOINTS, FINISHED_FILE, INITIAL
 
 WORKSPACE_FOLDERS = ("runs/", "export/", ".", "/", "~")
@@ -39,7 +39,7 @@ def find_start(
     """
     train, model = settings.train, settings.model
     if train.init_from:
-        path = workspace.path(train.init_from)
+        path = pointed(workspace.path(train.init_from))
         if not path.exists():
             looks_like_folder = train.init_from.startswith(WORKSPACE_FOLDERS) or path.parent.exists()
             if looks_like_folder or train.init_from.count("/") != 1:

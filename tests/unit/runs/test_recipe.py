@@ -13,6 +13,7 @@ from aurora_cli.runs.recipe import RECIPE_SECTIONS, check_recipe, may_change, re
 
 MARKED = {
     "data.max_bad_share",
+    "data.validation",
     "data.workers",
     "model.tokenizer",
     "train.after",

@@ -9,10 +9,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from aurora_cli.checkpoints.locate import locate
 from aurora_cli.errors import DataError, HostError
 from aurora_cli.io.atomic import disk_errors
-from aurora_cli.runs.checkpoints import all_checkpoints, checkpoint_name, newest, prune
-from aurora_cli.runs.metadata import TrainState
+from aurora_cli.runs.checkpoints import all_checkpoints, best, checkpoint_name, newest, pointed, prune
+from aurora_cli.runs.metadata import TrainState, ValidationScore
 from aurora_cli.training.checkpoint import TrainingCheckpoint, save, tensor_file
 from aurora_cli.training.engine.zero_state import ParameterState
 from tests.run_files import metadata
@@ -64,6 +65,49 @@ def test_latest_names_the_newest_and_only_the_kept_stay(tmp_path: Path) -> None:
         save(tmp_path, Engine(), METADATA, TrainState(step=step), keep=2)
     assert (tmp_path / "latest").read_text() == "step-00000006\n"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000004", "step-00000006"]
+
+
+def scored(folder: Path, *losses: float | None, keep: int = 1, tokens: int = 9) -> None:
+    """A checkpoint a step, each with its validation loss."""
+    for step, loss in enumerate(losses, 1):
+        score = None if loss is None else ValidationScore(loss=loss, samples=3, target_tokens=tokens)
+        described = METADATA.model_copy(update={"validation": score})
+        save(folder, Engine(), described, TrainState(step=step), keep=keep)
+
+
+def test_the_best_on_validation_stays_beside_the_newest_and_is_named(tmp_path: Path) -> None:
+    scored(tmp_path, 3.0, 2.0, None, 2.0, 2.5, 2.25)
+    assert [path.name for path in all_checkpoints(tmp_path)] == ["step-00000002", "step-00000006"]
+    assert (tmp_path / "best").read_text() == "step-00000002\n"
+    found = best(tmp_path)
+    assert found is not None
+    assert (found[0].name, found[1].loss) == ("step-00000002", 2.0)
+
+
+def test_losses_of_other_samples_are_not_compared(tmp_path: Path) -> None:
+    """Step 1 was measured on 9 tokens, steps 2 and 3 on 8: a lower loss of other samples says nothing."""
+    scored(tmp_path, 1.0, keep=9)
+    for step, loss in ((2, 3.0), (3, 4.0)):
+        score = ValidationScore(loss=loss, samples=3, target_tokens=8)
+        save(tmp_path, Engine(), METADATA.model_copy(update={"validation": score}), TrainState(step=step), keep=1)
+    assert [path.name for path in all_checkpoints(tmp_path)] == ["step-00000002", "step-00000003"]
+    assert (tmp_path / "best").read_text() == "step-00000002\n"
+
+
+def test_nothing_is_best_where_nothing_was_measured(tmp_path: Path) -> None:
+    scored(tmp_path, None, None)
+    assert best(tmp_path) is None
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "step-00000002"]
+
+
+def test_best_and_latest_stand_for_the_checkpoints_that_they_name(tmp_path: Path) -> None:
+    folder = tmp_path / "checkpoints"
+    scored(folder, 1.0, 2.0)
+    assert pointed(folder / "best") == folder / "step-00000001"
+    assert pointed(folder / "latest") == folder / "step-00000002"
+    assert locate("checkpoints/best", tmp_path) == folder / "step-00000001"
+    for other in (folder, tmp_path / "best", folder / "step-00000001"):
+        assert pointed(other) == other
 
 
 def test_a_full_disk_leaves_the_checkpoint_before_and_says_so(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def estimate_stage(settings: Settings, processes: int, trained_before: frozenset
         flops_per_s=train.flops_per_s,
         hours=None if work is None else work / (train.flops_per_s * processes) / 3600,
         checkpoint_bytes=checkpoint,
-        checkpoints_bytes=checkpoint * (settings.checkpoint.keep + 1),
+        # The newest, the best of those that were measured, and one that is being written.
+        checkpoints_bytes=checkpoint * (settings.checkpoint.keep + 1 + bool(amounts and amounts.validation_samples)),
         problem=problem,
     )
 
@@ -136,6 +137,9 @@ def amounts_of(data: TrainingData, config: AuroraCapConfig) -> DataAmounts:
         fill=tokens / (packs * data.reader.pack_tokens),
         steps=data.total_steps,
         epochs=round(data.total_packs / packs, 6),
+        left_out=len(corpus.too_long),
+        notes=tuple(corpus.notes()),
+        validation_samples=len(corpus.validation),
         beyond_positions=None if beyond is None else str(beyond),
         notes=tuple(corpus.notes()),
     )

@@ -24,6 +24,12 @@ class DataAmounts:
     """Of packs, before they are padded to one length."""
     steps: int
     epochs: float
+    left_out: int = 0
+    """Samples that no pack holds."""
+    notes: tuple[str, ...] = ()
+    """Which samples do not go in as they are."""
+    validation_samples: int = 0
+    """That are measured on and not trained on."""
     beyond_positions: str | None = None
     """Samples that are longer than the language model has positions for."""
     notes: tuple[str, ...] = ()

@@ -106,15 +106,15 @@ class Corpus:
         left_out = np.flatnonzero(~fits)
         fitting = np.flatnonzero(to_train)
         rows = fitting - starts[np.searchsorted(starts, fitting, side="right") - 1]
-        held_out = np.sort(fitting[validation_split(rows, validation_share)])
-        to_train[held_out] = False  # of `fits`, too, which it is a part of
+        of_share = np.sort(fitting[validation_split(rows, validation_share)])
+        to_train[of_share] = False  # of `fits`, too, which it is a part of
         return cls(
             stores=stores,
             starts=starts,
             lengths=lengths,
             frames=frames,
             trained=tuple(np.flatnonzero(fits[a:b]) + a for a, b in pairwise(starts[: number + 1])),
-            validation=np.concatenate([held_out, np.flatnonzero(fits[starts[number] :]) + starts[number]]),
+            validation=np.concatenate([of_share, np.flatnonzero(fits[starts[number] :]) + starts[number]]),
             too_long=left_out,
             too_much=TooMuch(cut, media, most_visual, most_frames),
             budget=budget,

@@ -3,6 +3,7 @@
 import contextlib
 from pathlib import Path
 
+from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import remove, write_text
 from aurora_cli.runs.layout import BEST, CHECKPOINTS, LATEST, METADATA_FILE
 from aurora_cli.runs.metadata import CheckpointMetadata, ValidationScore
@@ -30,10 +31,16 @@ def newest(folder: Path) -> Path | None:
 def best(folder: Path) -> tuple[Path, ValidationScore] | None:
     """The checkpoint with the lowest validation loss, the first of equals, and what it came to; none: nothing was
     measured. Only those count that were measured on as many target tokens as the last that was."""
-    scores = [(path, CheckpointMetadata.read(path / METADATA_FILE).validation) for path in all_checkpoints(folder)]
-    measured = [(path, score) for path, score in scores if score is not None]
+    measured = [(path, score) for path in all_checkpoints(folder) if (score := _score(path)) is not None]
     alike = [(path, score) for path, score in measured if score.target_tokens == measured[-1][1].target_tokens]
     return min(alike, key=lambda one: one[1].loss, default=None)
+
+
+def _score(checkpoint: Path) -> ValidationScore | None:
+    """What it came to; none: nothing was measured, or its description is damaged, which who opens it is told."""
+    with contextlib.suppress(DataError):
+        return CheckpointMetadata.read(checkpoint / METADATA_FILE).validation
+    return None
 
 
 def pointed(path: Path) -> Path:

@@ -54,7 +54,8 @@ class ImportSettings(Section):
     """File of questions, one a line, drawn for each record; none: a list of ours."""
 
     validation: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Share of the media that are kept for validation, in validation/<split>/<name>, with all their captions."""
+    """Share of the media (or groups) that are kept for validation, in validation/<split>/<name>, with all their
+    captions."""
 
     copy_files: bool = False
     """Copy the media instead of linking them, for sources that will not stay."""

@@ -208,7 +208,8 @@ class DataSettings(Section):
     checkpoint; `auto`: every tokenized/validation/<stage>/*/merged, as `import --validation` fills them; `none`."""
 
     validation_share: float = Field(default=0.0, ge=0.0, lt=0.5)
-    """Share of the training samples that is not trained on, and measured as `data.validation` is."""
+    """Share of the training samples that is not trained on, and measured as `data.validation` is; those with an image,
+    a video or a `group` in common lie on one side."""
 
     workers: MayChange[int] = Field(default=2, ge=0)
     """Loader processes beside each training process; 0 reads in the training process itself."""

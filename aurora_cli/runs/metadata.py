@@ -14,6 +14,8 @@ Recipe: TypeAlias = Mapping[str, JsonValue]
 
 RECIPE_START = "start"
 RECIPE_DATA = "data folders"
+RECIPE_VALIDATION = "validation samples by"
+"""Only of runs with `data.validation_share`; those that do not say it were begun by the row."""
 
 
 class TrainedFolder(NamedTuple):

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from aurora_cli.constants import IMAGE, VIDEO
-from aurora_cli.data.annotations.keys import Key, KeyTable, Reading, looks_like, says_something
+from aurora_cli.data.annotations.keys import GROUP_KEY, Key, KeyTable, Reading, looks_like, says_something
 from aurora_cli.data.annotations.paths import IMAGE_KEYS, VIDEO_KEYS, Video, media_in, path_of, video_of
 from aurora_cli.data.annotations.plain_records import PlainRecords
 from aurora_cli.data.annotations.records import Message, Record, Rejection, Role, record_id, role_of, shortened, text_of
@@ -47,6 +47,7 @@ RECORD_KEYS = (
     SAMPLING,
     AUDIO,
     OTHER_UNITS,
+    GROUP_KEY,
 )
 TURN_KEYS = KeyTable(
     Key(("from", "role"), "read", "Who speaks, in small or capital letters."),

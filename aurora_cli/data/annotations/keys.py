@@ -16,6 +16,9 @@ from aurora_cli.data.annotations.records import Rejection, shortened
 Use = Literal["read", "not needed", "warned of", "rejected"]
 Kind = Literal["medium", "time", "weight", "role"]
 
+GROUP = "group"
+"""Key of what a record lies on one side of a split with, in every schema."""
+
 SHAPES = 1_024
 """Lists of keys of which it is remembered what they mean: the records of a file have a few."""
 
@@ -29,6 +32,13 @@ class Key(NamedTuple):
     """What it says, or why it is not read."""
     beside_video: bool = False
     """Only read in a record with a video, and warned of in others."""
+
+
+GROUP_KEY = Key(
+    (GROUP,),
+    "read",
+    "Records with the same text or number lie on one side of `data.validation_share` (crops of a photo).",
+)
 
 
 class KeyTable:

@@ -84,6 +84,8 @@ class Record(NamedTuple):
     """The part of the video that the record is about; none: all of it."""
     is_frame_list: bool = False
     """Whether the images are the frames of one video."""
+    group: str | None = None
+    """Records with the same one lie on one side of `data.validation_share`."""
     unread: tuple[str, ...] = ()
     """Keys that look as if they mattered, and are not read."""
 
@@ -178,7 +180,13 @@ def check_unicode(record: Record) -> None:
     Raises:
         Rejection: a text or path holds half of a surrogate pair.
     """
-    texts = [record.id, *(record.images or ()), record.video or "", *[message.text for message in record.messages]]
+    texts = [
+        record.id,
+        record.group or "",
+        *(record.images or ()),
+        record.video or "",
+        *[message.text for message in record.messages],
+    ]
     if all(map(str.isascii, texts)):
         return
     try:

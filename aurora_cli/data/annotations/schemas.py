@@ -10,7 +10,7 @@ from typing import cast
 
 from aurora_cli.constants import IMAGE, VIDEO
 from aurora_cli.data.annotations import forms
-from aurora_cli.data.annotations.keys import KeyCounts, Reading
+from aurora_cli.data.annotations.keys import GROUP, KeyCounts, Reading
 from aurora_cli.data.annotations.records import (
     REASONS,
     Message,
@@ -110,6 +110,9 @@ def read_closely(
     reading = Reading(in_order=in_order)
     try:
         record = form.read(value, location, reading)
+        if (group := group_of(value)) is not None:
+            record = record._replace(group=group)
+            reading.read.add(GROUP)
         reading.unread.update(form.keys.unread(value))
     finally:
         unread = sorted(reading.unread - reading.read) if reading.unread else ()
@@ -121,6 +124,16 @@ def read_closely(
         return record
     check_sound(record, unread)
     return record._replace(unread=tuple(unread))
+
+
+def group_of(value: JsonObject) -> str | None:
+    """The record's group, as text.
+
+    >>> group_of({"group": 7}), group_of({"group": ""}), group_of({"group": ["a"]})
+    ('7', None, None)
+    """
+    group = value.get(GROUP)
+    return str(group) if isinstance(group, str | int) and not isinstance(group, bool) and group != "" else None
 
 
 def check_sound(record: Record, unread: Iterable[str]) -> None:

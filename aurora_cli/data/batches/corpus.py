@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 
 from aurora_cli.data.batches.collator import TokenCounts
-from aurora_cli.data.batches.selection import PackBudget, TooLong, epoch_samples, fit, validation_split
+from aurora_cli.data.batches.selection import PackBudget, TooLong, epoch_samples, fit
+from aurora_cli.data.batches.validation import ValidationBy, split_by_medium, split_by_row
+from aurora_cli.data.token_store.media_keys import MediaKeys, joined
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError
 from aurora_cli.runs.lines import Rejection
@@ -74,6 +76,7 @@ class Corpus:
         budget: PackBudget,
         too_long: TooLong,
         validation_share: float = 0.0,
+        validation_by: ValidationBy = "medium",
         seed: int = 0,
     ) -> "Corpus":
         """The table of the stores' summaries; no row is read.
@@ -106,7 +109,10 @@ class Corpus:
         left_out = np.flatnonzero(~fits)
         fitting = np.flatnonzero(to_train)
         rows = fitting - starts[np.searchsorted(starts, fitting, side="right") - 1]
-        of_share = np.sort(fitting[validation_split(rows, validation_share)])
+        if validation_by == "row" or not validation_share:
+            of_share = np.sort(fitting[split_by_row(rows, validation_share)])
+        else:
+            of_share = fitting[split_by_medium(rows, _media_keys(stores[:number], to_train), validation_share)]
         to_train[of_share] = False  # of `fits`, too, which it is a part of
         return cls(
             stores=stores,
@@ -165,3 +171,11 @@ class Corpus:
             for some in np.array_split(numbers, max(1, len(numbers) // 1000)):
                 for number, row in zip(some.tolist(), rows.rows((some - start).tolist()), strict=True):
                     yield Rejection(number, row.id, None, f"too long for a pack of {self.budget}")
+
+
+def _media_keys(stores: Sequence[WeightedStore], wanted: np.ndarray) -> MediaKeys:
+    """Of the wanted samples, in order."""
+    offsets, keys = joined([open_store(store.folder).media_keys() for store in stores])
+    counts = np.diff(offsets)
+    kept = keys[np.repeat(wanted, counts)]
+    return MediaKeys(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[wanted], dtype=np.int64)]), kept)

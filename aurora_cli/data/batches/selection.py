@@ -1,11 +1,9 @@
-"""Which samples fit into packs, are kept for validation, and are taken in an epoch: functions of numbers alone."""
+"""Which samples fit into packs, and are taken in an epoch: functions of numbers alone."""
 
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-
-from aurora_cli.errors import DataError
 
 TooLong = Literal["cut", "reject"]
 
@@ -51,21 +49,6 @@ def fit(lengths: np.ndarray, visual: np.ndarray, frames: np.ndarray, budget: Pac
     return Fit(np.minimum(lengths, budget.tokens), fits, beyond & fits, media_fit)
 
 
-def validation_split(rows: np.ndarray, share: float) -> np.ndarray:
-    """Indices of the samples kept for validation: `share` of them, one at least, selected by a hash of their row in
-    the store. The same whatever the seed; those of a smaller share are among those of a larger one.
-
-    Raises:
-        DataError: none would be left to train on.
-    """
-    if share == 0.0:
-        return np.zeros(0, np.int64)
-    count = max(1, round(share * len(rows)))
-    if count == len(rows):
-        raise DataError(f"data.validation_share {share} of {len(rows)} samples leaves none to train on")
-    return np.argsort(_mixed(rows), kind="stable")[:count]
-
-
 def epoch_samples(stores: Sequence[np.ndarray], weights: Sequence[float], *, seed: int, epoch: int) -> np.ndarray:
     """Numbers of the samples that an epoch takes of each store's, by weight: 2 takes each twice, 0.5 the next half
     every time.
@@ -82,11 +65,3 @@ def epoch_samples(stores: Sequence[np.ndarray], weights: Sequence[float], *, see
             shuffled = np.random.default_rng([seed, index, WEIGHT_STREAM]).permutation(numbers)
             taken.append(shuffled[(np.arange(some) + epoch * some) % len(numbers)])
     return taken[0] if len(taken) == 1 else np.concatenate(taken)
-
-
-def _mixed(numbers: np.ndarray) -> np.ndarray:
-    """splitmix64's finalizer (Steele, Lea and Flood, OOPSLA 2014): neighbours become unrelated."""
-    mixed = (numbers.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return mixed ^ (mixed >> np.uint64(31))

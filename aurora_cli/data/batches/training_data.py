@@ -14,6 +14,7 @@ from aurora_cli.data.batches.reader import SampleReader
 from aurora_cli.data.batches.sampler import PackRow, accumulation, requests
 from aurora_cli.data.batches.selection import PackBudget, TooLong
 from aurora_cli.data.batches.shared_plan import PlanShare
+from aurora_cli.data.batches.validation import ValidationBy
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling
 
 
@@ -31,6 +32,7 @@ class BatchPlan:
     batching: Batching = "packed"
     too_long: TooLong = "cut"
     validation_share: float = 0.0
+    validation_by: ValidationBy = "medium"
     epochs: float = 1.0
     max_steps: int | None = None
     seed: int = 0
@@ -65,6 +67,7 @@ class TrainingData:
             budget=plan.budget,
             too_long=plan.too_long,
             validation_share=plan.validation_share,
+            validation_by=plan.validation_by,
             seed=plan.seed,
         )
         self.reader = SampleReader(

@@ -6,6 +6,7 @@ from json.encoder import encode_basestring as quoted
 from typing import Any
 
 from aurora_cli.constants import IMAGE, VIDEO
+from aurora_cli.data.annotations.keys import GROUP
 from aurora_cli.data.importing.item import Item, Kind
 from aurora_cli.data.importing.questions import Questions
 
@@ -26,8 +27,9 @@ class RecordLines:
         """The record of a caption: a question about the medium, and the caption as its answer."""
         question = self._written[self._questions.draw(item.id, kind), kind]
         span = "" if item.span is None else f"{_span(item.span)}, "
+        group = "" if item.group is None else f'"{GROUP}": {quoted(item.group)}, '
         return (
-            f'{{"id": {quoted(item.id)}, "{kind}": {quoted(path)}, {span}"conversations": [{{"from": "human", '
+            f'{{"id": {quoted(item.id)}, "{kind}": {quoted(path)}, {span}{group}"conversations": [{{"from": "human", '
             f'"value": {question}}}, {{"from": "gpt", "value": {quoted(item.caption)}}}]}}\n'
         )
 
@@ -43,7 +45,8 @@ class RecordLines:
             for turn in item.messages or ()
         ]
         span = {} if item.span is None else json.loads(f"{{{_span(item.span)}}}")
-        return json.dumps({**record, **span, "conversations": turns}, ensure_ascii=False) + "\n"
+        group = {} if item.group is None else {GROUP: item.group}
+        return json.dumps({**record, **span, **group, "conversations": turns}, ensure_ascii=False) + "\n"
 
 
 def _span(span: tuple[float, float]) -> str:

@@ -34,6 +34,8 @@ class EncodedRecords(NamedTuple):
     """Records by the keys that they have, of media, times, weights and roles: those read, and those not."""
     animated: int = 0
     """Rows with an image of several frames; only counted where media are looked at."""
+    group: list[str | None] | None = None
+    """What each row lies on one side of a split with; none: no row says so."""
 
 
 class EncodedChunk(NamedTuple):

@@ -28,6 +28,8 @@ class StoreManifest(StoredModel):
     """What the manifests of all shards of a folder, and of what is merged from them, say alike."""
 
     WHAT: ClassVar[str] = "a token store's manifest"
+    SCHEMA: ClassVar[int] = 2
+    """1: summaries have no media keys; the keys of the manifests are the same."""
     SCHEMA_KEY: ClassVar[str] = "schema_version"
 
     tokenizer: str

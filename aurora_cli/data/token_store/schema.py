@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
+from aurora_cli.data.token_store.media_keys import KEYS_TYPE
 from aurora_cli.io.atomic import write_json
 from aurora_cli.io.json_files import JsonObject
 
@@ -23,7 +24,10 @@ SUMMARY_FILE = "summary.arrow"
 MERGED_SUMMARY_FILE = "summary-{index:05d}-of-{count:05d}.arrow"
 VIDEOS, TARGET_TOKENS = "clips", "taught"
 """Columns of the summary, under the names that they had in the first version."""
-SUMMARY_SCHEMA = pa.schema({name: pa.int32() for name in ("length", "frames", "media", VIDEOS, TARGET_TOKENS)})
+SUMMARY_NUMBERS = pa.schema({name: pa.int32() for name in ("length", "frames", "media", VIDEOS, TARGET_TOKENS)})
+"""All columns of the summaries of schema 1."""
+MEDIA_KEYS = "media_keys"
+SUMMARY_SCHEMA = SUMMARY_NUMBERS.append(pa.field(MEDIA_KEYS, KEYS_TYPE))
 
 VALUE_TYPES = {
     "id": pa.string(),

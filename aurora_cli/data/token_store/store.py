@@ -14,7 +14,17 @@ import numpy as np
 import pyarrow as pa
 
 from aurora_cli.data.token_store.manifest import MADE_AGAIN, MergedManifest, MergedShard, ShardManifest, read_manifest
-from aurora_cli.data.token_store.schema import MANIFEST, ROW_SCHEMA, SPAN, SPAN_SCHEMA, STATE_FILE, SUMMARY_SCHEMA
+from aurora_cli.data.token_store.media_keys import MediaKeys, keys_column, keys_of, read_column
+from aurora_cli.data.token_store.schema import (
+    MANIFEST,
+    MEDIA_KEYS,
+    ROW_SCHEMA,
+    SPAN,
+    SPAN_SCHEMA,
+    STATE_FILE,
+    SUMMARY_NUMBERS,
+    SUMMARY_SCHEMA,
+)
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import read_object
 
@@ -124,10 +134,26 @@ class TokenStore:
 
     def summaries(self) -> Iterator[Summary]:
         """The same a piece at a time, as views of the mapped files: 20 M rows take no memory. At least one piece."""
-        for file in sorted(self.folder.glob("summary*.arrow")):
-            table = read_stream(file, SUMMARY_SCHEMA)
+        for table in self._summary_tables():
             for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], SUMMARY_SCHEMA)]:
-                yield Summary(*(column.to_numpy() for column in batch.columns))
+                yield Summary(*(batch.column(name).to_numpy() for name in SUMMARY_NUMBERS.names))
+
+    def media_keys(self) -> MediaKeys:
+        """The media keys of all rows, from the summary files; where one is of schema 1, from the names in the rows."""
+        tables = [*self._summary_tables()]
+        if all(MEDIA_KEYS in table.schema.names for table in tables):
+            columns = [chunk for table in tables for chunk in table.column(MEDIA_KEYS).chunks]
+        else:
+            columns = [
+                keys_column(keys_of(images, video, None) for images, video in zip(*names, strict=True))
+                for batch in self.batches
+                for names in [[batch.column(name).to_pylist() for name in ("image", "video")]]
+            ]
+        return read_column(columns or [keys_column([])])
+
+    def _summary_tables(self) -> Iterator[pa.Table]:
+        for file in sorted(self.folder.glob("summary*.arrow")):
+            yield read_stream(file, SUMMARY_SCHEMA, SUMMARY_NUMBERS)
 
     def media_root(self, row: int) -> str:
         """The folder that a row's media are named from, relative to the workspace unless absolute."""

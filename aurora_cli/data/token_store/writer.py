@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from aurora_cli.data.token_store.columns import EncodedRecords
+from aurora_cli.data.token_store.media_keys import keys_column, keys_of
 from aurora_cli.data.token_store.schema import (
     ROW_SCHEMA,
     SHARD_DATA,
@@ -46,6 +47,8 @@ def row_batch(encoded: EncodedRecords) -> pa.RecordBatch:
 def summary_batch(encoded: EncodedRecords) -> pa.RecordBatch:
     """The summary of the rows, a few integers each, as a record batch of SUMMARY_SCHEMA."""
     media = encoded.media_lengths
+    groups = encoded.group or [None] * len(encoded.id)
+    keys = keys_column(map(keys_of, encoded.image, encoded.video, groups))
     columns = [
         encoded.length,
         [sum(lengths) for lengths in media],
@@ -53,7 +56,8 @@ def summary_batch(encoded: EncodedRecords) -> pa.RecordBatch:
         [sum(length > 1 for length in lengths) for lengths in media],
         encoded.target_tokens,
     ]
-    return pa.RecordBatch.from_arrays([pa.array(column, pa.int32()) for column in columns], schema=SUMMARY_SCHEMA)
+    numbers = [pa.array(column, pa.int32()) for column in columns]
+    return pa.RecordBatch.from_arrays([*numbers, keys], schema=SUMMARY_SCHEMA)
 
 
 class ShardWriter:

@@ -43,7 +43,9 @@ class Rows:
         self.max_length = max_length
         self.tokens = bytearray()
         self.spans: list[Span] = []
-        self.columns: list[tuple[str, list[str] | None, str | None, list[int], int, int, TimeSpan | None]] = []
+        self.columns: list[
+            tuple[str, list[str] | None, str | None, list[int], int, int, TimeSpan | None, str | None]
+        ] = []
 
     def append(self, record: Record, media_lengths: list[int], encoded: EncodedConversation) -> bool:
         """Add a row, cut to the longest that is allowed; False, and no row, if that leaves no target token."""
@@ -61,7 +63,18 @@ class Rows:
         self.tokens += tokens
         self.spans += [(start + offset, stop + offset) for start, stop in spans]
         target_tokens = sum(stop - start for start, stop in spans)
-        self.columns.append((record.id, record.images, record.video, media_lengths, length, target_tokens, record.span))
+        self.columns.append(
+            (
+                record.id,
+                record.images,
+                record.video,
+                media_lengths,
+                length,
+                target_tokens,
+                record.span,
+                record.group,
+            )
+        )
         return True
 
     def encoded(self, rejected: list[RejectedRecord], keys: KeyCounts) -> EncodedRecords:
@@ -70,8 +83,8 @@ class Rows:
         labels = np.full(len(input_ids), IGNORE_INDEX, dtype=np.int32)
         for start, stop in self.spans:
             labels[start:stop] = input_ids[start:stop]
-        ids, images, videos, media_lengths, lengths, target_tokens, spans = (
-            zip(*self.columns, strict=True) if self.columns else [()] * 7
+        ids, images, videos, media_lengths, lengths, target_tokens, spans, groups = (
+            zip(*self.columns, strict=True) if self.columns else [()] * 8
         )
         return EncodedRecords(
             list(ids),
@@ -86,6 +99,7 @@ class Rows:
             list(spans) if any(spans) else None,
             keys.read,
             keys.warned,
+            group=list(groups) if any(groups) else None,
         )
 
 

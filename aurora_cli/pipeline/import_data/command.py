@@ -8,6 +8,7 @@ import re
 import time
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import IO
 
 from aurora_cli.config.settings import Settings
@@ -16,8 +17,9 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.importing.manifest import MANIFEST, ImportedSource, ImportManifest
 from aurora_cli.data.importing.media_source import MEDIA_FOLDER, link_folder
 from aurora_cli.data.importing.questions import Questions, read_questions
+from aurora_cli.data.importing.validation import Sides
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.atomic import atomic_write, file_lock, write_text
+from aurora_cli.io.atomic import atomic_write, disk_errors, file_lock, write_text
 from aurora_cli.io.durability import sync_filesystem
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.pipeline.import_data.before import (
@@ -112,8 +114,11 @@ def write_all(
             link_folder(target.folder / MEDIA_FOLDER, target.validation.parent / MEDIA_FOLDER, workspace.root)
             return stack.enter_context(atomic_write(target.validation))
 
-        records = stack.enter_context(atomic_write(target.records))
-        writer = RowWriter(maker, tally, records, rejects, open_validation)
+        trained = stack.enter_context(atomic_write(target.records))
+        stack.enter_context(disk_errors(target.records))
+        both = stack.enter_context(TemporaryFile(dir=target.folder)) if step.validation else None
+        sides = Sides(step.validation) if step.validation else None
+        writer = RowWriter(maker, tally, both or trained, rejects, sides)
         with reporter.progress("import", total or None, "bytes" if total else "items") as advance:
             for source in sources:
                 media = media_of(source, target, copy=step.copy_files)
@@ -121,6 +126,8 @@ def write_all(
                     paths = writer.write(row, media)
                     if sample is not None and paths:
                         sample.add(paths, row)
+        if both is not None:
+            writer.divide(both, trained, open_validation)
         if not tally.kept:
             raise _NothingKept
         if tally.kept == tally.validation:

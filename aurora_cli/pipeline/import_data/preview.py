@@ -53,7 +53,7 @@ def preview(
                 rejected[row.reason] += 1
                 continue
             try:
-                _, _, kind, paths = maker.record(row, media)
+                _, kind, paths = maker.record(row, media)
             except Rejection as rejection:
                 rejected[rejection.reason] += 1
                 continue

@@ -22,7 +22,7 @@ from aurora_cli.data.importing.manifest import ImportCounts
 from aurora_cli.data.importing.media_source import MediaSource, kind_of
 from aurora_cli.data.importing.questions import Questions
 from aurora_cli.data.importing.record_lines import RecordLines
-from aurora_cli.data.importing.validation import side_of
+from aurora_cli.data.importing.validation import Sides
 from aurora_cli.data.seen import Seen
 from aurora_cli.data.token_store.rejected import RejectedRecord
 from aurora_cli.io.data_uri import shown
@@ -39,6 +39,14 @@ class Tally:
     images: int = 0
     videos: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+
+    def count(self, kind: Kind | None, records: int) -> None:
+        """Add records that are kept."""
+        self.kept += records
+        if kind == "image":
+            self.images += records
+        elif kind == "video":
+            self.videos += records
 
     def counts(self) -> ImportCounts:
         """As a manifest keeps them."""
@@ -77,12 +85,11 @@ class RecordMaker:
     def __init__(self, step: ImportSettings, questions: Questions, embedded: EmbeddedMedia) -> None:
         self._lines = RecordLines(questions)
         self._embedded = embedded
-        self._share = step.validation
         self._keeps_duplicates = step.duplicates == "keep"
         self._seen = Seen()
 
-    def record(self, item: Item, media: MediaSource) -> tuple[bytes, bool, Kind | None, list[str]]:
-        """Its line, whether it is for validation, what its media are, and their paths.
+    def record(self, item: Item, media: MediaSource) -> tuple[bytes, Kind | None, list[str]]:
+        """Its line, what its media are, and their paths.
 
         Raises:
             Rejection: it is none.
@@ -98,13 +105,12 @@ class RecordMaker:
         words = item.caption if item.messages is None else str(item.messages)
         if not self._keeps_duplicates and not self._seen.add((*paths, item.span, words)):
             raise Rejection("duplicate")
-        side = self._share > 0 and side_of(paths, item.group, self._share)
         if item.messages is None:
             line = self._lines.caption(item, paths[0], kind or "image")
         else:
             line = self._lines.conversation(item, paths, kind or "image")
         try:
-            return line.encode(), side, kind, paths
+            return line.encode(), kind, paths
         except UnicodeEncodeError as error:
             raise Rejection("bad_unicode", f"\\u{ord(line[error.start]):04x}") from error
 
@@ -132,12 +138,13 @@ class RowWriter:
         tally: Tally,
         records: IO[bytes],
         rejects: IO[bytes],
-        validation: Callable[[], IO[bytes]],
+        sides: Sides | None = None,
     ) -> None:
-        """`validation`: opens the file for validation when there is a first record for it."""
+        """`sides`: gathers what decides on which side a record lies; `records` is then of both sides."""
         self._maker = maker
-        self._records, self._rejects, self._open_validation = records, rejects, validation
-        self._validation: IO[bytes] | None = None
+        self._records, self._rejects, self._sides = records, rejects, sides
+        self._several: dict[int, tuple[Item, Kind | None]] = {}
+        """Records that may yet be rejected, by their number."""
         self.tally = tally
 
     def write(self, row: Item | Refused, media: MediaSource) -> list[str] | None:
@@ -148,23 +155,35 @@ class RowWriter:
             self._reject(row)
             return None
         try:
-            line, is_for_validation, kind, paths = self._maker.record(row, media)
+            line, kind, paths = self._maker.record(row, media)
         except Rejection as rejection:
             self._reject(Refused(row.file, row.line, row.id, rejection.reason, rejection.detail))
             return None
-        tally.kept += 1
-        if kind == "image":
-            tally.images += 1
-        elif kind == "video":
-            tally.videos += 1
-        if is_for_validation:
-            tally.validation += 1
-            if self._validation is None:
-                self._validation = self._open_validation()
-            self._validation.write(line)
-        else:
-            self._records.write(line)
+        if self._sides is not None:
+            self._sides.add(paths, row.group)
+            if len(paths) > 1 and row.group is None:
+                self._several[tally.kept] = row._replace(caption="", messages=None, content=None), kind
+        tally.count(kind, 1)
+        self._records.write(line)
         return paths
+
+    def divide(self, every: IO[bytes], trained: IO[bytes], validation: Callable[[], IO[bytes]]) -> None:
+        """The lines of both sides, each into the file of its own; `validation` opens that when there is a first."""
+        assert self._sides is not None
+        every.seek(0)
+        kept_apart: IO[bytes] | None = None
+        for number, line in enumerate(every):
+            try:
+                is_for_validation = self._sides.is_for_validation(number)
+            except Rejection as rejection:
+                row, kind = self._several[number]
+                self.tally.count(kind, -1)
+                self._reject(Refused(row.file, row.line, row.id, rejection.reason, rejection.detail))
+                continue
+            if is_for_validation:
+                kept_apart = kept_apart or validation()
+                self.tally.validation += 1
+            (kept_apart if is_for_validation and kept_apart is not None else trained).write(line)
 
     def _reject(self, row: Refused) -> None:
         self.tally.rejected[row.reason] += 1

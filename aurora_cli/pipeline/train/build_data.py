@@ -5,6 +5,7 @@ from aurora_cli.data.batches.corpus import WeightedStore
 from aurora_cli.data.batches.selection import PackBudget
 from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
+from aurora_cli.data.batches.validation import ValidationBy
 from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.plan import StagePlan
@@ -30,7 +31,7 @@ def plan_data(plan: StagePlan, config: AuroraCapConfig, share: PlanShare | None 
     )
     return TrainingData(
         trained,
-        batch_plan(settings),
+        batch_plan(settings, plan.validation_by),
         validation=validation,
         token_counts=config.frame_token_counts(size, size, settings.merging),
         image_token_id=config.image_token_id,
@@ -38,7 +39,7 @@ def plan_data(plan: StagePlan, config: AuroraCapConfig, share: PlanShare | None 
     )
 
 
-def batch_plan(settings: Settings) -> BatchPlan:
+def batch_plan(settings: Settings, validation_by: ValidationBy = "medium") -> BatchPlan:
     """What of the settings decides a run's batches."""
 
     model, train, data = settings.model, settings.train, settings.data
@@ -52,6 +53,7 @@ def batch_plan(settings: Settings) -> BatchPlan:
         batching=data.batching,
         too_long=data.too_long,
         validation_share=data.validation_share,
+        validation_by=validation_by,
         epochs=train.epochs,
         max_steps=train.max_steps,
         seed=train.seed,

@@ -5,13 +5,23 @@ from pathlib import Path
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
+from aurora_cli.data.batches.validation import ValidationBy
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, find_validation
 from aurora_cli.pipeline.train.start import Start, find_start
 from aurora_cli.runs.checkpoints import newest, pointed
 from aurora_cli.runs.find import is_free_for_a_run
-from aurora_cli.runs.layout import CHECKPOINTS, FINISHED_FILE, METADATA_FILE
-from aurora_cli.runs.metadata import RECIPE_DATA, RECIPE_START, CheckpointMetadata, Extent, FinishedRun, Recipe
+from aurora_cli.runs.layout import CHECKPOINTS, FINISHED_FILE, METADATA_FILE, RESUME_FOLDER, STATE_FILE
+from aurora_cli.runs.metadata import (
+    RECIPE_DATA,
+    RECIPE_START,
+    RECIPE_VALIDATION,
+    CheckpointMetadata,
+    Extent,
+    FinishedRun,
+    Recipe,
+    TrainState,
+)
 from aurora_cli.runs.recipe import check_recipe, recipe_of
 
 
@@ -31,6 +41,11 @@ class StagePlan:
     finished: FinishedRun | None
     """What an earlier run came to, if it was to be as long as this one."""
     recipe: Recipe
+
+    @property
+    def validation_by(self) -> ValidationBy:
+        """What keeps samples on one side of `data.validation_share`; a run goes on as it was begun."""
+        return "medium" if RECIPE_VALIDATION in self.recipe else "row"
 
     @property
     def stage(self) -> str:
@@ -55,8 +70,8 @@ def plan_stage(settings: Settings, trained_before: frozenset[str] = frozenset())
     start = find_start(settings, workspace, run_dir, trained_before)
     data = find_data(settings, workspace)
     validation = find_validation(settings, workspace, data)
-    recipe = whole_recipe(settings, start, data, workspace)
     resume = find_resume(settings, workspace, run_dir)
+    recipe = whole_recipe(settings, start, data, workspace, resume)
     finished = None
     if train.resume == "auto" and resume is not None:
         check_recipe(resume, recipe, train.stage)
@@ -103,12 +118,16 @@ def find_resume(settings: Settings, workspace: Workspace, run_dir: Path) -> Path
     return path
 
 
-def whole_recipe(settings: Settings, start: Start, data: tuple[DataFolder, ...], workspace: Workspace) -> Recipe:
-    """All that the run's numbers depend on: settings, start and data."""
+def whole_recipe(
+    settings: Settings, start: Start, data: tuple[DataFolder, ...], workspace: Workspace, resume: Path | None
+) -> Recipe:
+    """All that the run's numbers depend on: settings, start and data; `resume` as `find_resume` finds it."""
+    by_medium = resume is None or RECIPE_VALIDATION in TrainState.read(resume / RESUME_FOLDER / STATE_FILE).recipe
     return {
         **recipe_of(settings),
         RECIPE_START: start.base if isinstance(start.base, str) else {**start.base},
         RECIPE_DATA: [[workspace.relative(one.folder), one.weight, one.rows] for one in data],
+        **({RECIPE_VALIDATION: "medium"} if settings.data.validation_share and by_medium else {}),
     }
 
 

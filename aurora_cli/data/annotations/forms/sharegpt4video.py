@@ -2,7 +2,7 @@
 
 from aurora_cli.constants import VIDEO, VIDEO_QUESTION
 from aurora_cli.data.annotations.conversation import AUDIO, OTHER_UNITS, SAMPLING, SPANS
-from aurora_cli.data.annotations.keys import Key, KeyTable, Reading, says_something
+from aurora_cli.data.annotations.keys import GROUP_KEY, Key, KeyTable, Reading, says_something
 from aurora_cli.data.annotations.paths import video_of
 from aurora_cli.data.annotations.records import Message, Record, Rejection, record_id, text_of
 from aurora_cli.data.annotations.schema import RecordSchema
@@ -53,6 +53,7 @@ SCHEMA = RecordSchema(
         SAMPLING,
         AUDIO,
         OTHER_UNITS,
+        GROUP_KEY,
     ),
     inner_keys={},
     read=read,

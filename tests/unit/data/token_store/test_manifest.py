@@ -43,6 +43,7 @@ def test_what_the_first_version_wrote_is_read_and_written_with_the_same_keys(mod
     assert after.pop("image_places") == "front", "new: what that version did"
     for counts in (part["counts"] for part in (after, *after.get("parts", ())) if "counts" in part):
         assert [counts.pop(name) for name in ("spans", "keys_read", "keys_warned")] == [0, {}, {}], "new as well"
+    assert (before.pop("schema_version"), after.pop("schema_version")) == (1, 2), "summaries have media keys by now"
     assert json.loads(json.dumps(after)) == before
 
 
@@ -134,10 +135,10 @@ def test_a_shard_whose_files_are_not_what_its_manifest_says_is_not_whole(tmp_pat
 
 def test_what_a_later_version_wrote_is_never_taken_for_damage(tmp_path: Path):
     shard = tmp_path / "shards" / part_name(0)
-    write_json(shard / "manifest.json", {"schema_version": 2})
-    write_json(tmp_path / "tokenize.json", {"schema_version": 2, "shards": 1})
+    write_json(shard / "manifest.json", {"schema_version": 3})
+    write_json(tmp_path / "tokenize.json", {"schema_version": 3, "shards": 1})
     for read in (lambda: shard_manifests(tmp_path), lambda: is_complete(tmp_path, {}), lambda: read_manifest(shard)):
-        with pytest.raises(NewerSchema, match="this version of aurora reads up to 1"):
+        with pytest.raises(NewerSchema, match="this version of aurora reads up to 2"):
             read()
 
 

@@ -4,7 +4,9 @@ import json
 import os
 import pickle
 import subprocess
+from itertools import pairwise
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +22,7 @@ from aurora_cli.io.atomic import read_json, write_json
 from tests.tokenizing import shard_manifest
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "datasets_2_20"
+FIRST_VERSION = Path(__file__).parents[3] / "fixtures/workspace-0.1.0/tokenized/language/llava_mix/merged"
 OTHER_DATASETS = os.environ.get("AURORA_DATASETS_PYTHON")
 
 
@@ -76,6 +79,36 @@ def test_the_summary_counts_without_reading_tokens(store):
     assert summary.length.tolist() == [index % 5 + 1 for index in range(150)]
     assert summary.videos.sum() == sum(index % 7 == 6 for index in range(150))
     assert summary.frames.tolist() == [3 if index % 7 == 6 else index % 4 for index in range(150)]
+
+
+def test_media_keys_are_in_the_summary_and_those_of_earlier_summaries_come_from_the_names(store):
+    def of(index: int) -> list[int]:
+        row = store.rows([index])[0]
+        return [crc32(name.encode()) for name in [*(row.image or ()), *([row.video] if row.video else ())]]
+
+    expected = [of(index) for index in range(150)]
+    offsets, keys = store.media_keys()
+    assert [keys[a:b].tolist() for a, b in pairwise(offsets)] == expected
+    path = store.folder / "summary.arrow"
+    with pa.ipc.open_stream(pa.memory_map(str(path))) as stream:
+        narrow = stream.read_all().drop_columns(["media_keys"])
+    with pa.ipc.new_stream(store.folder / "narrow", narrow.schema) as written:
+        written.write_table(narrow)
+    (store.folder / "narrow").replace(path)
+    again = open_store(store.folder)
+    assert again.summary().length.tolist() == [index % 5 + 1 for index in range(150)]
+    offsets, keys = again.media_keys()
+    assert [keys[a:b].tolist() for a, b in pairwise(offsets)] == expected
+
+
+def test_media_keys_of_what_the_first_version_wrote_are_read():
+    store = open_store(FIRST_VERSION)
+    offsets, keys = store.media_keys()
+    rows = store.rows(range(store.num_rows))
+    assert [keys[a:b].tolist() for a, b in pairwise(offsets)] == [
+        [crc32(name.encode()) for name in row.image or ()] for row in rows
+    ]
+    assert len(keys)
 
 
 def test_a_store_travels_to_another_process_by_its_folder(store):
@@ -208,8 +241,8 @@ def test_what_is_no_store_or_damaged_is_named(tmp_path, store):
     shard_manifest(149).write(store.folder / "manifest.json")
     with pytest.raises(DataError, match="holds 150 rows, its manifest says 149"):
         open_store(store.folder)
-    write_json(store.folder / "manifest.json", {"schema_version": 2, "rows": 150})
-    with pytest.raises(DataError, match="has schema 2"):
+    write_json(store.folder / "manifest.json", {"schema_version": 3, "rows": 150})
+    with pytest.raises(DataError, match="has schema 3"):
         open_store(store.folder)
     data = store.folder / "data-00000-of-00001.arrow"
     data.write_bytes(data.read_bytes()[:600])

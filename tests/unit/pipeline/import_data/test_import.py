@@ -138,7 +138,7 @@ def test_the_validation_split_is_by_medium_and_outside_the_training_data(tmp_pat
     assert trained | validated == set(names)
     assert not trained & validated
     assert result.validation == len(kept_back) == 3 * len(validated)
-    assert 30 <= len(validated) <= 70  # 50 are expected; these are three standard deviations
+    assert len(validated) == 50  # a quarter of 200
     root = MediaRoot(tmp_path / "w/validation/vision/own")
     assert all(root.locate(record["image"]) == "file" for record in kept_back)
     assert sorted(path.name for path in (tmp_path / "w/data").rglob("*.jsonl")) == ["own.jsonl", "rejected.jsonl"]
@@ -159,8 +159,9 @@ def test_rows_of_a_group_lie_on_one_side(tmp_path: Path) -> None:
         for record in json_lines(tmp_path / "w/validation/vision/own/own.jsonl")
     }
     assert trained
-    assert validated
+    assert len(validated) == 5  # of ten shoots
     assert not trained & validated
+    assert {record["group"] for record in records(tmp_path / "w")} == {str(shoot) for shoot in trained}
 
 
 def test_copied_media_stay_when_the_source_goes(tmp_path: Path, source: Path) -> None:

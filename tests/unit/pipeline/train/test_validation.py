@@ -5,18 +5,23 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
+from aurora_cli.data.batches.validation import split_by_row
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline import merge_shards
 from aurora_cli.pipeline.inspect.run import inspect_run
 from aurora_cli.pipeline.tokenize import command as tokenize
 from aurora_cli.pipeline.train import command as train
+from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.data_folders import find_data, find_validation
 from aurora_cli.pipeline.train.estimate.estimate import estimate_stage
+from aurora_cli.pipeline.train.estimate.network import config_of
+from aurora_cli.pipeline.train.plan import plan_stage
 from aurora_cli.pipeline.train.result import TrainResult
 from aurora_cli.reports.run import run_page
 from tests.distributed.tiny_workspace import make, settings
@@ -157,3 +162,46 @@ def test_samples_to_measure_on_that_no_pack_holds_are_listed_as_such(root: Path)
         (0, "video-1", True),
     ]
     assert lines(root / "runs/language")[-1]["validation_samples"] == 12
+
+
+def group_records(root: Path) -> None:
+    """The annotations once more, four images a group, tokenized again."""
+    path = root / "data/language/images/images.jsonl"
+    records = [json.loads(line) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps({**one, "group": n // 4}) + "\n" for n, one in enumerate(records)))
+    shutil.rmtree(root / "tokenized/language/images")
+    tokenize.run(settings(root))
+    merge_shards.run(settings(root))
+
+
+def shared(root: Path, share: float, **changes: Any) -> Settings:
+    one = alone(root, "none", data=["tokenized/language/images"], **changes)
+    return one.model_copy(update={"data": one.data.model_copy(update={"validation_share": share})})
+
+
+def kept(one: Settings) -> list[int]:
+    return plan_data(plan_stage(one), config_of(one)).corpus.validation.tolist()
+
+
+def test_a_share_is_exact_and_records_of_a_group_lie_on_one_side(root: Path) -> None:
+    assert len(kept(shared(root, 0.25))) == 3
+    group_records(root)
+    found = kept(shared(root, 0.25))
+    assert len(found) == 4
+    assert len({number // 4 for number in found}) == 1
+
+
+@pytest.mark.slow
+def test_a_run_that_was_begun_by_the_row_goes_on_so(root: Path) -> None:
+    group_records(root)
+    train.run(shared(root, 0.25, max_steps=2))
+    state = root / "runs/language/checkpoints/step-00000002/resume/state.json"
+    content = json.loads(state.read_text())
+    assert content["recipe"].pop("validation samples by") == "medium"
+    assert len(kept(shared(root, 0.25, max_steps=4))) == 4
+    state.write_text(json.dumps(content))
+    by_row = kept(shared(root, 0.25, max_steps=4))
+    assert by_row == sorted(split_by_row(np.arange(12), 0.25).tolist())
+    train.run(shared(root, 0.25, max_steps=4))
+    assert [line["validation_samples"] for line in lines(root / "runs/language") if "validation_loss" in line] == [4, 3]
+    assert kept(shared(root, 0.25, max_steps=6)) == by_row

@@ -20,6 +20,7 @@ from aurora_cli.checkpoints.facts import FACTS_FILE, WeightFacts
 from aurora_cli.checkpoints.lazy_tensors import Tensors, rename
 from aurora_cli.checkpoints.locate import locate
 from aurora_cli.checkpoints.stated import towers
+from aurora_cli.checkpoints.stated.processors import pixels_note
 from aurora_cli.checkpoints.stated.towers import CONFIG_FILE
 from aurora_cli.checkpoints.weight_files import has_weights, open_weights
 from aurora_cli.config.merging import TokenMerging
@@ -174,6 +175,7 @@ def _with_facts(
     """With what `aurora.json` says, which counts before the layout's own files."""
     facts = WeightFacts.read_if_there(path / FACTS_FILE) or WeightFacts()
     stored = facts.merging or _merging(path, merging)
+    note = pixels_note(path)
     return OpenedCheckpoint(
         path=path,
         kind=kind,
@@ -183,7 +185,7 @@ def _with_facts(
         merging=stored or ORIGINAL_MERGING,
         tokenizer=tokenizer,
         history=facts.history,
-        notes=() if stored else (merging_unknown(path),),
+        notes=(*(() if stored else (merging_unknown(path),)), *(() if note is None else (note,))),
         prompting=facts.prompting,
         described_by=tuple(file for file in (path / CONFIG_FILE, path / FACTS_FILE) if file.exists()),
     ).tied_as_stored()

@@ -57,6 +57,8 @@ class OwnSettings:
     rows: dict[str, Row] = field(default_factory=dict)
     of_weights: str | None = None
     """The file of a captioner that training starts from, or goes on from, which says the most."""
+    note: str | None = None
+    """What that captioner was shown otherwise than it is here."""
 
     def value(self, path: str) -> object:
         return attrgetter(path)(self.settings)
@@ -93,7 +95,8 @@ class OwnSettings:
         if self.of_weights is not None or not _names_parts(self.resolved):
             differing = ", ".join(f"{row.setting} {row.value} ({row.instead_of})" for row in rows if row.instead_of)
             source = f" come from {self.of_weights}" if self.of_weights else ""
-            return [f"settings that{source or ' differ'}: {differing}"] if differing else []
+            lines = [f"settings that{source or ' differ'}: {differing}"] if differing else []
+            return lines + ([] if self.note is None else [self.note])
         root = f"{self.settings.workspace.absolute()}/"
         table = [(row.setting, row.value, _with(row.source, row.instead_of).replace(root, "")) for row in rows]
         return ["settings that hang on the parts:", *aligned_left([("setting", "value", "from"), *table])]
@@ -229,8 +232,8 @@ def tower_of(own: OwnSettings) -> Tower | None:
 
 def take_captioner(own: OwnSettings, stated: StatedModel) -> None:
     """Pixels, feature layer and parts of a captioner that training starts from: they come with its weights."""
-    model, source = stated
-    own.of_weights = source
+    model, source = stated.model, stated.source
+    own.of_weights, own.note = source, stated.note
     above = PRESET + 1
     for path in (*PIXELS, FEATURE_LAYER):
         own.take(path, attrgetter(path.partition(".")[2])(model), source, above)

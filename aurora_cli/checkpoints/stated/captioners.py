@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from aurora_cli.checkpoints.facts import FACTS_FILE, WeightFacts
 from aurora_cli.checkpoints.stated import towers
+from aurora_cli.checkpoints.stated.processors import pixels_note
 from aurora_cli.checkpoints.stated.towers import CONFIG_FILE
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.io.json_files import read_object
@@ -21,6 +22,8 @@ class StatedModel(NamedTuple):
     """Of a foreign one, the names of its parts are empty."""
     source: str
     """The file that says it."""
+    note: str | None = None
+    """What a foreign one was shown otherwise than it is here."""
 
 
 def read_captioner(path: Path) -> StatedModel | None:
@@ -61,7 +64,7 @@ def _read_layout(path: Path) -> StatedModel | None:
         image_std=pixels.std,
         feature_layer=_feature_layer(config, vision),
     )
-    return StatedModel(model, pixels.sources["size"])
+    return StatedModel(model, pixels.sources["size"], pixels_note(path))
 
 
 def _feature_layer(config: Mapping[str, Any], vision: Mapping[str, Any]) -> int:

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from aurora_cli.checkpoints.stated.processors import crops, find_processor, mean_and_deviation, read_processor
 from aurora_cli.config.section import Triple
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.json_files import JsonObject, read_object
 
 CONFIG_FILE = "config.json"
-PROCESSOR_FILES = ("preprocessor_config.json", "processor_config.json")
 
 VISION_TYPES = {"clip": "clip_vision_model", "siglip": "siglip_vision_model", "siglip2": "siglip2_vision_model"}
 """A whole contrastive model's `model_type`, and that of the vision tower inside it."""
@@ -108,12 +108,8 @@ def stated_pixels(folders: Iterable[Path], vision: Mapping[str, Any]) -> Pixels:
     """
     folders = tuple(folders)
     kind = kind_of(vision) or KINDS["clip_vision_model"]
-    file = next((path for folder in folders for name in PROCESSOR_FILES if (path := folder / name).is_file()), None)
-    stated: JsonObject = {}
-    if file is not None:
-        stated = read_object(file)
-        nested = stated.get("image_processor", stated)
-        stated = nested if isinstance(nested, dict) else {}
+    file = find_processor(folders)
+    stated: JsonObject = {} if file is None else read_processor(file)
     config = str(folders[0] / CONFIG_FILE)
     usual = f"usual for {vision.get('model_type', 'clip_vision_model')}; there is no image processor's file"
     size = _side(stated, file)
@@ -123,14 +119,14 @@ def stated_pixels(folders: Iterable[Path], vision: Mapping[str, Any]) -> Pixels:
         given = stated.get(name)
         colours[name] = _triple(given, name, file) if given else default
         sources[name.removeprefix("image_")] = str(file) if given else usual
-    return Pixels(
-        size or int(vision.get("image_size", kind.image_size)), colours["image_mean"], colours["image_std"], sources
-    )
+    mean, std = mean_and_deviation(stated, colours["image_mean"], colours["image_std"])
+    side = size or int(vision.get("image_size", kind.image_size))
+    return Pixels(side, _triple(mean, "image_mean", file), _triple(std, "image_std", file), sources)
 
 
 def _side(stated: JsonObject, file: Path | None) -> int | None:
     """The side of what the tower is given: of the crop where one is cut out, else of the resized image."""
-    for key in ("crop_size", "size") if stated.get("do_center_crop") else ("size", "crop_size"):
+    for key in ("crop_size", "size") if crops(stated) else ("size", "crop_size"):
         size = stated.get(key)
         if isinstance(size, Mapping):
             sides = {side for name in ("height", "width", "shortest_edge") if (side := size.get(name))}

@@ -17,6 +17,7 @@ from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Unc
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.facts import file_stamps
 from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.stated.processors import pixels_note
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.keys import key_lines
@@ -42,6 +43,8 @@ class CaptionSession:
         self._settings, self._request, self._reporter = settings, request, reporter
         self._checkpoint = open_checkpoint(request.model, OpenOptions(settings.workspace, None, settings.model))
         self._options = options_of(self._checkpoint, settings.caption, settings.tokenize, settings.data)
+        if (note := pixels_note(self._checkpoint.path)) is not None:
+            reporter.info(note)
         if self._checkpoint.prompting is None and self._options.template != OWN_TEMPLATE:
             reporter.info(
                 f"{request.model}: does not say by which template it was trained; it is asked by "

@@ -138,7 +138,6 @@ def amounts_of(data: TrainingData, config: AuroraCapConfig) -> DataAmounts:
         steps=data.total_steps,
         epochs=round(data.total_packs / packs, 6),
         left_out=len(corpus.too_long),
-        notes=tuple(corpus.notes()),
         validation_samples=len(corpus.validation),
         beyond_positions=None if beyond is None else str(beyond),
         notes=tuple(corpus.notes()),

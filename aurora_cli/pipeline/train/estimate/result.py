@@ -26,8 +26,6 @@ class DataAmounts:
     epochs: float
     left_out: int = 0
     """Samples that no pack holds."""
-    notes: tuple[str, ...] = ()
-    """Which samples do not go in as they are."""
     validation_samples: int = 0
     """That are measured on and not trained on."""
     beyond_positions: str | None = None

@@ -13,6 +13,8 @@ from aurora_cli.console import NotedAdvance, Reporter, WritePiece
 from aurora_cli.pipeline.result import Result
 
 LOG_EVERY_S = 30.0
+SLOWEST_S = 900.0
+"""Over so long a bar's rate is taken at most: a step of half a minute still has one."""
 
 
 class ConsoleReporter(Reporter):
@@ -79,6 +81,7 @@ class ConsoleReporter(Reporter):
                 progress.TimeRemainingColumn(),
                 console=self._console,
                 transient=True,
+                speed_estimate_period=30 if in_bytes else SLOWEST_S,
             ) as bars,
             self._remembered(bars),
         ):
@@ -122,7 +125,7 @@ class ConsoleReporter(Reporter):
                 left = f", {(total - done) / rate:,.0f} s left" if total and rate > 0 else ""
                 how = f"; {note}" if note else ""
                 of = f" of {total:,}" if total else ""
-                self.info(f"{description}: {done:,}{of} {unit}, {rate:,.1f}/s{left}{how}")
+                self.info(f"{description}: {done:,}{of} {unit}, {rate_of(rate, unit)}{left}{how}")
 
         yield advance
 
@@ -138,13 +141,24 @@ class QuietReporter(Reporter):
         print(f"warning: {message}", file=sys.stderr)
 
 
+def rate_of(speed: float | None, unit: str) -> str:
+    """How fast it goes; the slow by the time that one takes.
+
+    >>> rate_of(12.34, "steps"), rate_of(0.04, "steps"), rate_of(None, "media")
+    ('12.3 steps/s', '25.0 s/step', '- media/s')
+    """
+    if not speed:
+        return f"- {unit}/s"
+    return f"{speed:,.1f} {unit}/s" if speed >= 1 else f"{1 / speed:,.1f} s/{unit.removesuffix('s')}"
+
+
 def _rate_column(unit: str) -> Any:
     from rich.progress import ProgressColumn, Task
     from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
-            return Text(f"{task.speed:,.1f} {unit}/s" if task.speed else f"- {unit}/s")
+            return Text(rate_of(task.speed, unit))
 
     return Rate()
 

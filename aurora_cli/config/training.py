@@ -165,8 +165,9 @@ class TrainSettings(Section):
     plan: MayChange[bool] = False
     """Only an estimate: parameters, memory, tokens, steps, FLOPs and hours, disk. Touches nothing."""
 
-    flops_per_s: MayChange[float] = Field(default=2e14, gt=0.0)
-    """FLOP/s that a process is taken to reach in `plan` (an H100 in bf16: 2e14 to 5e14)."""
+    flops_per_s: MayChange[float | None] = Field(default=None, gt=0.0)
+    """FLOP/s that a process is taken to reach in `plan`; none: 2e14 on a GPU (an H100 in bf16: 2e14 to 5e14), on a CPU
+    half of what a second of multiplying shows."""
 
     resume: MayChange[str] = "auto"
     """`auto` goes on from the newest checkpoint, `never` starts afresh, or a checkpoint's folder."""

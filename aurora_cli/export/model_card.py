@@ -82,10 +82,17 @@ def _bases(job: ExportJob) -> list[str]:
     return [name for config, name in named if config is None and name.count("/") == 1 and not Path(name).exists()]
 
 
+def _started_from(job: ExportJob) -> list[str]:
+    """The parts that training started from: the hub's names, of folders the last part of their paths."""
+    hub, model = _bases(job), job.checkpoint.model
+    named = ((model.vision_config, model.vision_tower), (model.text_config, model.language_model))
+    return [name if name in hub else Path(name).name for config, name in named if config is None and name]
+
+
 def _what_it_is(job: ExportJob) -> str:
     vision, text = vision_config(job.checkpoint), text_config(job.checkpoint)
     parameters = sum(math.prod(tensor.shape) for tensor in job.tensors.values())
-    started = _bases(job)
+    started = _started_from(job)
     return (
         "A captioner of images and videos: a vision tower whose layers merge similar tokens, a two-layer projector, "
         f"a language model ({vision['model_type']}, {vision['num_hidden_layers']} layers of {vision['hidden_size']}; "

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import io
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -128,8 +129,11 @@ class Page:
 
     def _tokens_by_percent(self) -> dict[str, int]:
         found: dict[str, int] = {}
+        own = self.captioner.options.merging.kept_ratio
         for percent in range(1, 101):
-            options = self.captioner.options.changed({"token_kept_ratio": percent / 100})
+            # The slider's whole percent nearest to the model's own ratio stands for just that, as in page.html.
+            ratio = own if percent == max(1, math.floor(own * 100 + 0.5)) else percent / 100
+            options = self.captioner.options.changed({"token_kept_ratio": ratio})
             with contextlib.suppress(AuroraError):
                 found[str(percent)] = self.captioner.visual_tokens(1, options.merging)
         return found

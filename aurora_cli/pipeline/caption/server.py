@@ -16,6 +16,7 @@ from aurora_cli.captioning.loading import build_captioner
 from aurora_cli.captioning.options import options_of
 from aurora_cli.checkpoints.checkpoint import OpenOptions
 from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.stated.processors import pixels_note
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
 from aurora_cli.errors import HostError
@@ -42,9 +43,11 @@ def serve(settings: Settings, model: str, reporter: Reporter) -> ServeResult:
         device=caption.device,
         device_map=caption.device_map,
     )
+    if (note := pixels_note(checkpoint.path)) is not None:
+        reporter.info(note)
     page = Page(model, captioner, int(caption.max_upload_mb * 1e6))
     with start(page, caption.port) as url:
-        reporter.warning(f"{model} captions at {url} (Ctrl-C ends it)")
+        reporter.info(f"{model} captions at {url} (Ctrl-C ends it)")
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
     return ServeResult(model, url, page.captions)

@@ -18,6 +18,7 @@ from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.build_data import plan_data
+from aurora_cli.pipeline.train.estimate.machine import device_memory, flops_per_s
 from aurora_cli.pipeline.train.estimate.network import activations_of, config_of, flops_of, parts_of, without_weights
 from aurora_cli.pipeline.train.estimate.result import DataAmounts, TrainEstimate
 from aurora_cli.pipeline.train.plan import StagePlan, plan_stage
@@ -77,6 +78,9 @@ def estimate_stage(settings: Settings, processes: int, trained_before: frozenset
         for name, stage in STAGES_OF_ZERO.items()
     }
     running = memory["none" if deepspeed is None else f"zero{deepspeed['zero_optimization']['stage']}"]
+    speed = train.flops_per_s
+    if speed is None and work is not None:
+        speed = flops_per_s(config.get_text_config().hidden_size, cuda=cuda)
     checkpoint = 4 * 3 * sum(part.trained for part in parts)
     return TrainEstimate(
         stage=train.stage,
@@ -91,8 +95,9 @@ def estimate_stage(settings: Settings, processes: int, trained_before: frozenset
         loading_memory=_loading_memory(settings, parts, engine, processes, cuda=cuda),
         data=amounts,
         flops=work,
-        flops_per_s=train.flops_per_s,
-        hours=None if work is None else work / (train.flops_per_s * processes) / 3600,
+        flops_per_s=speed,
+        hours=None if work is None or speed is None else work / (speed * processes) / 3600,
+        device_memory=device_memory(cuda=cuda),
         checkpoint_bytes=checkpoint,
         # The newest, the best of those that were measured, and one that is being written.
         checkpoints_bytes=checkpoint * (settings.checkpoint.keep + 1 + bool(amounts and amounts.validation_samples)),

@@ -55,8 +55,11 @@ class TrainEstimate(Result):
     data: DataAmounts | None
     flops: float | None
     """Of the whole run."""
-    flops_per_s: float
+    flops_per_s: float | None
+    """That a process is taken to reach; none: there is nothing to compute."""
     hours: float | None
+    device_memory: int | None
+    """Bytes of the GPU, or without one of the machine."""
     checkpoint_bytes: int
     """Of one."""
     checkpoints_bytes: int
@@ -83,6 +86,8 @@ class TrainEstimate(Result):
                 f"  {name:<6}{(memory.total + self.base_memory) / GB:>8,.1f} GB = {memory.states / GB:,.1f} of states"
                 f" + {memory.activations / GB:,.1f} of activations{base}{mark}"
             )
+        if self.device_memory is not None:
+            lines.append(self._device_line(self.device_memory))
         lines.append(
             f"main memory while weights are loaded: {self.loading_memory / GB:,.1f} GB a process,"
             f" {self.processes * self.loading_memory / GB:,.1f} GB for all of them"
@@ -97,6 +102,16 @@ class TrainEstimate(Result):
             lines.append(f"The run would stop, so there are no numbers of the data: {self.problem}")
         return lines
 
+    def _device_line(self, there: int) -> str:
+        """What there is of the memory that the run needs."""
+        on_cpu = self.device == "cpu"
+        needed = self.memory_mb * 2**20 * (self.processes if on_cpu else 1)
+        has = f"{'this machine' if on_cpu else self.device} has {there / GB:,.1f} GB"
+        if needed <= there:
+            return has
+        ways = "--set train.micro_batch_packs=1, --set train.gradient_checkpointing=true, smaller train.pack_tokens"
+        return f"{has}, TOO LITTLE for the {needed / GB:,.1f} GB of this run: {ways}, or adapters (train.lora)"
+
     def _data_lines(self, data: DataAmounts) -> list[str]:
         per_step = data.samples * data.epochs / max(1, data.steps)
         beyond = [data.beyond_positions] if data.beyond_positions else []
@@ -106,9 +121,20 @@ class TrainEstimate(Result):
             f"an epoch: {data.samples:,} samples, {data.frames:,} frames, {data.text_tokens:,} text +"
             f" {data.visual_tokens:,} visual tokens, {data.packs:,} packs, {data.fill:.1%} full",
             f"the run: {data.epochs:,.2f} epochs, {data.steps:,} steps of about {per_step:,.0f} samples",
-            f"arithmetic: {self.flops:.3g} FLOPs, {self.hours:,.2f} h at {self.flops_per_s:.3g} FLOP/s a process"
-            " (train.flops_per_s)",
+            f"arithmetic: {self.flops:.3g} FLOPs, {_duration(self.hours or 0.0)} at {self.flops_per_s:.3g} FLOP/s a"
+            " process (train.flops_per_s)",
         ]
+
+
+def _duration(hours: float) -> str:
+    """
+    >>> _duration(30.0), _duration(0.25), _duration(0.001)
+    ('30.0 h', '15.0 min', '3.6 s')
+    """
+    for unit, factor in (("h", 1), ("min", 60)):
+        if hours * factor >= 1:
+            return f"{hours * factor:,.1f} {unit}"
+    return f"{hours * 3600:,.1f} s"
 
 
 def _short(number: int) -> str:

@@ -69,6 +69,15 @@ def test_an_image_comes_back_as_pieces_of_its_caption_then_with_all_numbers(work
     assert again[-1]["done"]["visual_tokens"] == 4
 
 
+def test_the_sliders_percent_nearest_to_the_models_own_ratio_stands_for_just_that(workspace):
+    """Of 16 patches 0.405 are 6.48, and 0.41 would be 6.56: another number of tokens, and other captions."""
+    captioner = load_captioner(workspace / "runs" / "language")
+    captioner.options = captioner.options.changed({"token_kept_ratio": 0.405})
+    facts = Page("runs/language", captioner, LIMIT).facts()
+    assert facts["ratio"] == 0.405
+    assert [facts["tokens"][percent] for percent in ("40", "41", "42")] == [6, 6, 7]
+
+
 def test_a_video_keeps_its_first_frame_whole_if_asked(address):
     video = encode_video([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)])
     _, lines = ask(address, video, "name=c.mp4&ratio=0.5&slowfast=1")

@@ -77,6 +77,35 @@ def test_samples_that_do_not_go_in_as_they_are_are_counted(root: Path) -> None:
     assert set(cut.data.notes) <= set(cut.lines())
 
 
+def test_samples_that_no_pack_holds_are_said_with_what_to_change(root: Path) -> None:
+    """A pack of two frames holds no video of three."""
+    plan = estimate_stage(requested(root, pack_frames=2), 1)
+    assert plan.data is not None
+    assert plan.data.left_out == 8
+    assert any(line.startswith("8 samples are left out") and "train.pack_frames" in line for line in plan.lines())
+
+
+def test_memory_is_compared_with_the_machines(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    enough = estimate_stage(requested(root), 1)
+    assert enough.device_memory is not None
+    assert enough.device_memory >= 1 << 30
+    assert f"this machine has {enough.device_memory / 1e9:,.1f} GB" in enough.lines()
+    monkeypatch.setattr("aurora_cli.pipeline.train.estimate.estimate.device_memory", lambda *, cuda: 10**8)
+    assert any(
+        "this machine has 0.1 GB, TOO LITTLE for the" in line for line in estimate_stage(requested(root), 1).lines()
+    )
+
+
+def test_on_a_cpu_time_is_by_what_it_was_seen_to_do_and_by_the_setting_where_there_is_one(root: Path) -> None:
+    measured = estimate_stage(requested(root), 1)
+    assert measured.flops_per_s is not None
+    assert measured.flops is not None
+    assert 1e8 < measured.flops_per_s < 1e13  # from one slow core to hundreds
+    assert measured.hours == pytest.approx(measured.flops / measured.flops_per_s / 3600)
+    said = estimate_stage(requested(root, flops_per_s=measured.flops / 1800), 1)
+    assert any(" 30.0 min at " in line for line in said.lines())
+
+
 def test_without_data_the_network_is_estimated_all_the_same(tmp_path: Path) -> None:
     plan = estimate_stage(requested(tmp_path), 2)
     assert plan.data is None

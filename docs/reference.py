@@ -37,9 +37,9 @@ def cli_page() -> str:
         lines += ["", f"## aurora {name}", "", COMMANDS[name][1]]
         if spec.about:
             lines += ["", spec.about]
-        if spec.flags:
-            lines += ["", "| flag | what it is | setting |", "| --- | --- | --- |"]
-            lines += [_flag_row(flag) for flag in spec.flags]
+        for title, flags in spec.panels.items():
+            lines += ["", f"**{title}**", "", "| flag | what it is | setting |", "| --- | --- | --- |"]
+            lines += map(_flag_row, flags)
         lines += ["", "```text", *spec.examples, "```"]
     return "\n".join(lines) + "\n"
 

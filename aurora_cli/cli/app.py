@@ -31,6 +31,11 @@ class LazyGroup(TyperGroup):
         panel, summary = COMMANDS[cmd_name]
         return TyperCommand(cmd_name, help=summary, rich_help_panel=panel)
 
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from aurora_cli.cli.help import help_of
+
+        formatter.write(help_of(self, ctx, "Options"))
+
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         name = args[0]
         if name not in COMMANDS:

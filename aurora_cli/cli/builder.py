@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand
 
 from aurora_cli.cli.commands import SPECS
 from aurora_cli.cli.console import ConsoleReporter, QuietReporter, emit
+from aurora_cli.cli.help import EVERYWHERE, PanelledCommand
 from aurora_cli.cli.spec import CommandSpec, Flag, Step
 from aurora_cli.cli.table import COMMANDS
 from aurora_cli.config.resolve import Resolved, resolve
@@ -21,20 +21,21 @@ from aurora_cli.console import SILENT
 from aurora_cli.errors import Interrupted, UsageError
 
 
-def build_command(name: str) -> TyperCommand:
+def build_command(name: str) -> PanelledCommand:
     """The typer command of this name."""
     spec = SPECS[name]
     panel, summary = COMMANDS[name]
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
     app.command(
         name,
+        cls=PanelledCommand,
         help="\n\n".join(filter(None, (summary, spec.about))),
-        epilog="\n\n".join(("Examples:", *spec.examples)),
+        epilog="\n  ".join(("Examples:", *spec.examples)),
         rich_help_panel=panel,
         context_settings={"help_option_names": ["-h", "--help"]},
     )(_function(spec))
     command = typer.main.get_command(app)
-    assert isinstance(command, TyperCommand)
+    assert isinstance(command, PanelledCommand)
     return command
 
 
@@ -51,7 +52,8 @@ def _function(spec: CommandSpec) -> Callable[..., None]:
         if code:
             raise typer.Exit(code)
 
-    parameters = [*map(parameter_of, spec.flags), *_COMMON]
+    titled = [parameter_of(flag, title) for title, flags in spec.panels.items() for flag in flags]
+    parameters = [*titled, *_COMMON]
     if spec.ignored:
         parameters.append(_keyword("ignored", str | None, None, typer.Option(*spec.ignored, hidden=True)))
     command.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
@@ -107,15 +109,14 @@ def _check_needs(spec: CommandSpec, given: Mapping[str, Any], settings: Settings
             )
 
 
-def parameter_of(flag: Flag) -> inspect.Parameter:
-    """A flag as the parameter that typer makes an option or an argument of; its default is always none."""
+def parameter_of(flag: Flag, title: str) -> inspect.Parameter:
+    """A flag as the parameter that typer makes an option or an argument of, in the panel `title`; default: none."""
     annotation: Any = list[str] if flag.setting.many else bool if flag.switch else str
     kind = flag.setting.kind
     metavar = flag.metavar or ("" if flag.switch else kind if flag.setting.choices else kind.upper())
-    if flag.names:
-        info = typer.Option(*flag.declarations, help=flag.help, metavar=metavar, show_default=False)
-    else:
-        info = typer.Argument(help=flag.help, metavar=metavar, show_default=False)
+    names = flag.declarations
+    make = typer.Option if names else typer.Argument
+    info = make(*names, help=flag.help, metavar=metavar, show_default=False, rich_help_panel=title)
     return _keyword(flag.parameter, annotation | None, None, info)
 
 
@@ -126,7 +127,7 @@ def _keyword(name: str, annotation: Any, default: Any, info: Any) -> inspect.Par
 
 
 def _common(name: str, annotation: Any, default: Any, *names: str, metavar: str = "", help: str) -> inspect.Parameter:
-    info = typer.Option(*names, rich_help_panel="Everywhere", show_default=False, metavar=metavar, help=help)
+    info = typer.Option(*names, rich_help_panel=EVERYWHERE, show_default=False, metavar=metavar, help=help)
     return _keyword(name, annotation, default, info)
 
 

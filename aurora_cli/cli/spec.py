@@ -14,6 +14,13 @@ Step = Callable[..., Result]
 
 
 @dataclass(frozen=True)
+class Heading:
+    """Opens a panel of `--help`: a task, and the flags up to the next heading are what it takes."""
+
+    title: str
+
+
+@dataclass(frozen=True)
 class Flag:
     """One option or argument, and the setting it sets.
 
@@ -60,7 +67,8 @@ class CommandSpec:
     name: str
     module: str
     """Below `aurora_cli`; its `run` is the step. A name, so that only the command that runs is imported."""
-    flags: tuple[Flag, ...]
+    options: tuple[Heading | Flag, ...]
+    """In the order of `--help`, each task's under its heading."""
     examples: tuple[str, ...]
     about: str = ""
     """A paragraph for `--help`, after the summary."""
@@ -70,6 +78,27 @@ class CommandSpec:
     """Its step takes the `Resolved`: what was said counts by who said it."""
     workspace: str | None = None
     """The workspace when none is named, where it is not the current folder."""
+
+    @property
+    def flags(self) -> tuple[Flag, ...]:
+        return tuple(option for option in self.options if isinstance(option, Flag))
+
+    @property
+    def panels(self) -> dict[str, list[Flag]]:
+        """Heading -> its flags.
+
+        >>> spec = CommandSpec("x", "y", (Heading("Where to"), Flag("download.output", ("--output",))), ())
+        >>> [(title, [flag.path for flag in flags]) for title, flags in spec.panels.items()]
+        [('Where to', ['download.output'])]
+        """
+        panels: dict[str, list[Flag]] = {}
+        title = ""
+        for option in self.options:
+            if isinstance(option, Heading):
+                title = option.title
+            else:
+                panels.setdefault(title, []).append(option)
+        return panels
 
 
 def shown_default(setting: fields.Setting) -> str:

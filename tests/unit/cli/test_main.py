@@ -33,7 +33,7 @@ def test_help_shows_summary_every_flag_and_an_example(name: str, capsys: pytest.
     assert "Examples:" in shown
     for flag in SPECS[name].flags:
         for typed in flag.names[:1]:
-            assert typed[:14] in shown, typed
+            assert typed in shown, typed
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -128,7 +128,7 @@ def test_every_default_is_read_from_the_settings() -> None:
     for spec in SPECS.values():
         for flag in spec.flags:
             assert flag.path in fields.by_path(), flag.path
-            assert parameter_of(flag).default is None, flag.path
+            assert parameter_of(flag, "").default is None, flag.path
 
 
 def test_a_bug_is_exit_1_without_a_traceback(

@@ -105,7 +105,7 @@ class Trainer:
                 state, line, stop = self._step(state, steps)
                 due = state.step % self.options.every == 0 or state.step == total
                 if due and self.source.has_validation:
-                    line = with_validation(line, self._validation(line.step))
+                    line = self._validated(line)
                 if loss_at_start is not None:
                     line, loss_at_start = with_validation_at_start(line, loss_at_start), None
                 self.folder.add_metrics(line)
@@ -152,10 +152,15 @@ class Trainer:
         if state.step or not self.source.has_validation or not self.source.total_steps:
             return None
         result = self._validation(0)
-        if result.rejected:  # they are the same every time: listed once
-            self.folder.add_rejected(result.rejected, 0, validation=True)
         self.reporter.info(f"before the first step: validation loss {result.loss:.4f}")
         return result.loss
+
+    def _validated(self, line: MetricsLine) -> MetricsLine:
+        """The line with the loss of the validation samples."""
+        result, first_time = self._validation(line.step), min(self.options.every, self.source.total_steps)
+        if result.rejected and line.step == first_time:  # they are the same every time: listed once
+            self.folder.add_rejected(result.rejected, line.step, validation=True)
+        return with_validation(line, result)
 
     def _validation(self, step: int) -> ValidationResult:
         """What the validation samples come to after a step."""

@@ -17,6 +17,9 @@ from aurora_cli.config.resolve import resolve
 from aurora_cli.config.settings import Settings
 from aurora_cli.constants import STAGES
 from aurora_cli.pipeline.train.estimate import network
+from aurora_cli.pipeline.train.estimate.estimate import plain_memory, traced
+from aurora_cli.pipeline.train.estimate.micro_batches import full_size
+from aurora_cli.pipeline.train.estimate.trace import StepMemory
 from aurora_cli.training import costs
 
 PAGE = Path(__file__).with_name("hardware.md")
@@ -73,8 +76,9 @@ class Stage:
 
     def __init__(self, name: str, *, lora: bool = False) -> None:
         self.settings = settings_of(name, LORA if lora else ())
-        self.model = network.without_weights(network.config_of(self.settings))
-        self.parts = network.parts_of(self.model, self.settings)
+        self.config = network.config_of(self.settings)
+        self.parts = network.parts_of(network.without_weights(self.config), self.settings)
+        self._steps: dict[tuple[object, ...], StepMemory] = {}
 
     def need(self, candidate: Candidate, machine: Machine) -> Need:
         changed = {
@@ -86,7 +90,12 @@ class Stage:
         stage = ZERO_STAGE[candidate.engine.removesuffix("_offload")]
         away = candidate.engine == "zero3_offload"
         states = costs.states(self.parts, stage, machine.gpus, "bf16", offload=candidate.offload, offload_weights=away)
-        activations = network.activations_of(self.model, settings, self.parts, size=2)
+        step = self._step(settings, sharded=stage > 0)
+        if stage == 0:
+            memory = plain_memory(self.parts, step)
+            states, activations = memory.states, memory.activations
+        else:
+            activations = step.without_gradients
         learning = sum(part.trained for part in self.parts)
         shared = stage == 3 and machine.gpus > 1
         loading = costs.loading(self.parts, machine.gpus, "bf16", shared=shared) * machine.gpus
@@ -94,6 +103,14 @@ class Stage:
         if candidate.engine == "zero3_offload":
             kept += 2 * sum(part.parameters for part in self.parts)
         return Need(states + activations, states, max(loading, kept), (4 + costs.MOMENTS) * learning)
+
+    def _step(self, settings: Settings, *, sharded: bool) -> StepMemory:
+        train = settings.train
+        key = (train.micro_batch_packs, train.gradient_checkpointing, train.pack_tokens, sharded)
+        if key not in self._steps:
+            full = full_size(self.config, settings)
+            self._steps[key] = traced(settings, self.config, (full,), "bf16", 1, engine=sharded)
+        return self._steps[key]
 
 
 def settings_of(stage: str, sets: tuple[str, ...] = ()) -> Settings:
@@ -162,7 +179,7 @@ def engine_rows(stages: dict[str, tuple[Stage, Stage]]) -> Iterator[str]:
             for engine in engines
         ]
         states = [f"{need.states / GB:.0f}" for need in needs]
-        yield f"| {' | '.join([name, str(machine.gpus), *states, f'{(needs[0].gpu - needs[0].states) / GB:.0f}'])} |"
+        yield f"| {' | '.join([name, str(machine.gpus), *states, f'{(needs[2].gpu - needs[2].states) / GB:.0f}'])} |"
 
 
 def part_rows(stages: dict[str, tuple[Stage, Stage]]) -> Iterator[str]:
@@ -231,7 +248,8 @@ GB of each GPU for weights, gradients and optimizer state, with the recipe's own
 | --- | --: | --: | --: | --: | --: | --: |
 {chr(10).join(engine_rows(stages))}
 
-`none` keeps the weights in fp32, the others in bf16 with an fp32 copy of what is trained. `zero2` and `zero3` sum the
+`none` keeps the weights in fp32, and while it steps a copy in bf16 of those that it trains (2 bytes each, on top); the
+others keep them in bf16 with an fp32 copy of what is trained. `zero2` and `zero3` sum the
 gradients of a step's micro-batches in fp32, `zero1` in bf16.
 
 ## When it still does not fit

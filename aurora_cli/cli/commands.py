@@ -166,6 +166,8 @@ _SPECS = (
             Flag("merging.slowfast", ("--slowfast",)),
             Heading("The run"),
             Flag("train.plan", ("--plan",)),
+            Flag("train.fit", ("--fit",), "SIZE"),
+            Flag("train.write", ("--write",), "FILE.yaml", needs="--fit"),
             Flag("train.run_dir", ("--run-dir",), "DIR"),
             Flag("train.resume", ("--resume",), "auto|never|DIR"),
             Flag("train.max_steps", ("--max-steps",)),
@@ -177,6 +179,7 @@ _SPECS = (
         (
             "aurora train --stage projection",
             "aurora train --stage vision --plan",
+            "aurora train --stage language --plan --fit gpu:24GB --write fits.yaml",
             "aurora train --stage vision --num-processes 8 --deepspeed zero2",
             "aurora train --stage language --set train.language_model.lr=1e-5 --dry-run",
         ),

@@ -141,6 +141,9 @@ class TrainSettings(Section):
     betas: tuple[float, float] = (0.9, 0.999)
     """AdamW's decay of its two moments."""
 
+    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
+    """`adamw_8bit` keeps AdamW's two moments in 8 bits (bitsandbytes): 2 bytes a weight instead of 8."""
+
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Gradients are scaled down to this global norm."""
 
@@ -153,6 +156,9 @@ class TrainSettings(Section):
     gradient_checkpointing: MayChange[bool] = False
     """Compute activations a second time in the backward pass instead of keeping them."""
 
+    tight_memory: MayChange[bool] = False
+    """On a CPU: give back at once what is freed, for a third more CPU time; up to half of the memory is holes else."""
+
     seed: int = Field(default=0, ge=0)
     """Of the order of samples, dropout and random weights."""
 
@@ -164,6 +170,12 @@ class TrainSettings(Section):
 
     plan: MayChange[bool] = False
     """Only an estimate: parameters, memory, tokens, steps, FLOPs and hours, disk. Touches nothing."""
+
+    fit: MayChange[str | None] = None
+    """With `plan`: memory of one device, like 24GB, or gpu:24GB for a GPU that is not here; says which settings fit."""
+
+    write: MayChange[Path | None] = None
+    """File that the first of the settings that `fit` finds are written into, for `--config`."""
 
     flops_per_s: MayChange[float | None] = Field(default=None, gt=0.0)
     """FLOP/s that a process is taken to reach in `plan`; none: 2e14 on a GPU (an H100 in bf16: 2e14 to 5e14), on a CPU

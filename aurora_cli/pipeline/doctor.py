@@ -31,7 +31,19 @@ if torch.cuda.is_available():
 """
 """Writes the names of the GPUs, a line each."""
 DECORD_PROBE = "import decord"
-SHOWN = ("torch", "transformers", "accelerate", "deepspeed", "datasets", "tokenizers", "huggingface-hub", "decord2")
+SHOWN = (
+    "torch",
+    "transformers",
+    "accelerate",
+    "deepspeed",
+    "datasets",
+    "tokenizers",
+    "huggingface-hub",
+    "decord2",
+    "bitsandbytes",
+)
+EXTRAS = {"bitsandbytes": ("quantized", "train.optimizer=adamw_8bit"), "pillow-heif": ("heif", "HEIC images")}
+"""Packages that only some uses need: by what they are installed, and for what."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +145,9 @@ def _notes(device: str, compiler: str | None) -> Iterator[str]:
         yield "no C++ compiler: DeepSpeed's own CPU kernels cannot be built; aurora trains without them"
     if device == "cpu" and shutil.which("nvidia-smi"):
         yield "an NVIDIA driver is installed but torch is a CPU build: pip install --force-reinstall torch"
+    for package, (extra, use) in EXTRAS.items():
+        if _version(package) is None:
+            yield f"{package} is not installed, which {use} needs: pip install '{DISTRIBUTION}[{extra}]'"
 
 
 def _unmet_requirements() -> list[str]:

@@ -45,5 +45,6 @@ METADATA_FILE = "checkpoint.json"
 RESUME_FOLDER = "resume"
 """In a checkpoint: what only going on needs, the state of the run and of the optimizer."""
 
+SCALES_FILE = "scales.safetensors"
 STATE_FILE = "state.json"
 """In `resume/`: how far the run is, and what it must stay true to."""

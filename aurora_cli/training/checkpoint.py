@@ -4,6 +4,7 @@
     checkpoints/step-00000100/checkpoint.json          what it is, and where the frozen parts come from
     checkpoints/step-00000100/resume/state.json        position, counts, and the settings that must not change
     checkpoints/step-00000100/resume/exp_avg.safetensors, exp_avg_sq.safetensors
+    checkpoints/step-00000100/resume/scales.safetensors    of moments that are kept in 8 bits: <parameter>.0 and .1
     checkpoints/latest                                 the newest one's name
 
 There is no scheduler and no generator to save: the learning rate, the order of samples and the random numbers of a
@@ -17,13 +18,14 @@ from typing import Any, Protocol
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import atomic_directory, write_text
 from aurora_cli.io.safetensors_header import tensor_header
 from aurora_cli.models.assign import Assign, assign_whole, values_of
 from aurora_cli.runs.checkpoints import checkpoint_name, prune
-from aurora_cli.runs.layout import LATEST, METADATA_FILE, MODEL_FILE, RESUME_FOLDER, STATE_FILE
+from aurora_cli.runs.layout import LATEST, METADATA_FILE, MODEL_FILE, RESUME_FOLDER, SCALES_FILE, STATE_FILE
 from aurora_cli.runs.metadata import CheckpointMetadata, TrainState
 from aurora_cli.training.engine.zero_state import MOMENTS, ParameterState
 
@@ -55,10 +57,14 @@ def save(folder: Path, engine: HasState, metadata: CheckpointMetadata, state: Tr
         shapes = engine.shapes()
         weights = files.enter_context(tensor_file(partial / MODEL_FILE, shapes))
         moments = [files.enter_context(tensor_file(resume / f"{moment}.safetensors", shapes)) for moment in MOMENTS]
+        scales: dict[str, torch.Tensor] = {}
         for one in engine.state():
             weights.write(one.weight)
+            scales |= {f"{one.name}.{number}": scale.cpu().clone() for number, scale in enumerate(one.scales)}
             for file, moment in zip(moments, (one.exp_avg, one.exp_avg_sq), strict=True):
                 file.write(moment)
+        if scales:
+            save_file(scales, resume / SCALES_FILE)
         state.write(resume / STATE_FILE)
         metadata.write(partial / METADATA_FILE)
     write_text(folder / LATEST, path.name + "\n")
@@ -109,8 +115,11 @@ class TrainingCheckpoint:
                         f" expected {shapes.get(odd[0], 'absent')} ({len(odd)} such tensors)",
                         hint="Was it saved by a stage that trains other parts? --resume never starts afresh.",
                     )
+            scales_file = self.path / RESUME_FOLDER / SCALES_FILE
+            scales = load_file(scales_file) if scales_file.is_file() else {}
             for name in shapes:
-                yield ParameterState(name, *(file.get_tensor(name) for file in files))
+                own = tuple(scales[key] for key in (f"{name}.0", f"{name}.1") if key in scales)
+                yield ParameterState(name, *(file.get_tensor(name) for file in files), scales=own)
 
 
 class TensorFile:

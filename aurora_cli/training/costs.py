@@ -24,6 +24,13 @@ class PartSize:
     name: str
     parameters: int
     trained: int
+    moments_8bit: int | None = None
+    """Bytes of the moments, where they are kept in 8 bits."""
+
+    @property
+    def moments(self) -> int:
+        """Bytes."""
+        return MOMENTS * self.trained if self.moments_8bit is None else self.moments_8bit
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ def states(
     weights = sum(part.parameters for part in parts)
     trained = sum(part.trained for part in parts)
     if stage == 0:
-        return 4 * weights + (4 + MOMENTS) * trained
+        return 4 * weights + 4 * trained + sum(part.moments for part in parts)
     size = 4 if precision == "fp32" else 2
     if offload and stage >= 2:
         share = weights if stage == 2 else 0 if offload_weights else weights // world
@@ -87,6 +94,15 @@ def states(
     master = (4 + MOMENTS) * trained // world  # in fp32 too, DeepSpeed keeps a flat copy
     gradients = 4 * trained // world if stage >= 2 else size * trained
     return size * weights // (world if stage == 3 else 1) + gradients + master
+
+
+def static(parts: Sequence[PartSize]) -> int:
+    """Bytes of weights and moments without an engine: what is there between two steps.
+
+    >>> static([PartSize("frozen", 100, 0), PartSize("trained", 10, 10)])
+    520
+    """
+    return sum(4 * part.parameters + part.moments for part in parts)
 
 
 def loading(parts: Sequence[PartSize], world: int, precision: Precision, *, shared: bool) -> int:
@@ -100,20 +116,6 @@ def loading(parts: Sequence[PartSize], world: int, precision: Precision, *, shar
     if not shared:
         return 4 * weights
     return (4 if precision == "fp32" else 2) * weights // world
-
-
-def activations(layers: LayerStack, tokens: int, size: int, *, kept: bool, recomputed: bool) -> int:
-    """Bytes that a stack holds at once: of every layer if a backward pass comes (`kept`), else of one.
-
-    A layer keeps its two normed inputs, query, key, value, what attention gives, its residuals and the MLP's insides;
-    with recomputation only what goes into each layer, and one layer's insides at a time.
-    """
-    inside = tokens * size * (8 * layers.width + 2 * layers.matrices_of_mlp * layers.between)
-    if not kept:
-        return inside
-    if recomputed:
-        return layers.number * tokens * size * layers.width + inside
-    return layers.number * inside
 
 
 def forward_flops(layers: LayerStack, tokens_of_layers: Sequence[int], attended: float) -> float:

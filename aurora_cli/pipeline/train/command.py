@@ -20,6 +20,7 @@ from aurora_cli.data.batches.sampler import accumulation
 from aurora_cli.errors import EXIT_OK, AuroraError, DataError, Interrupted
 from aurora_cli.io.atomic import file_lock, write_text
 from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, unmeasured
+from aurora_cli.pipeline.train.estimate.limit import check_fit
 from aurora_cli.pipeline.train.plan import plan_stage, run_folder
 from aurora_cli.pipeline.train.result import TrainResult, facts_of, nothing_to_do
 from aurora_cli.runs.layout import CONFIG_FILE, LOGS
@@ -30,9 +31,11 @@ from aurora_cli.training.processes import worker
 from aurora_cli.training.processes.devices import gpu_count
 from aurora_cli.training.processes.launcher import run_workers
 from aurora_cli.training.processes.ranks import Rank, free_port, rank_from_environment, use_passive_openmp
+from aurora_cli.training.quantized import check_quantized
 from aurora_cli.training.trained_parts import adapted_parts, trained_parts
 
 if TYPE_CHECKING:
+    from aurora_cli.pipeline.train.estimate.fit_result import FitResult
     from aurora_cli.pipeline.train.estimate.result import TrainEstimate
 
 
@@ -43,7 +46,7 @@ def run(
     dry_run: bool = False,
     in_workers: bool = False,
     trained_before: frozenset[str] = frozenset(),
-) -> "TrainResult | TrainEstimate":
+) -> "TrainResult | TrainEstimate | FitResult":
     """Train `settings.train.stage`, or say that it is trained.
 
     With `in_workers` one process, too, is a worker of its own; `trained_before` names stages that a dry run or a plan
@@ -59,6 +62,10 @@ def run(
     rank = rank_from_environment()
     processes = processes_of(settings, rank)
     check_settings(settings, processes)
+    if settings.train.fit is not None:
+        from aurora_cli.pipeline.train.estimate.fit import fit_stage  # with torch
+
+        return fit_stage(settings, processes, trained_before, reporter, writes=not dry_run)
     if settings.train.plan:
         from aurora_cli.pipeline.train.estimate.estimate import estimate_stage  # with torch
 
@@ -94,6 +101,8 @@ def check_settings(settings: Settings, processes: int) -> None:
     train = settings.train
     trained_parts(train)
     adapted_parts(train)
+    check_fit(train)
+    check_quantized(train, engine_name(train, processes))
     check_trackers(train.trackers)
     accumulation(train.global_batch_packs, processes, train.micro_batch_packs)
     read_config(engine_name(train, processes), settings.workspace)

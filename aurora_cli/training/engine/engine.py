@@ -17,6 +17,7 @@ from aurora_cli.config.settings import TrainSettings
 from aurora_cli.errors import HostError, UsageError
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.training.engine.deepspeed_config import fill_config, resolved_precision
+from aurora_cli.training.engine.eight_bit import adamw_8bit, keeps_8bit, read_moments, write_moments
 from aurora_cli.training.engine.zero_state import MOMENTS, ParameterState, read_state, write_state
 from aurora_cli.training.optim import ParameterGroup, shape_of
 from aurora_cli.training.processes.ranks import Rank
@@ -115,6 +116,9 @@ class Engine:
             return
         for name, parameter in self._named().items():
             moments = self._inner_optimizer.state[parameter]
+            if keeps_8bit(self._inner_optimizer):
+                yield read_moments(name, parameter, moments)
+                continue
             yield ParameterState(name, parameter.detach(), *(moments[moment] for moment in MOMENTS))
 
     def restore(self, state: Iterator[ParameterState], step: int) -> None:
@@ -128,6 +132,9 @@ class Engine:
             return
         for one in state:
             parameter = parameters[one.name]
+            if keeps_8bit(self._inner_optimizer):
+                write_moments(self._inner_optimizer, parameter, one, step)
+                continue
             self._inner_optimizer.state[parameter] = {
                 "step": torch.tensor(float(step), device=parameter.device),
                 "exp_avg": one.exp_avg.to(parameter.device, copy=True),
@@ -182,14 +189,15 @@ def prepare(
         # Without it every rank of a CPU run believes that it is alone.
         options["kwargs_handlers"].append(InitProcessGroupKwargs(backend="nccl" if cuda else "gloo"))
     by_name = dict(model.named_parameters())
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [by_name[name] for name in group.names], "lr": group.lr, "weight_decay": group.weight_decay}
-            for group in groups
-        ],
-        betas=train.betas,
-        fused=True,  # of a tiny model on a CPU, a loop over its tensors takes as long as the forward pass
-    )
+    described = [
+        {"params": [by_name[name] for name in group.names], "lr": group.lr, "weight_decay": group.weight_decay}
+        for group in groups
+    ]
+    if train.optimizer == "adamw_8bit":
+        optimizer = adamw_8bit(described, train.betas)
+    else:
+        # fused: of a tiny model on a CPU, a loop over its tensors takes as long as the forward pass
+        optimizer = torch.optim.AdamW(described, betas=train.betas, fused=True)
     accelerator = Accelerator(**options)
     if accelerator.num_processes != rank.world_size:
         raise HostError(f"{rank.world_size} processes were started, but the engine sees {accelerator.num_processes}")

@@ -20,6 +20,8 @@ class ParameterState(NamedTuple):
     weight: torch.Tensor
     exp_avg: torch.Tensor
     exp_avg_sq: torch.Tensor
+    scales: tuple[torch.Tensor, ...] = ()
+    """Of both moments' blocks, where they are kept in 8 bits."""
 
 
 def read_state(optimizer: Any, parameters: Iterable[tuple[str, torch.nn.Parameter]]) -> Iterator[ParameterState]:

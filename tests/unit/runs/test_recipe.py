@@ -20,6 +20,7 @@ MARKED = {
     "train.data",
     "train.deepspeed",
     "train.epochs",
+    "train.fit",
     "train.flops_per_s",
     "train.gradient_checkpointing",
     "train.init_from",
@@ -35,8 +36,10 @@ MARKED = {
     "train.run_dir",
     "train.samples",
     "train.samples_every",
+    "train.tight_memory",
     "train.trackers",
     "train.watchdog_s",
+    "train.write",
 }
 DEPENDED_ON = {
     "data.batching": "padded",

@@ -8,6 +8,7 @@ import contextlib
 import os
 import resource
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
@@ -19,11 +20,13 @@ from aurora_cli.errors import DataError
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.estimate.machine import device_memory, flops_per_s
-from aurora_cli.pipeline.train.estimate.network import activations_of, config_of, flops_of, parts_of, without_weights
+from aurora_cli.pipeline.train.estimate.micro_batches import full_size, sizes_of
+from aurora_cli.pipeline.train.estimate.network import config_of, flops_of, frozen, parts_of, without_weights
 from aurora_cli.pipeline.train.estimate.result import DataAmounts, TrainEstimate
+from aurora_cli.pipeline.train.estimate.trace import MicroBatchSize, StepMemory, step_memory
 from aurora_cli.pipeline.train.plan import StagePlan, plan_stage
 from aurora_cli.pipeline.train.sample_lengths import beyond_positions
-from aurora_cli.training.costs import Memory, PartSize, loading, states
+from aurora_cli.training.costs import Memory, PartSize, Precision, loading, states, static
 from aurora_cli.training.engine.deepspeed_config import (
     engine_name,
     holds_shares_in_main_memory,
@@ -52,31 +55,17 @@ def estimate_stage(settings: Settings, processes: int, trained_before: frozenset
     cuda = torch.cuda.is_available()
     engine = engine_name(train, processes)
     precision = resolved_precision(train.precision, cuda=cuda)
-    plan: StagePlan | None = None
-    problem: str | None = None
-    try:
-        plan = plan_stage(_afresh(settings), trained_before)
-    except DataError as error:
-        problem = str(error)
+    plan, problem = plan_if_there(settings, trained_before)
     config = config_of(settings)
     model = without_weights(config)
     parts = parts_of(model, settings)
     data = None if plan is None else plan_data(plan, config)
     amounts = None if data is None else amounts_of(data, config)
     work = None if data is None else flops_of(model, data, settings, parts)
-    size = 4 if precision == "fp32" else 2
-    held = activations_of(model, settings, parts, size)
-    if not cuda:
-        _import_engine(engine)
-    base = 0 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + RUNNING
+    base = 0 if cuda else base_memory(engine)
+    sizes = (full_size(config, settings),) if data is None else sizes_of(data, settings)
+    memory = memory_by_engine(settings, config, parts, sizes, processes, cuda=cuda)
     deepspeed = read_config(engine, settings.workspace)
-    offload = cuda and deepspeed is not None and offloads_optimizer(deepspeed)
-    # Where ZeRO 2 offloads, the row of ZeRO 3 is our preset that does: it keeps weights in main memory as well.
-    away = deepspeed is not None and (deepspeed["zero_optimization"]["stage"] < 3 or offloads_weights(deepspeed))
-    memory = {
-        name: Memory(states(parts, stage, processes, precision, offload=offload, offload_weights=away), held)
-        for name, stage in STAGES_OF_ZERO.items()
-    }
     running = memory["none" if deepspeed is None else f"zero{deepspeed['zero_optimization']['stage']}"]
     speed = train.flops_per_s
     if speed is None and work is not None:
@@ -92,7 +81,7 @@ def estimate_stage(settings: Settings, processes: int, trained_before: frozenset
         memory=memory,
         memory_mb=round((running.total + base) / 2**20, 1),
         base_memory=base,
-        loading_memory=_loading_memory(settings, parts, engine, processes, cuda=cuda),
+        loading_memory=loading_memory(settings, parts, engine, processes, cuda=cuda),
         data=amounts,
         flops=work,
         flops_per_s=speed,
@@ -105,7 +94,67 @@ def estimate_stage(settings: Settings, processes: int, trained_before: frozenset
     )
 
 
-def _loading_memory(settings: Settings, parts: list[PartSize], engine: str, processes: int, *, cuda: bool) -> int:
+def memory_by_engine(
+    settings: Settings,
+    config: AuroraCapConfig,
+    parts: list[PartSize],
+    sizes: Sequence[MicroBatchSize],
+    processes: int,
+    *,
+    cuda: bool,
+) -> dict[str, Memory]:
+    """What a process holds at most while it steps, under each engine."""
+    train = settings.train
+    precision = resolved_precision(train.precision, cuda=cuda)
+    deepspeed = read_config(engine_name(train, processes), settings.workspace)
+    offload = cuda and deepspeed is not None and offloads_optimizer(deepspeed)
+    # Where ZeRO 2 offloads, the row of ZeRO 3 is our preset that does: it keeps weights in main memory as well.
+    away = deepspeed is not None and (deepspeed["zero_optimization"]["stage"] < 3 or offloads_weights(deepspeed))
+    plain = traced(settings, config, sizes, precision, processes, engine=False)
+    sharded = plain if precision == "fp32" else traced(settings, config, sizes, precision, processes, engine=True)
+    memory = {
+        name: Memory(
+            states(parts, stage, processes, precision, offload=offload, offload_weights=away),
+            sharded.without_gradients,
+        )
+        for name, stage in STAGES_OF_ZERO.items()
+    }
+    return memory | {"none": plain_memory(parts, plain)}
+
+
+def plain_memory(parts: Sequence[PartSize], step: StepMemory) -> Memory:
+    """Without an engine gradients come as activations go: the sum of both is never there at once."""
+    all_states = states(parts, 0, 1, "fp32")
+    return Memory(all_states, max(0, static(parts) + step.peak - all_states))
+
+
+def traced(
+    settings: Settings,
+    config: AuroraCapConfig,
+    sizes: Sequence[MicroBatchSize],
+    precision: Precision,
+    processes: int,
+    *,
+    engine: bool,
+) -> StepMemory:
+    """What a step takes beside weights and optimizer: weights in fp32 under autocast, or in the engine's precision."""
+    half = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    dtype, autocast = (half or torch.float32, None) if engine else (torch.float32, half)
+    accumulated = settings.train.global_batch_packs > settings.train.micro_batch_packs * processes
+    each = [
+        step_memory(
+            lambda: frozen(config, settings, dtype),
+            settings,
+            size,
+            autocast,
+            gradients_there=accumulated and not engine,
+        )
+        for size in sizes
+    ]
+    return StepMemory(*map(max, zip(*each, strict=True)))
+
+
+def loading_memory(settings: Settings, parts: list[PartSize], engine: str, processes: int, *, cuda: bool) -> int:
     config = read_config(engine, settings.workspace)
     shared = config is not None and shares_while_loading(config, processes)
     if config is not None and shared and not holds_shares_in_main_memory(config, cuda=cuda):
@@ -113,6 +162,20 @@ def _loading_memory(settings: Settings, parts: list[PartSize], engine: str, proc
         parts = [replace(part, parameters=part.trained) for part in parts]
     precision = resolved_precision(settings.train.precision, cuda=cuda)
     return loading(parts, processes, precision, shared=shared)
+
+
+def plan_if_there(settings: Settings, trained_before: frozenset[str]) -> tuple[StagePlan | None, str | None]:
+    """The stage as it would run from its beginning; or what is missing."""
+    try:
+        return plan_stage(_afresh(settings), trained_before), None
+    except DataError as error:
+        return None, str(error)
+
+
+def base_memory(engine: str) -> int:
+    """Bytes that Python and the libraries take in a process that trains on a CPU."""
+    _import_engine(engine)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 + RUNNING
 
 
 def _afresh(settings: Settings) -> Settings:

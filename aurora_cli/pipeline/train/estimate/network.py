@@ -1,5 +1,6 @@
 """A stage's network without its weights, and what its parts hold and cost."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,10 @@ from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.parts import PARTS, PREFIXES, Part
 from aurora_cli.pipeline.train.plan import run_folder
 from aurora_cli.pipeline.train.start import find_start
-from aurora_cli.training.costs import LayerStack, PartSize, activations, forward_flops, passes
+from aurora_cli.training.costs import MOMENTS, LayerStack, PartSize, forward_flops, passes
+from aurora_cli.training.engine.eight_bit import BLOCK, SMALLEST
 from aurora_cli.training.lora import add_adapters
-from aurora_cli.training.optim import trained_parameters
+from aurora_cli.training.optim import freeze_all_but, trained_parameters
 from aurora_cli.training.trained_parts import adapted_parts, trained_parts
 
 
@@ -57,6 +59,18 @@ def without_weights(config: AuroraCapConfig) -> AuroraCap:
         return AuroraCap(config)
 
 
+def frozen(config: AuroraCapConfig, settings: Settings, dtype: torch.dtype) -> AuroraCap:
+    """The network as a run wraps it, without its weights: with adapters, what it does not train frozen."""
+    with torch.device("meta"):
+        model = AuroraCap._from_config(config, dtype=dtype)
+        add_adapters(model, adapted_parts(settings.train))
+    parameters = trained_parameters(model, trained_parts(settings.train), adapted_parts(settings.train))
+    freeze_all_but(model, parameters)
+    if settings.train.gradient_checkpointing:
+        model.checkpoint_activations()
+    return model
+
+
 def parts_of(model: AuroraCap, settings: Settings) -> list[PartSize]:
     """How many parameters each part has, and how many of them are trained."""
 
@@ -69,9 +83,16 @@ def parts_of(model: AuroraCap, settings: Settings) -> list[PartSize]:
             part,
             whole[part] + (sum(p.numel() for p in parameters[part].values()) if part in adapted else 0),
             sum(p.numel() for p in parameters.get(part, {}).values()),
+            _moments_8bit(parameters.get(part, {}).values()) if settings.train.optimizer == "adamw_8bit" else None,
         )
         for part in PARTS
     ]
+
+
+def _moments_8bit(parameters: Iterable[torch.nn.Parameter]) -> int:
+    """Bytes: of large ones a byte each and a scale a block, of small ones fp32."""
+    numbers = [parameter.numel() for parameter in parameters]
+    return sum(2 * (n + 4 * -(-n // BLOCK)) if n >= SMALLEST else MOMENTS * n for n in numbers)
 
 
 def _count(model: AuroraCap, part: Part) -> int:
@@ -137,26 +158,3 @@ def flops_of(model: AuroraCap, data: TrainingData, settings: Settings, parts: li
         trained=trained["language_model"], trained_before=before, recomputed=again
     ) + tower * passes(trained=trained["vision_tower"], trained_before=False, recomputed=again)
     return one_epoch * data.total_packs / data.row.packs_in_epoch(0)
-
-
-def activations_of(model: AuroraCap, settings: Settings, parts: list[PartSize], size: int) -> int:
-    """Bytes of activations of one micro-batch of full packs."""
-    train = settings.train
-    trained = {part.name: part.trained > 0 for part in parts}
-    tokens = train.micro_batch_packs * train.pack_tokens
-    language = activations(
-        _language_layers(model), tokens, size, kept=any(trained.values()), recomputed=train.gradient_checkpointing
-    )
-    head = 3 * 4 * min(tokens, 2048) * model.config.get_text_config().vocab_size
-    merged = max(1, _tokens_of_layers(model, settings)[-1])
-    frames = min(train.micro_batch_packs * train.pack_frames, max(1, tokens // merged))
-    per_frame = sum(_tokens_of_layers(model, settings)) // max(1, model.config.tower_layers)
-    tower = activations(
-        _tower_layers(model),
-        frames * per_frame,
-        size,
-        kept=trained["vision_tower"],
-        recomputed=train.gradient_checkpointing,
-    )
-    pixels = 4 * 3 * frames * settings.model.image_size**2
-    return language + head + tower + pixels

@@ -104,6 +104,11 @@ def _check(settings: Settings, stages: tuple[str, ...]) -> None:
         raise UsageError(
             f"train.resume: {train.resume} is of one stage", hint=f"aurora train --stage STAGE --resume {train.resume}"
         )
+    if train.write is not None:
+        raise UsageError(
+            f"train.write: {train.write} is one file, and each of {', '.join(stages)} has its own settings",
+            hint=f"aurora train --stage STAGE --plan --fit {train.fit} --write {train.write}",
+        )
     if (rank := rank_from_environment()) is not None:
         lines = "\n".join(f"  ... aurora train --stage {stage}" for stage in stages)
         raise UsageError(

@@ -41,6 +41,10 @@ class BatchPlan:
     workers: int = 0
 
 
+FEW_STEPS = 100
+"""Optimizer steps of a run that is hardly worth beginning: a few hundred samples at a large model's batch size."""
+
+
 class TrainingData:
     """What a run trains on, planned: `total_steps` is known before anything is read."""
 
@@ -106,6 +110,18 @@ class TrainingData:
     def part_of_epoch(self) -> bool:
         """Whether the run takes only some of its samples."""
         return self.total_packs < self.row.packs_in_epoch(0)
+
+    def notes(self) -> list[str]:
+        """What a person should know at the start: samples that do not go in as they are, and too few steps."""
+        plan, lines = self.plan, self.corpus.notes()
+        if self.total_steps < FEW_STEPS and plan.max_steps is None:
+            smaller = plan.global_batch_packs > 1
+            lines.append(
+                f"{self.total_steps:,} steps are few to learn in; for more of them: "
+                + (f"--set train.global_batch_packs=1 ({self.total_packs:,} steps), " if smaller else "")
+                + "smaller train.pack_tokens, or more train.epochs"
+            )
+        return lines
 
     def epoch_after(self, step: int) -> float:
         """Epochs done after `step` steps (counted from 1).

@@ -36,7 +36,7 @@ def recognised(source: Path, name: str = AUTO) -> tuple[Path, ImportFormat]:
 
     Raises:
         UsageError: no format has the name, the source looks like none, or several files of a folder do.
-        DataError: there is no such source.
+        DataError: there is no such source, or nothing is in it.
     """
     if name != AUTO and name not in FORMATS:
         raise UsageError(
@@ -45,6 +45,8 @@ def recognised(source: Path, name: str = AUTO) -> tuple[Path, ImportFormat]:
         )
     if not source.exists():
         raise DataError(f"{source}: there is no such file or folder")
+    if source.is_file() and source.stat().st_size == 0:
+        raise DataError(f"{source}: is an empty file")
     if name != AUTO:
         return source, FORMATS[name]
     if (found := _suiting(source)) is not None:

@@ -169,7 +169,7 @@ def _announce(plan: StagePlan, rank: Rank, network: Network, data: TrainingData,
         f"{data.total_steps:,} steps of {train.global_batch_packs} packs, {data.corpus.samples:,} samples;"
         f" engine {engine_name(train, rank.world_size)}, trained: {', '.join(network.trained)}"
     )
-    for note in (*data.corpus.notes(), *_validation_notes(plan)):
+    for note in (*data.notes(), *_validation_notes(plan)):
         reporter.info(note)
 
 

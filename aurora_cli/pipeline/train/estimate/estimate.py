@@ -208,7 +208,7 @@ def amounts_of(data: TrainingData, config: AuroraCapConfig) -> DataAmounts:
         left_out=len(corpus.too_long),
         validation_samples=len(corpus.validation),
         beyond_positions=None if beyond is None else str(beyond),
-        notes=tuple(corpus.notes()),
+        notes=tuple(data.notes()),
     )
 
 

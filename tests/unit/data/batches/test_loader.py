@@ -280,6 +280,16 @@ def test_too_long_samples_are_cut_at_the_end_or_left_out(tmp_path: Path, write_s
     assert {number for batch in flat(list(left_out.batches(0, 1))) for number in batch.sample_ids} == {0, 1}
 
 
+def test_few_steps_are_told_with_how_there_would_be_more(tmp_path: Path, write_store: WriteStore) -> None:
+    write_store(tmp_path / "merged", [row(number, 40) for number in range(6)])  # a pack each
+    (note,) = data_of(tmp_path, global_batch_packs=4, epochs=2).notes()
+    assert note.startswith("3 steps are few to learn in")
+    assert "--set train.global_batch_packs=1 (12 steps)" in note
+    assert "global_batch_packs" not in data_of(tmp_path, global_batch_packs=1).notes()[0]
+    assert data_of(tmp_path, global_batch_packs=1, epochs=17).notes() == []  # 102
+    assert data_of(tmp_path, max_steps=1).notes() == []
+
+
 def test_validation_samples_are_never_trained_on_and_arrive_once_in_validation(workspace: Path) -> None:
     data = data_of(workspace, validation_share=0.2, epochs=2)
     validation = set(data.corpus.validation.tolist())

@@ -214,6 +214,9 @@ def test_a_source_that_is_nothing_known_lists_the_formats(tmp_path: Path) -> Non
     (tmp_path / "x.xyz").write_text("?")
     with pytest.raises(UsageError, match="none of the formats"):
         imported(tmp_path / "w", tmp_path / "x.xyz")
+    (tmp_path / "empty.jsonl").touch()
+    with pytest.raises(DataError, match="is an empty file"):
+        imported(tmp_path / "w", tmp_path / "empty.jsonl")
     with pytest.raises(DataError, match="there is no such file"):
         imported(tmp_path / "w", tmp_path / "nowhere")
     with pytest.raises(UsageError, match="'parket' is no format"):

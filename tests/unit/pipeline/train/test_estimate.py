@@ -70,7 +70,7 @@ def test_a_longer_run_takes_more_of_everything_in_proportion(root: Path) -> None
 def test_samples_that_do_not_go_in_as_they_are_are_counted(root: Path) -> None:
     whole = estimate_stage(requested(root), 1).data
     assert whole is not None
-    assert whole.notes == ()
+    assert [note for note in whole.notes if "few to learn" not in note] == []
     cut = estimate_stage(requested(root, pack_tokens=40), 1)
     assert cut.data is not None
     assert any("samples are too long for a pack of 40 tokens" in note for note in cut.data.notes)

@@ -165,8 +165,9 @@ def _loop_options(settings: Settings, network: Network, running: Engine) -> Loop
 
 def _announce(plan: StagePlan, rank: Rank, network: Network, data: TrainingData, reporter: Reporter) -> None:
     train = plan.settings.train
+    packs = "a pack" if train.global_batch_packs == 1 else f"{train.global_batch_packs:,} packs"
     reporter.info(
-        f"{data.total_steps:,} steps of {train.global_batch_packs} packs, {data.corpus.samples:,} samples;"
+        f"{data.total_steps:,} steps of {packs}, {data.corpus.samples:,} samples;"
         f" engine {engine_name(train, rank.world_size)}, trained: {', '.join(network.trained)}"
     )
     for note in (*data.notes(), *_validation_notes(plan)):

@@ -7,6 +7,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 from typing import Any
 
 from aurora_cli.console import NotedAdvance, Reporter, WritePiece
@@ -15,6 +16,11 @@ from aurora_cli.pipeline.result import Result
 LOG_EVERY_S = 30.0
 SLOWEST_S = 900.0
 """Over so long a bar's rate is taken at most: a step of half a minute still has one."""
+
+RESUMED_S = 1.0
+"""What is reported first and so soon was done by an earlier run: it says nothing of the rate of this one."""
+BY_CLOCK_S = 60.0
+"""From so long before its end on, the end is shown by the clock as well."""
 
 
 class ConsoleReporter(Reporter):
@@ -69,16 +75,18 @@ class ConsoleReporter(Reporter):
     @contextlib.contextmanager
     def _bar(self, description: str, total: int | None, unit: str) -> Iterator[NotedAdvance]:
         from rich import progress
+        from rich.table import Column
 
         in_bytes = unit == "bytes"
         amount = progress.DownloadColumn() if in_bytes else progress.MofNCompleteColumn()
         with (
             _noted_progress()(
                 progress.TextColumn("{task.description}", markup=False),
-                progress.BarColumn(),
+                progress.BarColumn(bar_width=None, table_column=Column(max_width=40)),
                 amount,
                 progress.TransferSpeedColumn() if in_bytes else _rate_column(unit),
                 progress.TimeRemainingColumn(),
+                _end_column(),
                 console=self._console,
                 transient=True,
                 speed_estimate_period=30 if in_bytes else SLOWEST_S,
@@ -113,16 +121,20 @@ class ConsoleReporter(Reporter):
     @contextlib.contextmanager
     def _lines(self, description: str, total: int | None, unit: str) -> Iterator[NotedAdvance]:
         began = reported = time.monotonic()
-        done = 0
+        done = earlier = 0
+        first = True
 
         def advance(amount: int, note: str = "", /) -> None:
-            nonlocal done, reported
+            nonlocal done, earlier, first, reported
             done += amount
             now = time.monotonic()
+            if first and now - began < RESUMED_S:
+                earlier = amount
+            first = False
             if now - reported >= LOG_EVERY_S:
                 reported = now
-                rate = done / (now - began)
-                left = f", {(total - done) / rate:,.0f} s left" if total and rate > 0 else ""
+                rate = (done - earlier) / (now - began)
+                left = f", {left_of((total - done) / rate, datetime.now())}" if total and rate > 0 else ""
                 how = f"; {note}" if note else ""
                 of = f" of {total:,}" if total else ""
                 self.info(f"{description}: {done:,}{of} {unit}, {rate_of(rate, unit)}{left}{how}")
@@ -152,15 +164,53 @@ def rate_of(speed: float | None, unit: str) -> str:
     return f"{speed:,.1f} {unit}/s" if speed >= 1 else f"{1 / speed:,.1f} s/{unit.removesuffix('s')}"
 
 
+def left_of(seconds: float, now: datetime) -> str:
+    """How long it takes yet, and from a minute on when it ends.
+
+    >>> left_of(42, datetime(2026, 5, 4, 17, 30)), left_of(4200, datetime(2026, 5, 4, 17, 30))
+    ('0:00:42 left', '1:10:00 left, ends about 18:40')
+    """
+    left = f"{timedelta(seconds=round(max(seconds, 0)))} left"
+    return ", ".join(filter(None, (left, ends_about(seconds, now))))
+
+
+def ends_about(seconds: float, now: datetime) -> str:
+    """The end by the clock; the day too where it is another one. Less than a minute before it: empty.
+
+    >>> [ends_about(hours * 3600, datetime(2026, 5, 4, 17, 30)) for hours in (1, 7, 200)]
+    ['ends about 18:30', 'ends about Tue 00:30', 'ends about 13 May 01:30']
+    """
+    if seconds < BY_CLOCK_S:
+        return ""
+    end = now + timedelta(seconds=seconds)
+    days = (end.date() - now.date()).days
+    return end.strftime("ends about " + ("%H:%M" if days == 0 else "%a %H:%M" if days < 7 else "%d %b %H:%M"))
+
+
+def _end_column() -> Any:
+    from rich.progress import ProgressColumn, Task
+    from rich.table import Column
+    from rich.text import Text
+
+    class End(ProgressColumn):
+        max_refresh = 0.5
+
+        def render(self, task: Task) -> Text:
+            return Text(ends_about(task.time_remaining or 0.0, datetime.now()), "dim")
+
+    return End(Column(no_wrap=True))
+
+
 def _rate_column(unit: str) -> Any:
     from rich.progress import ProgressColumn, Task
+    from rich.table import Column
     from rich.text import Text
 
     class Rate(ProgressColumn):
         def render(self, task: Task) -> Text:
             return Text(rate_of(task.speed, unit))
 
-    return Rate()
+    return Rate(Column(no_wrap=True))
 
 
 def _noted_progress() -> Any:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import torch
 import yaml
 from pydantic import ValidationError
 from transformers import LlavaConfig
@@ -23,11 +24,12 @@ from aurora_cli.checkpoints.layouts import (
     open_parts,
     open_xtuner,
 )
-from aurora_cli.checkpoints.lazy_tensors import Tensors, rename
+from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors, rename
 from aurora_cli.checkpoints.locate import locate
 from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.json_files import read_object
+from aurora_cli.models.quantized.linear import Bits, dequantized
 from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, METADATA_FILE, MODEL_FILE
 from aurora_cli.runs.metadata import CheckpointMetadata
@@ -76,7 +78,8 @@ def _open_step(path: Path, options: OpenOptions, seen: tuple[Path, ...] = ()) ->
         base = _open_start(path, base_name, options, seen)
     weights_file = path / MODEL_FILE
     own = rename(open_weights(weights_file), names.canonical)
-    tensors = adapters.merged(base.tensors, own, lambda name, _: scales[names.part_of(name)])
+    under = base.tensors if metadata.quantize_base is None else _quantized(base.tensors, metadata.quantize_base)
+    tensors = adapters.merged(under, own, lambda name, _: scales[names.part_of(name)])
     return replace(
         base,
         path=path,
@@ -91,6 +94,20 @@ def _open_step(path: Path, options: OpenOptions, seen: tuple[Path, ...] = ()) ->
         prompting=_prompting(path.parents[1] / CONFIG_FILE) or base.prompting,
         described_by=(*base.described_by, path / METADATA_FILE, weights_file),
     )
+
+
+def _quantized(tensors: Tensors, bits: Bits) -> Tensors:
+    """With what a run computed with whose base was in few bits: other values in the language model's layers."""
+    return {
+        name: tensor.with_values(partial(_dequantized, tensor, bits))
+        if names.part_of(name) == "language_model" and ".layers." in name and len(tensor.shape) == 2
+        else tensor
+        for name, tensor in tensors.items()
+    }
+
+
+def _dequantized(tensor: LazyTensor, bits: Bits) -> torch.Tensor:
+    return dequantized(tensor.read(), bits).to(tensor.dtype)
 
 
 def _grown(config: LlavaConfig, tensors: Tensors) -> LlavaConfig:

@@ -111,6 +111,9 @@ class TrainSettings(Section):
 
     lora: LoraSettings = LoraSettings()
 
+    quantize_base: Literal["nf4", "int8"] | None = None
+    """Keep the language model's frozen layers in 4 or 8 bits (bitsandbytes); adapters or other parts learn on them."""
+
     epochs: MayChange[float] = Field(default=1.0, gt=0.0)
     """Times through the data."""
 

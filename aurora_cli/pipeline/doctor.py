@@ -42,7 +42,10 @@ SHOWN = (
     "decord2",
     "bitsandbytes",
 )
-EXTRAS = {"bitsandbytes": ("quantized", "train.optimizer=adamw_8bit"), "pillow-heif": ("heif", "HEIC images")}
+EXTRAS = {
+    "bitsandbytes": ("quantized", "train.optimizer=adamw_8bit or train.quantize_base"),
+    "pillow-heif": ("heif", "HEIC images"),
+}
 """Packages that only some uses need: by what they are installed, and for what."""
 
 

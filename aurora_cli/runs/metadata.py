@@ -1,7 +1,7 @@
 """What a run says of itself: in every checkpoint, to those who read weights and to go on from; and at its end."""
 
 from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
@@ -60,6 +60,8 @@ class CheckpointMetadata(StoredModel):
     """Over the samples of every step so far, in their order."""
     lora: dict[str, Lora] = Field(default_factory=dict)
     """By part: its low-rank adapters, with the layers that have one."""
+    quantize_base: Literal["nf4", "int8"] | None = None
+    """What the language model's layers were kept in: what was trained stands on these, not on the base's own."""
     validation: ValidationScore | None = None
     """None: nothing was measured at this step."""
     validation_folders: tuple[TrainedFolder, ...] = ()

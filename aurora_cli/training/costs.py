@@ -24,6 +24,8 @@ class PartSize:
     name: str
     parameters: int
     trained: int
+    saved: int = 0
+    """Bytes that the weights take less than in fp32, for being quantized."""
     moments_8bit: int | None = None
     """Bytes of the moments, where they are kept in 8 bits."""
 
@@ -86,7 +88,7 @@ def states(
     weights = sum(part.parameters for part in parts)
     trained = sum(part.trained for part in parts)
     if stage == 0:
-        return 4 * weights + 4 * trained + sum(part.moments for part in parts)
+        return static(parts) + 4 * trained
     size = 4 if precision == "fp32" else 2
     if offload and stage >= 2:
         share = weights if stage == 2 else 0 if offload_weights else weights // world
@@ -102,7 +104,7 @@ def static(parts: Sequence[PartSize]) -> int:
     >>> static([PartSize("frozen", 100, 0), PartSize("trained", 10, 10)])
     520
     """
-    return sum(4 * part.parameters + part.moments for part in parts)
+    return sum(4 * part.parameters - part.saved + part.moments for part in parts)
 
 
 def loading(parts: Sequence[PartSize], world: int, precision: Precision, *, shared: bool) -> int:

@@ -14,6 +14,7 @@ def check_quantized(train: TrainSettings, engine: str) -> None:
         UsageError: DeepSpeed is to shard what is kept in few bits.
         HostError: bitsandbytes is wanted, and not installed.
     """
+    _check_base(train, engine)
     if train.optimizer == "adamw":
         return
     if engine != "none":
@@ -22,8 +23,26 @@ def check_quantized(train: TrainSettings, engine: str) -> None:
             " those of 8 bits only have a value block by block",
             hint="--deepspeed none (also with several processes), or train.optimizer=adamw",
         )
-    if not train.plan and find_spec(PACKAGE) is None:
-        raise HostError(
-            f"train.optimizer: adamw_8bit needs {PACKAGE}, which is not installed",
-            hint=f"pip install 'aurora-cli[{EXTRA}]'",
+    _check_installed("train.optimizer: adamw_8bit", train)
+
+
+def _check_base(train: TrainSettings, engine: str) -> None:
+    if train.quantize_base is None:
+        return
+    name = f"train.quantize_base: {train.quantize_base}"
+    if train.language_model is not None and train.lora.language_model is None:
+        raise UsageError(
+            f"{name} freezes the language model's layers, and stage {train.stage!r} trains them",
+            hint="Adapters learn on them: --set train.lora.language_model.rank=16",
         )
+    if engine != "none":
+        raise UsageError(
+            f"{name} cannot be sharded by DeepSpeed ({engine}), which casts weights and what belongs to their codes",
+            hint="--deepspeed none (also with several processes), or no train.quantize_base",
+        )
+    _check_installed(name, train)
+
+
+def _check_installed(what: str, train: TrainSettings) -> None:
+    if not train.plan and find_spec(PACKAGE) is None:
+        raise HostError(f"{what} needs {PACKAGE}, which is not installed", hint=f"pip install 'aurora-cli[{EXTRA}]'")

@@ -1,8 +1,8 @@
 """`aurora train --plan` against the run that follows: estimated and measured peak memory, in fresh processes.
 
 Two shapes: `tiny` (the tests' network, where Python is nearly all) and `small` (45 M weights, where states and
-activations are). Each is trained whole, checkpointed, and by adapters, with `train.tight_memory`: the
-heap's holes, which hang on the C library, are no part of an estimate. Asked for: within 15 %.
+activations are). Each is trained whole, checkpointed, by adapters, and in few bits (where bitsandbytes is), with
+`train.tight_memory`: the heap's holes, which hang on the C library, are no part of an estimate. Asked for: within 15 %.
 
     python tests/benchmarks/bench_fit.py [shape ...]
 """
@@ -12,6 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +46,9 @@ WAYS: dict[str, dict[str, Any]] = {
     "checkpointed": {"gradient_checkpointing": True},
     "LoRA, frozen tower": ADAPTERS,
     "LoRA, checkpointed": {**ADAPTERS, "gradient_checkpointing": True},
+    "full, adamw_8bit": {"optimizer": "adamw_8bit"},
+    "LoRA on nf4": {**ADAPTERS, "quantize_base": "nf4"},
+    "LoRA on int8": {**ADAPTERS, "quantize_base": "int8"},
 }
 
 
@@ -69,6 +73,9 @@ def main() -> None:
         print(f"{'shape':<8}{'way':<28}{'estimated MB':>14}{'measured MB':>14}{'ratio':>8}{'beside Python':>15}")
         for shape in shapes:
             for way in WAYS:
+                if {"optimizer", "quantize_base"} & WAYS[way].keys() and find_spec("bitsandbytes") is None:
+                    print(f"{shape:<8}{way:<28}bitsandbytes is not installed", flush=True)
+                    continue
                 plan = json.loads(run(root, shape, way, "--plan"))
                 measured = json.loads(run(root, shape, way))["max_mem_mb"]
                 base = plan["base_memory"] / 2**20

@@ -22,6 +22,7 @@ from aurora_cli.io.atomic import atomic_directory
 from aurora_cli.models.assign import Assign, values_of
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.parts import Part
+from aurora_cli.models.quantized.linear import quantize_layers
 from aurora_cli.pipeline.own_parts import check_patches
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.rows_fit import check_rows
@@ -49,13 +50,16 @@ def build_network(plan: StagePlan, assign: Assign) -> Network:
     """The network with the weights that the run's next step starts from, in fp32 unless `assign` says otherwise."""
     train = plan.settings.train
     trained, adapted = trained_parts(train), adapted_parts(train)
-    model = build_model(plan, assign, adapted=bool(adapted))
+    over = bool(adapted) or train.quantize_base is not None
+    model = build_model(plan, assign, adapted=over)
+    if train.quantize_base is not None:
+        quantize_layers(model.model.language_model, train.quantize_base)
     _seed(plan.settings)  # every rank makes the same adapters
     adapters = lora.add_adapters(model, adapted)
     for name, parameter in model.named_parameters():
         if lora.MARK in name:
             assign(parameter, values_of(parameter))
-    if adapted and plan.resume is not None:
+    if over and plan.resume is not None:
         TrainingCheckpoint(plan.resume).write_into(dict(model.named_parameters()), assign)
     parameters = optim.trained_parameters(model, trained, adapted)
     optim.freeze_all_but(model, parameters)

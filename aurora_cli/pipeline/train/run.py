@@ -146,6 +146,7 @@ def _metadata(plan: StagePlan, network: Network, data: TrainingData) -> Checkpoi
         model=plan.settings.model,
         order_hash="",
         lora={**network.adapters},
+        quantize_base=plan.settings.train.quantize_base,
         validation_folders=tuple(
             TrainedFolder(Workspace(plan.settings.workspace).relative(one.folder), one.weight, one.rows)
             for one in plan.validation

@@ -31,6 +31,10 @@ ROOM = 0.1
 """Share of a GPU that stays free: for CUDA itself, and for holes between blocks."""
 
 
+ALONE = {"train.optimizer", "train.quantize_base"}
+"""What DeepSpeed cannot shard."""
+
+
 class Change(NamedTuple):
     """Of the settings, for less memory."""
 
@@ -58,6 +62,8 @@ def fit_stage(
     missed: FitOption | None = None
     needs = _Needs(settings, processes, trained_before, cuda=cuda)
     for changes in _sets_of(_changes(settings, processes, cuda=cuda)):
+        if not _can_be(changed(settings, {change.path: change.value for change in changes})):
+            continue
         names = {change.path: change.value for change in changes}
         if any(one.settings.items() <= names.items() for one in found):
             continue
@@ -96,6 +102,8 @@ def _changes(settings: Settings, processes: int, *, cuda: bool) -> list[Change]:
         changes.append(Change("train.gradient_checkpointing", True, 1.33))
     if train.language_model is not None and train.lora.language_model is None:
         changes.append(Change("train.lora.language_model.rank", Lora().rank, 1.0, same=False))
+    if engine == "none" and train.quantize_base is None:
+        changes.append(Change("train.quantize_base", "nf4", 1.2, same=False))
     if cuda and engine in ("none", "zero2", "zero3"):
         changes.append(Change("train.deepspeed", "zero2_offload", 2.0))
         changes.append(Change("train.deepspeed", "zero3_offload", 4.0))
@@ -109,8 +117,15 @@ def _sets_of(changes: list[Change]) -> Iterator[tuple[Change, ...]]:
     for number in range(len(changes) + 1):
         for some in combinations(changes, number):
             paths = {change.path for change in some}
-            if len(paths) == number and not {"train.optimizer", "train.deepspeed"} <= paths:
+            if len(paths) == number and not ("train.deepspeed" in paths and paths & ALONE):
                 yield some
+
+
+def _can_be(settings: Settings) -> bool:
+    """Whether what is to be quantized is frozen."""
+    train = settings.train
+    learns_whole = train.language_model is not None and train.lora.language_model is None
+    return train.quantize_base is None or not learns_whole
 
 
 def changed(settings: Settings, changes: Mapping[str, Any]) -> Settings:
@@ -176,7 +191,13 @@ class _Needs:
         train = settings.train
         precision = resolved_precision(train.precision, cuda=self._cuda)
         half = precision != "fp32"
-        key = (train.micro_batch_packs, train.gradient_checkpointing, train.lora.language_model, engine and half)
+        key = (
+            train.micro_batch_packs,
+            train.gradient_checkpointing,
+            train.lora.language_model,
+            train.quantize_base,
+            engine and half,
+        )
         if key not in self._steps:
             sizes = self._sizes_of(settings)
             self._steps[key] = traced(settings, self._config, sizes, precision, self._processes, engine=engine)

@@ -18,6 +18,7 @@ from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import read_object
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.parts import PARTS, PREFIXES, Part
+from aurora_cli.models.quantized.linear import kept_bytes, quantize_layers
 from aurora_cli.pipeline.train.plan import run_folder
 from aurora_cli.pipeline.train.start import find_start
 from aurora_cli.training.costs import MOMENTS, LayerStack, PartSize, forward_flops, passes
@@ -63,6 +64,8 @@ def frozen(config: AuroraCapConfig, settings: Settings, dtype: torch.dtype) -> A
     """The network as a run wraps it, without its weights: with adapters, what it does not train frozen."""
     with torch.device("meta"):
         model = AuroraCap._from_config(config, dtype=dtype)
+        if settings.train.quantize_base is not None:
+            quantize_layers(model.model.language_model, settings.train.quantize_base)
         add_adapters(model, adapted_parts(settings.train))
     parameters = trained_parameters(model, trained_parts(settings.train), adapted_parts(settings.train))
     freeze_all_but(model, parameters)
@@ -75,6 +78,7 @@ def parts_of(model: AuroraCap, settings: Settings) -> list[PartSize]:
     """How many parameters each part has, and how many of them are trained."""
 
     trained, adapted = trained_parts(settings.train), adapted_parts(settings.train)
+    saved = _saved_bytes(model, settings)
     whole = {part: _count(model, part) for part in PARTS}
     add_adapters(model, adapted)
     parameters = trained_parameters(model, trained, adapted)
@@ -83,10 +87,20 @@ def parts_of(model: AuroraCap, settings: Settings) -> list[PartSize]:
             part,
             whole[part] + (sum(p.numel() for p in parameters[part].values()) if part in adapted else 0),
             sum(p.numel() for p in parameters.get(part, {}).values()),
+            saved if part == "language_model" else 0,
             _moments_8bit(parameters.get(part, {}).values()) if settings.train.optimizer == "adamw_8bit" else None,
         )
         for part in PARTS
     ]
+
+
+def _saved_bytes(model: AuroraCap, settings: Settings) -> int:
+    """What the language model takes less for being quantized."""
+    bits = settings.train.quantize_base
+    if bits is None:
+        return 0
+    layers = [layer for layer in model.model.language_model.modules() if isinstance(layer, torch.nn.Linear)]
+    return sum(4 * layer.weight.numel() - kept_bytes(layer.weight.numel(), bits) for layer in layers)
 
 
 def _moments_8bit(parameters: Iterable[torch.nn.Parameter]) -> int:

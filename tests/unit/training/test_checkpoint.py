@@ -54,8 +54,9 @@ def test_what_is_saved_is_read_back_to_the_bit(tmp_path: Path) -> None:
     assert read.state == state
     for found, expected in zip(read.parameters(SHAPES), Engine(3).state(), strict=True):
         assert found.name == expected.name
-        for one, other in zip(found[1:], expected[1:], strict=True):
+        for one, other in zip(found[1:4], expected[1:4], strict=True):
             assert torch.equal(one, other)
+        assert found.scales == expected.scales == ()
     assert set(load_file(path / "model.safetensors")) == set(SHAPES)
     assert json.loads((path / "checkpoint.json").read_text())["base"] == "runs/toy/initial"
 

@@ -259,6 +259,7 @@ class Captioner(AuroraCap):
     """Someone's subclass."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("tower", ["clip", "siglip"])
 def test_saving_and_loading_misses_no_key_and_expects_no_other(tiny, configs, tmp_path, tower, tied):

@@ -49,6 +49,7 @@ def random_batch(draw: random.Random) -> list[tuple[list[int], list[int], list[i
     return samples
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slowfast", [False, True], ids=["merged", "slow-fast"])
 @pytest.mark.parametrize("seed", range(6))
 def test_a_batch_of_text_images_and_videos_is_the_originals_sample_by_sample(tiny, configs, original, seed, slowfast):

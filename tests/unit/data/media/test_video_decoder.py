@@ -76,6 +76,7 @@ def test_frames_of_a_span_are_those_that_a_player_shows_within_it(
     assert_frames(decode(Request(str(video), 2, 64, span=span)), numbers)
 
 
+@pytest.mark.slow
 @DECODERS
 @pytest.mark.parametrize("span", [(3.5, 5.0), (60.0, 70.0), (-2.0, 0.0), (2.0, 2.0), (2.0, 1.0)])
 def test_a_span_without_a_frame_is_an_error(tmp_path: Path, decode: Any, span: tuple[float, float]) -> None:
@@ -133,6 +134,7 @@ def test_a_video_of_one_frame_is_that_frame_as_often_as_asked(tmp_path: Path, de
         assert_frames(decode(Request(str(video), 3, 64, Sampling(rule))), [0, 0, 0])
 
 
+@pytest.mark.slow
 @DECODERS
 @pytest.mark.parametrize("name", ["sound.mp4", "empty.mp4", "text.mp4"])
 def test_what_holds_no_image_is_an_error(tmp_path: Path, decode: Any, name: str) -> None:

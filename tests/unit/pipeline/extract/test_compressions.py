@@ -74,6 +74,7 @@ def test_garbage_behind_the_end_is_said_and_costs_nothing(tmp_path: Path, ending
     assert tree(tmp_path / SUBSET) == FILES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tenth", range(10))
 @pytest.mark.parametrize("ending", ["bz2", "xz", "zst"])
 def test_an_archive_cut_anywhere_gives_whole_members_and_no_others(tmp_path: Path, tenth: int, ending: str):

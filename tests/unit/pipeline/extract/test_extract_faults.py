@@ -84,6 +84,7 @@ def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
         subprocess.run(["umount", "--lazy", disk], check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kilobytes", [40, 100, 400, 1_100, 1_900, 1_990])
 @pytest.mark.parametrize("layout", ["files", "index"])
 def test_a_disk_that_really_fills_up_is_exit_4_and_continues_when_it_has_grown(

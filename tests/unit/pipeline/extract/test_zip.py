@@ -252,6 +252,7 @@ def test_a_name_with_a_nul_is_refused_under_its_whole_name(tmp_path: Path):
     assert rejects(tmp_path)[0]["member"] == "a\0b"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("victim", ["images/3.jpg", "large.mp4", "empty"])
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("layout", ["files", "index"])

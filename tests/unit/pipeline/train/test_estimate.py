@@ -17,7 +17,10 @@ from aurora_cli.pipeline.train.estimate.result import TrainEstimate
 from aurora_cli.training import costs
 from tests.distributed.tiny_workspace import make, settings
 
-pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
+]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +35,6 @@ def requested(root: Path, **changes: Any) -> Settings:
     return settings(root, "language", **{"after": None, "max_steps": None, "epochs": 1.5, "plan": True, **changes})
 
 
-@pytest.mark.slow
 def test_tokens_and_steps_are_those_of_the_run_that_follows(root: Path) -> None:
     plan = train.run(requested(root, epochs=1.0))
     assert isinstance(plan, TrainEstimate)
@@ -141,7 +143,6 @@ def test_weights_stay_on_the_device_where_a_file_offloads_the_optimizer_alone(
     assert mine.memory["zero3"].states == 2 * (weights // 2 + trained)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["none", "zero2"])
 def test_its_memory_is_within_a_fifth_of_the_runs(engine: str, root: Path) -> None:
     tree = requested(root, plan=False).model_dump(mode="json", include={"model", "merging", "train", "data"})

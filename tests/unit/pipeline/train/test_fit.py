@@ -19,6 +19,8 @@ from tests.distributed.tiny_workspace import MODEL, settings
 
 SIZE = MicroBatchSize(packs=2, positions=60, merged=3, whole=0, targets=50)
 
+pytestmark = pytest.mark.slow
+
 
 def requested(root: Path, **changes: Any) -> Settings:
     return settings(root, "language", **{"after": None, "plan": True, **changes})
@@ -64,7 +66,6 @@ def test_recomputation_takes_less_and_gradients_that_are_there_more(tmp_path: Pa
     assert measured(requested(tmp_path), gradients_there=True).peak > plain.peak >= plain.without_gradients
 
 
-@pytest.mark.slow
 def test_what_fits_is_listed_by_what_it_costs_and_the_first_is_written(tmp_path: Path) -> None:
     chosen = requested(tmp_path, fit="gpu:10KB", precision="bf16", micro_batch_packs=2, write="fits.yaml")
     result = train.run(chosen)

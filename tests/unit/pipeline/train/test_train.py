@@ -196,6 +196,7 @@ def adapted(root: Path, **changes: Any) -> Settings:
     return alone(root, **{"lora": lora, **changes})
 
 
+@pytest.mark.slow
 def test_with_adapters_they_and_the_projector_are_all_that_a_checkpoint_holds(root: Path) -> None:
     train.run(adapted(root, max_steps=2))
     folder = root / "runs/language/checkpoints/step-00000002"
@@ -333,6 +334,7 @@ def longest(root: Path) -> int:
     return int(plan_data(plan_stage(requested), config_of(requested)).corpus.lengths.max())
 
 
+@pytest.mark.slow
 def test_samples_longer_than_the_model_has_positions_are_refused_with_both_numbers(root: Path) -> None:
     most = longest(root)
     with pytest.raises(UsageError, match=rf"up to {most}, and max_position_embeddings reaches {most - 1}") as caught:

@@ -31,6 +31,8 @@ FLAT = 30
 """Height below which a box has a single line."""
 IN_A_ROW = 7
 """Commands."""
+COMMAND_HEIGHTS = (108, 75)
+"""Of their rows: `train` enters many rooms."""
 COLOURS = {"cli": "#dbeafe", "demo": "#dbeafe", "pipeline": "#e0e7ff", "data": "#dcfce7", "ground": "#f1f5f9"}
 PLAIN = "#fef3c7"
 SPANS = {"checkpoints": (0.26, 0.74), "models": (0.0, 0.22), "data": (0.245, 1.0), "media": (0.51, 0.745)}
@@ -199,7 +201,7 @@ def drawing() -> str:
     """The whole house as SVG."""
     upper = [floor for floor in floors("aurora_cli") if floor[0] not in GROUND]
     width = WIDTH - 2 * MARGIN
-    heights = {"cli": 26, "demo": 26, "pipeline": 206, "models": 252, "checkpoints": 42}
+    heights = {"cli": 26, "demo": 26, "pipeline": 60 + sum(COMMAND_HEIGHTS), "models": 252, "checkpoints": 42}
     boxes: dict[str, Box] = {}
     top: float = MARGIN
     for floor in upper:
@@ -232,16 +234,18 @@ def data_boxes(data: Box) -> dict[str, Box]:
 def command_boxes(pipeline: Box) -> Iterator[str]:
     """A box a command, with the rooms that it enters."""
     names = commands()
-    for number, start in enumerate(range(0, len(names), IN_A_ROW)):
+    top = pipeline.top + 40
+    for start, height in zip(range(0, len(names), IN_A_ROW), COMMAND_HEIGHTS, strict=True):
         for box in row(
             names[start : start + IN_A_ROW],
-            pipeline.top + 40 + number * 81,
-            75,
+            top,
+            height,
             pipeline.left + 10,
             pipeline.width - 20,
         ):
             name = box.room.replace("_", "-")
             yield from labelled(box, "#ffffff", ", ".join(used_by_command(box.room)), name)
+        top += height + 6
 
 
 def ground_floor(top: float, width: float) -> tuple[list[str], float]:

@@ -1,1 +1,1 @@
-"""Samples -> packs -> micro-batches, in an order that only the seed decides."""
+"""Samples -> packs -> micro-batches, ordered by the seed."""

@@ -13,7 +13,7 @@ RAISED := aurora_cli tests docs
 WORKERS ?= 2
 PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo test quick quick-tests coverage checks lint format types docs reference bench soak pins clean
+.PHONY: help demo test tests quick quick-tests coverage lint format types docs reference bench soak pins clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
@@ -23,9 +23,13 @@ demo: $(VENV)/.installed  ## install, then train a tiny captioner on this machin
 	@echo "== aurora demo (in ./aurora-demo)"
 	$(BIN)/aurora demo
 
-test: $(VENV)/.installed-dev checks  ## install, then lint, types, architecture and tests
+# What lint finds is said at once; types take a process for a minute, beside tests that often wait.
+test: $(VENV)/.installed-dev lint  ## install, then lint, types, architecture and tests
+	@$(MAKE) --no-print-directory -j2 --output-sync=line types tests
+
+tests: $(VENV)/.installed-dev
 	@echo "== tests"
-	$(PYTEST)
+	@$(PYTEST)
 
 # All at once: types take one process for as long as the tests take two.
 quick: $(VENV)/.installed-dev  ## lint, types, and the unit tests that start no process: before each commit
@@ -38,10 +42,6 @@ quick-tests: $(VENV)/.installed-dev
 coverage: $(VENV)/.installed-dev  ## which lines no test runs, also in the processes that tests start; fails below 90 %
 	@echo "== tests, with coverage"
 	$(PYTEST) --cov --cov-report=term:skip-covered --cov-fail-under=90
-
-# Both at once: each is one thread, and most machines have two.
-checks: $(VENV)/.installed-dev
-	@$(MAKE) --no-print-directory -j2 --output-sync=target lint types
 
 lint: $(VENV)/.installed-dev  ## format check, lint, import order, generated pages up to date
 	@echo "== format, lint, architecture, generated pages"

@@ -25,7 +25,7 @@ demo: $(VENV)/.installed  ## install, then train a tiny captioner on this machin
 
 # What lint finds is said at once; types take a process for a minute, beside tests that often wait.
 test: $(VENV)/.installed-dev lint  ## install, then lint, types, architecture and tests
-	@$(MAKE) --no-print-directory -j2 --output-sync=line types tests
+	@$(MAKE) --no-print-directory -j2 types tests
 
 tests: $(VENV)/.installed-dev
 	@echo "== tests"
@@ -33,7 +33,7 @@ tests: $(VENV)/.installed-dev
 
 # All at once: types take one process for as long as the tests take two.
 quick: $(VENV)/.installed-dev  ## lint, types, and the unit tests that start no process: before each commit
-	@$(MAKE) --no-print-directory -j3 --output-sync=line lint types quick-tests
+	@$(MAKE) --no-print-directory -j3 lint types quick-tests
 
 quick-tests: $(VENV)/.installed-dev
 	@echo "== quick tests"

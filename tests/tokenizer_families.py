@@ -2,12 +2,13 @@
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 from aurora_cli.data.tokenization.sentencepiece import build_backend
+from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 
 SENTENCEPIECE = Path(__file__).parent / "golden" / "tokenize" / "mistral_v1" / "tokenizer.model"
 TEXTS = [
@@ -252,7 +253,21 @@ TEMPLATES_OF = {
     "qwen2": ("qwen2", "qwen, base", "smollm2"),
     "llama3": ("llama3",),
 }
-"""Templates that name tokens which only these families have; all others go with every family."""
+"""Templates of these families; all others go with every family, which is given the tokens that they name."""
+
+
+def add_tokens(folder: Path, tokens: Sequence[str]) -> None:
+    """Make them special tokens of the tokenizer in the folder, as far as it has them not."""
+    backend = load_tokenizer(folder).backend
+    new = [token for token in dict.fromkeys(tokens) if backend.token_to_id(token) is None]
+    if not new:
+        return
+    if (folder / "tokenizer.json").exists():
+        _with_special(backend, tuple(new)).save(str(folder / "tokenizer.json"))
+        return
+    path, first = folder / "tokenizer_config.json", backend.get_vocab_size()
+    listed = {str(first + number): {"content": token, "special": True} for number, token in enumerate(new)}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "added_tokens_decoder": listed}))
 
 
 def _byte_level(special: tuple[str, ...]) -> Tokenizer:

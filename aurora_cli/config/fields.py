@@ -87,9 +87,12 @@ class Setting:
         return " and ".join(words)
 
 
-def settings() -> Iterator[Setting]:
-    """Every setting, in the order of the tree. Optional sections (`train.projector`) give their fields too."""
-    yield from _walk(Settings, "")
+def settings(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[Setting]:
+    """Every setting, in the order of the tree. Optional sections (`train.projector`) give their fields too.
+
+    Those of another section than the whole tree have a `prefix` in front of their names.
+    """
+    yield from _walk(section, prefix)
 
 
 @functools.cache

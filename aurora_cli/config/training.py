@@ -190,6 +190,9 @@ class TrainSettings(Section):
     trackers: MayChange[Names] = ("tensorboard",)
     """Experiment trackers by accelerate's names (wandb, trackio, mlflow, ...); TensorBoard's files lie in the run."""
 
+    callbacks: MayChange[JsonObject] = Field(default_factory=dict)
+    """Options of added callbacks, `train.callbacks.<name>.<option>`; they run where they are named, null: not."""
+
     samples_every: MayChange[int] = Field(default=500, ge=0)
     """Optimizer steps between captions of fixed images and videos, into `samples/` of the run; 0: never."""
 

@@ -22,13 +22,19 @@ RECIPE_SECTIONS = {"model", "merging", "train", "data"}
 def recipe_of(settings: Settings) -> dict[str, JsonValue]:
     """The settings that a run may not go on with other values of, by dotted path."""
     tree = settings.model_dump(mode="json", include=RECIPE_SECTIONS)
-    return {path: value for path, value in _flat(tree) if path not in may_change()}
+    return {path: value for path, value in _flat(tree) if not _is_marked(path)}
 
 
 @functools.cache
 def may_change() -> frozenset[str]:
     """The settings that are marked so where they stand (`config.section.MayChange`)."""
     return frozenset(setting.path for setting in fields.settings() if setting.may_change)
+
+
+def _is_marked(path: str) -> bool:
+    """Whether a setting, or the free mapping that it stands in, is marked so."""
+    steps = path.split(".")
+    return any(".".join(steps[:count]) in may_change() for count in range(1, len(steps) + 1))
 
 
 def check_recipe(checkpoint: Path, recipe: Recipe, stage: str) -> None:
@@ -43,7 +49,7 @@ def check_recipe(checkpoint: Path, recipe: Recipe, stage: str) -> None:
     # was perhaps not allowed to then.
     defaults = recipe_of(Settings())
     began = {path: defaults[path] for path in recipe.keys() & defaults.keys()}
-    began |= {path: value for path, value in stored.items() if path not in may_change()}
+    began |= {path: value for path, value in stored.items() if not _is_marked(path)}
     differing = sorted(path for path in began.keys() | recipe.keys() if began.get(path) != recipe.get(path))
     if differing:
         changes = "; ".join(_change(path, began.get(path), recipe.get(path)) for path in differing)

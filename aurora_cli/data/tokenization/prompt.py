@@ -3,7 +3,7 @@
 from aurora_cli.constants import IMAGE, IMAGE_PLACEHOLDER, VIDEO
 from aurora_cli.data.annotations.records import Rejection
 from aurora_cli.data.tokenization.boundaries import special_words, with_image_token, with_our_templates
-from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, Template, get_template, images_first
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, Template, get_template, images_first, lacking
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 from aurora_cli.errors import UsageError
 
@@ -82,7 +82,7 @@ class Prompter:
         """
         found = self.tokenizer.backend.token_to_id(token)
         if found is None:
-            raise UsageError(f"template: {self.template} needs a tokenizer that has {token}")
+            raise lacking(self.template, token)
         return found
 
     def ids(self, question: str, images: int) -> list[int]:

@@ -8,10 +8,9 @@ from functools import cached_property
 from aurora_cli.data.annotations.records import Record
 from aurora_cli.data.tokenization.boundaries import refuse_special_words, special_words, with_our_templates
 from aurora_cli.data.tokenization.rows import PLACEHOLDER, TOKEN_BYTES, EncodedConversation, packed
-from aurora_cli.data.tokenization.templates import Conversation, get_template, render
+from aurora_cli.data.tokenization.templates import Conversation, get_template, lacking, render
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 from aurora_cli.data.tokenization.word_cache import WordCache, word_cache
-from aurora_cli.errors import UsageError
 
 CACHED_BYTES = 8 << 20
 """Of texts and tokens of prompts that are remembered before all are forgotten: questions repeat, answers do not."""
@@ -92,5 +91,5 @@ def one_token(tokenizer: TextTokenizer, wanted: str | None, default: str | None,
         return b""
     token = tokenizer.backend.token_to_id(text)
     if token is None:
-        raise UsageError(f"template: {template} needs a tokenizer that has {text}")
+        raise lacking(template, text)
     return packed([token])

@@ -26,19 +26,24 @@ class Template:
     """Around the system's text, in front of the first prompt."""
 
     begin: str | None = None
-    """What comes first; none: the tokenizer's BOS."""
+    """What comes first: one token of the tokenizer's, or empty; none: its BOS."""
 
     begin_every_turn: bool = False
     """Whether it comes before every turn, not only the first."""
 
     end: str | None = None
-    """What ends an answer, a target token as well; none: the tokenizer's EOS."""
+    """What ends an answer, a target token as well: one token of the tokenizer's; none: its EOS."""
 
     separator: str = ""
     """What follows the end of an answer; no target tokens."""
 
     images_only: bool = False
     """Whether the prompt's own words are left out."""
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """What a tokenizer must have as tokens, beside its own BOS and EOS."""
+        return tuple(token for token in (self.begin, self.end) if token)
 
     @property
     def words(self) -> str:
@@ -75,6 +80,15 @@ def get_template(name: str) -> Template:
     if name not in TEMPLATES:
         raise UsageError(f"template: {name!r} is none of {', '.join([*TEMPLATES, OWN_TEMPLATE])}")
     return TEMPLATES[name]
+
+
+def lacking(template: str, token: str) -> UsageError:
+    """The error that a tokenizer has no such token, and the template of that name wants it."""
+    return UsageError(
+        f"template: {template} needs a tokenizer that has {token}, as one token",
+        hint="Name one that has it, or a copy that it was added to (add_tokens of transformers): "
+        "--set model.tokenizer=FOLDER. Training makes its embedding with --set train.grow_vocabulary=true.",
+    )
 
 
 class Exchange(NamedTuple):

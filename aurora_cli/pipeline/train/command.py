@@ -23,6 +23,7 @@ from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, unmeas
 from aurora_cli.pipeline.train.estimate.limit import check_fit
 from aurora_cli.pipeline.train.plan import plan_stage, run_folder
 from aurora_cli.pipeline.train.result import TrainResult, facts_of, nothing_to_do
+from aurora_cli.pipeline.train.run_callbacks import options_in
 from aurora_cli.runs.layout import CONFIG_FILE, LOGS
 from aurora_cli.runs.recipe import RECIPE_SECTIONS
 from aurora_cli.training.callbacks.trackers import check_trackers
@@ -104,6 +105,7 @@ def check_settings(settings: Settings, processes: int) -> None:
     check_fit(train)
     check_quantized(train, engine_name(train, processes))
     check_trackers(train.trackers)
+    options_in(train.callbacks)
     accumulation(train.global_batch_packs, processes, train.micro_batch_packs)
     read_config(engine_name(train, processes), settings.workspace)
 

@@ -15,9 +15,9 @@ from aurora_cli.errors import HostError
 from aurora_cli.io.atomic import remove
 from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.build_model import Network, build_network
-from aurora_cli.pipeline.train.callbacks import callbacks_of
 from aurora_cli.pipeline.train.data_folders import unmeasured
 from aurora_cli.pipeline.train.plan import StagePlan
+from aurora_cli.pipeline.train.run_callbacks import Running, callbacks_of
 from aurora_cli.pipeline.train.sample_lengths import check_positions
 from aurora_cli.runs.layout import PLANS
 from aurora_cli.runs.metadata import CheckpointMetadata, TrainedFolder, TrainState
@@ -98,7 +98,7 @@ def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: C
             MediaLimit(settings.data.max_bad_share, data.samples_in_run, data.part_of_epoch),
             settings.train.max_loss_jump,
         ),
-        callback=Callbacks([watchdog, *callbacks_of(plan, running, data, state.step, reporter)]),
+        callback=Callbacks([watchdog, *callbacks_of(Running(plan, running, data, state.step, reporter))]),
         reporter=reporter,
         stop_requested=stop_requested,
     )

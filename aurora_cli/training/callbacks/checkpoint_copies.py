@@ -3,12 +3,15 @@
 import shutil
 import threading
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aurora_cli.console import Reporter
 from aurora_cli.io.atomic import atomic_directory
 from aurora_cli.runs.checkpoints import prune
 from aurora_cli.training.callbacks.callback import Callback
-from aurora_cli.training.engine.engine import Engine
+
+if TYPE_CHECKING:
+    from aurora_cli.training.engine.engine import Engine
 
 
 class CheckpointCopies(Callback):
@@ -20,14 +23,14 @@ class CheckpointCopies(Callback):
         self._reporter = reporter
         self._thread: threading.Thread | None = None
 
-    def on_checkpoint_begin(self, engine: Engine, step: int) -> None:
+    def on_checkpoint_begin(self, engine: "Engine", step: int) -> None:
         self._wait()  # or the checkpoint being copied could be removed meanwhile
 
-    def on_checkpoint(self, engine: Engine, checkpoint: Path) -> None:
+    def on_checkpoint(self, engine: "Engine", checkpoint: Path) -> None:
         self._thread = threading.Thread(target=self._copy, args=(checkpoint,), name="checkpoint copy")
         self._thread.start()
 
-    def on_train_end(self, engine: Engine) -> None:
+    def on_train_end(self, engine: "Engine") -> None:
         self._wait()
 
     def _copy(self, checkpoint: Path) -> None:

@@ -14,7 +14,7 @@ from aurora_cli.data.tokenization.prompt import Prompter
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, TEMPLATES
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.export.tokenizer import ExportTokenizer, export_tokenizer, write_chat_template, write_tokenizer
-from tests.tokenizer_families import FAMILIES, ODD_FAMILIES, TEMPLATES_OF
+from tests.tokenizer_families import FAMILIES, ODD_FAMILIES, TEMPLATES_OF, add_tokens
 
 pytestmark = pytest.mark.slow
 
@@ -58,6 +58,8 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     family, template = request.param
     source, folder = tmp_path_factory.mktemp("tokenizer"), tmp_path_factory.mktemp("export")
     ALL_FAMILIES[family](source)
+    if template in TEMPLATES:
+        add_tokens(source, TEMPLATES[template].tokens)
     tokenizer = load_tokenizer(source)
     export = export_tokenizer(source, template)
     write_tokenizer(export, folder)

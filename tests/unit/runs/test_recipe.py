@@ -17,6 +17,7 @@ MARKED = {
     "data.workers",
     "model.tokenizer",
     "train.after",
+    "train.callbacks",
     "train.data",
     "train.deepspeed",
     "train.epochs",
@@ -109,6 +110,7 @@ def test_every_other_one_may_change(tmp_path: Path) -> None:
     others: dict[str, Any] = {
         "train.max_steps": 3, "train.epochs": 2.0, "train.precision": "fp16", "train.trackers": ["wandb"],
         "train.data": ["x:2"], "data.workers": 0, "model.tokenizer": "elsewhere",
+        "train.callbacks": {"other": {"below": 2.0}},
     }  # fmt: skip
     for path, value in others.items():
         check_recipe(checkpoint, recipe_of(changed(path, value)), "vision")

@@ -19,7 +19,10 @@ from tests.chat_templates import CHAT_TEMPLATES
 from tests.tokenizing import ROOT, TINY
 
 MISTRAL = ROOT / "tests" / "golden" / "tokenize" / "mistral_v1"
-SPECIAL = ("<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>")
+SPECIAL = (
+    *("<|im_start|>", "<|im_end|>", "<|begin_of_text|>", "<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>"),
+    *(token for template in TEMPLATES.values() for token in template.tokens),
+)
 
 ENDS = {name: template.end or "</s>" for name, template in TEMPLATES.items()}
 

@@ -45,7 +45,7 @@ VIDEOS = (
     Row("mjpeg-avi", "Motion JPEG in AVI, MOV", "", "PyAV", "as a player shows it"),
     Row("prores-mov", "ProRes in MOV", "", "PyAV", "as a player shows it"),
     Row("ffv1-mkv", "FFV1 in MKV", "", "PyAV", "as a player shows it"),
-    Row("cropped-mkv", "MKV", "PixelCrop", "PyAV", "cropped"),
+    Row("cropped-mkv", "MKV", "PixelCrop", "PyAV", "cropped; a display size is that of what remains (RFC 9559)"),
     Row("cropped-mov", "MP4, MOV", "clean aperture (`clap`)", "PyAV", "cropped"),
     Row("tracks", "MKV, MP4", "two tracks of moving images", "PyAV", "the default one, else the best (libav's rank)"),
     Row("broken-late", "any", "breaks off after the last wanted frame", "PyAV", "the wanted frames"),

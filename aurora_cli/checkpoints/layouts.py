@@ -18,7 +18,7 @@ from aurora_cli.checkpoints.adapters import merging as adapters
 from aurora_cli.checkpoints.checkpoint import ORIGINAL_MERGING, Kind, OpenedCheckpoint, merging_unknown
 from aurora_cli.checkpoints.facts import FACTS_FILE, WeightFacts
 from aurora_cli.checkpoints.lazy_tensors import Tensors, rename
-from aurora_cli.checkpoints.locate import locate
+from aurora_cli.checkpoints.locate import locate, refuse_gguf
 from aurora_cli.checkpoints.stated import towers
 from aurora_cli.checkpoints.stated.processors import pixels_note
 from aurora_cli.checkpoints.stated.towers import CONFIG_FILE
@@ -117,6 +117,7 @@ def open_parts(
             "neither a base nor model.vision_tower and model.language_model say where frozen parts come from"
         )
     vision, language = locate(vision_tower, root), locate(language_model, root)
+    refuse_gguf(language_model, language)
     vision_config = towers.vision_config_of(read_config(vision))
     text_config = read_config(language)
     config = blueprint.llava_config(vision_config, text_config, model, tower=str(vision), language=str(language))

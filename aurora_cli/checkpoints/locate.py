@@ -1,9 +1,10 @@
 """From what a user calls a model - a folder, a file, a hub id - to a path on this machine."""
 
 import re
+import shlex
 from pathlib import Path
 
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, UsageError
 from aurora_cli.hub.errors import HubRepo
 from aurora_cli.hub.snapshot import fetch_file, fetch_snapshot
 from aurora_cli.runs.checkpoints import pointed
@@ -13,6 +14,7 @@ _WANTED = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors", "*/*.json",
 _DESCRIBING = ("*.json", "*.jinja", "*.model", "*/*.json")
 _PICKLED = ("*.bin", "*/*.bin")
 _CONFIG = "config.json"
+_GGUF = ".gguf"
 
 
 def locate(name: str | Path, root: Path | None = None) -> Path:
@@ -56,7 +58,26 @@ def locate_description(name: str | Path, root: Path | None = None) -> Path:
         UsageError: there is no such repository on the hub.
         HostError: the hub cannot be reached.
     """
-    return _local_path(name, root) or fetch_snapshot(HubRepo(_repo(name)), _DESCRIBING)
+    return refuse_gguf(name, _local_path(name, root)) or fetch_snapshot(HubRepo(_repo(name)), _DESCRIBING)
+
+
+def is_gguf(path: str | Path) -> bool:
+    """Whether it is called like a language model in one file, as llama.cpp reads it."""
+    return Path(path).suffix.lower() == _GGUF
+
+
+def refuse_gguf(name: str | Path, path: Path | None) -> Path | None:
+    """The path where `name` was found, if it was.
+
+    Raises:
+        UsageError: it is a GGUF file, and a folder is read.
+    """
+    if path is not None and path.is_file() and is_gguf(path):
+        raise UsageError(
+            f"{name}: is a GGUF file; a folder as transformers saves it is read",
+            hint=f"aurora convert {shlex.quote(str(name))} {shlex.quote(path.stem)}    (then name {path.stem})",
+        )
+    return path
 
 
 def _local_path(name: str | Path, root: Path | None) -> Path | None:

@@ -77,6 +77,7 @@ _SPECS = (
             Flag("import_data.image_column", ("--image-column",), "NAME"),
             Flag("import_data.video_column", ("--video-column",), "NAME"),
             Flag("import_data.text_column", ("--text-column",), "NAME"),
+            Flag("import_data.question_column", ("--question-column",), "NAME"),
             Flag("import_data.group_column", ("--group-column",), "NAME"),
             Heading("What becomes of it"),
             Flag("import_data.name", ("--as",), "NAME"),
@@ -178,6 +179,7 @@ _SPECS = (
         ),
         (
             "aurora train --stage projection",
+            "aurora train --stage all --language-model ./smollm2 --vision-tower ./siglip2",
             "aurora train --stage vision --plan",
             "aurora train --stage language --plan --fit gpu:24GB --write fits.yaml",
             "aurora train --stage vision --num-processes 8 --deepspeed zero2",
@@ -210,6 +212,7 @@ _SPECS = (
             "aurora convert --format huggingface",
             "aurora convert runs/language/checkpoints/step-00000100 out --dtype bfloat16",
             "aurora convert iter_4000.pth --base older-export --format huggingface",
+            "aurora convert smollm2.gguf language",
             "aurora convert --format huggingface --push-to-hub me/captioner --private",
         ),
     ),

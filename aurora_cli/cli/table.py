@@ -11,7 +11,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "import": (PIPELINE, "Take in captioned images and videos of your own, in any form, as a subset."),
     "tokenize": (PIPELINE, "Turn annotations into shards of token ids and labels."),
     "merge-shards": (PIPELINE, "Join the shards of a subset into what train reads, by linking."),
-    "train": (PIPELINE, "Train one stage: projection, vision or language."),
+    "train": (PIPELINE, "Train a stage (projection, vision, language), or all of them."),
     "convert": (PIPELINE, "Export a run for transformers, xtuner or LLaVA, and prove that it computes the same."),
     "caption": (BESIDE, "Caption images and videos."),
     "merge-view": (BESIDE, "Show which patches of an image become one visual token."),

@@ -83,7 +83,7 @@ class Setting:
                 case annotated_types.Lt(lt=bound):
                     words.append(f"below {bound}")
                 case _ if getattr(rule, "pattern", None):
-                    words.append(f"like {self.default}")
+                    words.append(f"like {(self.info.examples or [self.default])[0]}")
         return " and ".join(words)
 
 

@@ -17,7 +17,7 @@ class ImportSettings(Section):
     sources: Paths = ()
     """Files or folders with captions: a table, a JSON file, tars, or images and videos with texts beside them."""
 
-    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.-]*$")
+    name: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][\w.-]*$", examples=["holiday-2024"])
     """Name of the subset in data/<split>/; none: the first source's name."""
 
     split: str = Field(default="vision", pattern=r"^[A-Za-z0-9][\w.-]*$")
@@ -40,6 +40,9 @@ class ImportSettings(Section):
 
     group_column: str | None = None
     """Column of a table whose rows with one value lie on one side of the validation split; none: the medium."""
+
+    question_column: str | None = None
+    """Column of a table that holds what is asked about each medium; none: `question` or `instruction`, else drawn."""
 
     encoding: str = "utf-8"
     """Of tables and texts; UTF-16 with a byte order mark is recognised."""

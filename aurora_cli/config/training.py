@@ -83,7 +83,7 @@ class TrainSettings(Section):
     """`aurora train`."""
 
     stage: str = "projection"
-    """Stage: a file of the preset (projection, vision, language)."""
+    """Stage: a file of the preset (projection, vision, language), or all of them, one after another."""
 
     after: MayChange[str | None] = None
     """The stage whose newest weights this one starts from; none: the preset's models."""

@@ -277,6 +277,8 @@ def _folder_of(own: OwnSettings, part: str) -> Path:
     name = str(own.value(part))
     try:
         return locate_description(name, own.settings.workspace)
+    except UsageError as error:
+        raise UsageError(f"{part} (from {own.resolved.origin(part)}): {error.message}", hint=error.hint) from error
     except DataError as error:
         raise DataError(
             f"{part} (from {own.resolved.origin(part)}): {error.message}",

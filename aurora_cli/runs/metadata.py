@@ -7,7 +7,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, Type
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.training import Lora, ModelSettings
-from aurora_cli.io.json_files import StoredModel
+from aurora_cli.io.json_files import JsonObject, StoredModel
 
 Recipe: TypeAlias = Mapping[str, JsonValue]
 """What a run's numbers depend on: settings by dotted path, `start`, and `data folders`."""
@@ -45,6 +45,7 @@ class CheckpointMetadata(StoredModel):
     """checkpoint.json: what a checkpoint is, and where the parts come from that it does not hold."""
 
     WHAT = "what a run writes"
+    SCHEMA = 2
 
     stage: str
     step: int
@@ -66,6 +67,10 @@ class CheckpointMetadata(StoredModel):
     """None: nothing was measured at this step."""
     validation_folders: tuple[TrainedFolder, ...] = ()
     """Merged folders that the run is measured on alone; their weight says nothing."""
+
+    def to_json(self) -> JsonObject:
+        """Schema 2 only for weights on top of quantized ones, which versions that read up to 1 would add to others."""
+        return super().to_json() | {self.SCHEMA_KEY: 1 if self.quantize_base is None else 2}
 
 
 class TrainState(StoredModel):

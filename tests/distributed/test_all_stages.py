@@ -127,6 +127,18 @@ def test_a_dry_run_and_a_plan_take_the_stages_before_for_trained(
     assert not (root / "runs").exists()
 
 
+def test_a_launcher_is_told_how_to_start_all_stages(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in {"RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}.items():
+        monkeypatch.setenv(name, value)
+    assert run(train(root)[3:]) == 2
+    said = capsys.readouterr().err
+    assert "torchrun has started this one" in said
+    assert "aurora train --stage all --num-processes 2" in said
+    assert "  ... train --stage vision\n" in said
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

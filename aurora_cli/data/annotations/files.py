@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.annotations.file_forms import BOM, decompressed, form_of
+from aurora_cli.data.annotations.file_forms import BOM, check_conversations, decompressed, form_of
 from aurora_cli.errors import DataError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
@@ -78,6 +78,16 @@ def check_form(path: Path) -> None:
     """
     with contextlib.suppress(OSError):  # shows when it is read
         form_of(path)
+
+
+def check_records(path: Path) -> None:
+    """
+    Raises:
+        DataError: as `check_form`; or the file is a table in JSON, of captions and their images or videos.
+    """
+    check_form(path)
+    with contextlib.suppress(OSError):
+        check_conversations(path)
 
 
 def lines(stream: IO[bytes]) -> Iterator[RawRecord]:

@@ -30,6 +30,10 @@ TEXTS = (
     "caption", "captions", "text", "texts", "description", "sentence", "sentences", "rawcaption", "longcaption",
     "detailedcaption", "recaption", "answer", "comment", "title", "name", "txt",
 )  # fmt: skip
+QUESTIONS = ("question", "instruction")
+CAPTIONED = "madeby"
+"""A column of what `aurora caption --output` writes: its `prompt` is what was asked. Elsewhere a prompt may be what an
+image was drawn from."""
 ROW_IDS = ("id", "uid", "uuid", "key", "rowid", "sampleid", "captionid", "sentid", "senid")
 FOLDERS = ("pagedir",)
 """WebVid's: the folder that `videoid` lies in."""
@@ -50,6 +54,8 @@ class Columns(NamedTuple):
     span: int | None = None
     folder: int | None = None
     group: int | None = None
+    question: int | None = None
+    """What is asked about the medium; none, or an empty cell: a question is drawn."""
 
     @property
     def used(self) -> dict[str, str]:
@@ -92,7 +98,10 @@ def find_columns(names: Sequence[str], options: Options, source: str) -> Columns
         if image is None and video is None and file is None:
             video, folder = first(VIDEO_IDS), first(FOLDERS)
             image = first(IMAGE_IDS) if video is None else None
-    taken = {image, video, file, folder}
+    question = given(options.question_column, "--question-column")
+    if question is None:
+        question = first((*QUESTIONS, "prompt") if CAPTIONED in plain else QUESTIONS)
+    taken = {image, video, file, folder, question}
     text = given(options.text_column, "--text-column")
     if text is None:
         text = next((at for word in TEXTS if (at := first([word])) is not None and at not in taken), None)
@@ -117,6 +126,7 @@ def find_columns(names: Sequence[str], options: Options, source: str) -> Columns
         span=times.get("both"),
         folder=folder,
         group=given(options.group_column, "--group-column"),
+        question=question,
     )
 
 

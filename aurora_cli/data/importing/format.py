@@ -19,6 +19,7 @@ class Options:
     video_column: str | None = None
     text_column: str | None = None
     group_column: str | None = None
+    question_column: str | None = None
     encoding: str = "utf-8"
     caption_lines: bool = False
 

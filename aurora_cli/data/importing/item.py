@@ -48,6 +48,8 @@ class Item(NamedTuple):
     """A whole conversation, instead of a caption."""
     is_frame_list: bool = False
     """Whether the media are the frames of one video."""
+    question: str | None = None
+    """What is asked; none: a question is drawn."""
 
 
 class Refused(NamedTuple):

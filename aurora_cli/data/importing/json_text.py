@@ -42,7 +42,8 @@ class ObjectText(ArrayText):
         self._skip(" \t\r\n\ufeff{")
 
     def entries(self) -> Iterator[Entry]:
-        """Every entry; of a list every element. One that does not end is the last, without text."""
+        """Every entry; of a list every element, of an empty one itself, as number 0. One that does not end is the last,
+        without text."""
         while self._skip(" \t\r\n,") and not self.window.startswith("}", self.at):
             try:
                 key = json.loads(self.take())
@@ -63,6 +64,8 @@ class ObjectText(ArrayText):
                 yield Entry(key, number + 1, "")
                 return
             self.at += 1
+            if not number:
+                yield Entry(key, 0, "[]")
 
     def _skip(self, blanks: str) -> bool:
         """Move on to what is none of these; False: there is nothing else."""
@@ -74,15 +77,16 @@ class ObjectText(ArrayText):
             self.read()
 
 
-def entries_in(path: Path, advance: Advance) -> Iterator[Entry]:
-    """The entries of the object in a file."""
+def entries_in(path: Path, advance: Advance, *, empty_lists: bool = False) -> Iterator[Entry]:
+    """The entries of the object in a file; those of lists without elements where they are wanted."""
     with open(path, "rb") as file, decompressed(path, file) as stream:
         done = 0
         for number, entry in enumerate(ObjectText(stream).entries()):
             if number % 256 == 0:
                 advance((now := file.tell()) - done)
                 done = now
-            yield entry
+            if empty_lists or entry.number != 0:
+                yield entry
 
 
 def head_of(path: Path) -> str:

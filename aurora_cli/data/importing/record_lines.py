@@ -16,16 +16,18 @@ class RecordLines:
 
     def __init__(self, questions: Questions) -> None:
         self._questions = questions
+        self._marks: dict[str, str] = {"image": IMAGE, "video": VIDEO}
         every = {*questions.image, *questions.video}
         self._written = {
-            (question, kind): quoted(f"{mark}\n{question}")
-            for question in every
-            for kind, mark in (("image", IMAGE), ("video", VIDEO))
+            (question, kind): quoted(f"{mark}\n{question}") for question in every for kind, mark in self._marks.items()
         }
 
     def caption(self, item: Item, path: str, kind: Kind) -> str:
         """The record of a caption: a question about the medium, and the caption as its answer."""
-        question = self._written[self._questions.draw(item.id, kind), kind]
+        if item.question is None:
+            question = self._written[self._questions.draw(item.id, kind), kind]
+        else:
+            question = quoted(f"{self._marks[kind]}\n{item.question}")
         span = "" if item.span is None else f"{_span(item.span)}, "
         group = "" if item.group is None else f'"{GROUP}": {quoted(item.group)}, '
         return (

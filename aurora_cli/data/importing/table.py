@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from aurora_cli.constants import IMAGE, VIDEO
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
 from aurora_cli.data.annotations.spans import checked, pair_in, seconds, span_of
 from aurora_cli.data.importing.columns import Columns
 from aurora_cli.data.importing.item import Item, Kind, Refused
+from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
 
 LONGEST_LIST = 1 << 20
 """Characters of a cell that is read as a list."""
@@ -20,7 +22,7 @@ RowReader = Callable[[Sequence[Any], str, int], Sequence[Item | Refused]]
 
 def row_reader(columns: Columns) -> RowReader:
     """What reads the rows of a table with these columns."""
-    text_at, id_at, group_at = columns.text, columns.id, columns.group
+    text_at, id_at, group_at, question_at = columns.text, columns.id, columns.group, columns.question
     has_times = columns.start is not None or columns.end is not None or columns.span is not None
     media_of = _media_reader(columns)
 
@@ -34,12 +36,25 @@ def row_reader(columns: Columns) -> RowReader:
         except Rejection as rejection:
             return (Refused(file, line, name, rejection.reason, rejection.detail),)
         group = None if group_at is None or cells[group_at] in (None, "") else str(cells[group_at])
+        question = None if question_at is None else question_in(cells[question_at])
         if len(texts) == 1:
             span = None if spans is None else spans[0]
-            return (Item(file, line, name, (path,), kind, texts[0], span, group, other, content),)
+            return (Item(file, line, name, (path,), kind, texts[0], span, group, other, content, question=question),)
         parts = spans or [None] * len(texts)
         return [
-            Item(file, line, f"{name}#{number}", (path,), kind, text, parts[number], group, other, content)
+            Item(
+                file,
+                line,
+                f"{name}#{number}",
+                (path,),
+                kind,
+                text,
+                parts[number],
+                group,
+                other,
+                content,
+                question=question,
+            )
             for number, text in enumerate(texts)
         ]
 
@@ -65,7 +80,7 @@ def _media_reader(columns: Columns) -> Callable[[Sequence[Any]], _Medium]:
             if isinstance(cell, str) and (path := cell.strip()):
                 if folder_at is not None and cells[folder_at]:
                     return f"{str(cells[folder_at]).strip()}/{path}", kind, None, path
-                return path, kind, None, None
+                return path, kind if kind != "image" else _kind_of(path), None, None
             if isinstance(cell, dict):
                 return _embedded(cell, kind)
             if isinstance(cell, bytes) and cell:
@@ -79,6 +94,11 @@ def _media_reader(columns: Columns) -> Callable[[Sequence[Any]], _Medium]:
     return read
 
 
+def _kind_of(path: str) -> Kind:
+    """What a column of images names: a video, where its suffix says nothing else."""
+    return "video" if path[path.rfind(".") :].lower() in VIDEO_SUFFIXES else "image"
+
+
 def _embedded(cell: dict[str, Any], kind: Kind | None) -> _Medium:
     """A cell of an Image or Video column of `datasets`: the bytes, else the path."""
     path, content = cell.get("path"), cell.get("bytes")
@@ -87,6 +107,15 @@ def _embedded(cell: dict[str, Any], kind: Kind | None) -> _Medium:
     if isinstance(path, str) and path:
         return path, kind, None, None
     raise Rejection("no_media", shortened(cell))
+
+
+def question_in(cell: Any) -> str | None:
+    """What is asked, without the marks of media, which are put in front of every question; none: the cell is empty.
+
+    >>> question_in("<image>\\nHow many? "), question_in(None), question_in(" ")
+    ('How many?', None, None)
+    """
+    return (cell.replace(IMAGE, "").replace(VIDEO, "").strip() or None) if isinstance(cell, str) else None
 
 
 def captions_in(cell: Any) -> list[str]:

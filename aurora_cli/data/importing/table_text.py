@@ -20,6 +20,9 @@ HEAD = 1 << 18
 MOST_LINES, MOST_CHARACTERS = 1_000, 1 << 20
 """A row goes over no more; one that seems to has a quote without its end."""
 
+WIDE = re.compile(rb"([^\0]\0){4}|(\0[^\0]){4}")
+"""UTF-16 without a byte order mark, by its first letters."""
+
 UNDECODABLE = re.compile("[\udc80-\udcff]")
 """What `surrogateescape` makes of bytes that are not in the encoding."""
 
@@ -48,6 +51,8 @@ def dialect_of(source: Path, encoding: str) -> Dialect:
         encoding = "utf-16"
     elif head.startswith(b"\xef\xbb\xbf"):
         encoding = "utf-8-sig"
+    elif (wide := WIDE.match(head)) is not None:
+        encoding = "utf-16-be" if wide[0][:1] == b"\0" else "utf-16-le"
     try:
         text = head.decode(encoding, "ignore")
     except LookupError:

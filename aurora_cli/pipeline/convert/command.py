@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from aurora_cli.checkpoints.facts import ConvertRequest, ExportFacts
-from aurora_cli.checkpoints.locate import check_name
+from aurora_cli.checkpoints.locate import check_name, is_gguf
 from aurora_cli.config.settings import ConvertSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
@@ -28,6 +28,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if convert.push_to_hub is not None:
         check_repo(convert.push_to_hub)
     request = _request(settings, convert.checkpoint or str(newest_finished_run(workspace)))
+    if is_gguf(request.source):
+        _check_gguf(convert, request)
     output = workspace.path(convert.output) if convert.output else workspace.export(convert.format)
     for name in (request.source, request.base):
         if name is not None:
@@ -59,6 +61,23 @@ def _request(settings: Settings, source: str) -> ConvertRequest:
         max_shard_size=convert.max_shard_size,
         model=settings.model,
     )
+
+
+def _check_gguf(convert: ConvertSettings, request: ConvertRequest) -> None:
+    """
+    Raises:
+        UsageError: a language model alone has no place of its own, and no other layout than transformers'.
+    """
+    if convert.output is None:
+        raise UsageError(
+            f"{request.source}: is a language model in GGUF; the folder to write is not named",
+            hint=f"aurora convert {request.source} {Path(request.source).stem}",
+        )
+    if request.format == "official" or request.base is not None or convert.push_to_hub is not None:
+        raise UsageError(
+            f"{request.source}: is a language model in GGUF; it becomes a folder of transformers",
+            hint="Leave --format, --base and --push-to-hub out.",
+        )
 
 
 def _check_output(output: Path, facts: ExportFacts | None) -> None:

@@ -18,7 +18,7 @@ from aurora_cli.checkpoints.facts import (
     file_stamps,
 )
 from aurora_cli.checkpoints.loading import DTYPES
-from aurora_cli.checkpoints.locate import locate
+from aurora_cli.checkpoints.locate import is_gguf, locate
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.checkpoints.writing import parse_size
 from aurora_cli.config.settings import Settings
@@ -26,7 +26,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.errors import DataError, HostError, UsageError
-from aurora_cli.export import verify
+from aurora_cli.export import from_gguf, verify
 from aurora_cli.export.layouts import huggingface, official, xtuner
 from aurora_cli.export.layouts.common import ExportJob, dtype_name
 from aurora_cli.export.model_card import write_card
@@ -43,6 +43,8 @@ def write_export(settings: Settings, request: ConvertRequest, output: Path, repo
         HostError: the disk is too small.
     """
     reporter.info(f"opening {request.source}")
+    if is_gguf(request.source):
+        return _write_language_model(settings, request, output, reporter)
     options = OpenOptions(Workspace(settings.workspace).root, request.base, settings.model)
     checkpoint = open_checkpoint(request.source, options)
     source = checkpoint.path.resolve()
@@ -85,6 +87,36 @@ def _write(
                 sources=file_stamps([*checkpoint.files, *([tokenizer] if tokenizer else [])]),
                 files=file_sizes(partial),
             ),
+        )
+        facts.write(partial / FACTS_FILE)
+    return facts
+
+
+def _write_language_model(settings: Settings, request: ConvertRequest, output: Path, reporter: Reporter) -> ExportFacts:
+    """A language model alone, of a GGUF file, and what the folder says of itself."""
+    source = locate(request.source, Workspace(settings.workspace).root)
+    opened = from_gguf.open_gguf(source)
+    dtype = None if request.dtype is None else DTYPES[request.dtype]
+    size = sum(tensor.cast(dtype).num_bytes for tensor in opened.tensors.values())
+    verification = None
+    with reporter.progress(f"writing {output}", size, "bytes") as advance, atomic_directory(output) as partial:
+        notes = from_gguf.write_language_model(
+            opened,
+            partial,
+            dtype=dtype,
+            safe=request.safe_serialization,
+            max_shard_bytes=parse_size(request.max_shard_size),
+            advance=advance,
+        )
+        if settings.convert.verify:
+            difference = from_gguf.compare(opened, partial, verify.BOUNDS[request.dtype or "float32"])
+            verification = Verification(ok=difference.holds, differences=(difference,))
+        facts = ExportFacts(
+            notes=tuple(notes),
+            parameters=sum(math.prod(tensor.shape) for tensor in opened.tensors.values()),
+            dtype=request.dtype or "float32",
+            verification=verification,
+            receipt=Receipt(request=request, sources=file_stamps([source]), files=file_sizes(partial)),
         )
         facts.write(partial / FACTS_FILE)
     return facts

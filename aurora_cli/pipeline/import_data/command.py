@@ -38,8 +38,8 @@ from aurora_cli.pipeline.import_data.sources import SourceToImport, open_sources
 from aurora_cli.pipeline.import_data.write import RecordMaker, RowWriter, Tally, Target
 
 DECIDING = (
-    "validation", "duplicates", "image_column", "video_column", "text_column", "group_column", "encoding",
-    "caption_lines", "copy_files",
+    "validation", "duplicates", "image_column", "video_column", "text_column", "group_column",
+    "question_column", "encoding", "caption_lines", "copy_files",
 )  # fmt: skip
 """Settings that decide what the records are, beside the sources and the questions."""
 

@@ -82,9 +82,8 @@ def preview(
 
 def _sample(item: Item, kind: Kind | None, paths: list[str], questions: Questions) -> SampleRecord:
     if item.messages is None:
-        return SampleRecord(
-            item.id, list(item.media), kind, questions.draw(item.id, kind or "image"), item.caption, item.span
-        )
+        question = item.question or questions.draw(item.id, kind or "image")
+        return SampleRecord(item.id, list(item.media), kind, question, item.caption, item.span)
     question = next((turn.text for turn in item.messages if turn.role == "human"), "")
     answer = next((turn.text for turn in item.messages if turn.role == "gpt"), "")
     return SampleRecord(item.id, list(item.media), kind if paths else None, question, answer, item.span)

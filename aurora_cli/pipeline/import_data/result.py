@@ -97,6 +97,8 @@ class ImportResult(Result):
             return [*lines, *(self.media.lines() if self.media else [])]
         of_kinds = f"{self.images:,} with images, {self.videos:,} with videos"
         lines = [f"{self.output}: {self.kept:,} of {self.read:,} rows ({of_kinds})"]
+        if not self.kept:
+            lines = [f"{self.output}: not written: {'no row is of use' if self.read else 'there is no row'}"]
         if self.validation:
             lines.append(f"  for validation {self.validation:,}: {self.validation_output}")
         lines += self._rejected_lines("")
@@ -116,9 +118,9 @@ class ImportResult(Result):
 
     @property
     def exit_code(self) -> int:
-        """3 when not one row could be used, or a medium cannot be decoded."""
+        """3 when not one row could be used, or there is none; or a medium cannot be decoded."""
         unreadable = self.media is not None and bool(self.media.unreadable)
-        return EXIT_DATA if (self.read and not self.kept) or unreadable else EXIT_OK
+        return EXIT_DATA if not self.kept or unreadable else EXIT_OK
 
 
 def _range(low: str, middle: str, high: str) -> str:

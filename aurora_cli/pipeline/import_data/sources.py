@@ -79,6 +79,7 @@ def open_sources(step: ImportSettings, workspace: Workspace) -> list[SourceToImp
         video_column=step.video_column,
         text_column=step.text_column,
         group_column=step.group_column,
+        question_column=step.question_column,
         encoding=step.encoding,
         caption_lines=step.caption_lines,
     )

@@ -102,7 +102,9 @@ class RecordMaker:
             paths, kind = [found], item.kind or kind_of(found)  # of nearly all rows
         else:
             paths, kind = self._located(item, media)
-        words = item.caption if item.messages is None else str(item.messages)
+        words = str(item.messages) if item.messages is not None else item.caption
+        if item.question is not None:
+            words = f"{item.question}\0{words}"
         if not self._keeps_duplicates and not self._seen.add((*paths, item.span, words)):
             raise Rejection("duplicate")
         if item.messages is None:

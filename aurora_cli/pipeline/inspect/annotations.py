@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
-from aurora_cli.data.annotations.files import raw_records
+from aurora_cli.data.annotations.files import check_records, raw_records
 from aurora_cli.data.annotations.keys import KeyCounts, key_lines
 from aurora_cli.data.annotations.records import Record, Rejection, decode_json, explained, media_of
 from aurora_cli.data.annotations.schemas import AUTO, SIGNS, check_schema, meaning_of, recognised, record_of
@@ -99,6 +99,7 @@ def inspect_annotations(path: Path, settings: Settings, media_root: Path | None 
     """
     step = settings.tokenize
     (source,) = annotation_sources([path], step, Workspace(settings.workspace))
+    check_records(path)
     in_order = step.image_places == "kept"
     tally = _Tally(preview_of(settings, source), source, check_schema(step.record_schema), in_order=in_order)
     root, media = MediaRoot(media_root or source.media_root), DistinctSample()

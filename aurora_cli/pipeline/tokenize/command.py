@@ -18,7 +18,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.annotations.files import check_form
+from aurora_cli.data.annotations.files import check_records
 from aurora_cli.data.annotations.keys import key_lines
 from aurora_cli.data.annotations.schemas import check_schema
 from aurora_cli.data.annotations.unread_files import unread_files
@@ -120,7 +120,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     check_schema(step.record_schema)
     jobs = plan_jobs(step, workspace)
     for source in (source for job in jobs for source in job.sources):
-        check_form(source.path)
+        check_records(source.path)
     unread = () if step.inputs else unread_files(workspace.data, splits=step.splits, subsets=step.subsets)
     not_read = tuple(f"{file}. To read it: {file.hint}" for file in unread)
     name = settings.model.tokenizer or settings.model.language_model

@@ -34,6 +34,14 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         assert json.loads(path.read_text())["schema"] == 1
 
 
+def test_adapters_of_a_quantized_base_are_no_file_for_a_version_that_knows_of_none(tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.json"
+    quantized = metadata().model_copy(update={"quantize_base": "nf4"})
+    quantized.write(path)
+    assert json.loads(path.read_text())["schema"] == 2
+    assert CheckpointMetadata.read(path) == quantized
+
+
 def test_the_state_of_an_earlier_version_is_read(tmp_path: Path) -> None:
     path = tmp_path / "state.json"
     path.write_text(json.dumps(EARLIER_STATE))

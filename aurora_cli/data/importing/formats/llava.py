@@ -44,6 +44,7 @@ def item_of(record: Record, file: str, line: int) -> Item:
         kind=kind,
         caption="",
         span=record.span,
+        group=record.group,
         messages=record.messages,
         is_frame_list=record.is_frame_list,
     )

@@ -6,7 +6,7 @@ that of one row.
 
 import re
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ from aurora_cli.errors import DataError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 TEXTS = ("txt", "caption", "json")
-"""The first that a row has is read."""
+"""The first that a row has is read: by itself, else behind other words (`0001.caption.txt`)."""
 
 LONGEST_TEXT = 1 << 24
 ENDING = re.compile(r"\.(tar\.gz|tgz|tar)$", re.IGNORECASE)
@@ -108,7 +108,11 @@ def _split(name: str) -> tuple[str, str] | None:
 
 def _member(tar: tarfile.TarFile, member: tarfile.TarInfo, suffix: str) -> _Member:
     content = None
-    if suffix in TEXTS and member.size <= LONGEST_TEXT and (file := tar.extractfile(member)) is not None:
+    if (
+        suffix.rpartition(".")[2] in TEXTS
+        and member.size <= LONGEST_TEXT
+        and (file := tar.extractfile(member)) is not None
+    ):
         content = file.read()
     return _Member(member.name.removeprefix("./"), suffix, content)
 
@@ -124,7 +128,7 @@ def _rows(archive: SharedArchive, number: int, row: list[_Member], options: Opti
             raise Rejection("no_media", ", ".join(member.name for member in row))
         if len(media) > 1:
             raise Rejection("bad_media", f"several: {', '.join(member.name for member in media)}")
-        text = next((texts[suffix] for suffix in TEXTS if suffix in texts), None)
+        text = next((texts[suffix] for suffix in TEXTS if suffix in texts), None) or _text_behind_words(texts)
         if text is None or text.content is None:
             raise Rejection("no_caption", ", ".join(member.name for member in row))
         captions = texts_of(text.name, text.content, options)
@@ -134,6 +138,21 @@ def _rows(archive: SharedArchive, number: int, row: list[_Member], options: Opti
     path, kind = f"{archive.name}/{media[0].name}", _kind(media[0].suffix)
     for at, caption in enumerate(captions):
         yield Item(file, number, name if len(captions) == 1 else f"{name}#{at}", (path,), kind, caption)
+
+
+def _text_behind_words(texts: Mapping[str, _Member]) -> _Member | None:
+    """The one text of a row whose suffix has words before it.
+
+    Raises:
+        Rejection: there are several.
+    """
+    for ending in TEXTS:
+        found = [member for suffix, member in texts.items() if suffix.endswith(f".{ending}")]
+        if len(found) > 1:
+            raise Rejection("no_caption", f"several: {', '.join(member.name for member in found)}")
+        if found:
+            return found[0]
+    return None
 
 
 def _kind(suffix: str) -> Kind | None:

@@ -110,10 +110,11 @@ def _check(settings: Settings, stages: tuple[str, ...]) -> None:
             hint=f"aurora train --stage STAGE --plan --fit {train.fit} --write {train.write}",
         )
     if (rank := rank_from_environment()) is not None:
-        lines = "\n".join(f"  ... aurora train --stage {stage}" for stage in stages)
+        lines = "\n".join(f"  ... train --stage {stage}" for stage in stages)
         raise UsageError(
             f"--stage all starts processes by itself, and {rank.launcher} has started this one",
-            hint=f"Start each stage under it:\n{lines}",
+            hint=f"On one machine: aurora train --stage all --num-processes {rank.world_size}\n"
+            f"Under it, one after another:\n{lines}",
         )
 
 

@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from aurora_cli.data.annotations.schemas import parse_record
+from aurora_cli.data.importing.questions import IMAGE_QUESTIONS, VIDEO_QUESTIONS
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.data_uri import image_in
@@ -30,6 +31,7 @@ SETS = settings(max_examples=20, deadline=None)
 CAPTIONS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(lambda text: text.strip()[:1] != "[")
 LINES = CAPTIONS.filter(lambda text: "\n" not in text and "\r" not in text)
 NAMES = st.sampled_from((*MEDIA, *MISSING))
+CHAT = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A cat."}]
 VIDEOS = ("v_1", "v_2", "gone")
 SECONDS = st.one_of(st.floats(-2, 12).map(lambda value: round(value, 1)), st.just("00:00:03.5"), st.none())
 
@@ -244,6 +246,22 @@ def add(tar: tarfile.TarFile, name: str, content: bytes) -> None:
     tar.addfile(info, io.BytesIO(content))
 
 
+def test_a_text_of_a_tar_may_have_words_before_its_suffix(tmp_path: Path) -> None:
+    image = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(image, "PNG")
+    members = {"1.image.png": image.getvalue(), "1.caption.txt": b"One.", "2.png": image.getvalue(), "2.a.txt": b"A."}
+    members |= {"2.b.txt": b"B.", "3.png": image.getvalue(), "3.txt": b"Three.", "3.long.txt": b"Longer."}
+    (tmp_path / "s").mkdir()
+    with tarfile.open(tmp_path / "s/a.tar", "w") as tar:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    result = imported(tmp_path / "w", tmp_path / "s", source_format="webdataset")
+    assert [record["conversations"][1]["value"] for record in records(tmp_path / "w")] == ["One.", "Three."]
+    assert result.rejected == {"no_caption": 1}, "2: several"
+
+
 def test_a_tar_that_breaks_off_gives_what_is_whole_and_says_so(tmp_path: Path) -> None:
     (tmp_path / "s").mkdir()
     with tarfile.open(tmp_path / "s/x.tar", "w") as tar:
@@ -405,6 +423,74 @@ def test_columns_of_webvid_and_panda(tmp_path: Path) -> None:
         ([13.0, 20.1], ("--7gNTX3wPA.mp4", "Two.")),
     ]
     assert result.rejected == {"bad_span": 1}
+
+
+def test_a_column_of_questions_is_what_is_asked(tmp_path: Path) -> None:
+    make_media(tmp_path / "s")
+    rows = ["a.jpg,How many?,Two.", "a.jpg,How big?,Two.", "a.jpg,<image> How big? ,Two.", "e.mp4,,A walk."]
+    (tmp_path / "s/t.csv").write_text("\n".join(["image,question,answer", *rows]))
+    result = imported(tmp_path / "w", tmp_path / "s/t.csv")
+    turns = [[turn["value"] for turn in record["conversations"]] for record in records(tmp_path / "w")]
+    assert turns[:2] == [["<image>\nHow many?", "Two."], ["<image>\nHow big?", "Two."]]
+    assert turns[2][0].removeprefix("<video>\n") in VIDEO_QUESTIONS
+    assert result.rejected == {"duplicate": 1}, "the third asks the same"
+
+
+def test_a_prompt_is_asked_where_it_was_asked_and_may_be_what_an_image_was_drawn_from_elsewhere(tmp_path: Path) -> None:
+    make_media(tmp_path / "s")
+    row = {"media": "a.jpg", "caption": "Two.", "prompt": "How many?"}
+    for name, extra in (("captions", {"made_by": "ab"}), ("drawn", {})):
+        (tmp_path / f"s/{name}.jsonl").write_text(json.dumps(row | extra))
+    asked = {}
+    for name, named in (("captions", {}), ("drawn", {}), ("named", {"question_column": "prompt"})):
+        source = tmp_path / f"s/{name if name != 'named' else 'drawn'}.jsonl"
+        imported(tmp_path / "w", source, name=name, **named)
+        (record,) = records(tmp_path / "w", name)
+        asked[name] = record["conversations"][0]["value"].removeprefix("<image>\n")
+    assert asked["captions"] == asked["named"] == "How many?"
+    assert asked["drawn"] in IMAGE_QUESTIONS
+
+
+@SETS
+@given(st.dictionaries(NAMES, st.one_of(LINES, st.lists(LINES, max_size=3), LINES.map(lambda one: {"caption": one}))))
+def test_captions_by_the_names_of_their_media(captions: dict[str, Any]) -> None:
+    captions = {"a.jpg": "First.", **captions}
+    rows = []
+    for name, value in captions.items():
+        listed = value if isinstance(value, list) else [value["caption"] if isinstance(value, dict) else value]
+        rows += [(name, one) for one in listed or [""]]
+    with folders() as (workspace, source):
+        (source / "all.json").write_text(json.dumps(captions))
+        result = imported(workspace, source / "all.json")
+        kept = what_is_kept(rows)
+        check_counts(result, workspace, len(rows), len(kept))
+        assert list(map(pair, records(workspace))) == kept
+
+
+def test_utf_16_without_a_mark_and_videos_among_images(tmp_path: Path) -> None:
+    make_media(tmp_path / "s")
+    text = "image,caption\na.jpg,Größe\ne.mp4,A walk.\n"
+    for encoding in ("utf-16-le", "utf-16-be"):
+        (tmp_path / f"s/{encoding}.csv").write_bytes(text.encode(encoding))
+        imported(tmp_path / "w", tmp_path / f"s/{encoding}.csv", name=encoding)
+        assert list(map(pair, records(tmp_path / "w", encoding))) == [("a.jpg", "Größe"), ("e.mp4", "A walk.")]
+        assert ["image" in record for record in records(tmp_path / "w", encoding)] == [True, False]
+
+
+def test_a_table_without_rows_is_exit_3(tmp_path: Path) -> None:
+    make_media(tmp_path / "s")
+    (tmp_path / "s/t.csv").write_text("image,caption\n")
+    result = imported(tmp_path / "w", tmp_path / "s/t.csv")
+    assert (result.exit_code, result.read, result.rejected) == (3, 0, {})
+    assert "not written: there is no row" in result.lines()[0]
+
+
+def test_groups_of_conversations_stay(tmp_path: Path) -> None:
+    make_media(tmp_path / "s")
+    record = {"id": "r", "image": "a.jpg", "group": "one place", "conversations": CHAT}
+    (tmp_path / "s/t.jsonl").write_text(json.dumps(record))
+    imported(tmp_path / "w", tmp_path / "s/t.jsonl")
+    assert records(tmp_path / "w")[0]["group"] == "one place"
 
 
 def test_columns_that_say_nothing_are_exit_2_with_their_names(tmp_path: Path) -> None:

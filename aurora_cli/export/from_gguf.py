@@ -7,6 +7,8 @@ merge pairs (`tokenizer.ggml.pre`): SmolLM2's takes digits one by one, and witho
 Source of the names: llama.cpp, `src/llama-vocab.cpp`, where each has its regular expressions.
 """
 
+import contextlib
+import io
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -81,7 +83,8 @@ def open_gguf(file: Path) -> GGUFModel:
         config = AutoConfig.from_pretrained(file.parent, **named)
         check_language_model(str(file), config.to_dict())
         named["quantization_config"] = GgufConfig(dequantize=True)
-        model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **named)
+        with contextlib.redirect_stderr(io.StringIO()):  # bars
+            model = AutoModelForCausalLM.from_pretrained(file.parent, dtype=torch.float32, **named)
         tokenizer = AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name)
     except AuroraError:
         raise
@@ -140,7 +143,8 @@ def compare(gguf: GGUFModel, folder: Path, bound: float) -> LogitComparison:
 
     if open_weights(folder).keys() != gguf.tensors.keys():
         raise DataError(f"{folder}: holds other tensors than {gguf.file}")
-    again: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    with contextlib.redirect_stderr(io.StringIO()):
+        again: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
     ids = torch.tensor([[one % gguf.model.config.vocab_size for one in _PROBE]])
     with torch.no_grad():
         expected, found = (model.eval()(input_ids=ids).logits for model in (gguf.model, again))

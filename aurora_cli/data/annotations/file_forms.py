@@ -40,9 +40,8 @@ OTHERS = (
 )
 """What a file's first bytes say that it is, and which help there is."""
 
-ROW_MEDIA = ("media", "image", "imagepath", "video", "videopath", "filename", "filepath", "file", "path")
-ROW_CAPTIONS = ("caption", "text", "description", "answer")
-"""Keys, in small letters without `_`, of what is no record and `aurora import` reads."""
+CAPTION_KEYS = frozenset({"media", "caption", "made_by"})
+"""Of a line that `aurora caption --output` wrote."""
 
 KEY = re.compile(rb'^[ \t]{0,8}"((?:[^"\\]|\\.){1,40})"[ \t]*:', re.MULTILINE)
 
@@ -97,27 +96,15 @@ def form_of(path: Path) -> FileForm:
     return "lines"
 
 
-def check_conversations(path: Path) -> None:
+def check_captions(path: Path) -> None:
     """
     Raises:
-        DataError: the records of a file have no conversations, but a caption and an image or video, as tables have.
+        DataError: the file is one of `aurora caption --output`, which asks nothing.
         OSError: it cannot be opened.
     """
-    head = _head_of(path)
-    if head.body.startswith(b"["):
-        with contextlib.suppress(ValueError, RecursionError):
-            values = [json.JSONDecoder().raw_decode(head.body[1:].decode("utf-8", "replace").lstrip())[0]]
-            _refuse_rows(path, values)
-        return
-    _refuse_rows(path, [_parsed(line) for line in head.body.split(b"\n")[:LINES]])
-
-
-def _refuse_rows(path: Path, values: list[Any]) -> None:
-    objects = [value for value in values if isinstance(value, dict)]
-    if objects and _is_row(objects[0]) and not any(map(_has_sign, objects)):
-        _refuse(
-            path, "holds captions beside their images or videos; records with conversations were expected", "import"
-        )
+    first = _parsed(_head_of(path).first_line)
+    if isinstance(first, dict) and first.keys() >= CAPTION_KEYS:
+        _refuse(path, "holds captions of `aurora caption`; records with conversations were expected", "import")
 
 
 def _is_text(head: _Head) -> bool:
@@ -163,7 +150,7 @@ def _check_objects(path: Path, head: _Head) -> None:
     """
     first = _parsed(head.first_line)
     if isinstance(first, dict):
-        if head.is_whole and not head.rest and not _is_record(first) and not _is_row(first):
+        if head.is_whole and not head.rest and not _is_record(first):
             _refuse_object(path, first)
         return
     if not head.rest:
@@ -195,21 +182,9 @@ def _parsed(line: bytes) -> Any:
 
 def _is_record(value: Mapping[str, Any]) -> bool:
     """Whether an object is a record, or may be a bad one, and nothing that holds records."""
-    if _has_sign(value):
+    if any(sign in value for sign in SIGNS):
         return True
     return not _lists_in(value) and not _is_by_id(value)
-
-
-def _has_sign(value: Mapping[str, Any]) -> bool:
-    return any(sign in value for sign in SIGNS)
-
-
-def _is_row(value: Mapping[str, Any]) -> bool:
-    """Whether an object is a caption beside its medium, as `aurora caption --output` and many tables have them."""
-    keys = {key.lower().replace("_", ""): inner for key, inner in value.items()}
-    medium = next((keys[key] for key in ROW_MEDIA if keys.get(key)), None)
-    caption = next((keys[key] for key in ROW_CAPTIONS if keys.get(key)), None)
-    return isinstance(medium, str) and isinstance(caption, str) and not _has_sign(value)
 
 
 def _has(entries: Any, *keys: str) -> bool:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.annotations.file_forms import BOM, check_conversations, decompressed, form_of
+from aurora_cli.data.annotations.file_forms import BOM, check_captions, decompressed, form_of
 from aurora_cli.errors import DataError
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
@@ -83,11 +83,11 @@ def check_form(path: Path) -> None:
 def check_records(path: Path) -> None:
     """
     Raises:
-        DataError: as `check_form`; or the file is a table in JSON, of captions and their images or videos.
+        DataError: as `check_form`; or the file holds captions of `aurora caption`.
     """
-    check_form(path)
     with contextlib.suppress(OSError):
-        check_conversations(path)
+        check_captions(path)
+    check_form(path)
 
 
 def lines(stream: IO[bytes]) -> Iterator[RawRecord]:

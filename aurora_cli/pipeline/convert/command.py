@@ -29,7 +29,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         check_repo(convert.push_to_hub)
     request = _request(settings, convert.checkpoint or str(newest_finished_run(workspace)))
     if is_gguf(request.source):
-        _check_gguf(convert, request)
+        request = _of_gguf(convert, request)
     output = workspace.path(convert.output) if convert.output else workspace.export(convert.format)
     for name in (request.source, request.base):
         if name is not None:
@@ -63,8 +63,9 @@ def _request(settings: Settings, source: str) -> ConvertRequest:
     )
 
 
-def _check_gguf(convert: ConvertSettings, request: ConvertRequest) -> None:
-    """
+def _of_gguf(convert: ConvertSettings, request: ConvertRequest) -> ConvertRequest:
+    """The request for a language model in GGUF, which becomes a folder of transformers.
+
     Raises:
         UsageError: a language model alone has no place of its own, and no other layout than transformers'.
     """
@@ -78,6 +79,7 @@ def _check_gguf(convert: ConvertSettings, request: ConvertRequest) -> None:
             f"{request.source}: is a language model in GGUF; it becomes a folder of transformers",
             hint="Leave --format, --base and --push-to-hub out.",
         )
+    return request.model_copy(update={"format": "huggingface"})
 
 
 def _check_output(output: Path, facts: ExportFacts | None) -> None:

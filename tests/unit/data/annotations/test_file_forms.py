@@ -12,7 +12,7 @@ import pytest
 
 from aurora_cli.data.annotations import file_forms
 from aurora_cli.data.annotations.file_forms import form_of
-from aurora_cli.data.annotations.files import check_form, check_records, raw_records
+from aurora_cli.data.annotations.files import check_records, raw_records
 from aurora_cli.errors import EXIT_DATA, DataError
 
 TURNS = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A circle."}]
@@ -142,28 +142,13 @@ CAPTIONED = {"media": "new/a.jpg", "kind": "image", "caption": "A cat.", "frames
 """A line of `aurora caption --output`."""
 
 
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("it's.jsonl", json.dumps(CAPTIONED) + "\n"),
-        ("a.jsonl", json.dumps(CAPTIONED) + "\n" + json.dumps(CAPTIONED) + "\n"),
-        ("b.jsonl", '{"file_name": "a.jpg", "text": "A cat."}\n{"file_name": "b.jpg"}\n'),
-        ("c.json", json.dumps([{"image": "a.jpg", "Caption": "A cat."}, {"image": "b.jpg"}])),
-    ],
-)
-def test_captions_beside_their_media_are_for_import(name, content, tmp_path):
-    path = written(tmp_path, name, content)
-    with pytest.raises(DataError, match="holds captions beside their images or videos") as caught:
+@pytest.mark.parametrize("count", [1, 2])
+def test_captions_of_aurora_caption_are_for_import(count, tmp_path):
+    path = written(tmp_path, "it's.jsonl", f"{json.dumps(CAPTIONED)}\n" * count)
+    with pytest.raises(DataError, match="holds captions of `aurora caption`") as caught:
         check_records(path)
     assert caught.value.hint == f"aurora import {shlex.quote(str(path))}"
-    check_form(path)  # a list of media for `caption --manifest`
-
-
-@pytest.mark.parametrize("first", [{"image": "a.jpg"}, {"image": ["a.jpg"], "caption": "A."}, {"caption": "A."}, 7])
-def test_what_may_be_bad_records_is_read_to_say_so(first, tmp_path):
-    check_records(written(tmp_path, "a.jsonl", f"{json.dumps(first)}\n{LINE}\n"))
-    check_records(written(tmp_path, "b.jsonl", f"{json.dumps(CAPTIONED)}\n{LINE}\n"))
-    check_records(written(tmp_path, "c.json", f"[{json.dumps(first)}, {LINE}]"))
+    check_records(written(tmp_path, "b.jsonl", f'{{"media": "a.jpg", "caption": "A."}}\n{LINE}\n'))
 
 
 @pytest.mark.parametrize("text", [f"{LINE},\n{LINE},\n", f"{LINE} ,\r\n{LINE}\r\n"])

@@ -107,7 +107,7 @@ def test_the_folder_computes_and_cuts_as_the_model_that_the_file_was_made_of(
     made = tmp_path / "language"
     assert aurora(["convert", str(tmp_path / "small.gguf"), str(made), "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
-    assert (said["done"], said["verified"], said["notes"]) == (True, True, [])
+    assert (said["done"], said["verified"], said["notes"], said["format"]) == (True, True, [], "huggingface")
     expected, found = logits(folder), logits(made)
     assert float((expected - found).abs().max()) <= bound * float(expected.abs().max())
     one, other = (Tokenizer.from_file(str(at / "tokenizer.json")) for at in (folder, made))

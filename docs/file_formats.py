@@ -148,6 +148,14 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             "TrainState",
         ),
         Format(
+            "runs/features/<name>/features.json",
+            "With `train.cache_features`: what the features beside it are of, of which the folder's name is a digest."
+            " `NAME.features` has the bytes of medium after medium, `NAME.index` (a safetensors file of the columns"
+            " `high`, `low`, `offset`, `size`, `crc32`) where each lies by its 128-bit key. While it is written,"
+            " `NAME.log` has the same as entries of 40 bytes.",
+            "FeatureSpace",
+        ),
+        Format(
             "runs/<stage>/report.html, tensorboard/, logs/rank-N.log, initial/",
             "The page to look at; TensorBoard's files; what each worker printed; the random weights of a run that began"
             " without pretrained ones.",

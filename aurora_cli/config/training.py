@@ -159,6 +159,12 @@ class TrainSettings(Section):
     gradient_checkpointing: MayChange[bool] = False
     """Compute activations a second time in the backward pass instead of keeping them."""
 
+    cache_features: MayChange[bool] = False
+    """Where the vision tower is frozen, keep what it gives in runs/features and read it instead of pixels later."""
+
+    cache_features_gb: MayChange[float | None] = Field(default=None, gt=0.0)
+    """Disk (10^9 bytes) for all features in runs/features; unset: half of what would be free without them."""
+
     tight_memory: MayChange[bool] = False
     """On a CPU: give back at once what is freed, for a third more CPU time; up to half of the memory is holes else."""
 

@@ -47,6 +47,11 @@ class Workspace:
     def run(self, stage: str) -> Path:
         return self.runs / stage
 
+    @property
+    def features(self) -> Path:
+        """What frozen vision towers gave, for all runs."""
+        return self.runs / "features"
+
     def export(self, layout: str) -> Path:
         return self.root / "export" / layout
 

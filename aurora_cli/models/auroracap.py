@@ -122,13 +122,13 @@ class AuroraCap(LlavaForConditionalGeneration):
         """Logits, and with `labels` (aligned with `input_ids`; shifted here) the loss: the mean over the target tokens,
         or their sum over `num_items_in_batch`.
 
-        With `packed` it is `packed_loss`, and nothing else comes back: DDP and DeepSpeed enter a network by this door
+        With `packed` it is `packed_loss`, whose output comes back: DDP and DeepSpeed enter a network by this door
         alone.
         """
         if packed is not None:
             merging = merging or self.config.token_merging
-            loss: Any = packed_loss(self, packed, merging, num_items_in_batch, always_encode=always_encode)
-            return LlavaCausalLMOutputWithPast(loss=loss)
+            output: Any = packed_loss(self, packed, merging, num_items_in_batch, always_encode=always_encode)
+            return output
 
         # transformers 5.24 renamed the cache (`past_key_values` before): it goes through under the name it came with.
         has_cache = kwargs.get("cache", kwargs.get("past_key_values")) is not None
@@ -148,7 +148,7 @@ class AuroraCap(LlavaForConditionalGeneration):
             **kwargs,
         )
         logits_BTV = self.lm_head(outputs.last_hidden_state[:, -logits_to_keep:])
-        loss = None
+        loss: Any = None
         if labels is not None:
             is_target_BT, targets_N = label_mask(labels)
             loss_sum = nn.functional.cross_entropy(logits_BTV[is_target_BT].float(), targets_N, reduction="sum")

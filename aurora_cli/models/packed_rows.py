@@ -3,18 +3,20 @@
 Shapes: P packed rows, T positions of a row, F frames, M media, N target tokens, C channels.
 """
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from transformers import LlavaForConditionalGeneration
+from transformers.utils.generic import ModelOutput
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models import packed_attention
 from aurora_cli.models.lm_head import label_mask, mean_loss
 from aurora_cli.models.multimodal_inputs import splice
-from aurora_cli.models.visual_tokens import embed_frames, tokens_per_frame
+from aurora_cli.models.visual_tokens import CachedFeatures, frame_features, project_features, tokens_per_frame
 
 
 class PackedRows(NamedTuple):
@@ -33,10 +35,22 @@ class PackedRows(NamedTuple):
     """(P, T) int64; -100 where a token is no target, as every sample's first."""
 
     pixel_values: Tensor | None
-    """(F, 3, H, W), all frames in reading order."""
+    """(F, 3, H, W), all frames in reading order; without those that are cached."""
 
     media_lengths: Tensor | None
     """(M,) int64: frames of each medium, in reading order."""
+
+    features: Tensor | None = None
+    """(N, hidden) what the tower gave for the cached frames, in reading order."""
+
+    is_cached: Tensor | None = None
+    """(frames,) bool: of every frame; none: no features are kept."""
+
+    @property
+    def cached(self) -> CachedFeatures | None:
+        if self.features is None or self.is_cached is None:
+            return None
+        return CachedFeatures(self.is_cached.tolist(), self.features)
 
     @property
     def lengths(self) -> list[int]:
@@ -47,9 +61,19 @@ class PackedRows(NamedTuple):
         """
         lengths = [] if self.media_lengths is None else self.media_lengths.tolist()
         frames = 0 if self.pixel_values is None else len(self.pixel_values)
+        frames += 0 if self.is_cached is None else int(self.is_cached.sum())
         if frames != sum(lengths):
             raise DataError(f"pixel_values has {frames} frames; media_lengths {lengths} has {sum(lengths)}")
         return lengths
+
+
+@dataclass
+class PackedOutput(ModelOutput):
+    """What comes of packed rows."""
+
+    loss: Tensor | None = None
+    encoded: Tensor | None = None
+    """(N, hidden) what the tower gave for the frames that are not cached, in reading order; where some could be."""
 
 
 def packed_loss(
@@ -59,11 +83,11 @@ def packed_loss(
     num_items: float | Tensor | None = None,
     *,
     always_encode: bool = False,
-) -> Tensor:
+) -> PackedOutput:
     """The sum of the cross-entropies of the rows' target tokens over `num_items`; none: over their number.
 
-    `always_encode` as in `embed_frames`: where ranks share weights or gradients, one without frames takes part in what
-    the others do for theirs.
+    `always_encode` as in `frame_features`: where ranks share weights or gradients, one without frames takes part in
+    what the others do for theirs.
 
     Raises:
         DataError: the rows have not as many positions for visual tokens as their frames have tokens.
@@ -75,12 +99,16 @@ def packed_loss(
     lengths = rows.lengths
     tokens_F = tokens_per_frame(config, rows.pixel_values, lengths, merging)
     _check_positions(is_visual_PT, len(tokens_F), sum(tokens_F))
+    encoded = None
     if tokens_F or always_encode:
-        visual_NC = embed_frames(network.model, config, rows.pixel_values, lengths, merging, always_encode)
-        embeds_PTC = splice(embeds_PTC, is_visual_PT, visual_NC)
+        frames = (network.model, config, rows.pixel_values, lengths, merging)
+        features = frame_features(*frames, always_encode, rows.cached)
+        encoded = features.encoded
+        embeds_PTC = splice(embeds_PTC, is_visual_PT, project_features(*frames, features))
     hidden_PTC = read_packed(network.model.language_model, embeds_PTC, rows.position_ids, rows.segment_ids)
     is_target_PT, targets_N = label_mask(rows.labels)
-    return mean_loss(network.lm_head(hidden_PTC[is_target_PT], targets_N), targets_N, num_items)
+    loss = mean_loss(network.lm_head(hidden_PTC[is_target_PT], targets_N), targets_N, num_items)
+    return PackedOutput(loss=loss, encoded=encoded)
 
 
 def read_packed(language_model: Any, embeds_PTC: Tensor, position_ids_PT: Tensor, segment_ids_PT: Tensor) -> Tensor:

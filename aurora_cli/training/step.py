@@ -44,6 +44,16 @@ class MicroBatch(Protocol):
     def media_files(self) -> int: ...
     @property
     def rejected(self) -> list[Rejection]: ...
+    @property
+    def features(self) -> torch.Tensor | None: ...
+    @property
+    def is_cached(self) -> torch.Tensor | None: ...
+    @property
+    def media_keys(self) -> list[bytes | None] | None: ...
+
+
+OnEncoded = Callable[[MicroBatch, torch.Tensor | None], None]
+"""Takes a micro-batch that went through the network, and what the tower gave for its frames that are not cached."""
 
 
 class Totals(NamedTuple):
@@ -91,7 +101,11 @@ class ValidationResult(NamedTuple):
 
 
 def optimizer_step(
-    engine: Engine, batches: Sequence[MicroBatch], always_encode: bool, stop_requested: Callable[[], bool]
+    engine: Engine,
+    batches: Sequence[MicroBatch],
+    always_encode: bool,
+    stop_requested: Callable[[], bool],
+    on_encoded: OnEncoded,
 ) -> StepResult:
     """Learn from this rank's micro-batches of a step."""
     counts = engine.sum_over_ranks(_as_tensor(totals_of(batches)).to(engine.device))
@@ -106,6 +120,7 @@ def optimizer_step(
                 always_encode=always_encode,
             )
             loss += output.loss.detach() / engine.loss_scale
+            _hand_on(batch, output, on_encoded)
             norm = engine.backward(output.loss)
     assert norm is not None, "the last micro-batch of a step ends the accumulation"
     stop = torch.tensor(float(stop_requested()), dtype=torch.float64, device=engine.device)
@@ -117,7 +132,11 @@ def optimizer_step(
 
 @torch.no_grad()
 def evaluate(
-    engine: Engine, steps: Iterator[Sequence[MicroBatch]], always_encode: bool, on_batch: Callable[[], None]
+    engine: Engine,
+    steps: Iterator[Sequence[MicroBatch]],
+    always_encode: bool,
+    on_batch: Callable[[], None],
+    on_encoded: OnEncoded,
 ) -> ValidationResult:
     """The loss of samples that are not learned from; `on_batch` is called before each micro-batch."""
     counts = _as_tensor(Totals())
@@ -132,6 +151,7 @@ def evaluate(
                 rows = packed_rows(batch, engine.device)
                 output = engine.model(packed=rows, num_items_in_batch=1.0, always_encode=always_encode)
                 loss += output.loss
+                _hand_on(batch, output, on_encoded)
                 rejected += batch.rejected
     finally:
         engine.model.train()
@@ -140,6 +160,12 @@ def evaluate(
     if totals.rejected:
         rejected = engine.gather_lists(rejected)
     return ValidationResult(loss_sum / max(1, totals.target), totals, rejected)
+
+
+def _hand_on(batch: MicroBatch, output: Any, on_encoded: OnEncoded) -> None:
+    """Only where features are kept; the network then says what the tower gave."""
+    if batch.is_cached is not None:
+        on_encoded(batch, output.encoded)
 
 
 def packed_rows(batch: MicroBatch, device: torch.device) -> PackedRows:

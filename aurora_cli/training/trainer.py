@@ -133,7 +133,8 @@ class Trainer:
         torch.manual_seed(step_seed(options.seed, step, engine.rank))
         factor = lr_factor(step, self.source.total_steps, options.warmup_ratio)
         engine.set_lr(factor)
-        result = optimizer_step(engine, batches, options.always_encode, self.stop_requested)
+        on_encoded = self.callback.on_encoded
+        result = optimizer_step(engine, batches, options.always_encode, self.stop_requested, on_encoded)
         if result.totals.rejected:
             self.folder.add_rejected(engine.gather_lists([one for batch in batches for one in batch.rejected]), step)
         state = next_state(before, result)
@@ -170,6 +171,7 @@ class Trainer:
             self.source.validation_batches(engine.rank, engine.world_size),
             self.options.always_encode,
             lambda: self.callback.on_validation_batch(step),
+            self.callback.on_encoded,
         )
 
     def _save(self, state: TrainState, line: MetricsLine) -> None:

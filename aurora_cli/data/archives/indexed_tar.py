@@ -8,6 +8,7 @@ from isal import isal_zlib
 
 from aurora_cli.data.archives.index_table import Extent, TarTable
 from aurora_cli.errors import DataError
+from aurora_cli.io.file_version import version_of
 
 INDEX_SUFFIX = ".index"
 
@@ -45,6 +46,10 @@ class IndexedTar:
 
     def find(self, name: str) -> Extent | None:
         return self.table.find(os.fsencode(name))
+
+    def version(self, extent: Extent) -> str:
+        """What tells a member from what it is in another archive, or in this one after a change. Reads none of it."""
+        return f"{version_of(os.fstat(self._file))}:{extent.offset}:{extent.size}:{extent.crc32}"
 
     def files_in(self, folder: str) -> list[str]:
         """Names, without the folder's, of the members right in a folder, sorted."""

@@ -10,10 +10,14 @@ import numpy as np
 import torch
 
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
+from aurora_cli.data.features.space import FeatureForm, FeaturePrecision
 from aurora_cli.runs.lines import Rejection
 
 SHORTEST_ROW = 2
 """Positions of a micro-batch that holds nothing: the label shift takes one away."""
+
+
+DTYPES: dict[FeaturePrecision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TokenCounts(Protocol):
@@ -39,12 +43,16 @@ class TrainingSample(NamedTuple):
     labels: np.ndarray
     media_lengths: list[int]
     frames: np.ndarray | None
-    """(F, S, S, 3) uint8; none without media."""
+    """(F, S, S, 3) uint8, of the media that have no features here; none without media."""
     media: str | None = None
     failure: str | None = None
     """Why the loss leaves the sample out: what was wrong with its media."""
     media_files: int = 0
     """Images, files of frames, and videos that it is made of."""
+    keys: tuple[bytes | None, ...] = ()
+    """Of each medium, where features are kept: under which."""
+    features: tuple[np.ndarray | None, ...] = ()
+    """Of each medium the bytes of its features, which stand for its frames; none: it has frames."""
 
 
 class Batch(NamedTuple):
@@ -59,7 +67,8 @@ class Batch(NamedTuple):
     labels: torch.Tensor
     """(P, T); IGNORE_INDEX where a token is no target, as on every sample's first token."""
     pixel_values: torch.Tensor | None
-    """(F, 3, S, S) float32; on its way from a loader's worker (F, S, S, 3) uint8, a quarter of the bytes."""
+    """(F, 3, S, S) float32; on its way from a loader's worker (F, S, S, 3) uint8, a quarter of the bytes. Of the frames
+    that are not cached."""
     media_lengths: torch.Tensor | None
     """(M,) frames of each medium, in reading order."""
     sample_ids: list[int]
@@ -73,10 +82,25 @@ class Batch(NamedTuple):
     """That its samples are made of, those that cannot be read among them."""
     rejected: list[Rejection]
     """Samples that the loss leaves out."""
+    features: torch.Tensor | None = None
+    """(N, C) what the projector reads of the cached frames, in reading order; none where no features are kept."""
+    is_cached: torch.Tensor | None = None
+    """(frames,) bool: of every frame, whether its features are here instead of its pixels; none as `features`."""
+    media_keys: list[bytes | None] | None = None
+    """Of each medium, under which its features are kept; none: under nothing."""
 
 
-def collate(packs: Sequence[Sequence[TrainingSample]], *, image_token_id: int, token_counts: TokenCounts) -> Batch:
-    """Each pack a row, padded at its end to the longest; `pixel_values` still uint8, channels last."""
+def collate(
+    packs: Sequence[Sequence[TrainingSample]],
+    *,
+    image_token_id: int,
+    token_counts: TokenCounts,
+    form: FeatureForm | None = None,
+) -> Batch:
+    """Each pack a row, padded at its end to the longest; `pixel_values` still uint8, channels last.
+
+    `form`: of the samples' features, where features are kept.
+    """
     rows = [_row(pack, image_token_id, token_counts) for pack in packs]
     length = max(SHORTEST_ROW, *(len(row.input_ids) for row in rows))
     samples = [sample for pack in packs for sample in pack]
@@ -84,6 +108,7 @@ def collate(packs: Sequence[Sequence[TrainingSample]], *, image_token_id: int, t
     frames = [sample.frames for sample in samples if sample.frames is not None]
     media_lengths = [frames for sample in samples for frames in sample.media_lengths]
     visual_tokens = sum(row.visual_tokens for row in rows)
+    kept = _Kept() if form is None or not media_lengths else _kept(samples, form)
     return Batch(
         input_ids=_padded([row.input_ids for row in rows], length, 0),
         position_ids=_padded([row.position_ids for row in rows], length, 0),
@@ -102,7 +127,32 @@ def collate(packs: Sequence[Sequence[TrainingSample]], *, image_token_id: int, t
             for sample in samples
             if sample.failure is not None
         ],
+        **kept._asdict(),
     )
+
+
+class _Kept(NamedTuple):
+    """The fields of a batch that are about kept features."""
+
+    features: torch.Tensor | None = None
+    is_cached: torch.Tensor | None = None
+    media_keys: list[bytes | None] | None = None
+
+
+def _kept(samples: Sequence[TrainingSample], form: FeatureForm) -> _Kept:
+    keys: list[bytes | None] = []
+    is_cached: list[bool] = []
+    found: list[np.ndarray] = []
+    for sample in samples:
+        nothing = (None,) * len(sample.media_lengths)
+        keys += sample.keys or nothing
+        for length, features in zip(sample.media_lengths, sample.features or nothing, strict=True):
+            is_cached += [features is not None] * length
+            if features is not None:
+                found.append(features)
+    dtype = DTYPES[form.precision]
+    values = torch.from_numpy(np.concatenate(found)).view(dtype) if found else torch.empty(0, dtype=dtype)
+    return _Kept(values.view(-1, form.width), torch.tensor(is_cached), keys)
 
 
 class _Row(NamedTuple):

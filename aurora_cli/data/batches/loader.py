@@ -37,7 +37,13 @@ class MicroBatches:
             samples = [self.reader.pack(numbers) for numbers in packs]
         except AuroraError as error:  # raised over there it would carry the worker's traceback as its message
             return error
-        return collate(samples, image_token_id=self.image_token_id, token_counts=self.reader.token_counts)
+        cache = self.reader.features
+        return collate(
+            samples,
+            image_token_id=self.image_token_id,
+            token_counts=self.reader.token_counts,
+            form=None if cache is None else cache.form,
+        )
 
 
 def read_ahead(
@@ -91,16 +97,20 @@ def _read_by_workers(
 
 
 def with_floats(batch: Batch, mean: Sequence[float], std: Sequence[float]) -> Batch:
-    """The batch with its frames normalised: (F, 3, S, S) float32, in pinned memory where a CUDA card will take them."""
+    """The batch with its frames normalised: (F, 3, S, S) float32, in pinned memory where a CUDA card will take them;
+    kept features are there, too."""
     if batch.pixel_values is None:
         return batch
     import torch
 
     from aurora_cli.data.media.transforms import normalise
 
-    pixel_values = normalise(batch.pixel_values, mean, std)
+    pixel_values, features = normalise(batch.pixel_values, mean, std), batch.features
     # From pinned memory they cross to the card while it computes; from other memory the step waits for them.
-    return batch._replace(pixel_values=pixel_values.pin_memory() if torch.cuda.is_available() else pixel_values)
+    if torch.cuda.is_available():
+        pixel_values = pixel_values.pin_memory()
+        features = None if features is None else features.pin_memory()
+    return batch._replace(pixel_values=pixel_values, features=features)
 
 
 def _unchanged(value: Any) -> Any:

@@ -112,6 +112,13 @@ class PackRow:
         return self._current[1], self._current[2]
 
 
+def first_step_after_epoch(row: PackRow, step: int, global_batch_packs: int) -> int:
+    """The first step (counted from 0) that begins in a later epoch than `step` does."""
+    begin = step * global_batch_packs
+    epoch, index = row.locate(begin)
+    return math.ceil((begin + row.packs_in_epoch(epoch) - index) / global_batch_packs)
+
+
 def requests(
     row: PackRow, steps: range, *, packs: int, rank: int, world_size: int, micro: int, accumulations: int
 ) -> Iterator[list[np.ndarray]]:

@@ -2,19 +2,21 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from aurora_cli.data.batches.by_epoch import read_by_epoch
 from aurora_cli.data.batches.collator import Batch, TokenCounts
 from aurora_cli.data.batches.corpus import Corpus, WeightedStore
 from aurora_cli.data.batches.loader import MicroBatches, read_ahead
 from aurora_cli.data.batches.packing import Batching, Packs, plan_packs
 from aurora_cli.data.batches.reader import SampleReader
-from aurora_cli.data.batches.sampler import PackRow, accumulation, requests
+from aurora_cli.data.batches.sampler import PackRow, accumulation, first_step_after_epoch, requests
 from aurora_cli.data.batches.selection import PackBudget, TooLong
 from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.batches.validation import ValidationBy
+from aurora_cli.data.features.cache import FeatureCache
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling
 
 
@@ -57,8 +59,10 @@ class TrainingData:
         image_token_id: int,
         validation: Sequence[WeightedStore] = (),
         share: PlanShare | None = None,
+        features: FeatureCache | None = None,
     ) -> None:
-        """`validation` stores are measured on alone; `share` lets one process of several plan for all.
+        """`validation` stores are measured on alone; `share` lets one process of several plan for all; `features` are
+        read instead of the pixels of media that they are there of.
 
         Raises:
             DataError: a store is damaged, no sample fits into a pack, or none is left to train on.
@@ -83,7 +87,7 @@ class TrainingData:
             token_counts,
             plan.sampling,
         )
-        self._micro_batches = MicroBatches(self.reader, image_token_id)
+        self._micro_batches = MicroBatches(replace(self.reader, features=features), image_token_id)
         self.row = PackRow(
             lambda epoch: self._epoch_plan(epoch, share),
             seed=plan.seed,
@@ -173,16 +177,22 @@ class TrainingData:
     def _steps(self, row: PackRow, steps: range, packs: int, rank: int, world_size: int) -> Iterator[list[Batch]]:
         plan = self.plan
         accumulations = accumulation(plan.global_batch_packs, world_size, plan.micro_batch_packs)
-        wanted = requests(
-            row,
-            steps,
-            packs=packs,
-            rank=rank,
-            world_size=world_size,
-            micro=plan.micro_batch_packs,
-            accumulations=accumulations,
-        )
-        return self._read(wanted, accumulations)
+
+        def read(some: range) -> Iterator[list[Batch]]:
+            wanted = requests(
+                row,
+                some,
+                packs=packs,
+                rank=rank,
+                world_size=world_size,
+                micro=plan.micro_batch_packs,
+                accumulations=accumulations,
+            )
+            return self._read(wanted, accumulations)
+
+        if self._micro_batches.reader.features is None:
+            return read(steps)
+        return read_by_epoch(read, steps, lambda step: first_step_after_epoch(row, step, plan.global_batch_packs))
 
     def _read(self, wanted: Iterator[list[np.ndarray]], accumulations: int) -> Iterator[list[Batch]]:
         step: list[Batch] = []

@@ -20,6 +20,7 @@ from aurora_cli.data.media.transforms import normalise, padding_colour, square_f
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling, Span, evenly_spaced
 from aurora_cli.data.media.videos import decode_frames
 from aurora_cli.io.data_uri import shown
+from aurora_cli.io.file_version import version_of
 
 
 class MediaSource(Protocol):
@@ -28,6 +29,8 @@ class MediaSource(Protocol):
     def open(self, path: str) -> Path | bytes: ...
 
     def read(self, path: str) -> bytes: ...
+
+    def version(self, path: str) -> str | None: ...
 
     def files_in(self, path: str) -> list[str] | None: ...
 
@@ -45,6 +48,9 @@ class PlainFiles:
             return self.open(path).read_bytes()
         except OSError as error:
             raise UnreadableMedia(f"{path}: cannot be read: {error.strerror}") from error
+
+    def version(self, path: str) -> str | None:
+        return version_of(Path(path).stat()) if Path(path).is_file() else None
 
     def files_in(self, path: str) -> list[str] | None:
         return sorted(entry.name for entry in Path(path).iterdir()) if Path(path).is_dir() else None
@@ -155,10 +161,24 @@ class MediaReader:
         return video_pixels(source, path, frames, self.image_size, self.fill, self.sampling, span)
 
     def _frames_in(self, folder: str, files: list[str], frames: int) -> np.ndarray:
-        names = frames_among(files)
-        if not names:
+        paths = _selected_of(folder, files, frames)
+        if not paths:
             raise UnreadableMedia(f"{folder}: a folder without images, where the frames of a video were expected")
-        return self.images([f"{folder}/{names[index]}" for index in evenly_spaced(len(names), frames)])
+        return self.images(paths)
+
+    def image_versions(self, paths: Sequence[str]) -> list[tuple[str, str]] | None:
+        """Path and version of each image; none: one is missing. No image is read."""
+        versions = [(path, self.source.version(path)) for path in paths]
+        known = [(path, version) for path, version in versions if version is not None]
+        return known if len(known) == len(versions) else None
+
+    def video_versions(self, path: str, frames: int) -> list[tuple[str, str]] | None:
+        """Path and version of the video file, or of each frame that is selected in a folder of frames; none: there is
+        neither. No video is read."""
+        if (found := self.image_versions([path])) is not None:
+            return found
+        files = self.source.files_in(path)
+        return None if files is None else self.image_versions(_selected_of(path, files, frames)) or None
 
     def blank(self, frames: int) -> np.ndarray:
         """(F, S, S, 3) of the padding colour: stands for media that could not be read, and is never taught."""
@@ -169,3 +189,9 @@ class MediaReader:
         if Path(path).suffix.lower() in VIDEO_SUFFIXES or self.source.files_in(path) is not None:
             return True
         return Path(path).suffix.lower() in ANIMATED_SUFFIXES and is_animation(self.source.open(path), path)
+
+
+def _selected_of(folder: str, files: list[str], frames: int) -> list[str]:
+    """The paths of the frames of a folder that a video of so many takes."""
+    names = frames_among(files)
+    return [f"{folder}/{names[index]}" for index in evenly_spaced(len(names), frames)] if names else []

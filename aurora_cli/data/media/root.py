@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -12,6 +13,7 @@ from aurora_cli.data.archives.indexed_tar import INDEX_SUFFIX, IndexedTar, index
 from aurora_cli.data.media.errors import MissingMedia
 from aurora_cli.errors import DataError
 from aurora_cli.io.data_uri import image_in, is_data_uri, shown
+from aurora_cli.io.file_version import version_of
 
 Location: TypeAlias = Literal["file", "folder", "indexed"]
 """Where a medium is: a file, a folder of frames, or - a member or a folder of frames - in an indexed archive."""
@@ -79,6 +81,15 @@ class MediaRoot:
                 return content
         raise self._missing(path)
 
+    def version(self, path: str) -> str | None:
+        """What changes when somebody changes the image or video, which is not read. None: there is no such file.
+
+        Of what is written out as a `data:` address, the address says it.
+        """
+        if is_data_uri(path):
+            return ""
+        return next((found for source in self._sources if (found := source.version(path)) is not None), None)
+
     def files_in(self, path: str) -> list[str] | None:
         """The names of the files right in a folder, sorted: a video's frames. None: there is no such folder.
 
@@ -114,6 +125,10 @@ class _Archive:
     def read(self, path: str) -> bytes | None:
         extent = self._find(path)
         return None if extent is None else self._tar.read(extent)
+
+    def version(self, path: str) -> str | None:
+        extent = self._find(path)
+        return None if extent is None else self._tar.version(extent)
 
     def files_in(self, path: str) -> list[str] | None:
         target = _resolved(self._absolute, path)
@@ -165,6 +180,20 @@ class _Folder:
                     raise DataError(f"{self.folder / path}: cannot be read: {error.strerror}") from error
                 self._remember(target)
         return self._read_member(target)
+
+    def version(self, path: str) -> str | None:
+        target = _resolved(self._absolute, path)
+        if target is None:
+            return None
+        if not self._is_known_to_be_nowhere(target):
+            try:
+                status = os.stat(os.path.join(self.folder, target))  # noqa: PTH116, PTH118  (as in read)
+                if stat.S_ISREG(status.st_mode):
+                    return version_of(status)
+            except OSError:
+                self._remember(target)
+        found = self._member(target)
+        return None if found is None else found[0].version(found[1])
 
     def files_in(self, path: str) -> list[str] | None:
         target = _resolved(self._absolute, path)

@@ -6,13 +6,17 @@ from aurora_cli.data.batches.selection import PackBudget
 from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
 from aurora_cli.data.batches.validation import ValidationBy
+from aurora_cli.data.features.cache import FeatureCache
 from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.plan import StagePlan
 
 
-def plan_data(plan: StagePlan, config: AuroraCapConfig, share: PlanShare | None = None) -> TrainingData:
-    """The run's samples, packed and ordered; `share` lets one process of several plan for all."""
+def plan_data(
+    plan: StagePlan, config: AuroraCapConfig, share: PlanShare | None = None, features: FeatureCache | None = None
+) -> TrainingData:
+    """The run's samples, packed and ordered; `share` lets one process of several plan for all, `features` are read
+    instead of pixels."""
 
     settings = plan.settings
     size = settings.model.image_size
@@ -36,6 +40,7 @@ def plan_data(plan: StagePlan, config: AuroraCapConfig, share: PlanShare | None 
         token_counts=config.frame_token_counts(size, size, settings.merging),
         image_token_id=config.image_token_id,
         share=share,
+        features=features,
     )
 
 

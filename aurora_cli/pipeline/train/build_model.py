@@ -44,6 +44,8 @@ class Network(NamedTuple):
     parameters: TrainedParameters
     adapters: dict[Part, Lora]
     """By part, as a checkpoint keeps them."""
+    source: OpenedCheckpoint
+    """The weights that it was built from; of parts that are trained, perhaps not those that it has."""
 
 
 def build_network(plan: StagePlan, assign: Assign) -> Network:
@@ -51,7 +53,7 @@ def build_network(plan: StagePlan, assign: Assign) -> Network:
     train = plan.settings.train
     trained, adapted = trained_parts(train), adapted_parts(train)
     over = bool(adapted) or train.quantize_base is not None
-    model = build_model(plan, assign, adapted=over)
+    model, source = build_model(plan, assign, adapted=over)
     if train.quantize_base is not None:
         quantize_layers(model.model.language_model, train.quantize_base)
     _seed(plan.settings)  # every rank makes the same adapters
@@ -65,17 +67,17 @@ def build_network(plan: StagePlan, assign: Assign) -> Network:
     optim.freeze_all_but(model, parameters)
     if train.gradient_checkpointing:
         model.checkpoint_activations()
-    return Network(model, trained, parameters, adapters)
+    return Network(model, trained, parameters, adapters, source)
 
 
-def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> AuroraCap:
-    """The network; `adapted`: without what a checkpoint to go on from holds, which is for adapters."""
+def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> tuple[AuroraCap, OpenedCheckpoint]:
+    """The network, and what it is built from; `adapted`: without what a checkpoint to go on from holds, which is for
+    adapters."""
 
     settings = plan.settings
     if plan.resume is not None and not adapted:
-        return build(
-            open_checkpoint(plan.resume, OpenOptions(root=settings.workspace)), settings.merging, assign=assign
-        )
+        saved = open_checkpoint(plan.resume, OpenOptions(root=settings.workspace))
+        return build(saved, settings.merging, assign=assign), saved
     start = open_start(plan)
     _check_patches(plan, start)
     rows = check_rows((*plan.data, *plan.validation), settings, start)
@@ -85,7 +87,7 @@ def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> Au
     if plan.start.kind == "models":
         _seed(settings)  # every rank makes the same new projector
         fresh = frozenset[Part]({"projector"})
-    return build(start, settings.merging, fresh=fresh, assign=assign)
+    return build(start, settings.merging, fresh=fresh, assign=assign), start
 
 
 def _check_patches(plan: StagePlan, start: OpenedCheckpoint) -> None:

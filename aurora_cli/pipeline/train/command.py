@@ -21,6 +21,7 @@ from aurora_cli.errors import EXIT_OK, AuroraError, DataError, Interrupted
 from aurora_cli.io.atomic import file_lock, write_text
 from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, unmeasured
 from aurora_cli.pipeline.train.estimate.limit import check_fit
+from aurora_cli.pipeline.train.features.check import check_features
 from aurora_cli.pipeline.train.plan import plan_stage, run_folder
 from aurora_cli.pipeline.train.result import TrainResult, facts_of, nothing_to_do
 from aurora_cli.pipeline.train.run_callbacks import options_in
@@ -102,6 +103,7 @@ def check_settings(settings: Settings, processes: int) -> None:
     train = settings.train
     trained_parts(train)
     adapted_parts(train)
+    check_features(train)
     check_fit(train)
     check_quantized(train, engine_name(train, processes))
     check_trackers(train.trackers)

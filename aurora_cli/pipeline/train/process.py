@@ -88,6 +88,7 @@ def _train(plan: StagePlan, rank: Rank, reporter: Reporter, began: float) -> Tra
     with on_stop_signals(stop), _memory_errors(plan):
         run = build_run(plan, rank, reporter, lambda: stop.requested)
         result = run.train()
+        features = run.feature_counts()
     if rank.is_main:
         _write_finished(plan, result, run.steps)
     state = result.state
@@ -103,6 +104,7 @@ def _train(plan: StagePlan, rank: Rank, reporter: Reporter, began: float) -> Tra
         checkpoint=str(plan.checkpoints / checkpoint_name(state.step)),
         best=None if top is None else str(top[0]),
         best_validation_loss=None if top is None else top[1].loss,
+        **({} if features is None else {f"features_{name}": value for name, value in features._asdict().items()}),
         seconds=round(time.monotonic() - began, 3),
     )
 

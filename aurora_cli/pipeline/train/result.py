@@ -44,6 +44,13 @@ class TrainResult(Result):
     """What is there and not used, with what to type."""
     rejected: int = 0
     """Samples left out of the loss, because their media could not be read."""
+    features_read: int | None = None
+    """Media whose features were read instead of their pixels; none, as the next three: no features were kept."""
+    features_encoded: int | None = None
+    """Media that went through the tower."""
+    features_read_bytes: int | None = None
+    features_kept_bytes: int | None = None
+    """Written for the next time."""
     checkpoint: str | None = None
     seconds: float = 0.0
     launch: tuple[str, ...] = ()
@@ -71,9 +78,18 @@ class TrainResult(Result):
                 if self.rejected
                 else []
             ),
+            *self._feature_lines(),
             f"weights: {self.checkpoint}",
             *self._best_lines(),
             f"metrics: {Path(self.run_dir, METRICS_FILE)}; to look at: {Path(self.run_dir, REPORT_FILE)}",
+        ]
+
+    def _feature_lines(self) -> list[str]:
+        if self.features_read is None or self.features_read_bytes is None or self.features_kept_bytes is None:
+            return []
+        return [
+            f"features: {self.features_read:,} media read ({self.features_read_bytes / 1e9:,.3f} GB),"
+            f" {self.features_encoded:,} through the tower, {self.features_kept_bytes / 1e9:,.3f} GB kept"
         ]
 
     def _best_lines(self) -> list[str]:

@@ -16,6 +16,8 @@ from aurora_cli.io.atomic import remove
 from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.build_model import Network, build_network
 from aurora_cli.pipeline.train.data_folders import unmeasured
+from aurora_cli.pipeline.train.features.keeper import FeatureCounts, FeatureKeeper
+from aurora_cli.pipeline.train.features.kept import open_features
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.run_callbacks import Running, callbacks_of
 from aurora_cli.pipeline.train.sample_lengths import check_positions
@@ -44,6 +46,8 @@ class Run:
     watchdog: Watchdog
     state: TrainState
     """What it goes on from."""
+    keeper: FeatureKeeper | None = None
+    """None: no features are kept."""
 
     @property
     def steps(self) -> int:
@@ -62,6 +66,10 @@ class Run:
             remove(self.trainer.folder.path / PLANS)
         return result
 
+    def feature_counts(self) -> FeatureCounts | None:
+        """What became of the media over all ranks, which call it together; none: no features are kept."""
+        return None if self.keeper is None else self.keeper.counts(self.trainer.engine)
+
 
 def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: Callable[[], bool]) -> Run:
     """Build a stage's network and data, wrap and restore them, and make its folder ready. All ranks call it together.
@@ -73,7 +81,8 @@ def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: C
     if rank.is_main:
         reporter.info(f"weights from {plan.resume or plan.start.name}")
     network, running = _wrapped_network(plan, rank)
-    data = plan_data(plan, network.model.config, _plan_share(plan, rank))
+    kept = open_features(plan.settings, network, rank, reporter)
+    data = plan_data(plan, network.model.config, _plan_share(plan, rank), None if kept is None else kept.cache)
     warning = check_positions(data, network.model.config)
     state = _restored_state(plan, running)
     folder = RunFolder(
@@ -89,6 +98,7 @@ def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: C
     running.barrier()
     settings = plan.settings
     watchdog = Watchdog(settings.train.watchdog_s, rank.rank, functools.partial(_on_timeout, reporter))
+    keepers = () if kept is None else (kept.keeper,)
     trainer = Trainer(
         engine=running,
         source=data,
@@ -98,11 +108,11 @@ def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: C
             MediaLimit(settings.data.max_bad_share, data.samples_in_run, data.part_of_epoch),
             settings.train.max_loss_jump,
         ),
-        callback=Callbacks([watchdog, *callbacks_of(Running(plan, running, data, state.step, reporter))]),
+        callback=Callbacks([watchdog, *keepers, *callbacks_of(Running(plan, running, data, state.step, reporter))]),
         reporter=reporter,
         stop_requested=stop_requested,
     )
-    return Run(trainer, watchdog, state)
+    return Run(trainer, watchdog, state, *keepers)
 
 
 def _wrapped_network(plan: StagePlan, rank: Rank) -> tuple[Network, Engine]:

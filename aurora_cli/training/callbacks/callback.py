@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING
 from aurora_cli.runs.lines import MetricsLine
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from aurora_cli.training.engine.engine import Engine
+    from aurora_cli.training.step import MicroBatch
 
 
 class Callback:
@@ -22,6 +25,10 @@ class Callback:
 
     def on_validation_batch(self, step: int) -> None:
         """Before each micro-batch of validation samples, which are gone through after a step."""
+
+    def on_encoded(self, batch: "MicroBatch", encoded: "Tensor | None") -> None:
+        """A micro-batch is in the network, of a run that keeps features: `encoded` (tokens, hidden) is what the tower
+        gave for the frames that are not cached."""
 
     def on_step_end(self, engine: "Engine", line: MetricsLine) -> None:
         """A step is done; `line` is what metrics.jsonl says of it."""
@@ -53,6 +60,10 @@ class Callbacks(Callback):
     def on_validation_batch(self, step: int) -> None:
         for one in self._callbacks:
             one.on_validation_batch(step)
+
+    def on_encoded(self, batch: "MicroBatch", encoded: "Tensor | None") -> None:
+        for one in self._callbacks:
+            one.on_encoded(batch, encoded)
 
     def on_step_end(self, engine: "Engine", line: MetricsLine) -> None:
         for one in self._callbacks:

@@ -10,15 +10,18 @@ import resource
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.data.batches.training_data import TrainingData
+from aurora_cli.data.features.space import FeatureForm
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.build_data import plan_data
+from aurora_cli.pipeline.train.estimate.features import estimate_features
 from aurora_cli.pipeline.train.estimate.machine import device_memory, flops_per_s
 from aurora_cli.pipeline.train.estimate.micro_batches import full_size, sizes_of
 from aurora_cli.pipeline.train.estimate.network import config_of, flops_of, frozen, parts_of, without_weights
@@ -61,7 +64,13 @@ def estimate_stage(settings: Settings, processes: int, trained_before: frozenset
     parts = parts_of(model, settings)
     data = None if plan is None else plan_data(plan, config)
     amounts = None if data is None else amounts_of(data, config)
-    work = None if data is None else flops_of(model, data, settings, parts)
+    flops = None if data is None else flops_of(model, data, settings, parts)
+    work, features = None, None
+    if data is not None and flops is not None and amounts is not None:
+        work = flops.of_run(amounts.epochs, features_kept=train.cache_features)
+        if train.cache_features:
+            vision: Any = config.vision_config
+            features = estimate_features(data, settings, FeatureForm(vision.hidden_size, precision), flops)
     base = 0 if cuda else base_memory(engine)
     sizes = (full_size(config, settings),) if data is None else sizes_of(data, settings)
     memory = memory_by_engine(settings, config, parts, sizes, processes, cuda=cuda)
@@ -90,6 +99,7 @@ def estimate_stage(settings: Settings, processes: int, trained_before: frozenset
         checkpoint_bytes=checkpoint,
         # The newest, the best of those that were measured, and one that is being written.
         checkpoints_bytes=checkpoint * (settings.checkpoint.keep + 1 + bool(amounts and amounts.validation_samples)),
+        features=features,
         problem=problem,
     )
 

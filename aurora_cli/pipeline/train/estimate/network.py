@@ -1,7 +1,7 @@
 """A stage's network without its weights, and what its parts hold and cost."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -150,8 +150,24 @@ def _tokens_of_layers(model: AuroraCap, settings: Settings) -> list[int]:
     return lengths
 
 
-def flops_of(model: AuroraCap, data: TrainingData, settings: Settings, parts: list[PartSize]) -> float:
-    """FLOPs of the whole run, forwards and backwards."""
+class Flops(NamedTuple):
+    """Of an epoch, forwards and backwards."""
+
+    language: float
+    """Of the language model and its head."""
+    tower: float
+
+    def of_run(self, epochs: float, *, features_kept: bool) -> float:
+        """Of so many epochs; a tower whose features are kept runs in the first alone.
+
+        >>> Flops(10.0, 4.0).of_run(3.0, features_kept=False), Flops(10.0, 4.0).of_run(3.0, features_kept=True)
+        (42.0, 34.0)
+        """
+        return epochs * self.language + (min(1.0, epochs) if features_kept else epochs) * self.tower
+
+
+def flops_of(model: AuroraCap, data: TrainingData, settings: Settings, parts: list[PartSize]) -> Flops:
+    """What the parts compute in an epoch."""
 
     trained = {part.name: part.trained > 0 for part in parts}
     again = settings.train.gradient_checkpointing
@@ -168,7 +184,7 @@ def flops_of(model: AuroraCap, data: TrainingData, settings: Settings, parts: li
         _tower_layers(model), _tokens_of_layers(model, settings), attended=1.0
     )
     before = trained["vision_tower"] or trained["projector"]
-    one_epoch = (language + head) * passes(
-        trained=trained["language_model"], trained_before=before, recomputed=again
-    ) + tower * passes(trained=trained["vision_tower"], trained_before=False, recomputed=again)
-    return one_epoch * data.total_packs / data.row.packs_in_epoch(0)
+    return Flops(
+        (language + head) * passes(trained=trained["language_model"], trained_before=before, recomputed=again),
+        tower * passes(trained=trained["vision_tower"], trained_before=False, recomputed=again),
+    )

@@ -35,6 +35,31 @@ class DataAmounts:
 
 
 @dataclass(frozen=True)
+class FeatureEstimate:
+    """What keeping the features of a frozen tower takes of the disk, and saves."""
+
+    bytes: int
+    """Of the features of all its media, an image that several samples share once."""
+    limit: int
+    """Of all features below `folder`."""
+    folder: str
+    tower_flops: float
+    """Of an epoch; 0 from the second on."""
+    other_flops: float
+    """Of an epoch."""
+
+    def lines(self) -> list[str]:
+        share = self.tower_flops / max(1.0, self.tower_flops + self.other_flops)
+        line = (
+            f"features: {self.bytes / GB:,.2f} GB in {self.folder}; the tower's {self.tower_flops:.3g} FLOPs,"
+            f" {share:.0%} of an epoch's, only until they are there: in the first epoch with this tower"
+        )
+        if self.bytes <= self.limit:
+            return [line]
+        return [line, f"features: no more than {self.limit / GB:,.2f} GB of them (train.cache_features_gb)"]
+
+
+@dataclass(frozen=True)
 class TrainEstimate(Result):
     """What a stage would take."""
 
@@ -64,6 +89,8 @@ class TrainEstimate(Result):
     """Of one."""
     checkpoints_bytes: int
     """Of all that lie on the disk at once, while one is being written."""
+    features: FeatureEstimate | None = None
+    """Of a frozen tower, where they are kept."""
     problem: str | None = None
     """Why there are no numbers of the data."""
 
@@ -98,6 +125,8 @@ class TrainEstimate(Result):
             f"disk: {self.checkpoint_bytes / GB:,.2f} GB a checkpoint,"
             f" {self.checkpoints_bytes / GB:,.2f} GB for all that are there at once"
         )
+        if self.features is not None:
+            lines += self.features.lines()
         if self.problem:
             lines.append(f"The run would stop, so there are no numbers of the data: {self.problem}")
         return lines

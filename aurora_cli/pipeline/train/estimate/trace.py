@@ -155,7 +155,8 @@ def _trace(
         meter.ignore([*network.parameters(), *network.buffers()])
         with meter:
             loss = _loss(network, settings, size, autocast, meter)
-            loss.backward()
+            if loss.requires_grad:  # not where the projector alone is trained and no frame is there
+                loss.backward()
             del loss
     return {phase: StepMemory(memory.peak + there, memory.without_gradients) for phase, memory in meter.peaks.items()}
 

@@ -12,6 +12,7 @@ from aurora_cli.console import Reporter
 from aurora_cli.errors import AuroraError, Interrupted, UsageError
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.train import command
+from aurora_cli.pipeline.train.features.check import what_trains_tower
 from aurora_cli.pipeline.train.plan import plan_stage
 from aurora_cli.pipeline.train.stages.stage_settings import stage_settings
 from aurora_cli.training.processes.ranks import rank_from_environment
@@ -58,7 +59,7 @@ def run_all(resolved: Resolved, reporter: Reporter, *, dry_run: bool) -> AllStag
             reporter.info(f"stage {name} ({number + 1} of {len(stages)})")
         trained_before = frozenset(names[:number]) if looks_only else frozenset()
         own = stage_settings(one)
-        for line in own.lines():
+        for line in (*own.lines(), *_left_out(resolved.settings, own.settings)):
             reporter.info(line)
         try:
             results.append(
@@ -70,14 +71,25 @@ def run_all(resolved: Resolved, reporter: Reporter, *, dry_run: bool) -> AllStag
 
 
 def _each(resolved: Resolved) -> dict[str, Resolved]:
-    """The stages by name. Weights to start from are for the first: the others start from the stage before."""
+    """The stages by name. Weights to start from are for the first: the others start from the stage before. Features are
+    kept where the tower is frozen."""
     stages = {}
     for number, one in enumerate(each_stage(resolved)):
         settings = one.settings
-        if number:
-            settings = settings.model_copy(update={"train": settings.train.model_copy(update={"init_from": None})})
+        changes: dict[str, bool | None] = {"init_from": None} if number else {}
+        if what_trains_tower(settings.train) is not None:
+            changes["cache_features"] = False
+        settings = settings.model_copy(update={"train": settings.train.model_copy(update=changes)})
         stages[settings.train.stage] = replace(one, settings=settings)
     return stages
+
+
+def _left_out(given: Settings, own: Settings) -> list[str]:
+    """What a stage leaves out of what is meant for all."""
+    setting = what_trains_tower(own.train)
+    if not given.train.cache_features or setting is None:
+        return []
+    return [f"stage {own.train.stage} trains the vision tower ({setting}): it keeps no features"]
 
 
 def _check_stage(name: str, one: Resolved, trained_before: frozenset[str]) -> None:

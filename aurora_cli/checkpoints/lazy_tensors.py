@@ -5,7 +5,7 @@ Nothing is read before `LazyTensor.read`; files are memory-mapped, so that a mod
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -83,6 +83,14 @@ class LazyTensor:
 
 
 Tensors = dict[str, LazyTensor]
+
+
+def in_memory(tensors: Mapping[str, torch.Tensor], meant_for: Path) -> Tensors:
+    """What is not in a file yet, as if it were in that one."""
+    return {
+        name: LazyTensor(meant_for, name, tuple(tensor.shape), tensor.dtype, lambda tensor=tensor: tensor)
+        for name, tensor in tensors.items()
+    }
 
 
 def rename(tensors: Tensors, name_of: Callable[[str], str | None]) -> Tensors:

@@ -77,15 +77,18 @@ def build_model(
 
 
 def build_tower(
-    checkpoint: OpenedCheckpoint, dtype: str | torch.dtype = "float32", device: str | torch.device = "cpu"
+    checkpoint: OpenedCheckpoint,
+    dtype: str | torch.dtype = "float32",
+    device: str | torch.device = "cpu",
+    fresh: frozenset[Part] = frozenset(),
 ) -> PreTrainedModel:
-    """The vision tower alone, with merging installed: of the other parts nothing is read.
+    """The vision tower alone, with merging installed: of the others nothing is read, and those in `fresh` may lack.
 
     Raises:
         DataError: as `load_model`.
     """
     config = config_of(checkpoint)
-    checkpoint.check()
+    checkpoint.check(may_lack=fresh)
     with no_init_weights(), torch.device(resolve_device(device)):
         tower = AutoModel.from_config(config.vision_config, dtype=resolve_dtype(dtype))
         install_merging(tower)

@@ -103,6 +103,10 @@ class TrainSettings(Section):
     projector: ModuleTraining | None = None
     """How the projector trains; none: it is frozen."""
 
+    projector_start: MayChange[Literal["fitted", "random"]] = "fitted"
+    """A new projector between two models is drawn at random, and `fitted` to the features of 64 of the run's frames and
+    to the word embeddings, or left so."""
+
     vision_tower: ModuleTraining | None = None
     """How the vision tower trains; none: it is frozen."""
 

@@ -10,7 +10,7 @@ from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.blueprint import llava_config, with_vocabulary
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.layouts import open_parts
-from aurora_cli.checkpoints.lazy_tensors import LazyTensor
+from aurora_cli.checkpoints.lazy_tensors import in_memory
 from aurora_cli.checkpoints.loading import build_model as build
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.checkpoints.writing import write_weights
@@ -24,6 +24,7 @@ from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.parts import Part
 from aurora_cli.models.quantized.linear import quantize_layers
 from aurora_cli.pipeline.own_parts import check_patches
+from aurora_cli.pipeline.train.new_projector import new_projector
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.rows_fit import check_rows
 from aurora_cli.runs.layout import INITIAL
@@ -85,6 +86,8 @@ def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> tu
         start = _with_rows(start, rows, settings)
     fresh = frozenset[Part]()
     if plan.start.kind == "models":
+        if plan.fits_projector:
+            start = _with_projector(start, plan)
         _seed(settings)  # every rank makes the same new projector
         fresh = frozenset[Part]({"projector"})
     return build(start, settings.merging, fresh=fresh, assign=assign), start
@@ -112,6 +115,12 @@ def open_start(plan: StagePlan) -> OpenedCheckpoint:
         return open_checkpoint(plan.run_dir / INITIAL, OpenOptions(root=root))
     assert isinstance(plan.start.base, str)
     return open_checkpoint(plan.start.base, OpenOptions(root=root))
+
+
+def _with_projector(start: OpenedCheckpoint, plan: StagePlan) -> OpenedCheckpoint:
+    """With the new projector that rank 0 fits to the run's data. All call it together."""
+    weights = collectives.broadcast_from_rank0(lambda: new_projector(plan, start))
+    return replace(start, tensors={**start.tensors, **in_memory(weights, plan.run_dir)})
 
 
 def _with_rows(start: OpenedCheckpoint, rows: int, settings: Settings) -> OpenedCheckpoint:
@@ -146,11 +155,8 @@ def write_initial(folder: Path, settings: Settings) -> None:
     }
     _seed(settings)
     network = AuroraCap(AuroraCapConfig.from_dict(values))
-    tensors = {}
-    for own_name, tensor in network.state_dict().items():
-        name = names.canonical(own_name)
-        if name is not None:
-            tensors[name] = LazyTensor(folder, name, tuple(tensor.shape), tensor.dtype, lambda tensor=tensor: tensor)
+    named = {names.canonical(own_name): tensor for own_name, tensor in network.state_dict().items()}
+    tensors = in_memory({name: tensor for name, tensor in named.items() if name is not None}, folder)
     with atomic_directory(folder) as partial:
         write_weights(partial, tensors, safe=True, max_shard_bytes=INITIAL_SHARD_BYTES)
         network.config.save_pretrained(partial)

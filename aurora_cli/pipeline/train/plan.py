@@ -48,6 +48,12 @@ class StagePlan:
         return "medium" if RECIPE_VALIDATION in self.recipe else "row"
 
     @property
+    def fits_projector(self) -> bool:
+        """Whether the run begins with a new projector that is fitted to its data."""
+        fitted = self.settings.train.projector_start == "fitted"
+        return fitted and self.start.kind == "models" and self.resume is None
+
+    @property
     def stage(self) -> str:
         return self.settings.train.stage
 

@@ -18,6 +18,7 @@ from aurora_cli.pipeline.train.build_model import Network, build_network
 from aurora_cli.pipeline.train.data_folders import unmeasured
 from aurora_cli.pipeline.train.features.keeper import FeatureCounts, FeatureKeeper
 from aurora_cli.pipeline.train.features.kept import open_features
+from aurora_cli.pipeline.train.new_projector import FRAMES
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.run_callbacks import Running, callbacks_of
 from aurora_cli.pipeline.train.sample_lengths import check_positions
@@ -80,6 +81,10 @@ def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: C
     """
     if rank.is_main:
         reporter.info(f"weights from {plan.resume or plan.start.name}")
+        if plan.fits_projector:
+            reporter.info(
+                f"the new projector is fitted to the features of up to {FRAMES} frames (train.projector_start)"
+            )
     network, running = _wrapped_network(plan, rank)
     kept = open_features(plan.settings, network, rank, reporter)
     data = plan_data(plan, network.model.config, _plan_share(plan, rank), None if kept is None else kept.cache)

@@ -30,6 +30,7 @@ def test_every_stage_of_every_preset_is_valid_and_trains_something(preset: str) 
 def test_the_7b_preset_is_the_published_recipe() -> None:
     projection, vision, language = (stage_of("auroracap-7b", name) for name in ("projection", "vision", "language"))
     assert rates(projection.train) == (2e-4, None, None)
+    assert projection.train.projector_start == "random"
     assert rates(vision.train) == (1e-4, 1e-4, None)
     assert rates(language.train) == (2e-5, 2e-5, 2e-5)
     assert [s.train.epochs for s in (projection, vision, language)] == [1, 2, 2]

@@ -82,9 +82,7 @@ def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: C
     if rank.is_main:
         reporter.info(f"weights from {plan.resume or plan.start.name}")
         if plan.fits_projector:
-            reporter.info(
-                f"the new projector is fitted to the features of up to {FRAMES} frames (train.projector_start)"
-            )
+            reporter.info(f"the new projector is fitted to {FRAMES} frames of the data (train.projector_start)")
     network, running = _wrapped_network(plan, rank)
     kept = open_features(plan.settings, network, rank, reporter)
     data = plan_data(plan, network.model.config, _plan_share(plan, rank), None if kept is None else kept.cache)

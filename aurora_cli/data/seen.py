@@ -1,15 +1,25 @@
 """Which of many texts came before, by 64-bit hashes, of which millions do not meet by chance.
 
 Seen            all of them, 8 bytes a text
+SeenOnDisk      all of them, 8 bytes a text in a file, and memory that hardly grows
 DistinctSample  a share of them that is so small that it fits: numbers over any stream, exact for a short one
 """
 
-from bisect import bisect_left
-from collections.abc import Hashable
+import os
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Hashable, Iterator
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 
 _RECENT = 1 << 16
+_MOST_RECENT = 1 << 18
+_PAGE = 256
+"""Hashes that are read at a time to look one up."""
+_PART = 1 << 18
+"""Hashes of the file that are in memory while it is written anew."""
 
 MOST = 1 << 21
 """Hashes that a `DistinctSample` keeps. Twice 16 MiB; numbers that are estimated stray by 0.1 % (standard error)."""
@@ -66,6 +76,76 @@ class Seen:
     def _keep(self, hashes: np.ndarray) -> None:
         self._old = hashes.data
         self._recent.clear()
+
+
+class SeenOnDisk:
+    """A set of hashes, of which those that came long ago lie sorted in a file.
+
+    A hash is looked up on the one page of the file where it would lie; the first hash of each page is in memory.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        """`folder`: where there is room; the file there has no name and goes with the process."""
+        self._folder = folder
+        self._file = TemporaryFile(dir=folder)  # noqa: SIM115 (as long as the set)
+        self._count = 0
+        self._first_of_page = array("q")
+        self._recent: set[int] = set()
+
+    def __len__(self) -> int:
+        return self._count + len(self._recent)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._file.close()
+
+    def add(self, value: Hashable) -> bool:
+        """Whether `value` is new."""
+        number = hash(value)
+        if number in self._recent or (self._count and self._is_in_file(number)):
+            return False
+        self._recent.add(number)
+        if len(self._recent) >= min(max(_RECENT, self._count // 16), _MOST_RECENT):
+            self._merge()
+        return True
+
+    def _is_in_file(self, number: int) -> bool:
+        page = bisect_right(self._first_of_page, number) - 1
+        if page < 0:
+            return False
+        hashes = memoryview(os.pread(self._file.fileno(), _PAGE * 8, page * _PAGE * 8)).cast("q")
+        index = bisect_left(hashes, number)
+        return index < len(hashes) and hashes[index] == number
+
+    def _merge(self) -> None:
+        """Write the file anew with the recent hashes among its own, a part at a time."""
+        merged = TemporaryFile(dir=self._folder)  # noqa: SIM115 (becomes the file)
+        first_of_page, rest = array("q"), np.zeros(0, np.int64)
+        for part in self._merged_parts():
+            part = np.concatenate([rest, part])
+            whole = len(part) // _PAGE * _PAGE
+            first_of_page.frombytes(part[:whole:_PAGE].tobytes())
+            merged.write(part[:whole].data)
+            rest = part[whole:]
+        first_of_page.frombytes(rest[:1].tobytes())
+        merged.write(rest.data)
+        merged.flush()
+        self._count += len(self._recent)
+        self._recent.clear()
+        self._file.close()
+        self._file, self._first_of_page = merged, first_of_page
+
+    def _merged_parts(self) -> Iterator[np.ndarray]:
+        recent = np.sort(np.fromiter(self._recent, np.int64, len(self._recent)))
+        begin = 0
+        self._file.seek(0)
+        while len(old := np.frombuffer(self._file.read(_PART * 8), np.int64)):
+            end = int(np.searchsorted(recent, old[-1]))
+            part = np.concatenate([old, recent[begin:end]])
+            part.sort(kind="stable")
+            yield part
+            begin = end
+        yield recent[begin:]
 
 
 class DistinctSample:

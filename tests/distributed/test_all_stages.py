@@ -127,6 +127,19 @@ def test_a_dry_run_and_a_plan_take_the_stages_before_for_trained(
     assert not (root / "runs").exists()
 
 
+def test_two_processes_go_through_all_stages_and_epochs_that_are_shorter_than_a_step(root: Path) -> None:
+    """The second process begins with the epoch after the one that the first is in."""
+    arguments = train(root, "--num-processes", "2", "--max-steps", "3", "--json")
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    stages = json.loads(done.stdout)["stages"]
+    assert [(one["stage"], one["step"], one["processes"]) for one in stages] == [
+        ("projection", 3, 2),
+        ("vision", 3, 2),
+        ("language", 3, 2),
+    ]
+
+
 def test_a_launcher_is_told_how_to_start_all_stages(
     root: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -80,6 +80,10 @@ class PackRow:
         packs, order = self._epoch(epoch)
         return packs.pack(int(order[index]))
 
+    def reach(self, position: int) -> None:
+        """Have the plan of the epoch that a position lies in."""
+        self._epoch(self.locate(position)[0])
+
     def locate(self, position: int) -> tuple[int, int]:
         """(epoch, index within it)."""
         if self._constant:
@@ -124,9 +128,19 @@ def requests(
 ) -> Iterator[list[np.ndarray]]:
     """One rank's micro-batches of `steps`, in order: the samples of each of their packs.
 
-    Positions from `packs` on are behind the run's end, and empty.
+    Positions from `packs` on are behind the run's end, and empty. Before rank 0 begins a step it has planned every
+    epoch that the step reaches into: another rank may be in the next one already, and waits for that plan.
     """
     nothing = np.zeros(0, np.int64)
+    at_once = world_size * micro * accumulations
     for step in steps:
-        for micro_batch in positions(step, rank, world_size, micro, accumulations):
-            yield [row.pack(position) if position < packs else nothing for position in micro_batch]
+        own = positions(step, rank, world_size, micro, accumulations)
+        wanted = {position for micro_batch in own for position in micro_batch}
+        found: dict[int, np.ndarray] = {}
+        for position in range(step * at_once, min((step + 1) * at_once, packs)):
+            if position in wanted:
+                found[position] = row.pack(position)
+            elif rank == 0:
+                row.reach(position)
+        for micro_batch in own:
+            yield [found.get(position, nothing) for position in micro_batch]

@@ -13,6 +13,11 @@ REQUESTS_BEFORE_LISTING = 16
 
 MOST_FOLDERS = 100_000
 """Folders that are remembered at a time."""
+MOST_NAMES = 1 << 21
+"""Names that are, 8 bytes each, beside those of the folder in use; a folder that had to go is not listed again."""
+
+NEVER = -(1 << 62)
+"""Requests of a folder that had to go."""
 
 Found = Literal["file", "folder"]
 
@@ -30,6 +35,7 @@ class _Names:
                 elif entry.is_dir():
                     folders.append(hash(entry.name))
         self._files, self._folders = _sorted(files), _sorted(folders)
+        self.count = len(files) + len(folders)
 
     def find(self, name: str) -> Found | None:
         number, files = hash(name), self._files
@@ -48,6 +54,7 @@ class Listings:
         self._root = str(root)
         self._known: dict[str, _Names] = {}
         self._requests: dict[str, int] = {}
+        self._count = 0
 
     def find(self, path: str) -> Found | None:
         """What lies at a relative path without `..`."""
@@ -58,10 +65,22 @@ class Listings:
         if len(self._requests) > MOST_FOLDERS:
             self._requests.clear()
             self._known.clear()
+            self._count = 0
         if requests > REQUESTS_BEFORE_LISTING:
-            names = self._known[folder] = _Names(self.root / folder)
+            names = self._list(folder)
             return names.find(name)
         return found_at(f"{self._root}/{path}")
+
+    def _list(self, folder: str) -> _Names:
+        """A folder's names, for which those of the first folders go."""
+        names = _Names(self.root / folder)
+        while self._known and self._count + names.count > MOST_NAMES:
+            first = next(iter(self._known))
+            self._count -= self._known.pop(first).count
+            self._requests[first] = NEVER
+        self._known[folder] = names
+        self._count += names.count
+        return names
 
 
 def found_at(path: str) -> Found | None:

@@ -6,7 +6,7 @@ was killed leaves files that are whole, and the next does all of it again.
 
 import re
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -18,6 +18,7 @@ from aurora_cli.data.importing.manifest import MANIFEST, ImportedSource, ImportM
 from aurora_cli.data.importing.media_source import MEDIA_FOLDER, link_folder
 from aurora_cli.data.importing.questions import Questions, read_questions
 from aurora_cli.data.importing.validation import Sides
+from aurora_cli.data.seen import SeenOnDisk
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import atomic_write, disk_errors, file_lock, write_text
 from aurora_cli.io.durability import sync_filesystem
@@ -105,7 +106,6 @@ def write_all(
     step, workspace = settings.import_data, target.workspace
     begin_media(target, sources, settings, reporter)
     embedded = EmbeddedMedia(target.folder)
-    maker = RecordMaker(step, questions, embedded)
     total = sum(source.opened.size for source in sources)
     tally = Tally()
     with atomic_write(target.rejects) as rejects, suppress(_NothingKept), ExitStack() as stack:
@@ -117,7 +117,9 @@ def write_all(
         trained = stack.enter_context(atomic_write(target.records))
         stack.enter_context(disk_errors(target.records))
         both = stack.enter_context(TemporaryFile(dir=target.folder)) if step.validation else None
-        sides = Sides(step.validation) if step.validation else None
+        sides = stack.enter_context(closing(Sides(step.validation, target.folder))) if step.validation else None
+        seen = stack.enter_context(closing(SeenOnDisk(target.folder)))
+        maker = RecordMaker(step, questions, embedded, seen)
         writer = RowWriter(maker, tally, both or trained, rejects, sides)
         with reporter.progress("import", total or None, "bytes" if total else "items") as advance:
             for source in sources:

@@ -1,4 +1,4 @@
-"""The rows of all sources, one after the other, into the files of one subset. Memory: 8 bytes a record and a file name.
+"""The rows of all sources, one after the other, into the files of one subset, in memory that hardly grows.
 
 data/<split>/<name>/.media/         a link to each folder of media, indexed tars, copies
 data/<split>/<name>/rejected.jsonl  every row that gave no record
@@ -23,7 +23,7 @@ from aurora_cli.data.importing.media_source import MediaSource, kind_of
 from aurora_cli.data.importing.questions import Questions
 from aurora_cli.data.importing.record_lines import RecordLines
 from aurora_cli.data.importing.validation import Sides
-from aurora_cli.data.seen import Seen
+from aurora_cli.data.seen import Seen, SeenOnDisk
 from aurora_cli.data.token_store.rejected import RejectedRecord
 from aurora_cli.io.data_uri import shown
 from aurora_cli.pipeline.import_data.embedded import EmbeddedMedia
@@ -82,11 +82,18 @@ class Target:
 class RecordMaker:
     """Makes a record of an item, or says why there is none."""
 
-    def __init__(self, step: ImportSettings, questions: Questions, embedded: EmbeddedMedia) -> None:
+    def __init__(
+        self,
+        step: ImportSettings,
+        questions: Questions,
+        embedded: EmbeddedMedia,
+        seen: Seen | SeenOnDisk | None = None,
+    ) -> None:
+        """`seen`: gathers what there was of captions; none: in memory."""
         self._lines = RecordLines(questions)
         self._embedded = embedded
         self._keeps_duplicates = step.duplicates == "keep"
-        self._seen = Seen()
+        self._seen = Seen() if seen is None else seen
 
     def record(self, item: Item, media: MediaSource) -> tuple[bytes, Kind | None, list[str]]:
         """Its line, what its media are, and their paths.

@@ -1,10 +1,13 @@
 """Different texts of a stream: exact where they are few, and a fair share of any number where they are not."""
 
+import tempfile
+from pathlib import Path
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_cli.data import seen
-from aurora_cli.data.seen import DistinctSample, Seen
+from aurora_cli.data.seen import DistinctSample, Seen, SeenOnDisk
 
 TEXTS = st.lists(st.text(max_size=3), max_size=200)
 
@@ -29,6 +32,23 @@ def test_seen_is_a_set(texts: list[str], recent: int) -> None:
             assert text in found
     finally:
         seen._RECENT = before
+
+
+@given(TEXTS, st.integers(1, 8), st.integers(1, 5), st.integers(1, 9))
+def test_a_set_on_disk_is_a_set(texts: list[str], recent: int, page: int, part: int) -> None:
+    before = seen._RECENT, seen._MOST_RECENT, seen._PAGE, seen._PART
+    seen._RECENT, seen._MOST_RECENT, seen._PAGE, seen._PART = recent, 2 * recent, page, part
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            found, plain = SeenOnDisk(Path(folder)), set()
+            for text in texts:
+                assert found.add(text) == (text not in plain)
+                plain.add(text)
+                assert len(found) == len(plain)
+            found.close()
+            assert list(Path(folder).iterdir()) == []
+    finally:
+        seen._RECENT, seen._MOST_RECENT, seen._PAGE, seen._PART = before
 
 
 @given(TEXTS)

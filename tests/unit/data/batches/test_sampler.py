@@ -85,6 +85,37 @@ def test_starting_late_equals_having_started_early() -> None:
     assert taken(5) == taken(0)[5:]
 
 
+@given(st.integers(1, 7), st.sampled_from([(2, 1, 1), (2, 1, 3), (3, 2, 1), (1, 2, 2)]), st.booleans())
+def test_rank_0_has_planned_what_the_others_need_before_its_own_first_batch(
+    count: int, shape: tuple[int, int, int], constant: bool
+) -> None:
+    """Else they wait for its plan, and it for their gradients."""
+    ranks, micro, accumulations = shape
+    at_once, steps = ranks * micro * accumulations, 9
+    planned: list[int] = []
+
+    def plan(epoch: int) -> Packs:
+        planned.append(epoch)
+        return Packs(np.arange(count + 1), np.arange(count))
+
+    row = PackRow(plan, seed=0, block=1, constant=constant)
+    wanted = requests(
+        row,
+        range(steps),
+        packs=steps * at_once - 1,
+        rank=0,
+        world_size=ranks,
+        micro=micro,
+        accumulations=accumulations,
+    )
+    for step in range(steps):
+        next(wanted)
+        last = min((step + 1) * at_once, steps * at_once - 1) - 1
+        assert planned == list(range(last // count + 1)), "each once, in order"
+        for _ in range(accumulations - 1):
+            next(wanted)
+
+
 def test_the_seed_and_the_epoch_change_the_order() -> None:
     orders = [epoch_order(40, 1, seed=seed, epoch=epoch).tolist() for seed, epoch in ((0, 0), (0, 1), (1, 0))]
     assert len({tuple(order) for order in orders}) == 3

@@ -1,7 +1,8 @@
 """What a step reports while it works. Steps get a `Reporter`; only the command line gives them one that prints."""
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Protocol
 
 Advance = Callable[[int], None]
@@ -48,6 +49,17 @@ class Reporter:
         `unit="bytes"` is shown as kB, MB, GB; `total=None` when it is not known.
         """
         yield unheard
+
+    @contextlib.contextmanager
+    def training(self, stage: str, total: int, run_dir: Path) -> Iterator[NotedAdvance]:
+        """`progress` of a run's steps; the files that it writes into `run_dir` say more of them."""
+        with self.progress(f"train {stage}", total, "steps") as advance:
+            yield advance
+
+    @contextlib.contextmanager
+    def stages(self, folders: Mapping[str, Path]) -> Iterator[None]:
+        """The runs within are of these stages, in their order: name -> folder."""
+        yield
 
 
 SILENT = Reporter()

@@ -68,7 +68,7 @@ def _execute(spec: CommandSpec, given: Mapping[str, Any]) -> int:
     step = load_step(spec)
     reporter = None
     if not worker:
-        reporter = QuietReporter() if given["quiet"] else ConsoleReporter(streams=not given["as_json"])
+        reporter = QuietReporter() if given["quiet"] else _console_reporter(given, resolved.settings)
     try:
         given_to_step = resolved if spec.with_origins else resolved.settings
         result = step(given_to_step, reporter or SILENT, dry_run=given["dry_run"])
@@ -78,6 +78,10 @@ def _execute(spec: CommandSpec, given: Mapping[str, Any]) -> int:
     if reporter is not None:
         emit(result, given["as_json"], reporter.streamed)
     return result.exit_code
+
+
+def _console_reporter(given: Mapping[str, Any], settings: Settings) -> ConsoleReporter:
+    return ConsoleReporter(streams=not given["as_json"], live=settings.train.live)
 
 
 def _resolve(spec: CommandSpec, given: Mapping[str, Any]) -> Resolved:

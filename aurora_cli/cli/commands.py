@@ -173,6 +173,7 @@ _SPECS = (
             Flag("train.resume", ("--resume",), "auto|never|DIR"),
             Flag("train.max_steps", ("--max-steps",)),
             Flag("train.seed", ("--seed",)),
+            Flag("train.live", ("--live",)),
             Heading("Processes"),
             Flag("train.num_processes", ("--num-processes",)),
             Flag("train.deepspeed", ("--deepspeed",), "NAME|FILE"),

@@ -3,22 +3,20 @@
 import contextlib
 import dataclasses
 import json
+import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+from aurora_cli.cli.pace import HORIZON_S, RESUMED_S
 from aurora_cli.console import NotedAdvance, Reporter, WritePiece
 from aurora_cli.pipeline.result import Result
 
 LOG_EVERY_S = 30.0
-SLOWEST_S = 900.0
-"""Over so long a bar's rate is taken at most: a step of half a minute still has one."""
-
-RESUMED_S = 1.0
-"""What is reported first and so soon was done by an earlier run: it says nothing of the rate of this one."""
 BY_CLOCK_S = 60.0
 """From so long before its end on, the end is shown by the clock as well."""
 
@@ -26,12 +24,17 @@ BY_CLOCK_S = 60.0
 class ConsoleReporter(Reporter):
     """Logs on stderr; progress as a bar on a terminal, as a line every half minute elsewhere."""
 
-    def __init__(self, *, streams: bool = False) -> None:
-        """`streams`: lines of the result are shown as they come, if stdout is a terminal."""
+    def __init__(self, *, streams: bool = False, live: bool | None = None) -> None:
+        """`streams`: lines of the result are shown as they come, if stdout is a terminal.
+
+        `live`: runs are drawn, if stderr is a terminal; None: if nothing in the environment asks for plain output.
+        """
         from rich.console import Console
 
         self._console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._streams = streams and sys.stdout.isatty()
+        self._live = live
+        self._stages: Mapping[str, Path] = {}
         self._open_bars: list[Any] = []
         self.streamed: Counter[str] = Counter()
         """Lines of the result that stand on stdout already."""
@@ -68,9 +71,34 @@ class ConsoleReporter(Reporter):
 
     @contextlib.contextmanager
     def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[NotedAdvance]:
-        shown = self._bar if self._console.is_terminal else self._lines
+        shown = self._bar if self._redraws else self._lines
         with shown(description, total, unit) as advance:
             yield advance
+
+    @property
+    def _redraws(self) -> bool:
+        """What is on the screen can be written over."""
+        return self._console.is_terminal and not self._console.is_dumb_terminal
+
+    @contextlib.contextmanager
+    def training(self, stage: str, total: int, run_dir: Path) -> Iterator[NotedAdvance]:
+        wanted = is_undisturbed(os.environ) if self._live is None else self._live
+        if not (wanted and self._redraws):
+            with super().training(stage, total, run_dir) as advance:
+                yield advance
+            return
+        from aurora_cli.cli.live import live_run
+
+        with live_run(self._console, stage, total, run_dir, self._stages) as advance:
+            yield advance
+
+    @contextlib.contextmanager
+    def stages(self, folders: Mapping[str, Path]) -> Iterator[None]:
+        self._stages = folders
+        try:
+            yield
+        finally:
+            self._stages = {}
 
     @contextlib.contextmanager
     def _bar(self, description: str, total: int | None, unit: str) -> Iterator[NotedAdvance]:
@@ -89,7 +117,7 @@ class ConsoleReporter(Reporter):
                 _end_column(),
                 console=self._console,
                 transient=True,
-                speed_estimate_period=30 if in_bytes else SLOWEST_S,
+                speed_estimate_period=30 if in_bytes else HORIZON_S,
             ) as bars,
             self._remembered(bars),
         ):
@@ -151,6 +179,15 @@ class QuietReporter(Reporter):
 
     def warning(self, message: str) -> None:
         print(f"warning: {message}", file=sys.stderr)
+
+
+def is_undisturbed(environment: Mapping[str, str]) -> bool:
+    """Whether nothing in the environment asks for plain output (no-color.org; CI is set by all its services).
+
+    >>> is_undisturbed({"TERM": "xterm"}), is_undisturbed({"NO_COLOR": "1"}), is_undisturbed({"CI": "true"})
+    (True, False, False)
+    """
+    return not environment.get("NO_COLOR") and environment.get("CI", "").lower() in ("", "0", "false")
 
 
 def rate_of(speed: float | None, unit: str) -> str:

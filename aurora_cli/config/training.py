@@ -209,6 +209,10 @@ class TrainSettings(Section):
     samples: MayChange[int] = Field(default=4, ge=1)
     """Images and videos that these captions are of: held-out ones if there are any."""
 
+    live: MayChange[bool | None] = None
+    """Draw the run in the terminal: curves, captions, rates, when it ends; off: a bar. Unset: where stderr is a
+    terminal, and neither NO_COLOR nor CI is set."""
+
     watchdog_s: MayChange[float] = Field(default=1800.0, gt=0.0)
     """Seconds that a step may take before every process prints where it is and the run ends."""
 

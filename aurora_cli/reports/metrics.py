@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections import deque
 from pathlib import Path
 
 from aurora_cli.reports.charts import Point
@@ -9,6 +10,9 @@ from aurora_cli.runs.lines import MetricsLine
 
 POINTS = 400
 """Of a curve at most; of more steps, neighbours are averaged."""
+
+RECENT = 20
+"""Steps that a rate is the mean of: the last ones."""
 
 CURVES = ("loss", "validation_loss", "lr", "grad_norm", "tokens_per_s", "fill", "step_s")
 """What of a line is drawn over its step."""
@@ -64,6 +68,8 @@ class RunMetrics:
         self.validation_at_start: float | None = None
         self.validation_last: float | None = None
         self.validation_lowest: float | None = None
+        self.validation_lowest_step = 0
+        self.recent: deque[MetricsLine] = deque(maxlen=RECENT)
         self.curves = {key: Curve() for key in CURVES}
 
     def update(self) -> None:
@@ -96,6 +102,7 @@ class RunMetrics:
         self.lines += 1
         self.first = self.first or line
         self.last = line
+        self.recent.append(line)
         self.samples += line.samples
         self.tokens += line.tokens
         self.visual_tokens += line.visual_tokens
@@ -107,8 +114,8 @@ class RunMetrics:
             self.curves["validation_loss"].add(line.step - 1, line.validation_loss_at_start)
         if line.validation_loss is not None:
             self.validation_last = line.validation_loss
-            lowest = line.validation_loss if self.validation_lowest is None else self.validation_lowest
-            self.validation_lowest = min(line.validation_loss, lowest)
+            if self.validation_lowest is None or line.validation_loss < self.validation_lowest:
+                self.validation_lowest, self.validation_lowest_step = line.validation_loss, line.step
         for key, curve in self.curves.items():
             value: float | None = getattr(line, key)
             if value is not None:

@@ -101,6 +101,9 @@ class CaptionLine(JsonLine):
 
 Line = TypeVar("Line", bound=JsonLine)
 
+TAIL_BYTES = 1 << 16
+"""A line of metrics is far shorter."""
+
 
 def append_lines(path: Path, lines: Iterable[JsonLine]) -> None:
     """Add lines to the end; no fsync: a tiny model's step is shorter than one."""
@@ -137,6 +140,19 @@ def read_objects(path: Path) -> Iterator[JsonObject]:
             if not isinstance(content, dict):
                 raise DataError(f"{path}:{number}: holds a {type(content).__name__}; an object was expected")
             yield content
+
+
+def last_line(path: Path, kind: type[Line]) -> Line | None:
+    """The last whole line of a file, of which no more than the end is read; none: there is none that can be read."""
+    if not path.is_file():
+        return None
+    with open(path, "rb") as file:
+        file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+        lines = file.read().split(b"\n")[:-1]
+    try:
+        return kind.parse(json.loads(lines[-1]), path) if lines else None
+    except (json.JSONDecodeError, DataError):
+        return None
 
 
 def cut_back(path: Path, step: int) -> None:

@@ -98,7 +98,7 @@ class Trainer:
         total = self.source.total_steps
         loss, loss_at_start = None, self._validation_at_start(state)
         steps = self.source.batches(self.engine.rank, self.engine.world_size, start_step=state.step)
-        bar = self.reporter.progress(f"train {self.folder.metadata.stage}", total, "steps")
+        bar = self.reporter.training(self.folder.metadata.stage, total, self.folder.path)
         with ending_with(self.callback, self.engine), bar as advance:
             advance(state.step)
             while state.step < total:

@@ -202,5 +202,6 @@ def _on_timeout(reporter: Reporter, error: HostError) -> None:
     if isinstance(reporter, PipeReporter):
         reporter.fail(error)
     else:
-        os.write(2, f"error: {error}\n".encode())
+        below = "\n" * os.isatty(2)  # what is drawn there ends without a line break
+        os.write(2, f"{below}error: {error}\n".encode())
     exit_now(error.exit_code)

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from aurora_cli import errors
@@ -167,8 +168,7 @@ class _Listener:
                 self._reporter.warning(report["message"])
             case "begin":
                 stack = self._bars.enter_context(contextlib.ExitStack())
-                bar = self._reporter.progress(report["description"], report["total"], report["unit"])
-                self._advance[report["bar"]] = (stack.enter_context(bar), stack)
+                self._advance[report["bar"]] = (stack.enter_context(self._bar(report)), stack)
             case "advance":
                 self._advance[report["bar"]][0](report["amount"], report["note"])
             case "end":
@@ -177,6 +177,11 @@ class _Listener:
                 worker.result = report["result"]
             case "error":
                 worker.error = WorkerError(**report)
+
+    def _bar(self, report: JsonObject) -> AbstractContextManager[NotedAdvance]:
+        if "run_dir" in report:
+            return self._reporter.training(report["stage"], report["total"], Path(report["run_dir"]))
+        return self._reporter.progress(report["description"], report["total"], report["unit"])
 
     def close(self) -> None:
         self._bars.close()

@@ -8,6 +8,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from aurora_cli.console import NotedAdvance, Reporter, unheard
@@ -55,12 +56,23 @@ class PipeReporter(Reporter):
 
     @contextlib.contextmanager
     def progress(self, description: str, total: int | None, unit: str = "items") -> Iterator[NotedAdvance]:
+        with self._bar(description=description, total=total, unit=unit) as advance:
+            yield advance
+
+    @contextlib.contextmanager
+    def training(self, stage: str, total: int, run_dir: Path) -> Iterator[NotedAdvance]:
+        with self._bar(stage=stage, total=total, run_dir=str(run_dir)) as advance:
+            yield advance
+
+    @contextlib.contextmanager
+    def _bar(self, **what: object) -> Iterator[NotedAdvance]:
+        """A bar of the parent's; of rank 0 alone."""
         if self._rank != 0:
             yield unheard
             return
         self._bars += 1
         bar = self._bars
-        self.send("begin", bar=bar, description=description, total=total, unit=unit)
+        self.send("begin", bar=bar, **what)
         try:
             yield lambda amount, note="", /: self.send("advance", bar=bar, amount=amount, note=note)
         finally:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO
 
 from aurora_cli.errors import AuroraError, DataError
-from aurora_cli.pipeline.caption.page import Page, Question, RequestRefused, kind_of_name
+from aurora_cli.pipeline.caption.page import DECODING, Page, Question, RequestRefused, kind_of_name
 from aurora_cli.pipeline.caption.request import HOST
 
 IDLE_S = 30.0
@@ -159,7 +159,7 @@ class PageHandler(BaseHTTPRequestHandler):
 def _question(query: Mapping[str, str]) -> Question:
     """
     Raises:
-        RequestRefused: the kept ratio is none.
+        RequestRefused: the kept ratio, or another number, is none.
     """
     try:
         ratio = float(query.get("ratio", "1"))
@@ -167,4 +167,14 @@ def _question(query: Mapping[str, str]) -> Question:
         ratio = 0.0
     if not 0.0 < ratio <= 1.0:
         raise RequestRefused(400, f"ratio: {query.get('ratio')}; above 0 and at most 1 was expected")
-    return Question(Path(query.get("name", "")).name, ratio, query.get("slowfast") == "1", query.get("prompt", ""))
+    name, slowfast = Path(query.get("name", "")).name, query.get("slowfast") == "1"
+    return Question(name, ratio, slowfast, query.get("prompt", ""), tuple(_decoding(query)))
+
+
+def _decoding(query: Mapping[str, str]) -> Iterator[tuple[str, float]]:
+    for name, read in DECODING.items():
+        if text := query.get(name):
+            try:
+                yield name, read(text)
+            except ValueError as error:
+                raise RequestRefused(400, f"{name}: {text}; a number was expected") from error

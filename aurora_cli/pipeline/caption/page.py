@@ -6,7 +6,7 @@ import io
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
@@ -42,6 +42,18 @@ class Question(NamedTuple):
     ratio: float
     slowfast: bool
     prompt: str
+    decoding: tuple[tuple[str, float], ...] = ()
+    """Other settings of `aurora caption`, of those in `DECODING`."""
+
+
+DECODING: Mapping[str, Callable[[str], float]] = {
+    "max_new_tokens": int,
+    "temperature": float,
+    "top_p": float,
+    "seed": int,
+    "frames": int,
+}
+"""What the page may send of how a caption is written, and how it is read."""
 
 
 class ModelFacts(TypedDict):
@@ -56,6 +68,8 @@ class ModelFacts(TypedDict):
     slowfast: bool
     prompt: str
     clip_prompt: str
+    decoding: dict[str, float]
+    """The values of `DECODING` as the command was given them."""
     max_bytes: int
 
 
@@ -90,6 +104,7 @@ class Page:
             "slowfast": options.merging.slowfast,
             "prompt": options.prompt,
             "clip_prompt": options.clip_prompt,
+            "decoding": {**options.decoding._asdict(), "frames": options.frames},
             "max_bytes": self.max_bytes,
         }
 
@@ -124,7 +139,7 @@ class Page:
     def _options(self, question: Question) -> CaptionOptions:
         """The captioner's own, with those that the page sent. The ratio was checked when the request was read."""
         prompt = question.prompt or None
-        changes = {"token_kept_ratio": question.ratio, "slowfast": question.slowfast}
+        changes = {"token_kept_ratio": question.ratio, "slowfast": question.slowfast, **dict(question.decoding)}
         return self.captioner.options.changed({**changes, "prompt": prompt, "clip_prompt": prompt})
 
     def _tokens_by_percent(self) -> dict[str, int]:

@@ -2,7 +2,8 @@
 
     GET  /             the page
     GET  /model.json   what the page shows of the model: its name, tokens of a frame by kept ratio
-    POST /caption      the medium as the body, name, ratio, slowfast and prompt in the query; lines of JSON come back:
+    POST /caption      the medium as the body; in the query name, ratio, slowfast, prompt, and of max_new_tokens,
+                       temperature, top_p, seed and frames what is not the command's own; lines of JSON come back:
                        {"text": piece of the caption} as it is made, then {"done": ...} or {"error": ...}
 
 Only this machine reaches it, and only pages that it sent itself may ask: the Host and Origin of a request are checked.

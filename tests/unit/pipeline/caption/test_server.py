@@ -220,4 +220,61 @@ def test_in_a_browser_a_dropped_image_is_captioned_and_the_slider_changes_its_to
         assert tab.run("document.querySelectorAll('#frames figure').length") == 8
         assert not tab.run("document.querySelector('#error').innerText")
         tab.screenshot(shots / "caption-page-video.png")
+        film = "select(new File(['x'], 'x.webm', {type: 'video/webm'})).then(() => %s)"
+        assert tab.run(film % "document.querySelector('#preview video').controls")
         assert [line for line in tab.console if "400" not in line and "422" not in line and "413" not in line] == []
+
+
+@pytest.mark.slow
+@needs_browser
+def test_in_a_browser_captions_are_remembered_copied_and_written_as_the_page_says(page, address, tmp_path):
+    """Two captions, of 3 tokens and of 1; the first is brought back by a key, with its settings."""
+    import base64
+
+    fact = "[...document.querySelectorAll('#facts div')].map(each => each.innerText.replace('\\n', ': ')).join('; ')"
+    key = "document.body.dispatchEvent(new KeyboardEvent('keydown', {key: '%s', bubbles: true}))"
+    submit = "document.querySelector('#max_new_tokens').value = %s; document.querySelector('#form').requestSubmit()"
+    with open_page(address, tmp_path) as tab:
+        tab.wait("document.querySelector('#kept').innerText")
+        own = page.captioner.options.decoding.max_new_tokens
+        assert tab.run("document.querySelector('#max_new_tokens').value") == str(own)
+        tab.run(DROP % (base64.b64encode(IMAGE.read_bytes()).decode(), "cat.png", "image/png"))
+        tab.wait("document.querySelectorAll('#past li').length === 1")
+        tab.run(submit % 1)
+        tab.wait("document.querySelectorAll('#past li').length === 2")
+        assert "caption tokens: 1" in tab.run(fact)
+        assert "max new tokens 1" in tab.run("document.querySelector('#past li .about').innerText")
+        tab.run(key % "h")
+        assert tab.run("document.querySelector('#max_new_tokens').value") == str(own)
+        assert "caption tokens: 1;" not in tab.run(fact)
+        first = tab.run("document.querySelectorAll('#past p:not(.about)')[1].innerText")
+        assert tab.run("document.querySelector('#caption').innerText") == first
+        tab.run(key % "/")
+        assert tab.run("document.activeElement.id") == "prompt"
+        tab.run(submit % "-1")  # the form does not send what is out of range
+        assert tab.run("document.querySelectorAll('#past li').length") == 2
+        tab.run("document.querySelector('#forget').click()")
+        assert tab.run("document.querySelector('#history').hidden")
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ("max_new_tokens=many", "a number was expected"),
+        ("temperature=-1", "temperature"),
+        ("max_new_tokens=0", "max_new"),
+    ],
+)
+def test_numbers_that_are_none_or_out_of_range_are_refused(address, query, words):
+    status, (line,) = ask(address, IMAGE.read_bytes(), f"name=cat.png&ratio=0.5&{query}")
+    assert status == 400
+    assert words in line["error"]
+
+
+def test_what_the_page_sends_decides_the_caption(address):
+    """A random model does not end by itself: of one token at most there is one, and of six there are six."""
+    counts = []
+    for query in ("max_new_tokens=1", "max_new_tokens=6", "seed=3"):
+        _, lines = ask(address, IMAGE.read_bytes(), f"name=cat.png&ratio=0.5&{query}")
+        counts.append(lines[-1]["done"]["new_tokens"])
+    assert counts[0] == 1 < counts[1] == counts[2]

@@ -147,6 +147,7 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             "Beside `exp_avg.safetensors` and `exp_avg_sq.safetensors`, Adam's moments by parameter name.",
             "TrainState",
         ),
+        Format("runs/report.html", "The page to look at of all runs, where there are several."),
         Format(
             "runs/features/<name>/features.json",
             "With `train.cache_features`: what the features beside it are of, of which the folder's name is a digest."

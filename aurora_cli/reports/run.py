@@ -58,6 +58,18 @@ class RunPage(Page):
     """What the run began with, by name. None: there is no checkpoint yet."""
     settings: str
     """YAML."""
+    step: int = 0
+    """So many are done."""
+    steps: int = 0
+
+    @property
+    def progress(self) -> str:
+        return f"{self.step:,} of {self.steps:,}"
+
+    @property
+    def anchor(self) -> str:
+        """Where a page of several runs has this one."""
+        return "run-" + "".join(char if char.isalnum() else "-" for char in self.title)
 
 
 def write_report(run_dir: Path, root: Path, target: Path, metrics: RunMetrics | None = None) -> None:
@@ -70,18 +82,25 @@ def write_report(run_dir: Path, root: Path, target: Path, metrics: RunMetrics | 
 
 def run_page(run_dir: Path, root: Path, metrics: RunMetrics | None = None) -> str:
     """The page as `write_report` writes it."""
-    metrics = metrics or RunMetrics(run_dir / METRICS_FILE)
+    content = run_content(run_dir, root, metrics or RunMetrics(run_dir / METRICS_FILE), title=str(run_dir))
+    return render("run.html.j2", content)
+
+
+def run_content(run_dir: Path, root: Path, metrics: RunMetrics, *, title: str) -> RunPage:
+    """What is told of a run, from its files as they are now."""
     metrics.update()
-    config = _yaml(run_dir / CONFIG_FILE)
+    config = read_config(run_dir / CONFIG_FILE)
     checkpoint = newest(run_dir / CHECKPOINTS)
     metadata = None if checkpoint is None else CheckpointMetadata.read(checkpoint / METADATA_FILE)
     state = TrainState() if checkpoint is None else TrainState.read(checkpoint / RESUME_FOLDER / STATE_FILE)
     stage = config.get("train", {}).get("stage", "unknown") if metadata is None else metadata.stage
     step = 0 if metrics.last is None else metrics.last.step
     steps = 0 if metadata is None else metadata.steps
-    page = RunPage(
-        title=str(run_dir),
+    return RunPage(
+        title=title,
         lead=f"Training stage {stage}: step {step:,} of {steps:,}",
+        step=step,
+        steps=steps,
         foot="aurora train.",
         facts=_facts(metrics, state),
         curves=_curves(metrics),
@@ -95,7 +114,6 @@ def run_page(run_dir: Path, root: Path, metrics: RunMetrics | None = None) -> st
         start=_start(metadata),
         settings=yaml.safe_dump({key: config[key] for key in SECTIONS if key in config}),
     )
-    return render("run.html.j2", page)
 
 
 def _facts(metrics: RunMetrics, state: TrainState) -> list[Fact]:
@@ -124,17 +142,18 @@ def _curves(metrics: RunMetrics) -> list[Chart]:
     losses = {"training": metrics.curves["loss"].points()}
     if validation := metrics.curves["validation_loss"].points():
         losses["validation"] = validation
+    loss = line_chart(losses, name="Loss by step", axis="step", logarithmic=None)
     return [
-        Chart("Loss", line_chart(losses, name="Loss by step", axis="step"), "mean over target tokens, in nats"),
+        Chart("Loss", loss, "mean over target tokens, in nats"),
         _chart(metrics, "lr", "Learning rate", "the highest of the parts'"),
-        _chart(metrics, "grad_norm", "Gradient norm", "before clipping", logarithmic=True),
+        _chart(metrics, "grad_norm", "Gradient norm", "before clipping", logarithmic=None),
         _chart(metrics, "tokens_per_s", "Tokens a second", "text and visual, all processes"),
         _chart(metrics, "fill", "Fill", "share of positions that are not padding"),
         _chart(metrics, "step_s", "Seconds a step", "reading included"),
     ]
 
 
-def _chart(metrics: RunMetrics, key: str, heading: str, note: str, *, logarithmic: bool = False) -> Chart:
+def _chart(metrics: RunMetrics, key: str, heading: str, note: str, *, logarithmic: bool | None = False) -> Chart:
     points = metrics.curves[key].points()
     drawing = line_chart({heading: points}, name=f"{heading} by step", axis="step", logarithmic=logarithmic)
     return Chart(heading, drawing, note)
@@ -159,6 +178,7 @@ def _start(metadata: CheckpointMetadata | None) -> list[tuple[str, str]]:
     ]
 
 
-def _yaml(path: Path) -> JsonObject:
+def read_config(path: Path) -> JsonObject:
+    """The settings of a run; empty if there are none yet."""
     content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     return content if isinstance(content, dict) else {}

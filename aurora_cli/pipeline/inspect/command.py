@@ -57,9 +57,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         case "run":
             return inspect_training(path, workspace, page, dry_run=dry_run)
         case "runs":
-            from aurora_cli.pipeline.inspect.run import inspect_runs
-
-            return inspect_runs(path)
+            return inspect_trainings(path, workspace, page, dry_run=dry_run)
         case "file":
             from aurora_cli.pipeline.inspect.annotations import inspect_annotations
 
@@ -129,14 +127,9 @@ def check_flags(kind: Kind, path: Path, step: InspectSettings) -> None:
     """
     if step.decode and kind != "data":
         raise UsageError(f"inspect.decode: {path} is no data folder, and only the media of one can be decoded")
-    if step.html is not None and kind not in ("store", "shards", "run"):
+    if step.html is not None and kind not in ("store", "shards", "run", "runs"):
         folders = tokenized_below(path)
-        runs = [folder for folder in sorted(path.glob("*")) if kind == "runs" and is_run(folder)]
-        hint = (
-            f"aurora inspect {(folders or runs)[0]} --html {step.html}"
-            if folders or runs
-            else "Name a tokenized folder."
-        )
+        hint = f"aurora inspect {folders[0]} --html {step.html}" if folders else "Name a tokenized folder."
         raise UsageError(f"inspect.html: {path} is no token store and no run, and reports are about those", hint=hint)
     if step.media_root is not None and kind in ("run", "runs", "stores"):
         raise UsageError(f"inspect.media_root: {path} names no media", hint="Name a tokenized folder, or annotations.")
@@ -183,6 +176,20 @@ def inspect_training(path: Path, workspace: Workspace, page: Path | None, *, dry
         from aurora_cli.reports.run import write_report
 
         write_report(path, workspace.root, page)
+    return replace(report, html=str(page), planned=dry_run)
+
+
+def inspect_trainings(path: Path, workspace: Workspace, page: Path | None, *, dry_run: bool) -> Result:
+    """Report on a folder of runs, and write the page of all of them if there is to be one."""
+    from aurora_cli.pipeline.inspect.run import inspect_runs
+
+    report = inspect_runs(path)
+    if page is None:
+        return report
+    if not dry_run:
+        from aurora_cli.reports.stages import StagesReport
+
+        StagesReport(path, workspace.root).write(page)
     return replace(report, html=str(page), planned=dry_run)
 
 

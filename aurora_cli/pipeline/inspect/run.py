@@ -5,14 +5,16 @@ from pathlib import Path
 
 import yaml
 
-from aurora_cli.constants import STAGES
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.pipeline.result import Result
+from aurora_cli.pipeline.text_table import aligned, aligned_left
 from aurora_cli.reports.metrics import RunMetrics
+from aurora_cli.reports.stages import runs_in
 from aurora_cli.runs.checkpoints import all_checkpoints, best, newest
-from aurora_cli.runs.find import is_run
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, FINISHED_FILE, METRICS_FILE
+
+RUN_COLUMNS = ["run", "state", "steps", "loss", "validation", "tokens"]
 
 
 @dataclass(frozen=True)
@@ -36,27 +38,38 @@ class RunReport(Result):
     lowest_validation_loss: float | None = None
     best: str | None = None
     """The checkpoint with the lowest of those that are there."""
+    first: JsonObject | None = None
+    """The first line of metrics."""
     html: str | None = None
     """The page that was written."""
     planned: bool = False
     """It would be written (a dry run)."""
 
     def lines(self) -> list[str]:
-        state = "finished" if self.finished else "not finished"
-        lines = [f"{self.path}: stage {self.stage or 'unknown'}, {state}, {self.steps:,} steps"]
-        if self.last is not None:
-            loss = self.last.get("loss")
-            lines.append(f"  loss {shown(self.first_loss)} at first, {shown(loss)} at step {self.last.get('step')}")
-            lines.append(f"  {self.samples:,} samples, {self.tokens:,} tokens; last step: {pairs(self.last)}")
-        if self.validation_loss is not None:
-            lines.append(
-                f"  validation loss {shown(self.validation_loss)} at last, {shown(self.lowest_validation_loss)} at best"
-            )
-        marks = [f"{what}: {name}" for what, name in (("latest", self.latest), ("best", self.best)) if name]
-        lines.append(f"  checkpoints: {', '.join(self.checkpoints) or 'none'}" + f" ({', '.join(marks)})" * bool(marks))
+        lines = [f"{self.path}: stage {self.stage or 'unknown'}, {self.state}, {self.steps:,} steps"]
+        if self.first is not None and self.last is not None:
+            names = [name for name, value in self.last.items() if isinstance(value, int | float)]
+            cells = [[name, figure(self.first.get(name)), figure(self.last.get(name))] for name in names]
+            lines += aligned([["", "first", "last"], *cells])
+        lines += aligned_left(self._facts())
         if self.html is not None:
             lines.append(f"  {'would write' if self.planned else 'wrote'} {self.html}")
         return lines
+
+    @property
+    def state(self) -> str:
+        return "finished" if self.finished else "not finished"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        """What is said of the whole run."""
+        facts = [("samples in all", figure(self.samples)), ("tokens in all", figure(self.tokens))]
+        if self.validation_loss is not None:
+            lowest = f"{figure(self.lowest_validation_loss)} at best"
+            facts.append(("validation loss", f"{figure(self.validation_loss)} at last, {lowest}"))
+        for number, name in enumerate(self.checkpoints or ("none",)):
+            marks = [what for what, marked in (("latest", self.latest), ("best", self.best)) if marked == name]
+            facts.append(("" if number else "checkpoints", name + f" ({', '.join(marks)})" * bool(marks)))
+        return facts
 
 
 @dataclass(frozen=True)
@@ -66,20 +79,28 @@ class RunsReport(Result):
     path: str
     runs: tuple[RunReport, ...]
 
+    html: str | None = None
+    """The page of all that was written."""
+    planned: bool = False
+    """It would be written (a dry run)."""
+
     def lines(self) -> list[str]:
-        lines = [line for run in self.runs for line in run.lines()]
-        return [*lines, *(f"aurora inspect {run.path} --html report.html shows it." for run in self.runs[:1])]
+        lines = [f"{self.path}: {len(self.runs)} run{'s' * (len(self.runs) != 1)}"]
+        lines += aligned([RUN_COLUMNS, *map(_run_row, self.runs)], indent="  ")
+        if self.html is not None:
+            return [*lines, f"  {'would write' if self.planned else 'wrote'} {self.html}"]
+        return [*lines, f"aurora inspect {self.path} --html report.html shows them."]
+
+
+def _run_row(run: RunReport) -> list[str]:
+    loss = "-" if run.last is None else f"{figure(run.first_loss)} -> {figure(run.last.get('loss'))}"
+    name = Path(run.path).name
+    return [name, run.state, f"{run.steps:,}", loss, figure(run.lowest_validation_loss), f"{run.tokens:,}"]
 
 
 def inspect_runs(folder: Path) -> RunsReport:
     """Report on each run in a folder; exceptions are those of `inspect_run`."""
-    runs = [path for path in folder.iterdir() if path.is_dir() and is_run(path)]
-    return RunsReport(str(folder), tuple(map(inspect_run, sorted(runs, key=stage_order))))
-
-
-def stage_order(path: Path) -> tuple[int, str]:
-    """The published stages in their order, then others."""
-    return (STAGES.index(path.name) if path.name in STAGES else len(STAGES)), path.name
+    return RunsReport(str(folder), tuple(map(inspect_run, runs_in(folder))))
 
 
 def inspect_run(folder: Path) -> RunReport:
@@ -105,6 +126,7 @@ def inspect_run(folder: Path) -> RunReport:
         validation_loss=metrics.validation_last,
         lowest_validation_loss=metrics.validation_lowest,
         best=None if top is None else top[0].name,
+        first=None if metrics.first is None else metrics.first.to_json(),
     )
 
 
@@ -119,9 +141,11 @@ def stage_of(path: Path) -> str | None:
     return train.get("stage") if isinstance(train, dict) else None
 
 
-def shown(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, int | float) else "unknown"
-
-
-def pairs(metrics: JsonObject) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in metrics.items() if isinstance(value, int | float))
+def figure(value: object) -> str:
+    """
+    >>> figure(1234), figure(0.000123456), figure(3.14159265), figure(98765.4), figure(None)
+    ('1,234', '0.0001235', '3.142', '98,765', '-')
+    """
+    if isinstance(value, int) or (isinstance(value, float) and abs(value) >= 1000):
+        return f"{value:,.0f}"
+    return f"{value:.4g}" if isinstance(value, float) else "-"

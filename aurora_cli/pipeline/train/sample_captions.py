@@ -25,6 +25,7 @@ from aurora_cli.data.tokenization.prompt import Prompter
 from aurora_cli.data.tokenization.tokenizer import decode, load_tokenizer
 from aurora_cli.errors import AuroraError
 from aurora_cli.io.atomic import atomic_write
+from aurora_cli.reports.samples import SHOWN_FRAMES
 from aurora_cli.runs.layout import SAMPLES
 from aurora_cli.runs.lines import CaptionLine, MetricsLine, write_lines
 from aurora_cli.training.callbacks.callback import Callback
@@ -32,7 +33,6 @@ from aurora_cli.training.engine.engine import Engine
 
 MOST_NEW_TOKENS = 128
 NEIGHBOURS = 4
-SHOWN_FRAMES = 3
 SIDE = 224
 """Pixels of an image in the report, at most."""
 

@@ -4,17 +4,20 @@ Each stage is a process of its own, or several: what one leaves in memory is gon
 are planned before the first begins, so that nothing which is wrong with the last is found after days.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from aurora_cli.config.resolve import Resolved, each_stage
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
 from aurora_cli.errors import AuroraError, Interrupted, UsageError
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.train import command
 from aurora_cli.pipeline.train.features.check import what_trains_tower
-from aurora_cli.pipeline.train.plan import plan_stage
+from aurora_cli.pipeline.train.plan import plan_stage, run_folder
 from aurora_cli.pipeline.train.stages.stage_settings import stage_settings
+from aurora_cli.runs.layout import REPORT_FILE
 from aurora_cli.training.processes.ranks import rank_from_environment
 
 
@@ -23,6 +26,8 @@ class AllStagesResult(Result):
     """What each stage came to, or would."""
 
     stages: tuple[Result, ...]
+    report: str | None = None
+    """The page of all of them."""
 
     def lines(self) -> list[str]:
         lines: list[str] = []
@@ -31,7 +36,7 @@ class AllStagesResult(Result):
             if lines and len(own) > 1:
                 lines.append("")
             lines += own
-        return lines
+        return [*lines, *([f"all stages, to look at: {self.report}"] if self.report else [])]
 
     @property
     def exit_code(self) -> int:
@@ -53,21 +58,29 @@ def run_all(resolved: Resolved, reporter: Reporter, *, dry_run: bool) -> AllStag
     if not looks_only:
         for number, (name, one) in enumerate(stages.items()):
             _check_stage(name, one, frozenset(names[:number]))
-    results: list[Result] = []
+    folders = {name: run_folder(one.settings) for name, one in stages.items()}
+    with reporter.stages(folders):
+        results = tuple(_results(resolved.settings, stages, reporter, dry_run=dry_run, looks_only=looks_only))
+    page = Workspace(resolved.settings.workspace).runs / REPORT_FILE
+    return AllStagesResult(results, str(page) if page.exists() and not looks_only else None)
+
+
+def _results(
+    given: Settings, stages: Mapping[str, Resolved], reporter: Reporter, *, dry_run: bool, looks_only: bool
+) -> Iterator[Result]:
+    """What each stage comes to, one after another."""
+    names = tuple(stages)
     for number, (name, one) in enumerate(stages.items()):
         if not looks_only:
             reporter.info(f"stage {name} ({number + 1} of {len(stages)})")
         trained_before = frozenset(names[:number]) if looks_only else frozenset()
         own = stage_settings(one)
-        for line in (*own.lines(), *_left_out(resolved.settings, own.settings)):
+        for line in (*own.lines(), *_left_out(given, own.settings)):
             reporter.info(line)
         try:
-            results.append(
-                command.run(own.settings, reporter, dry_run=dry_run, in_workers=True, trained_before=trained_before)
-            )
+            yield command.run(own.settings, reporter, dry_run=dry_run, in_workers=True, trained_before=trained_before)
         except Interrupted as error:
             raise Interrupted(error.message, hint=_what_comes(name, names)) from None
-    return AllStagesResult(tuple(results))
 
 
 def _each(resolved: Resolved) -> dict[str, Resolved]:

@@ -260,6 +260,15 @@ def test_a_run_shows_how_far_it_is(tmp_path):
     assert (report.stage, report.steps, report.samples, report.finished) == ("vision", 2, 16, False)
     assert (report.first_loss, (report.last or {})["loss"]) == (4.0, 2.0)
     assert (report.checkpoints, report.latest) == (("step-00000002",), "step-00000002")
+    lines = report.lines()
+    assert lines[0] == f"{folder}: stage vision, not finished, 2 steps"
+    assert [lines[row].split() for row in (1, 2, 4)] == [["first", "last"], ["step", "1", "2"], ["loss", "4", "2"]]
+    assert len({len(line) for line in lines[1:15]}) == 1  # the columns stand one under the other
+    assert lines[-3:] == [
+        "  samples in all  16",
+        "  tokens in all   200",
+        "  checkpoints     step-00000002 (latest)",
+    ]
 
 
 def test_a_folder_of_runs_is_each_of_them_in_the_order_of_the_stages(tmp_path):
@@ -273,9 +282,16 @@ def test_a_folder_of_runs_is_each_of_them_in_the_order_of_the_stages(tmp_path):
     with pytest.raises(DataError) as caught:  # without a name it is data/, which is not there; the runs are
         inspected(tmp_path)
     assert caught.value.hint == "aurora inspect runs"
-    with pytest.raises(UsageError) as unwritten:
-        inspected(tmp_path, "runs", html=Path("page.html"))
-    assert f"aurora inspect {tmp_path / 'runs' / 'another'} --html" in str(unwritten.value)
+    assert report.lines()[:5] == [
+        f"{tmp_path / 'runs'}: 3 runs",
+        "  run                state  steps        loss  validation  tokens",
+        "  projection  not finished      1      4 -> 4           -     100",
+        "  vision      not finished      2      4 -> 2           -     200",
+        "  another     not finished      3  4 -> 1.333           -     300",
+    ]
+    written = inspected(tmp_path, "runs", html=Path("page.html"))
+    assert written.lines()[-1] == f"  wrote {tmp_path / 'page.html'}"
+    assert (tmp_path / "page.html").read_text().count('<section class="run"') == 3
 
 
 def test_what_cannot_be_inspected_says_so(tmp_path):

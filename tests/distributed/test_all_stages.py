@@ -61,7 +61,10 @@ def test_texts_are_written_in_the_language_models_own_template(prepared: Path) -
 def test_every_stage_runs_from_the_one_before_and_a_second_call_has_nothing_to_do(root: Path) -> None:
     done = subprocess.run(train(root, "--json"), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    stages = json.loads(done.stdout)["stages"]
+    said = json.loads(done.stdout)
+    stages = said["stages"]
+    assert said["report"] == str(root / "runs/report.html")
+    assert Path(said["report"]).read_text().count("2 of 2") >= len(stages)
     assert [(one["stage"], one["step"], one["did"]) for one in stages] == [
         ("projection", 2, "trained"),
         ("vision", 2, "trained"),

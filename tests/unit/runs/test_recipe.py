@@ -25,6 +25,7 @@ MARKED = {
     "train.flops_per_s",
     "train.gradient_checkpointing",
     "train.init_from",
+    "train.live",
     "train.max_loss_jump",
     "train.max_steps",
     "train.media_root",

@@ -169,7 +169,8 @@ def take_pixels(own: OwnSettings) -> Tower | None:
     """Size, mean and deviation of frames, of the tower's folder; the tower, if something hangs on it.
 
     Raises:
-        UsageError: the tower is of another kind, or patches do not divide the size that was said.
+        UsageError: the tower is of another kind, or patches do not divide the size that was said; or its layers are too
+            few to merge as many patches as the settings say.
         DataError: the folder does not say what it holds.
     """
     rank = own.resolved.rank(TOWER)
@@ -188,6 +189,7 @@ def take_pixels(own: OwnSettings) -> Tower | None:
     layers_before(own.settings.model.feature_layer, tower.layers)
     own.show(FEATURE_LAYER)
     check_patches(own.settings.model.image_size, patch, own.resolved.origin("model.image_size"))
+    _tokens_of_video(own.settings, tower, 1)
     return tower
 
 

@@ -101,6 +101,16 @@ def test_a_side_that_patches_do_not_divide_is_refused_with_those_that_they_do(
     assert "whole patches: 56 or 70" in str(caught.value)
 
 
+def test_a_tower_of_too_few_layers_to_merge_is_refused_before_a_stage_begins(
+    parts: dict[str, Path], tmp_path: Path
+) -> None:
+    """One layer runs before the hidden state -2 of two; it halves 16 tokens at most."""
+    tower(parts["tower"], {"model_type": "siglip_vision_model", **VISION, "num_hidden_layers": 2})
+    derived(tmp_path, "merging.kept_ratio=0.5", "train.pack_tokens=512", **parts)
+    with pytest.raises(UsageError, match=r"merging\.kept_ratio is 0\.25, which is 4 of 16 tokens"):
+        derived(tmp_path, "merging.kept_ratio=0.25", "train.pack_tokens=512", **parts)
+
+
 def test_nothing_is_longer_than_the_language_model_has_positions(parts: dict[str, Path], tmp_path: Path) -> None:
     language_model(parts["language"], max_position_embeddings=96)
     own = derived(tmp_path, **parts)

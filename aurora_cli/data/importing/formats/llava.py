@@ -25,6 +25,8 @@ def open_conversations(source: Path, options: Options) -> Opened:
             location = f"{source.name}:{line}"
             try:
                 record = parse_record(raw, location, in_order=True)
+                if not any(turn.role == "gpt" for turn in record.messages):
+                    raise Rejection("no_answer", f"{len(record.messages)} turns, none of gpt or assistant")
             except Rejection as rejection:
                 yield Refused(source.name, line, location, rejection.reason, rejection.detail)
                 continue

@@ -485,6 +485,14 @@ def test_a_table_without_rows_is_exit_3(tmp_path: Path) -> None:
     assert "not written: there is no row" in result.lines()[0]
 
 
+def test_a_conversation_that_nobody_answers_is_listed(tmp_path: Path) -> None:
+    make_media(tmp_path / "s")
+    asked = {"messages": [{"role": "user", "content": "Is anybody there?"}]}
+    answered = {"messages": [*asked["messages"], {"role": "assistant", "content": "Yes."}]}
+    (tmp_path / "s/t.jsonl").write_text(f"{json.dumps(asked)}\n{json.dumps(answered)}\n")
+    assert imported(tmp_path / "w", tmp_path / "s/t.jsonl").rejected == {"no_answer": 1}
+
+
 def test_groups_of_conversations_stay(tmp_path: Path) -> None:
     make_media(tmp_path / "s")
     record = {"id": "r", "image": "a.jpg", "group": "one place", "conversations": CHAT}

@@ -188,3 +188,18 @@ def test_the_presets_train_models_of_their_architectures(
     assert set(metadata["trained"]) == {"projector", "vision_tower", "language_model"}
     assert list(metadata["lora"]) == (["language_model"] if preset == "qwen3-4b" else [])
     capfd.readouterr()
+
+
+def test_features_are_kept_where_the_tower_is_frozen_and_left_out_elsewhere(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Meant for all stages it is for those that can; meant for one that cannot it is refused."""
+    keep = ["--vision-tower", "siglip", "--language-model", "smollm", "--set", "train.cache_features=true", "--dry-run"]
+    assert run(["train", "--workspace", str(root), "--stage", "all", "--json", *keep]) == 0
+    shown = capsys.readouterr()
+    stages = json.loads(shown.out)["stages"]
+    assert [one["settings"]["train"]["cache_features"] for one in stages] == [True, False, False]
+    assert "stage vision trains the vision tower (train.vision_tower.lr is 0.0002): it keeps no features" in shown.err
+    assert shown.err.count("it keeps no features") == 2
+    assert run(["train", "--workspace", str(root), "--stage", "vision", *keep]) == 2
+    assert "train.cache_features: stage 'vision' trains the vision tower" in capsys.readouterr().err

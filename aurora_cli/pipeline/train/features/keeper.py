@@ -2,7 +2,7 @@
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -99,15 +99,17 @@ class FeatureKeeper(Callback):
 
     def _keep(self, new: list[tuple[bytes | None, int]], encoded: Tensor) -> None:
         """In the thread: write the features of each medium, of so many tokens, that are not there yet."""
-        rows = encoded.to("cpu", DTYPES[self._cache.form.precision]).contiguous().view(torch.uint8).numpy()
+        rows: Any = encoded.to("cpu", DTYPES[self._cache.form.precision]).contiguous().view(torch.uint8).numpy()
+        wanted: dict[bytes, memoryview] = {}
         first = 0
         for key, tokens in new:
-            features = rows[first : first + tokens]
+            if key is not None and key not in self._known:
+                wanted[key] = memoryview(rows[first : first + tokens]).cast("B")
             first += tokens
-            if key is None or key in self._known or self._writer is None:
-                continue
-            if self._cache.features([key])[0] is None:
-                self._write(self._writer, key, memoryview(features).cast("B"))  # pyright: ignore[reportArgumentType] - an array is a buffer
+        there = self._cache.features([*wanted])  # another process may have met it, too
+        for (key, features), one in zip(wanted.items(), there, strict=True):
+            if one is None and self._writer is not None:
+                self._write(self._writer, key, features)
 
     def _write(self, writer: FeatureWriter, key: bytes, features: memoryview) -> None:
         if not writer.has_room(features.nbytes):

@@ -124,7 +124,7 @@ class RunView:
         pace = self.pace
         times = [f"{timedelta(seconds=math.floor(pace.lasted(now)))} so far"]
         left = pace.left(self.total, now)
-        if left is not None:
+        if left is not None and pace.done < self.total:
             ends = ends_about(left, clock)
             times = [f"{timedelta(seconds=round(left))} left", *([ends] if ends else []), *times]
         if pace.done < self.total and (waited := pace.waited(now)) >= SILENT_S:

@@ -35,7 +35,9 @@ def tower_features(weights: Weights, config: Any, image: Tensor, kept_ratio: flo
         for column in range(columns):
             pixels = image[:, row * patch : (row + 1) * patch, column * patch : (column + 1) * patch]
             tokens.append(kernel @ pixels.flatten() + position_of(positions[1:], side, row, column, rows, columns))
-    hidden = norm(torch.stack(tokens), weights, "pre_layrnorm", config)
+    hidden = torch.stack(tokens)
+    if "pre_layrnorm.weight" in weights:
+        hidden = norm(hidden, weights, "pre_layrnorm", config)
     sizes: list[list[float]] = []
     size = [1.0] * len(tokens)
     removed = int(height * width / patch**2 * (1 - kept_ratio) / config.num_hidden_layers)
@@ -47,6 +49,34 @@ def tower_features(weights: Weights, config: Any, image: Tensor, kept_ratio: flo
         hidden = hidden + linear(ACT2FN[config.hidden_act](inner), weights, f"{name}.mlp.fc2")
         sizes.append(size)
     return Seen(hidden[1:], sizes)
+
+
+def as_clip(weights: Weights) -> Weights:
+    """A DINOv2 tower's weights as a CLIP tower's without norm before its layers that computes the same at its own size:
+    each linear map takes the factors that scale what it gives, positions the bias of the patches."""
+    named = {
+        "embeddings.class_embedding": weights["embeddings.cls_token"][0, 0],
+        "embeddings.patch_embedding.weight": weights["embeddings.patch_embeddings.projection.weight"],
+        "embeddings.position_embedding.weight": weights["embeddings.position_embeddings"][0].clone(),
+    }
+    named["embeddings.position_embedding.weight"][1:] += weights["embeddings.patch_embeddings.projection.bias"]
+    for name, tensor in weights.items():
+        if not name.startswith("encoder.layer.") or "layer_scale" in name:
+            continue
+        layer = ".".join(name.split(".")[:3])
+        for last, scale in (("o_proj", "layer_scale1"), ("fc2", "layer_scale2")):
+            if f".{last}." in name:
+                factors = weights[f"{layer}.{scale}.lambda1"]
+                tensor = tensor * (factors if tensor.ndim == 1 else factors[:, None])
+        for dino, clip in (
+            ("encoder.layer.", "encoder.layers."),
+            (".norm", ".layer_norm"),
+            (".attention.", ".self_attn."),
+            (".o_proj.", ".out_proj."),
+        ):
+            name = name.replace(dino, clip)
+        named[name] = tensor
+    return named
 
 
 def position_of(grid: Tensor, side: int, row: int, column: int, rows: int, columns: int) -> Tensor:

@@ -13,7 +13,8 @@ from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models.config import AuroraCapConfig
 from aurora_cli.models.merge_plan import grid
 from aurora_cli.models.token_merging import trace_tokens
-from aurora_cli.models.vision_encoder import encode, has_class_token
+from aurora_cli.models.towers.kinds import has_class_token
+from aurora_cli.models.vision_encoder import encode
 
 PANEL = 378
 """Pixels that a view is wide, about: patches stay whole pixels."""

@@ -14,7 +14,7 @@ from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import DataError
 from aurora_cli.models import supported
 from aurora_cli.models.parts import Part
-from aurora_cli.models.vision_encoder import has_class_token
+from aurora_cli.models.towers.kinds import USUAL, check_tower, has_class_token
 
 
 class Weight(NamedTuple):
@@ -40,7 +40,7 @@ def check_kinds(
     Raises:
         UsageError: one of them is of a kind that is not supported.
     """
-    supported.check_tower(tower, vision_config)
+    check_tower(tower, vision_config)
     supported.check_language_model(language, text_config, in_llava=in_llava)
 
 
@@ -59,7 +59,7 @@ def llava_config(
         DataError: transformers refuses what they say.
     """
     check_kinds(vision_config, text_config, tower=tower, language=language)
-    has_class = has_class_token(str(vision_config.get("model_type", "clip_vision_model")))
+    has_class = has_class_token(str(vision_config.get("model_type", USUAL)))
     try:
         return LlavaConfig(
             vision_config=dict(vision_config),

@@ -1,7 +1,7 @@
 """Folders of other programs that look like ours and hold another network: named for what they are.
 
-Of multimodal models only LLaVA is read: a CLIP or SigLIP tower, two linear layers, a language model. LLaVA-NeXT,
-LLaVA-OneVision, Video-LLaVA, Qwen-VL and others cut images into tiles or join the parts otherwise.
+Of multimodal models only LLaVA is read: a CLIP, SigLIP or DINOv2 tower, two linear layers, a language model.
+LLaVA-NeXT, LLaVA-OneVision, Video-LLaVA, Qwen-VL and others cut images into tiles or join the parts otherwise.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from aurora_cli.errors import UsageError
 from aurora_cli.io.json_files import read_object
-from aurora_cli.models.vision_encoder import CLASS_TOKEN
+from aurora_cli.models.towers.kinds import KINDS, USUAL
 
 LLAVA = "llava"
 OFFICIAL_LANGUAGE_MODELS = {
@@ -64,10 +64,14 @@ def check_huggingface(path: Path, config: Mapping[str, Any]) -> None:
     if config.get("quantization_config"):
         refuse(path, f"{described(config)} of quantized weights (quantization_config)")
     vision = config.get("vision_config") or {}
-    has_class = CLASS_TOKEN.get(str(vision.get("model_type", "clip_vision_model")))
+    kind = KINDS.get(str(vision.get("model_type", USUAL)))
     strategy = config.get("vision_feature_select_strategy", "default")
-    if has_class is not None and strategy != ("default" if has_class else "full"):
-        taken = "takes the class token too" if has_class else "cuts the first patch off, as SigLIP has no class token"
+    if kind is not None and strategy != ("default" if kind.class_token else "full"):
+        taken = (
+            "takes the class token too"
+            if kind.class_token
+            else "cuts the first patch off, as SigLIP has no class token"
+        )
         refuse(path, f"{described(config)} with vision_feature_select_strategy {strategy}, which {taken}")
 
 

@@ -151,8 +151,8 @@ def _within(prefix: str) -> Callable[[str], str | None]:
 
 
 def _tower_of(tensors: Tensors) -> Tensors:
-    """Of a contrastive model only the vision tower; a tower's own file is taken whole."""
-    tower = {name: tensor for name, tensor in tensors.items() if name.startswith("vision_model.")}
+    """Of a contrastive model or a classifier only the vision tower; a tower's own file is taken whole."""
+    tower = {name: tensor for name, tensor in tensors.items() if name.startswith(("vision_model.", "dinov2."))}
     return tower or tensors
 
 

@@ -4,6 +4,7 @@ Our own name for a weight is the one that LLaVA has on disk in transformers:
 
     vision_tower.vision_model.*   multi_modal_projector.linear_1|2.*   language_model.model.*   language_model.lm_head.*
 
+(`vision_tower.*` of DINOv2.)
 `canonical` reads every spelling that is in use: transformers 4.x and 5.x in memory and on disk, the original's training
 state dict (`llm.`, `visual_encoder.`, `projector.`), haotian-liu's LLaVA. `xtuner` and `official` go the other way.
 """
@@ -12,17 +13,30 @@ import re
 
 from aurora_cli.models.parts import Part
 
-VISION = "vision_tower.vision_model."
+VISION = "vision_tower."
 PROJECTOR = "multi_modal_projector."
 LANGUAGE = "language_model."
 EMBEDDING = "language_model.model.embed_tokens.weight"
 HEAD = "language_model.lm_head.weight"
 
+_OF_TOWER = r"^(?:model\.)?(?:vision_tower\.|visual_encoder\.){1,2}(?:vision_model\.|dinov2\.)?"
+_DINO = re.compile(
+    _OF_TOWER + r"(?=encoder\.layer\.|layernorm\.|embeddings\.(?:cls_|mask_|position_embeddings|patch_embeddings))"
+)
+"""Before names that no CLIP and no SigLIP has."""
+_DINO_ON_DISK = {
+    ".attention.q_proj": ".attention.attention.query",
+    ".attention.k_proj": ".attention.attention.key",
+    ".attention.v_proj": ".attention.attention.value",
+    ".attention.o_proj": ".attention.output.dense",
+}
+"""From transformers 5.24 on these differ from those in memory."""
+
 # Tried in this order: the first that fits decides.
 _RULES: tuple[tuple[re.Pattern[str], str], ...] = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
-        (r"^(?:model\.)?(?:vision_tower\.|visual_encoder\.){1,2}(?:vision_model\.)?", VISION),
+        (_OF_TOWER, f"{VISION}vision_model."),
         (r"^(?:model\.)?multi_modal_projector\.", PROJECTOR),
         (r"^projector\.model\.0\.|^model\.mm_projector\.0\.", f"{PROJECTOR}linear_1."),
         (r"^projector\.model\.2\.|^model\.mm_projector\.2\.", f"{PROJECTOR}linear_2."),
@@ -45,14 +59,24 @@ def canonical(name: str) -> str | None:
     {'language_model.model.norm.weight'}
     >>> canonical("visual_encoder.pos_emb") is None
     True
+    >>> canonical("model.vision_tower.encoder.layer.0.attention.q_proj.bias")
+    'vision_tower.encoder.layer.0.attention.attention.query.bias'
     """
     if _DERIVED.search(name):
         return None
     name = name.removeprefix("module.")
+    if dino := _DINO.match(name):
+        return VISION + _dino_on_disk(name[dino.end() :])
     for pattern, replacement in _RULES:
         match = pattern.match(name)
         if match:
             return replacement + name[match.end() :]
+    return name
+
+
+def _dino_on_disk(name: str) -> str:
+    for in_memory, on_disk in _DINO_ON_DISK.items():
+        name = name.replace(f"{in_memory}.", f"{on_disk}.")
     return name
 
 

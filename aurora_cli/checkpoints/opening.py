@@ -174,7 +174,8 @@ def _open_adapter(path: Path, options: OpenOptions) -> OpenedCheckpoint:
 
 def _of_any_part(name: str) -> str | None:
     """The name in the whole model, of what may have been made for its vision tower alone."""
-    return names.canonical(f"visual_encoder.{name}" if name.startswith("vision_model.") else name)
+    of_tower = name.startswith(("vision_model.", "encoder.layer."))
+    return names.canonical(f"visual_encoder.{name}" if of_tower else name)
 
 
 def _open_state_dict(path: Path, options: OpenOptions) -> OpenedCheckpoint:

@@ -16,10 +16,10 @@ class ModelSettings(Section):
     """Which network: a vision tower, a projector and a language model."""
 
     vision_tower: str = "apple/DFN5B-CLIP-ViT-H-14-378"
-    """Folder or hub id of a CLIP or SigLIP model."""
+    """Folder or hub id of a CLIP, SigLIP or DINOv2 model."""
 
     vision_config: JsonObject | None = None
-    """A CLIPVisionConfig or SigLIPVisionConfig (by `model_type`) to start from at random, instead of `vision_tower`."""
+    """The config of such a tower (`model_type` says its kind) to start from at random, instead of `vision_tower`."""
 
     language_model: str = "lmsys/vicuna-7b-v1.5-16k"
     """Folder or hub id of a causal language model."""

@@ -10,7 +10,7 @@ from aurora_cli.export.layouts.common import ExportJob, dtype_name, text_config,
 from aurora_cli.export.receipt import CARD_FILE
 from aurora_cli.io.atomic import write_text
 from aurora_cli.models.merge_plan import num_visual_tokens
-from aurora_cli.models.vision_encoder import has_class_token
+from aurora_cli.models.towers.kinds import has_class_token
 
 _USE = {
     "huggingface": """```python

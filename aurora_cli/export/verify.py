@@ -26,6 +26,7 @@ from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.errors import DataError
 from aurora_cli.export.adapted import adapted_by_peft
 from aurora_cli.export.verify_ids import check_ids, check_stops
+from aurora_cli.models.towers.kinds import kind_named
 
 BOUNDS = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
 """Largest difference of two logits, as a share of the largest logit, by the type that weights were cast to."""
@@ -206,9 +207,9 @@ def _inputs(checkpoint: OpenedCheckpoint, frames: int) -> Inputs:
 
 
 def _is_native(checkpoint: OpenedCheckpoint) -> bool:
-    """Whether plain LLaVA, which resizes no position embeddings, can read images of training's size."""
+    """Whether plain LLaVA, most of whose towers resize no position embeddings, can read images of training's size."""
     vision: Any = checkpoint.config.vision_config
-    return vision.image_size == checkpoint.model.image_size
+    return vision.image_size == checkpoint.model.image_size or kind_named(vision.model_type).any_size
 
 
 def _compared(what: str, expected: torch.Tensor, found: torch.Tensor, dtype: str) -> LogitComparison:

@@ -30,7 +30,8 @@ from aurora_cli.models.multimodal_inputs import (
 )
 from aurora_cli.models.packed_rows import PackedRows, packed_loss
 from aurora_cli.models.parts import PREFIXES, Part
-from aurora_cli.models.vision_encoder import has_class_token, install_merging, unused_parameters
+from aurora_cli.models.towers.kinds import has_class_token
+from aurora_cli.models.vision_encoder import install_merging, unused_parameters
 from aurora_cli.models.visual_tokens import embed_frames, encode_frames, tokens_per_frame
 
 __all__ = ["AuroraCap", "AuroraCapConfig"]

@@ -7,7 +7,7 @@ from transformers import LlavaConfig
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import SettingsError
 from aurora_cli.models.merge_plan import WHOLE, FrameTokenCounts, grid, layers_before, removal_plan
-from aurora_cli.models.vision_encoder import has_class_token
+from aurora_cli.models.towers.kinds import has_class_token
 
 
 class AuroraCapConfig(LlavaConfig):

@@ -9,32 +9,16 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from aurora_cli.errors import UsageError
-from aurora_cli.models.vision_encoder import CLASS_TOKEN
 
 LANGUAGE_MODELS = "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "phi3", "smollm3", "olmo2"
 """By `model_type`: those that tests compare with plain transformers. Others of their build are taken as well."""
 
-_TOWERS_HINT = (
-    "Supported are CLIP (model_type clip or clip_vision_model) and SigLIP (siglip, siglip_vision_model; SigLIP 2 of "
-    "one fixed size is of this type)."
-)
 _LANGUAGE_HINT = (
     f"Supported are causal language models of Llama's build: {', '.join(LANGUAGE_MODELS)} and what is built like them."
 )
 _MULTIMODAL = ("vision_config", "audio_config", "text_config", "mm_vision_tower", "vision_tower", "img_processor")
 _OTHER_MEMORY = ("mamba", "linear_attn", "conv", "mixer", "temporal_block")
 """Parts of a layer that carry a state from one sample of a pack to the next."""
-
-
-def check_tower(name: str, config: Mapping[str, Any]) -> None:
-    """Raise unless `config` is that of a vision tower that merges tokens. `name` is the tower's in the message.
-
-    Raises:
-        UsageError: it is of another kind.
-    """
-    model_type = str(config.get("model_type", "clip_vision_model"))
-    if model_type not in CLASS_TOKEN:
-        raise UsageError(f"{name} is a {model_type}, which cannot be the vision tower", hint=_TOWERS_HINT)
 
 
 def check_language_model(name: str, config: Mapping[str, Any], *, in_llava: bool = False) -> None:

@@ -90,7 +90,7 @@ def differences(stated: Mapping[str, Any]) -> list[str]:
 
 def crops(stated: Mapping[str, Any]) -> bool:
     """Whether the middle of what is resized is cut out; files may leave out what is usual for their class."""
-    return bool(stated.get("do_center_crop", _kind(stated).startswith(("CLIP", "Llava"))))
+    return bool(stated.get("do_center_crop", _kind(stated).startswith(("CLIP", "Llava", "Bit"))))
 
 
 def _kind(stated: Mapping[str, Any]) -> str:

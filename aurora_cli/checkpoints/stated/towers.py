@@ -7,37 +7,18 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from aurora_cli.checkpoints.stated.processors import crops, find_processor, mean_and_deviation, read_processor
 from aurora_cli.config.section import Triple
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.json_files import JsonObject, read_object
+from aurora_cli.models.towers.kinds import KINDS, USUAL, TowerKind, check_tower
 
 CONFIG_FILE = "config.json"
 
 VISION_TYPES = {"clip": "clip_vision_model", "siglip": "siglip_vision_model", "siglip2": "siglip2_vision_model"}
 """A whole contrastive model's `model_type`, and that of the vision tower inside it."""
-
-
-class TowerKind(NamedTuple):
-    """What is usual for a kind: its config's defaults in transformers, and the colours that all of them learn with."""
-
-    image_size: int
-    patch_size: int
-    layers: int
-    class_token: bool
-    mean: Triple
-    std: Triple
-
-
-KINDS = {
-    "clip_vision_model": TowerKind(
-        224, 32, 12, True, (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
-    ),
-    "siglip_vision_model": TowerKind(224, 16, 12, False, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
-}
-"""By `model_type`: those that can be the tower."""
 
 
 @dataclass(frozen=True)
@@ -77,13 +58,7 @@ def read_tower(folder: Path) -> Tower:
         DataError: there is no config.json, or one of the files is damaged.
     """
     vision = vision_config_of(read_object(folder / CONFIG_FILE))
-    kind = kind_of(vision)
-    if kind is None:
-        raise UsageError(
-            f"{folder} is a {vision['model_type']}, which cannot be the vision tower",
-            hint="Supported are CLIP (model_type clip or clip_vision_model) and SigLIP (siglip, siglip_vision_model; "
-            "SigLIP 2 of one fixed size is of this type).",
-        )
+    kind = check_tower(str(folder), vision)
     patch_size = int(vision.get("patch_size", kind.patch_size))
     pixels = stated_pixels((folder,), vision)
     return Tower(kind, patch_size, int(vision.get("num_hidden_layers", kind.layers)), pixels)
@@ -91,7 +66,7 @@ def read_tower(folder: Path) -> Tower:
 
 def kind_of(vision: Mapping[str, Any]) -> TowerKind | None:
     """The kind that a tower's config is of, if it can be the tower."""
-    return KINDS.get(str(vision.get("model_type", "clip_vision_model")))
+    return KINDS.get(str(vision.get("model_type", USUAL)))
 
 
 def processor_folders(captioner: Path) -> tuple[Path, ...]:
@@ -107,7 +82,7 @@ def stated_pixels(folders: Iterable[Path], vision: Mapping[str, Any]) -> Pixels:
         DataError: the file says something else than sizes and colours.
     """
     folders = tuple(folders)
-    kind = kind_of(vision) or KINDS["clip_vision_model"]
+    kind = kind_of(vision) or KINDS[USUAL]
     file = find_processor(folders)
     stated: JsonObject = {} if file is None else read_processor(file)
     config = str(folders[0] / CONFIG_FILE)

@@ -23,7 +23,7 @@ from aurora_cli.export.tokenizer import ExportTokenizer, export_tokenizer, write
 from aurora_cli.export.vocabulary import grow, padded_rows
 from aurora_cli.io.atomic import write_json, write_text
 from aurora_cli.io.json_files import JsonObject
-from aurora_cli.models.vision_encoder import has_class_token
+from aurora_cli.models.towers.kinds import has_class_token, kind_named
 
 MODEL_CLASS = "LlavaForConditionalGeneration"
 REMOTE_CLASSES = {
@@ -62,8 +62,9 @@ def write(job: ExportJob, folder: Path) -> list[str]:
 
 
 def _notes_on_size(job: ExportJob) -> list[str]:
-    native, trained = vision_config(job.checkpoint)["image_size"], job.checkpoint.model.image_size
-    if native == trained:
+    vision, trained = vision_config(job.checkpoint), job.checkpoint.model.image_size
+    native = vision["image_size"]
+    if native == trained or kind_named(vision["model_type"]).any_size:
         return []
     return [
         f"images had {trained} px in training and the tower {native}: only the carried code resizes its positions, "

@@ -22,6 +22,8 @@ from aurora_cli.io.atomic import write_json
 from aurora_cli.io.json_files import JsonObject
 
 TOWER_FOLDER = "vision_tower"
+_TOWERS_READ = ("clip_vision_model", "siglip_vision_model")
+"""Kinds that programs of this layout make a tower of."""
 _ARCHITECTURES = {"llama": "LlavaLlamaForCausalLM", "mistral": "LlavaMistralForCausalLM"}
 
 
@@ -40,6 +42,8 @@ def write(job: ExportJob, folder: Path) -> list[str]:
         notes.append(
             f"no hub has this vision tower: put the path of {TOWER_FOLDER}/ into config.json's mm_vision_tower"
         )
+    if (kind := vision_config(job.checkpoint)["model_type"]) not in _TOWERS_READ:
+        notes.append(f"haotian-liu's LLaVA makes CLIP towers, and its offspring SigLIP's: no {kind}; aurora reads it")
     write_json(folder / "config.json", _config(job, tower, dtype_name(tensors)))
     write_json(folder / "generation_config.json", generation_ids(job))
     if job.tokenizer_folder is None:

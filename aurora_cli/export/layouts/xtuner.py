@@ -21,8 +21,8 @@ from aurora_cli.export.layouts.common import (
 from aurora_cli.export.tokenizer import copy_tokenizer
 from aurora_cli.io.atomic import write_json, write_text
 from aurora_cli.models.parts import PARTS
+from aurora_cli.models.towers.kinds import kind_named
 
-_VISION_CLASSES = {"clip_vision_model": "CLIPVisionModel", "siglip_vision_model": "SiglipVisionModel"}
 _PROJECTOR_FILES = ("configuration_projector.py", "modeling_projector.py")
 
 
@@ -48,7 +48,7 @@ def write(job: ExportJob, folder: Path) -> list[str]:
 def write_vision_config(job: ExportJob, folder: Path, dtype: str) -> None:
     """A vision tower's config and image processor, as transformers loads them alone."""
     vision = vision_config(job.checkpoint)
-    architecture = _VISION_CLASSES.get(vision["model_type"], "CLIPVisionModel")
+    architecture = kind_named(vision["model_type"]).model_class
     folder.mkdir(exist_ok=True)
     write_json(folder / "config.json", vision | {"architectures": [architecture], "dtype": dtype})
     write_json(folder / "preprocessor_config.json", image_processor_config(job.checkpoint.model))

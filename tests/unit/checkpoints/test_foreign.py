@@ -15,7 +15,8 @@ from aurora_cli.checkpoints.loading import build_model, load_model
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.errors import UsageError
-from aurora_cli.models.supported import LANGUAGE_MODELS, check_language_model, check_tower
+from aurora_cli.models.supported import LANGUAGE_MODELS, check_language_model
+from aurora_cli.models.towers.kinds import check_tower
 
 VISION = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2}
 VISION |= {"image_size": 28, "patch_size": 14}
@@ -75,11 +76,20 @@ def test_a_language_model_in_a_llava_is_as_llava_computes_it():
     check_language_model("FOLDER", {"model_type": "gemma2", "final_logit_softcapping": 30.0}, in_llava=True)
 
 
-@pytest.mark.parametrize("model_type", ["dinov2", "siglip2_vision_model", "llava", "vit"])
+@pytest.mark.parametrize("model_type", ["dinov2_with_registers", "siglip2_vision_model", "llava", "vit"])
 def test_another_tower_is_named_by_its_type(model_type: str):
     with pytest.raises(UsageError, match=f"FOLDER is a {model_type}") as caught:
         check_tower("FOLDER", {"model_type": model_type})
     assert "SigLIP" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [({"use_swiglu_ffn": True}, "gated"), ({"image_size": [518, 224]}, r"image_size is \[518, 224\]")],
+)
+def test_a_tower_of_another_build_is_named_for_it(config: dict[str, Any], said: str):
+    with pytest.raises(UsageError, match=f"FOLDER is a dinov2, which cannot be the vision tower: .*{said}"):
+        check_tower("FOLDER", {"model_type": "dinov2", **config})
 
 
 def test_the_parts_of_a_run_are_named_by_their_folders(tower, tmp_path):
@@ -107,7 +117,7 @@ OFFICIAL = {"model_type": "llava_llama", "mm_vision_tower": "openai/clip", "mm_p
         (LLAVA | {"vision_config": {**VISION, "model_type": "siglip_vision_model"}}, "first patch off"),
         (LLAVA | {"vision_feature_layer": [-2, -5]}, r"layers \[-2, -5\]"),
         (LLAVA | {"vision_feature_layer": 9}, "layers 9"),
-        (LLAVA | {"vision_config": {"model_type": "dinov2"}}, "its tower is a dinov2"),
+        (LLAVA | {"vision_config": {"model_type": "vit"}}, "its tower is a vit"),
         (LLAVA | {"text_config": {"model_type": "gpt2"}}, "its language model is a gpt2"),
         (OFFICIAL | {"mm_patch_merge_type": "spatial_unpad"}, "mm_patch_merge_type 'spatial_unpad'"),
         (OFFICIAL | {"image_aspect_ratio": "anyres_max_9"}, "image_aspect_ratio 'anyres_max_9'"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
-from transformers import AutoConfig, CLIPVisionConfig, LlamaConfig, PreTrainedConfig, SiglipVisionConfig
+from transformers import AutoConfig, CLIPVisionConfig, Dinov2Config, LlamaConfig, PreTrainedConfig, SiglipVisionConfig
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
@@ -40,6 +40,12 @@ def clip_config(**changes: Any) -> CLIPVisionConfig:
 def siglip_config(**changes: Any) -> SiglipVisionConfig:
     fields = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 4, "num_attention_heads": 4}
     return SiglipVisionConfig(**(fields | {"image_size": 56, "patch_size": 14} | changes))
+
+
+def dinov2_config(**changes: Any) -> Dinov2Config:
+    """Layers are scaled by more than nothing changes."""
+    fields = {"hidden_size": 32, "mlp_ratio": 2, "num_hidden_layers": 4, "num_attention_heads": 4}
+    return Dinov2Config(**(fields | {"image_size": 56, "patch_size": 14, "layerscale_value": 0.7} | changes))
 
 
 def llama_config(**changes: Any) -> LlamaConfig:
@@ -108,7 +114,7 @@ def golden_case(*parts: str) -> tuple[dict[str, Any], Path]:
 @pytest.fixture
 def configs() -> SimpleNamespace:
     """Builders of tiny configs."""
-    return SimpleNamespace(clip=clip_config, siglip=siglip_config, llama=llama_config)
+    return SimpleNamespace(clip=clip_config, siglip=siglip_config, dinov2=dinov2_config, llama=llama_config)
 
 
 @pytest.fixture

@@ -101,7 +101,7 @@ def test_the_loss_of_a_pack_never_holds_the_logits_of_all_its_positions(tiny, mo
 
 def test_checkpointing_does_not_lose_the_gradients_of_tower_and_projector_as_the_original_does(tiny, configs):
     """Its re-entrant checkpointing drops the gradients of nested outputs, without a word. Here every tensor learns."""
-    for vision in (configs.clip(), configs.siglip()):
+    for vision in (configs.clip(), configs.siglip(), configs.dinov2()):
         model, inputs = tiny(vision=vision), batch()
         model.train()
         gradients = []
@@ -205,7 +205,7 @@ def test_calls_with_other_ratios_do_not_influence_each_other(tiny):
 
 def test_encode_images_returns_what_the_projector_receives(tiny, configs):
     pixels = torch.randn(3, 3, 56, 56)
-    for vision in (configs.clip(), configs.siglip()):
+    for vision in (configs.clip(), configs.siglip(), configs.dinov2()):
         model = tiny(vision=vision, merging=HALF)
         features = model.encode_images(pixels)
         assert features.shape == (3, 8, 32)
@@ -261,7 +261,7 @@ class Captioner(AuroraCap):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("tower", ["clip", "siglip"])
+@pytest.mark.parametrize("tower", ["clip", "siglip", "dinov2"])
 def test_saving_and_loading_misses_no_key_and_expects_no_other(tiny, configs, tmp_path, tower, tied):
     merging = TokenMerging(kept_ratio=0.25, slowfast=True)
     model = tiny(getattr(configs, tower)(), configs.llama(tie_word_embeddings=tied), merging)
@@ -294,7 +294,7 @@ def test_a_subclass_saves_and_loads_the_same_names(tiny, tmp_path):
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
 
 
-@pytest.mark.parametrize("tower", ["clip", "siglip"])
+@pytest.mark.parametrize("tower", ["clip", "siglip", "dinov2"])
 @pytest.mark.parametrize("family", ["llama", "smollm2", "qwen2"])
 def test_plain_llava_gives_the_same_logits_where_nothing_is_merged(tiny, configs, tmp_path, tower, family):
     model = tiny(getattr(configs, tower)(), language_configs(configs)[family])

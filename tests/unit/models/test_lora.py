@@ -25,7 +25,7 @@ def adapt(model: nn.Module) -> None:
 
 
 @pytest.mark.parametrize("family", ["llama", "smollm2", "qwen2"])
-@pytest.mark.parametrize("tower", ["clip", "siglip"])
+@pytest.mark.parametrize("tower", ["clip", "siglip", "dinov2"])
 def test_gradients_reach_every_adapter_through_merging(tiny, configs, tower, family):
     model, inputs = tiny(getattr(configs, tower)(), language_configs(configs)[family], SLOWFAST), batch()
     adapt(model)
@@ -42,16 +42,14 @@ def test_gradients_reach_every_adapter_through_merging(tiny, configs, tower, fam
         for name, parameter in model.part_parameters(part).items()
         if parameter.requires_grad
     }
-    assert {name.rpartition(".lora_")[0] for name in learning if "vision_tower.encoder.layers.2" in name} == {
-        f"model.vision_tower.encoder.layers.2.{layer}"
-        for layer in (
-            "self_attn.k_proj",
-            "self_attn.v_proj",
-            "self_attn.q_proj",
-            "self_attn.out_proj",
-            "mlp.fc1",
-            "mlp.fc2",
-        )
+    layer, attention, out = (
+        ("layer", "attention", "o_proj") if tower == "dinov2" else ("layers", "self_attn", "out_proj")
+    )
+    third = f"model.vision_tower.encoder.{layer}.2."
+    assert {name.rpartition(".lora_")[0].removeprefix(third) for name in learning if third in name} == {
+        *(f"{attention}.{linear}" for linear in ("k_proj", "v_proj", "q_proj", out)),
+        "mlp.fc1",
+        "mlp.fc2",
     }
     assert gradients[0].keys() == gradients[1].keys() == learning
     for name in learning:

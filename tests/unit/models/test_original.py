@@ -5,24 +5,35 @@ import random
 import pytest
 import torch
 from torch.nn import functional as F
-from transformers import CLIPVisionModel
+from transformers import CLIPVisionModel, Dinov2Model
 
 from aurora_cli.models.merge_plan import removal_plan
 from aurora_cli.models.vision_encoder import encode, install_merging
-from tests.original_algorithm import Captioner, tower_features
+from tests.original_algorithm import Captioner, as_clip, tower_features
 
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 0.95, 1.0)
 
 
+@pytest.mark.parametrize("kind", [CLIPVisionModel, Dinov2Model])
 @pytest.mark.parametrize("seed", range(24))
-def test_the_tower_is_the_originals_at_any_size_depth_and_ratio(configs, original, seed):
+def test_the_tower_is_the_originals_at_any_size_depth_and_ratio(configs, original, seed, kind):
+    """Of DINOv2, which spreads positions otherwise, at its own size alone; at others it is held to transformers'."""
     draw = random.Random(seed)
     layers, ratio = draw.choice((2, 3, 6, 12)), draw.choice(RATIOS)
     height, width = (14 * draw.randint(1, 7) + draw.choice((0, 0, 5)) for _ in range(2))
     torch.manual_seed(seed)
-    tower = CLIPVisionModel(configs.clip(num_hidden_layers=layers, image_size=draw.choice((42, 56, 84)))).eval()
+    own_size = draw.choice((42, 56, 84))
+    config = configs.clip if kind is CLIPVisionModel else configs.dinov2
+    tower = kind(config(num_hidden_layers=layers, image_size=own_size)).eval()
+    if kind is Dinov2Model:
+        height = width = own_size
+        with torch.no_grad():
+            for name, parameter in tower.named_parameters():
+                if name.endswith(("lambda1", "projection.bias")):
+                    parameter.copy_(0.5 + torch.rand_like(parameter))
     pixels = torch.randn(2, 3, height, width)
     weights = {name: tensor.double() for name, tensor in tower.state_dict().items()}
+    weights = as_clip(weights) if kind is Dinov2Model else weights
     install_merging(tower)
 
     plan = removal_plan(height, width, 14, layers, layers - 1, original(ratio))

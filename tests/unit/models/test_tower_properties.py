@@ -5,14 +5,22 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from transformers import CLIPVisionConfig, CLIPVisionModel, SiglipVisionConfig, SiglipVisionModel
+from transformers import (
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    Dinov2Config,
+    Dinov2Model,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import SettingsError
 from aurora_cli.models.merge_plan import num_visual_tokens, removal_plan
-from aurora_cli.models.vision_encoder import encode, has_class_token, install_merging
+from aurora_cli.models.towers.kinds import has_class_token
+from aurora_cli.models.vision_encoder import encode, install_merging
 
-KINDS = {CLIPVisionModel: CLIPVisionConfig, SiglipVisionModel: SiglipVisionConfig}
+KINDS = {CLIPVisionModel: CLIPVisionConfig, SiglipVisionModel: SiglipVisionConfig, Dinov2Model: Dinov2Config}
 
 towers = st.tuples(st.sampled_from(list(KINDS)), st.integers(2, 6), st.sampled_from([28, 42, 56]), st.integers(0, 999))
 sizes = st.tuples(st.integers(14, 100), st.integers(14, 100))

@@ -129,9 +129,8 @@ def _language_layers(model: AuroraCap) -> LayerStack:
 def _tower_layers(model: AuroraCap) -> LayerStack:
     config: Any = model.config.vision_config
     tower: Any = model.model.vision_tower
-    return LayerStack(
-        model.config.tower_layers, config.hidden_size, config.intermediate_size, _matrices(tower.encoder.layers[0])
-    )
+    layer = tower.encoder.stack[0]
+    return LayerStack(model.config.tower_layers, config.hidden_size, layer.mlp.fc1.out_features, _matrices(layer))
 
 
 def _matrices(layer: Any) -> int:

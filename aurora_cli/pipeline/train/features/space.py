@@ -29,6 +29,9 @@ TOWER_FACTS = (
 )
 """Of a tower's config: what it computes with its weights."""
 
+DROPOUTS = ("attention_dropout", "attention_probs_dropout_prob", "hidden_dropout_prob", "drop_path_rate")
+"""Of a tower's config: what leaves out something else every time."""
+
 PACKAGES = ("torch", "transformers", "pillow", "av", "decord2")
 """That decode, resize and compute: another version may give another last bit, or mend a decoder."""
 
@@ -41,13 +44,13 @@ def feature_space(settings: Settings, network: Network) -> FeatureSpace:
     """
     config = network.model.config
     facts: Any = config.vision_config
-    dropout = getattr(facts, "attention_dropout", 0.0)
-    if dropout:
-        raise UsageError(
-            f"train.cache_features: the vision tower has attention_dropout {dropout} in its config, so that it gives"
-            " other features every time in training",
-            hint="Leave it out, or set attention_dropout to 0 in the tower's config.json.",
-        )
+    for dropout in DROPOUTS:
+        if share := getattr(facts, dropout, 0.0):
+            raise UsageError(
+                f"train.cache_features: the vision tower has {dropout} {share} in its config, so that it gives"
+                " other features every time in training",
+                hint=f"Leave it out, or set {dropout} to 0 in the tower's config.json.",
+            )
     cuda = torch.cuda.is_available()
     return FeatureSpace(
         tower=tower_digest(network.source),

@@ -8,28 +8,34 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from aurora_cli.checkpoints.stated.towers import KINDS, read_tower
+from aurora_cli.checkpoints.stated.towers import read_tower
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.models.vision_encoder import CLASS_TOKEN
+from aurora_cli.models.towers.kinds import KINDS
 from tests.own_parts import PROCESSOR, VISION, tower
 
 
 def test_what_is_usual_for_a_kind_is_what_transformers_takes() -> None:
-    from transformers import CLIPImageProcessorPil, CLIPVisionConfig, SiglipImageProcessorPil, SiglipVisionConfig
+    import transformers
+    from transformers import CLIPImageProcessorPil as Clip
+    from transformers import CLIPVisionConfig, Dinov2Config, SiglipVisionConfig
+    from transformers import SiglipImageProcessorPil as Siglip
+    from transformers.image_utils import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 
-    for config, processor in (
-        (CLIPVisionConfig(), CLIPImageProcessorPil),
-        (SiglipVisionConfig(), SiglipImageProcessorPil),
-    ):
+    kinds = (
+        (CLIPVisionConfig(), Clip.image_mean, Clip.image_std),
+        (SiglipVisionConfig(), Siglip.image_mean, Siglip.image_std),
+        (Dinov2Config(), IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),  # as all of its folders' files say
+    )
+    for config, mean, std in kinds:
         kind = KINDS[config.model_type]
         assert (kind.image_size, kind.patch_size, kind.layers) == (
             config.image_size,
             config.patch_size,
             config.num_hidden_layers,
         )
-        assert (kind.mean, kind.std) == (tuple(processor.image_mean), tuple(processor.image_std))
-        assert kind.class_token == CLASS_TOKEN[config.model_type]
-    assert KINDS.keys() == CLASS_TOKEN.keys()
+        assert (kind.mean, kind.std) == (tuple(mean), tuple(std))
+        assert getattr(transformers, kind.model_class).config_class is type(config)
+    assert KINDS.keys() == {config.model_type for config, _, _ in kinds}
 
 
 def test_a_config_that_says_its_type_alone_is_the_usual_one(tmp_path: Path) -> None:
@@ -84,5 +90,18 @@ def test_colours_that_are_none_are_bad_data(mean: object, tmp_path: Path) -> Non
 
 
 def test_a_tower_of_another_kind_is_named(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="is a dinov2, which cannot be the vision tower"):
-        read_tower(tower(tmp_path, {"model_type": "dinov2"}))
+    with pytest.raises(UsageError, match="is a dinov2_with_registers, which cannot be the vision tower") as caught:
+        read_tower(tower(tmp_path, {"model_type": "dinov2_with_registers"}))
+    assert "DINOv2 (dinov2, without registers)" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("said", [{"do_center_crop": True}, {"image_processor_type": "BitImageProcessor"}])
+def test_dinov2_sees_the_crop_of_its_processor_and_not_the_size_of_its_table(
+    said: dict[str, Any], tmp_path: Path
+) -> None:
+    """As facebook/dinov2-base was published; the second with what is usual for its processor's class left out."""
+    config = {"model_type": "dinov2", "image_size": 518, "patch_size": 14, "num_hidden_layers": 12}
+    sizes = {"size": {"shortest_edge": 256}, "crop_size": {"height": 224, "width": 224}}
+    found = read_tower(tower(tmp_path, config, {**sizes, **said}))
+    assert (found.pixels.size, found.patch_size, found.layers) == (224, 14, 12)
+    assert found.pixels.mean == (0.485, 0.456, 0.406)

@@ -281,9 +281,12 @@ def test_a_stage_that_trains_the_tower_is_refused_with_the_setting_that_does(
     assert not (root / "runs").exists()
 
 
-def test_a_tower_that_drops_out_attention_is_refused(root: Path) -> None:
-    model = TINY | {"vision_config": TINY["vision_config"] | {"attention_dropout": 0.1}}
-    with pytest.raises(UsageError, match=r"the vision tower has attention_dropout 0\.1"):
+@pytest.mark.parametrize(
+    ("dropout", "kind"), [("attention_dropout", "clip_vision_model"), ("drop_path_rate", "dinov2")]
+)
+def test_a_tower_that_leaves_something_out_is_refused(dropout: str, kind: str, root: Path) -> None:
+    model = TINY | {"vision_config": TINY["vision_config"] | {"model_type": kind, dropout: 0.1}}
+    with pytest.raises(UsageError, match=rf"the vision tower has {dropout} 0\.1"):
         train.run(stage(root, "kept", keep=True, model=model))
 
 

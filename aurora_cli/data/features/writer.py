@@ -9,6 +9,7 @@ from pathlib import Path
 from isal import isal_zlib
 
 from aurora_cli.data.features.table import DATA_SUFFIX, LOG_SUFFIX, entry, seal
+from aurora_cli.errors import HostError
 
 SEGMENT_ENTRIES = 1 << 16
 """Of a segment at most: a reader keeps the logs of all processes in memory, 2.6 MB each."""
@@ -92,7 +93,7 @@ class _Segment:
 def seal_left_over(folder: Path) -> None:
     """Seal what processes left that were killed. What cannot be is read as it is."""
     for log in folder.glob(f"*{LOG_SUFFIX}"):
-        with suppress(OSError), open(log, "rb") as file:
+        with suppress(OSError, HostError), open(log, "rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             seal(log)
 

@@ -32,6 +32,9 @@ FRAMES = 64
 FAINT = 1e-3
 """A channel that deviates by less than so much of the median one is taken to deviate by that."""
 
+ROUNDING = 1e-6
+"""A channel that deviates by no more than so much of its mean does not differ at all."""
+
 AT_ONCE = 4096
 """Rows of a table that are summed at a time."""
 
@@ -110,5 +113,13 @@ def sample_frames(data: TrainingData) -> Iterator[np.ndarray]:
 
 
 def _divisor(spread: Spread) -> Tensor:
-    """The deviations; of channels that hardly differ in the sample one that does not blow them up."""
-    return spread.deviation_C.clamp_min(max(FAINT * float(spread.deviation_C.median()), 1e-12))
+    """The deviations; of channels that hardly differ in the sample ones that do not blow them up.
+
+    Nobody knows how those that never differ do elsewhere: they are taken to do it as others do.
+    """
+    deviation_C = spread.deviation_C
+    differs_C = deviation_C > ROUNDING * spread.mean_C.abs()
+    if not differs_C.any():
+        return torch.ones_like(deviation_C)
+    usual = float(deviation_C[differs_C].median())
+    return deviation_C.clamp_min(FAINT * usual).masked_fill(~differs_C, usual)

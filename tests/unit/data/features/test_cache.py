@@ -19,6 +19,7 @@ from aurora_cli.data.features.cache import FeatureCache
 from aurora_cli.data.features.space import FeatureForm
 from aurora_cli.data.features.table import ENTRY, entry, open_index, read_log, seal, table_of
 from aurora_cli.data.features.writer import FeatureWriter, seal_left_over
+from aurora_cli.io import atomic
 
 FORM = FeatureForm(width=4, precision="fp32")
 ROOM = 1 << 40
@@ -161,6 +162,28 @@ def test_a_segment_that_is_being_written_is_not_sealed_by_others(tmp_path: Path)
     writer.append(key(9), memoryview(content(9)))
     writer.close()
     assert read(tmp_path, range(10)).keys() == {0, 1, 2, 3, 4, 9}
+
+
+def test_what_was_left_is_read_as_it_is_where_it_cannot_be_sealed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, or was mounted to be read only, since the process that wrote it was killed."""
+    writer = write(tmp_path, range(5), close=False)
+    del writer
+    content_before = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr(writing.fcntl, "flock", lambda *_: None)  # the writer's lock died with it
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic.os, "fsync", full)
+        seal_left_over(tmp_path)
+        assert {path: path.read_bytes() for path in tmp_path.iterdir()} == content_before
+        assert read(tmp_path, range(6)).keys() == set(range(5))
+    seal_left_over(tmp_path)
+    assert not list(tmp_path.glob("*.log"))
+    assert read(tmp_path, range(6)).keys() == set(range(5))
 
 
 def test_an_empty_segment_goes_when_it_is_sealed(tmp_path: Path) -> None:

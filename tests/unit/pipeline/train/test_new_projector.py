@@ -90,12 +90,29 @@ def test_a_fitted_projector_writes_what_standardising_on_both_sides_would() -> N
     torch.testing.assert_close(after.deviation_C, words.std(0, correction=0), rtol=1e-3, atol=1e-4)
 
 
-def test_a_channel_that_is_the_same_everywhere_gets_no_weight_without_bound() -> None:
-    projector = drawn_projector(3, 4)
+def test_a_channel_that_hardly_differs_gets_no_weight_without_bound() -> None:
+    projector = drawn_projector(5, 4)
     before = projector.linear_1.weight.detach().clone()
-    fit(projector, torch.tensor([[5.0, 1.0, 2.0], [5.0, 3.0, 6.0]]), Spread(torch.zeros(4), torch.ones(4)))
-    # deviations 0, 1 and 2: the first is taken to be a thousandth of the median one
-    torch.testing.assert_close(projector.linear_1.weight, before / torch.tensor([0.001, 1.0, 2.0]))
+    two_tokens = torch.tensor([[5.0, 1.0, 2.0, 0.0, 0.0], [5.0, 3.0, 6.0, 0.0002, 0.0]])
+    fit(projector, two_tokens, Spread(torch.zeros(4), torch.ones(4)))
+    # deviations 0, 1, 2, 0.0001 and 0; of those above 0 the median is 1: the fourth is taken to be a thousandth of it,
+    # and those of 0, of which nothing is known, to be as large
+    torch.testing.assert_close(projector.linear_1.weight, before / torch.tensor([1.0, 1.0, 2.0, 0.001, 1.0]))
+
+
+@pytest.mark.parametrize("alike", [1, 0.7])
+@pytest.mark.parametrize("tokens", [1, 500])
+def test_features_that_say_little_leave_a_projector_that_writes_like_words(tokens: int, alike: float) -> None:
+    """One token of one image, or channels that are silent in the sample: others still come out of a size of words."""
+    torch.manual_seed(0)
+    features_NC = 3 * torch.randn(64) + torch.randn(tokens + 100, 64)
+    sample_NC = features_NC[:tokens].clone()
+    sample_NC[:, : int(64 * alike)] = sample_NC[0, : int(64 * alike)]
+    projector = drawn_projector(64, 96)
+    fit(projector, sample_NC, Spread(torch.zeros(96), torch.full((96,), 0.02)))
+    with torch.no_grad():
+        assert projector(features_NC[tokens:]).abs().max() < 25 * 0.02
+        assert projector.half()(features_NC[tokens:].half()).abs().max() < 25 * 0.02
 
 
 def test_a_run_of_two_models_begins_with_a_projector_that_fits_its_data(root: Path) -> None:

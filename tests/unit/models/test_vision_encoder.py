@@ -215,15 +215,15 @@ def test_without_a_rest_they_are_pytorchs_bicubic_to_a_size(side, count):
 @pytest.mark.parametrize("size", [(28, 28), (70, 42), (112, 98)])
 @torch.no_grad()
 def test_at_any_size_a_tower_that_resizes_positions_itself_gives_the_same_hidden_states(configs, size):
-    """Positions differ in the last bits of float32, as two products sum in another order than torch's bicubic: 4e-7 was
-    measured at hidden states up to 5, and layers hand it on."""
+    """Positions differ in the last bits of float32, as two products sum in another order than torch's bicubic, and
+    layers hand it on: 1.2e-7 was measured at hidden states up to 1.7 (4.6e-6 in 12 layers of 384 channels, up to 7)."""
     pixels = torch.randn(2, 3, *size)
     sized = [pair for pair in towers(configs) if KINDS[pair[0].config.model_type].any_size]
     assert len(sized) == 1
     for plain, tower in sized:
         expected = plain(pixels, output_hidden_states=True).hidden_states
         for layers in range(5):
-            torch.testing.assert_close(encode(tower, pixels, (0,) * layers).hidden, expected[layers], atol=5e-6, rtol=0)
+            torch.testing.assert_close(encode(tower, pixels, (0,) * layers).hidden, expected[layers], atol=1e-6, rtol=0)
 
 
 @torch.no_grad()

@@ -107,7 +107,7 @@ def test_features_that_say_little_leave_a_projector_that_writes_like_words(token
     torch.manual_seed(0)
     features_NC = 3 * torch.randn(64) + torch.randn(tokens + 100, 64)
     sample_NC = features_NC[:tokens].clone()
-    sample_NC[:, : int(64 * alike)] = sample_NC[0, : int(64 * alike)]
+    sample_NC[:, : int(64 * alike)] = sample_NC[0, : int(64 * alike)].clone()
     projector = drawn_projector(64, 96)
     fit(projector, sample_NC, Spread(torch.zeros(96), torch.full((96,), 0.02)))
     with torch.no_grad():

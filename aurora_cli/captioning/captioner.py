@@ -42,6 +42,7 @@ class Captioner:
         self.image_settings = image_settings
         self.options = options
         self._prompter = Prompter(tokenizer, options.template, is_foreign=is_foreign)
+        self._never = _ids_never_written(model, None if is_foreign else tokenizer)
 
     def caption(
         self,
@@ -239,6 +240,7 @@ class Captioner:
             [each.frames_F3SS for each in readable],
             options,
             end_ids=self._prompter.end_ids,
+            never=self._never,
             seed=batch_seed(options.decoding.seed, [each.medium.name for each in readable]),
             streamer=TextStream(self._text_of, on_text) if on_text is not None and streams else None,
         )
@@ -253,6 +255,18 @@ class _Readable(NamedTuple):
     medium: CaptionInput
     frames_F3SS: torch.Tensor
     prompt: list[int]
+
+
+def _ids_never_written(model: AuroraCap, tokenizer: TextTokenizer | None) -> list[int]:
+    """Those that the model's own generation config names, and rows of its head that no token of the tokenizer has.
+
+    Such rows pad the embedding and are untrained; our exports name them, a run and other layouts have no place to.
+    """
+    named: set[int] = {*(getattr(model.generation_config, "suppress_tokens", None) or [])}
+    if tokenizer is not None:
+        used = max(tokenizer.backend.get_vocab(with_added_tokens=True).values()) + 1
+        named.update(range(used, model.config.get_text_config().vocab_size))
+    return sorted(named)
 
 
 def _without_name(message: str, medium: CaptionInput) -> str:

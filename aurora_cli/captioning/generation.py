@@ -18,10 +18,11 @@ def generate(
     options: CaptionOptions,
     *,
     end_ids: Sequence[int],
+    never: Sequence[int] = (),
     seed: int,
     streamer: TextStream | None = None,
 ) -> list[list[int]]:
-    """The new ids of each prompt, without the first of `end_ids` and what comes behind it.
+    """The new ids of each prompt, without the first of `end_ids` and what comes behind it; none of `never`.
 
     The global random state stays as it is.
     """
@@ -41,6 +42,7 @@ def generate(
             num_beams=decoding.num_beams,
             eos_token_id=[*end_ids],
             pad_token_id=end_ids[0],
+            suppress_tokens=[*never] or None,
             streamer=streamer,
             do_sample=samples,
             **sampling,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import aurora_cli
@@ -67,6 +68,19 @@ def test_captions_are_those_of_the_command(
             other.prompt_tokens,
             other.new_tokens,
         )
+
+
+def test_rows_that_no_token_has_are_never_written(captioner: Captioner, workspace: Path) -> None:
+    """As in a huggingface export. Of two rows that point opposite ways one is the likeliest after any text."""
+    (expected,) = captioner.caption([workspace / "image.png"], max_new_tokens=6)
+    padded = aurora_cli.load_captioner(workspace / "runs" / "language", device="cpu")
+    head = padded.model.lm_head
+    apart = 1e4 * torch.randn(1, head.weight.shape[1], generator=torch.Generator().manual_seed(0))
+    head.weight = torch.nn.Parameter(torch.cat([head.weight.detach(), apart, -apart]))
+    padded.model.config.text_config.vocab_size += 2
+    padded = Captioner(padded.model, padded.tokenizer, padded.image_settings, padded.options)
+    (caption,) = padded.caption([workspace / "image.png"], max_new_tokens=6)
+    assert (caption.caption, caption.new_tokens) == (expected.caption, expected.new_tokens)
 
 
 def test_a_prompt_or_a_caption_beyond_the_positions_is_refused_or_warned_of(

@@ -4,8 +4,10 @@ A frame's upper quarter holds its number in eight bars, the rest three colours b
 """
 
 import itertools
+import os
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
@@ -104,6 +106,19 @@ def write_numbered(folder: Path, name: str, kind: Kind) -> Path:
     return path
 
 
+@contextmanager
+def _scheduled_as_before() -> Iterator[None]:
+    """As root, SVT-AV1 gives the thread that calls it a real-time policy, for good, and so to all processes from it: a
+    browser of theirs that spins leaves nothing to anybody else."""
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        if os.sched_getscheduler(0) != policy:
+            os.sched_setscheduler(0, policy, parameters)
+
+
+@_scheduled_as_before()
 def _encode(path: Path, kind: Kind, first: int = 0) -> None:
     import av
 

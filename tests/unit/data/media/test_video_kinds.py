@@ -1,5 +1,6 @@
 """Any codec in any container, cut, turned, late, of any rate: the frames taken are those that a player shows."""
 
+import os
 import random
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -178,6 +179,12 @@ def test_pixels_are_square(
     (image,) = decode(Request(str(write_numbered(tmp_path, "wide", kind)), 1, longest))
     assert image.shape == (*shape, 3)
     assert number_of(image, matrix) == 6
+
+
+def test_making_a_video_leaves_the_tests_an_ordinary_process(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    write_numbered(tmp_path, "av1", Kind(codec="libsvtav1", container="mp4", count=12, between=0))
+    assert os.sched_getscheduler(0) == before
 
 
 @DECODERS

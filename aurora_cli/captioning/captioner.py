@@ -18,7 +18,7 @@ from aurora_cli.captioning.text_stream import TextStream, WriteText
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.tokenization.prompt import Prompter
-from aurora_cli.data.tokenization.tokenizer import TextTokenizer
+from aurora_cli.data.tokenization.tokenizer import TextTokenizer, used_ids
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.models.auroracap import AuroraCap
 from aurora_cli.models.positions import positions_of
@@ -264,8 +264,7 @@ def _ids_never_written(model: AuroraCap, tokenizer: TextTokenizer | None) -> lis
     """
     named: set[int] = {*(getattr(model.generation_config, "suppress_tokens", None) or [])}
     if tokenizer is not None:
-        used = max(tokenizer.backend.get_vocab(with_added_tokens=True).values()) + 1
-        named.update(range(used, model.config.get_text_config().vocab_size))
+        named.update(range(used_ids(tokenizer.backend), model.config.get_text_config().vocab_size))
     return sorted(named)
 
 

@@ -21,7 +21,7 @@ from aurora_cli.data.tokenization.boundaries import (
 )
 from aurora_cli.data.tokenization.chat_encoder import ChatEncoder, own_template
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, TEMPLATES, Template
-from aurora_cli.data.tokenization.tokenizer import TextTokenizer, load_tokenizer, object_in, special_token
+from aurora_cli.data.tokenization.tokenizer import TextTokenizer, load_tokenizer, object_in, special_token, used_ids
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.export.chat_templates import AS_IT_STANDS, GenerationPrompt, chat_template, own_chat_template
 from aurora_cli.export.own_prompts import own_generation_prompt, own_joints
@@ -69,7 +69,7 @@ class ExportTokenizer:
     @property
     def size(self) -> int:
         """Ids that it uses; the highest is one less."""
-        return max(self.backend.get_vocab(with_added_tokens=True).values()) + 1
+        return used_ids(self.backend)
 
     @property
     def image_id(self) -> int:

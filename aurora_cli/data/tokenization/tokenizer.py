@@ -57,6 +57,11 @@ class TextTokenizer:
         return self.backend.encode(text, add_special_tokens=False).ids
 
 
+def used_ids(backend: Tokenizer) -> int:
+    """Ids that the tokenizer uses; the highest is one less."""
+    return max(backend.get_vocab(with_added_tokens=True).values()) + 1
+
+
 def decode(backend: Tokenizer, ids: Iterable[int]) -> str:
     """The text with its special tokens; `<image>` for every placeholder."""
     texts, run = [], []

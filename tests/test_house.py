@@ -85,6 +85,7 @@ def test_the_usual_file_is_short() -> None:
     assert statistics.median(lines) <= MEDIAN_LINES
 
 
+@pytest.mark.slow
 def test_every_room_says_what_it_is() -> None:
     silent = [relative(module) for module in MODULES if ast.get_docstring(ast.parse(module.read_text("utf-8"))) is None]
     assert silent == []

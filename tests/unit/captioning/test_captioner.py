@@ -44,6 +44,7 @@ def captioner(workspace: Path) -> Captioner:
     return aurora_cli.load_captioner(workspace / "runs" / "language", device="cpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

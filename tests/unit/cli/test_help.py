@@ -63,6 +63,7 @@ def test_every_option_stands_whole_in_the_panel_of_its_task(
         assert sorted(names_in(panels[title])) == sorted(typed)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_every_flag_is_whole(name: str, width: int, capsys: pytest.CaptureFixture[str]) -> None:
     panels = panels_in(shown(capsys, name))

@@ -158,6 +158,7 @@ LOWEST_FIRST = ("default", "preset", "aurora.yaml", "--config", "environment", "
 PATHS = ("checkpoint.every", "data.fps", "tokenize.batch_size", "train.max_steps", "train.projector.lr")
 
 
+@pytest.mark.slow
 @hypothesis_settings(deadline=None)
 @given(
     path=st.sampled_from(PATHS),

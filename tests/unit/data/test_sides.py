@@ -4,6 +4,7 @@ import tempfile
 from contextlib import closing
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -31,6 +32,7 @@ def side(sides: Sides, number: int) -> bool | None:
         return None
 
 
+@pytest.mark.slow
 @given(RECORDS, st.floats(0.01, 0.99), st.integers(1, 20))
 def test_as_many_of_the_media_as_the_share_says_those_with_the_smallest_hashes(
     records: list[tuple[list[str], str | None]], share: float, part: int

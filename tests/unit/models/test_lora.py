@@ -69,6 +69,7 @@ def test_adapters_compute_what_the_weights_with_them_merged_in_compute(tiny):
     torch.testing.assert_close(model(**inputs).logits, adapted, atol=1e-5, rtol=0)
 
 
+@pytest.mark.slow
 def test_generating_with_adapters_is_the_greedy_choice_of_forward(tiny):
     model, inputs = tiny(merging=SLOWFAST), batch()
     adapt(model)

@@ -75,6 +75,7 @@ def test_after_every_layer_the_sizes_count_each_patch_once_and_tokens_follow_the
     assert encoded.hidden.shape[1] - class_token == counted
 
 
+@pytest.mark.slow
 @given(towers)
 @settings(max_examples=20, deadline=None)
 @torch.no_grad()

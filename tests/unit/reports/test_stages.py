@@ -142,6 +142,7 @@ def test_a_setting_that_one_run_does_not_have_is_at_its_default_and_one_without_
 VALUES = st.none() | st.booleans() | st.integers() | st.text()
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.fixed_dictionaries(

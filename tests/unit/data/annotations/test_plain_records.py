@@ -63,6 +63,7 @@ def outcome(value: dict, name: str, *, plain: bool) -> tuple[Record | tuple[str,
     return result, dict(counts.read), dict(counts.warned)
 
 
+@pytest.mark.slow
 @given(MEDIA, OTHER_FIELDS, LISTS_OF_TURNS)
 @example({}, {"moment": [1, 2], "video": "a.mp4"}, [{"from": "human", "value": "<video>"}])
 @example({}, {"start_index": 3, "video": "a.mp4"}, [{"from": "human", "value": "<video>"}])

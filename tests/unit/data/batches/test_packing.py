@@ -41,6 +41,7 @@ def test_every_sample_is_in_one_pack_and_no_pack_exceeds_a_budget(
         assert sum(count for _, count in members) <= frames
 
 
+@pytest.mark.slow
 @settings(max_examples=200)
 @given(SIZES, st.integers(60, 200), st.integers(9, 30))
 def test_as_few_packs_as_textbook_first_fit_decreasing(sizes: list[tuple[int, int]], tokens: int, frames: int) -> None:

@@ -197,6 +197,7 @@ def test_a_png_whose_pixels_were_overwritten_is_an_error() -> None:
         image_pixels(bytes(whole), "p", 28, GREY)
 
 
+@pytest.mark.slow
 def test_a_bomb_of_pixels_is_an_error() -> None:
     bomb = saved(Image.new("1", (13500, 13500)), "PNG")
     with pytest.raises(UnreadableMedia, match="decompression bomb"):

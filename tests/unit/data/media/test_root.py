@@ -92,6 +92,7 @@ def test_a_tar_that_changed_after_it_was_indexed_is_noticed(tmp_path: Path):
         MediaRoot(tmp_path).read("images/0.jpg")
 
 
+@pytest.mark.slow
 def test_threads_share_one_root(tmp_path: Path):
     indexed(tmp_path, IMAGES)
     root = MediaRoot(tmp_path)

@@ -215,6 +215,7 @@ def test_all_frames_have_the_size_of_the_first(tmp_path: Path, decode: Decode, c
     assert numbers_of(images) == [6, 18, 30, 42, 54, 66]
 
 
+@pytest.mark.slow
 def test_videos_can_be_decoded_from_several_threads(tmp_path: Path) -> None:
     paths = []
     for first in range(8):

@@ -261,6 +261,7 @@ BLACK = [
 PIECES = [*WHITE, *BLACK, "\ue000"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", [None, *BYTE_LEVEL_PATTERNS], ids=["gpt2", "llama3", "qwen2"])
 @pytest.mark.parametrize("normalizer", [None, NFC()], ids=["as it is", "nfc"])
 def test_ids_by_words_are_those_of_byte_level_backends(pattern, normalizer):

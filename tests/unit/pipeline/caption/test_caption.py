@@ -118,6 +118,7 @@ def test_captions_of_another_model_or_other_settings_are_made_anew(workspace):
     assert [line["new_tokens"] <= 2 for line in lines_of(output)] == [True]
 
 
+@pytest.mark.slow
 def test_captions_do_not_depend_on_the_batch_and_the_export_captions_as_its_run_does(workspace):
     batched = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=6))
     assert batched.model == "runs/language"
@@ -188,6 +189,7 @@ class Warnings(Reporter):
         self.text += message
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("temperature", "is_said"), [(0.0, True), (1.0, False)])
 def test_a_share_of_words_that_are_not_drawn_is_a_warning(workspace, temperature, is_said):
     warnings = Warnings()
@@ -304,6 +306,7 @@ def test_captions_of_an_earlier_version_are_not_made_again():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", ["huggingface", "xtuner", "official"])
 def test_greedy_captions_of_an_export_are_those_of_its_run(workspace, tmp_path, layout):
     def captions(model: str) -> list[tuple[str, str]]:

@@ -201,6 +201,7 @@ json_values = st.recursive(
 names = st.sampled_from(["media", "id", "span", "prompt", "start", "end", "timestamps", "segment"])
 
 
+@pytest.mark.slow
 @given(st.lists(st.dictionaries(names, json_values, max_size=6), max_size=4))
 def test_whatever_a_row_holds_it_is_read_or_listed(tmp_path_factory, rows):
     path = tmp_path_factory.getbasetemp() / "wild.jsonl"

@@ -352,6 +352,7 @@ def test_a_pth_with_a_payload_ends_with_exit_3_and_does_not_run_it(tmp_path, cap
     assert [entry.name for entry in tmp_path.iterdir()] == ["iter_1.pth"]
 
 
+@pytest.mark.slow
 def test_a_second_convert_into_the_same_output_is_refused_and_says_who_holds_it(tmp_path, capfd):
     make_runs(tmp_path)
     script = (

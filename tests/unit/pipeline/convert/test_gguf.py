@@ -160,6 +160,7 @@ def test_how_a_text_is_cut_is_known_by_name_or_by_what_transformers_set() -> Non
     assert with_split(plain, "of-tomorrow")
 
 
+@pytest.mark.slow
 def test_a_file_in_place_of_a_folder_is_named_with_what_to_type(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -154,6 +154,7 @@ def test_without_sync_nothing_waits_for_the_disk(hub: Hub, tmp_path: Path, monke
     assert data_files(tmp_path) == SHOWN
 
 
+@pytest.mark.slow
 def test_many_small_files_come_in_pages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     small_files(monkeypatch, tmp_path, 250)
 

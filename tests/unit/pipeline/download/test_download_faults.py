@@ -61,6 +61,7 @@ def cut_campaign(hub: Hub, tmp_path: Path, cuts: int, seed: int) -> None:
     assert sum(hub.sent.values()) <= sum(map(len, fetched.values())) + 1000, "bytes that had come came again"
 
 
+@pytest.mark.slow
 def test_fifty_broken_connections_are_resumed_where_they_broke(hub: Hub, tmp_path: Path):
     cut_campaign(hub, tmp_path, 50, seed=1)
 
@@ -145,6 +146,7 @@ def test_a_hub_that_only_says_503_is_given_up_and_the_next_run_continues(hub: Hu
     assert data_files(tmp_path) == SHOWN
 
 
+@pytest.mark.slow
 def test_a_slow_server_is_waited_for(hub: Hub, tmp_path: Path):
     hub.faults.bytes_per_s = 500_000
     download.run(settings(tmp_path, subsets=["densefusion"]))

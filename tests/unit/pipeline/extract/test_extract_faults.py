@@ -248,6 +248,7 @@ extract.run(Settings(workspace=Path(sys.argv[1]), extract=ExtractSettings(sync=F
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", [1, 70_000, 199_999])
 def test_a_member_that_a_kill_cut_has_not_its_name_and_the_next_run_leaves_nothing_of_it(tmp_path: Path, written: int):
     before, content = random.Random(1).randbytes(100_000), random.Random(2).randbytes(200_000)

@@ -439,6 +439,7 @@ def test_archives_inside_an_archive_stay_packed_and_a_second_run_has_nothing_to_
 STEPS = st.lists(st.sampled_from(["a", "b", "ü", "x y", "long" * 30]), min_size=1, max_size=3)
 
 
+@pytest.mark.slow
 @hypothesis_settings(
     max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )

@@ -58,6 +58,7 @@ def test_only_the_tower_is_made(tmp_path, monkeypatch):
         assert image.format == "PNG"
 
 
+@pytest.mark.slow
 def test_the_same_call_writes_the_same_bytes(tmp_path):
     files = [tmp_path / name for name in ("one.png", "two.png")]
     for file in files:

@@ -287,6 +287,7 @@ def test_parts_of_videos_go_into_the_shards_that_have_some_and_all_of_them_are_o
     assert read_json(tmp_path / "out/merged/manifest.json")["counts"]["spans"] == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_keys_are_counted_in_the_output_and_in_the_manifests(tmp_path, workers):
     lines = [

@@ -60,6 +60,7 @@ def test_the_hint_names_what_there_is(tmp_path: Path) -> None:
     assert hint(tmp_path) == "Make them: aurora merge-shards"
 
 
+@pytest.mark.slow
 def test_a_tokenized_folder_stands_for_what_is_merged_in_it(tmp_path: Path) -> None:
     make(tmp_path, "vision", images=4, videos=1, texts=1)
     named = find_data(at(tmp_path, "tokenized/vision/images:2"), Workspace(tmp_path))

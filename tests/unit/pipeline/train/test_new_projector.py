@@ -115,6 +115,7 @@ def test_features_that_say_little_leave_a_projector_that_writes_like_words(token
         assert projector.half()(features_NC[tokens:].half()).abs().max() < 25 * 0.02
 
 
+@pytest.mark.slow
 def test_a_run_of_two_models_begins_with_a_projector_that_fits_its_data(root: Path) -> None:
     drawn, fitted = (built(of_parts(root, projector_start=how)) for how in ("random", "fitted"))
     assert not torch.equal(projector_of(drawn)["linear_1.weight"], projector_of(fitted)["linear_1.weight"])

@@ -87,6 +87,7 @@ def test_each_stage_changes_exactly_what_it_trains_and_chains_from_the_one_befor
         before = after
 
 
+@pytest.mark.slow
 def test_the_lines_of_metrics_have_exactly_the_promised_keys(root: Path) -> None:
     train.run(alone(root, max_steps=3))
     assert [list(line) for line in lines(root)] == [METRICS] * 3
@@ -94,6 +95,7 @@ def test_the_lines_of_metrics_have_exactly_the_promised_keys(root: Path) -> None
     assert all(0 < line["fill"] <= 1 and line["samples"] > 0 and line["visual_tokens"] > 0 for line in lines(root))
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_and_says_so(root: Path) -> None:
     train.run(alone(root, max_steps=2))
     before = snapshot(root)
@@ -172,6 +174,7 @@ def test_deepspeed_on_one_process_gives_the_same_losses_and_goes_on_without(root
     assert len(lines(root)) == 4
 
 
+@pytest.mark.slow
 def test_an_unreadable_image_is_left_out_and_listed(root: Path) -> None:
     (root / "data/language/images/3.png").write_bytes(b"not an image")
     chosen = alone(root, max_steps=3)
@@ -275,6 +278,7 @@ def test_sample_captions_stop_at_the_end_of_the_template_and_at_that_of_all_text
     assert end_ids_of(chosen, store) == [vocabulary.token_to_id("<|im_end|>"), vocabulary.token_to_id("<|endoftext|>")]
 
 
+@pytest.mark.slow
 def test_tensorboards_files_hold_the_lines_of_metrics(root: Path) -> None:
     train.run(alone(root, max_steps=3))
     (events,) = (root / "runs/language/tensorboard").glob("events*")
@@ -469,6 +473,7 @@ def test_a_folder_of_something_else_is_refused_as_a_runs(folder: str, resume: st
     assert snapshot(root) == before
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_before_its_first_file_was_whole_may_begin_again(root: Path) -> None:
     (root / "runs/language").mkdir(parents=True)
     for name in (".lock", ".config.yaml.partial"):
@@ -476,6 +481,7 @@ def test_a_run_that_was_killed_before_its_first_file_was_whole_may_begin_again(r
     assert train.run(alone(root, max_steps=1)).did == "trained"
 
 
+@pytest.mark.slow
 def test_the_checkpoint_says_what_it_is_and_where_the_rest_comes_from(root: Path) -> None:
     train.run(settings(root, "projection", max_steps=2))
     folder = root / "runs/projection/checkpoints/step-00000002"

@@ -110,6 +110,7 @@ def test_a_folder_to_measure_on_changes_nothing_that_is_learned(root: Path) -> N
     assert (found.best, found.validation_loss) == (Path(result.best).name, losses[3])
 
 
+@pytest.mark.slow
 def test_the_plan_and_the_dry_run_count_them(root: Path) -> None:
     plan = estimate_stage(alone(root), 1)
     assert plan.data is not None
@@ -152,6 +153,7 @@ def test_a_folder_in_another_template_is_refused(root: Path) -> None:
         train.run(alone(root, max_steps=1))
 
 
+@pytest.mark.slow
 def test_samples_to_measure_on_that_no_pack_holds_are_listed_as_such(root: Path) -> None:
     """A pack holds the one frame of an image, and not the three of a video."""
     texts = ["tokenized/language/texts"]

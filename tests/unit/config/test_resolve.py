@@ -206,6 +206,7 @@ def value_at(settings: Settings, path: str) -> object:
     return functools.reduce(lambda section, name: getattr(section, name, None), path.split("."), settings)
 
 
+@pytest.mark.slow
 @hypothesis_settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_assignment_resolves_or_is_a_settings_error(key: str, value: str) -> None:

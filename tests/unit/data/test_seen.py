@@ -3,6 +3,7 @@
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -65,6 +66,7 @@ def test_what_is_kept_is_bounded_and_how_often_a_text_comes_does_not_matter(text
     assert sample.texts == counted([*texts, *texts], most).texts
 
 
+@pytest.mark.slow
 def test_of_a_million_texts_few_are_kept_and_their_number_is_near() -> None:
     most, count = 4096, 1_000_000
     sample, highest = DistinctSample(most), 0

@@ -99,6 +99,7 @@ def test_the_loss_of_a_pack_never_holds_the_logits_of_all_its_positions(tiny, mo
     assert seen == [targets]
 
 
+@pytest.mark.slow
 def test_checkpointing_does_not_lose_the_gradients_of_tower_and_projector_as_the_original_does(tiny, configs):
     """Its re-entrant checkpointing drops the gradients of nested outputs, without a word. Here every tensor learns."""
     for vision in (configs.clip(), configs.siglip(), configs.dinov2()):

@@ -14,6 +14,7 @@ from tests.original_algorithm import Captioner, as_clip, tower_features
 RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.8, 0.95, 1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [CLIPVisionModel, Dinov2Model])
 @pytest.mark.parametrize("seed", range(24))
 def test_the_tower_is_the_originals_at_any_size_depth_and_ratio(configs, original, seed, kind):

@@ -47,6 +47,7 @@ def test_one_kernel_is_handed_every_sample_as_the_loop_takes_it(monkeypatch, key
     torch.testing.assert_close(attend_at_once(query, key, value, segments, 0.3), looped)
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.sampled_from([1, 2, 4]), st.integers(0, 2**31))
 @settings(deadline=None)
 def test_attending_sample_by_sample_is_attending_under_the_mask(lengths, key_heads, seed):

@@ -49,6 +49,7 @@ def test_the_most_alike_pair_merges_and_the_rest_keeps_its_order():
 sizes = st.tuples(st.integers(2, 40), st.floats(0, 1), st.booleans(), st.integers(0, 2**31))
 
 
+@pytest.mark.slow
 @given(sizes)
 @settings(max_examples=60, deadline=None)
 def test_merging_is_the_obvious_one(drawn):

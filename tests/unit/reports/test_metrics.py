@@ -27,6 +27,7 @@ def test_a_curve_is_the_means_of_neighbours_in_groups_of_one_size(values: list[i
     assert curve.points() == [(step, sum(group) / len(group)) for step, group in zip(steps, groups, strict=True)]
 
 
+@pytest.mark.slow
 def test_of_a_million_steps_a_curve_keeps_four_hundred_points() -> None:
     curve, most = Curve(), 0
     for step in range(1, 1_000_001):

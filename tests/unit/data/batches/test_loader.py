@@ -290,6 +290,7 @@ def test_few_steps_are_told_with_how_there_would_be_more(tmp_path: Path, write_s
     assert data_of(tmp_path, max_steps=1).notes() == []
 
 
+@pytest.mark.slow
 def test_validation_samples_are_never_trained_on_and_arrive_once_in_validation(workspace: Path) -> None:
     data = data_of(workspace, validation_share=0.2, epochs=2)
     validation = set(data.corpus.validation.tolist())

@@ -124,6 +124,7 @@ def test_cmyk_jpeg_is_read_in_its_colours() -> None:
     assert close(corner(pixels, 10, 16), BLUE, 20)
 
 
+@pytest.mark.slow
 def test_a_huge_jpeg_is_shrunk_while_decoding_and_looks_the_same() -> None:
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (9, 12, 3), dtype=np.uint8))
@@ -249,6 +250,7 @@ def test_a_large_video_is_shrunk_while_decoding_and_looks_the_same(tmp_path: Pat
     assert np.abs(pixels[0].astype(int) - whole).mean() < 3.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"no video at all" * 50])
 def test_a_broken_video_is_an_error_that_names_it(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.mp4").write_bytes(content)

@@ -166,6 +166,7 @@ def test_the_model_file_has_its_pieces_and_kinds():
     assert [(piece.text, piece.kind) for piece in pieces[:3]] == [("<unk>", 2), ("<s>", 3), ("</s>", 3)]
 
 
+@pytest.mark.slow
 def test_added_tokens_beside_a_model_file_get_their_ids(tmp_path):
     shutil.copy(MISTRAL / "tokenizer.model", tmp_path)
     (tmp_path / "added_tokens.json").write_text('{"<b>": 32001, "<a>": 32000}')

@@ -84,6 +84,7 @@ def test_a_folder_is_captioned_and_what_is_broken_is_listed(workspace):
     assert json.dumps(asdict(result))
 
 
+@pytest.mark.slow
 def test_a_second_call_captions_only_what_is_new_and_a_torn_line_is_made_again(workspace):
     output = workspace / "captions.jsonl"
     first = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=4, output=output))
@@ -365,6 +366,7 @@ def site(workspace) -> Iterator[str]:
     server.server_close()
 
 
+@pytest.mark.slow
 def test_media_from_the_network_are_captioned_where_it_is_allowed(workspace, site):
     local = caption.run(caption_settings(workspace, *GOOD[:2], max_new_tokens=4))
     urls = [f"{site}/{name}" for name in GOOD[:2]]

@@ -156,6 +156,7 @@ def test_images_that_are_written_out_and_lists_of_frames_are_captioned_as_files_
     assert (caption.run(settings).made, caption.run(settings).reused) == (0, 5)
 
 
+@pytest.mark.slow
 def test_a_second_run_captions_the_rows_that_are_new(workspace, monkeypatch):
     first = {"media": "clip.gif", "id": 1, "span": [0.2, 0.5]}
     output = workspace / "c.jsonl"

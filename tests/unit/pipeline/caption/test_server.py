@@ -86,6 +86,7 @@ def test_a_video_keeps_its_first_frame_whole_if_asked(address):
     assert [frame["tokens"] for frame in done["regions"]] == [16] + 7 * [8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("body", "query", "headers", "status", "reason"),
     [

@@ -136,6 +136,7 @@ def test_round_trips_change_no_bit(tmp_path):
     assert (again / "tokenizer.json").read_text() == (first / "tokenizer.json").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_straight_to_xtuner_and_official_keeps_rows_and_names(tmp_path):
     source = read(make_runs(tmp_path))
     xtuner, official = export(tmp_path, "xtuner"), export(tmp_path, "official")
@@ -150,6 +151,7 @@ def test_a_run_straight_to_xtuner_and_official_keeps_rows_and_names(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_parts_of_an_xtuner_export_load_by_themselves(tmp_path):
     from transformers import AutoModel, AutoModelForCausalLM, AutoTokenizer, CLIPVisionModel
 
@@ -371,6 +373,7 @@ def test_a_second_convert_into_the_same_output_is_refused_and_says_who_holds_it(
     assert sorted(entry.name for entry in (tmp_path / "export").iterdir()) == ["official", "xtuner"]
 
 
+@pytest.mark.slow
 def test_an_older_export_stays_when_the_next_one_fails(tmp_path):
     make_runs(tmp_path)
     folder = export(tmp_path, "huggingface")

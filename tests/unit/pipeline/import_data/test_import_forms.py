@@ -451,6 +451,7 @@ def test_a_prompt_is_asked_where_it_was_asked_and_may_be_what_an_image_was_drawn
     assert asked["drawn"] in IMAGE_QUESTIONS
 
 
+@pytest.mark.slow
 @SETS
 @given(st.dictionaries(NAMES, st.one_of(LINES, st.lists(LINES, max_size=3), LINES.map(lambda one: {"caption": one}))))
 def test_captions_by_the_names_of_their_media(captions: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from itertools import pairwise
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,6 +20,7 @@ def summary(rows):
     return Summary(length=lengths, frames=media * 2, media=media, videos=media // 2, target_tokens=target_tokens)
 
 
+@pytest.mark.slow
 @given(ROWS, ROWS)
 def test_pieces_add_up_to_the_whole(first, second):
     pieces, whole = StoreNumbers([summary(first), summary(second)]), StoreNumbers([summary(first + second)])

@@ -21,6 +21,7 @@ def view(workspace, **fields):
     return merge_view.run(Settings(workspace=workspace, model=MODEL, merge_view=settings))
 
 
+@pytest.mark.slow
 def test_without_arguments_the_newest_model_shows_the_usual_ratios_that_it_can_reach(tmp_path):
     make_runs(tmp_path)  # 16 patches, two layers that merge: 4 patches at least
     result = view(tmp_path)

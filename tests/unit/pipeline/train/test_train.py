@@ -155,6 +155,7 @@ def test_resume_never_begins_again(root: Path) -> None:
     assert lasting(root) == first
 
 
+@pytest.mark.slow
 def test_other_settings_than_the_run_began_with_are_refused_and_named(root: Path) -> None:
     train.run(alone(root, max_steps=2))
     with pytest.raises(UsageError) as caught:
@@ -309,6 +310,7 @@ def test_checkpoints_are_copied_to_another_folder_whole_and_pruned_there(root: P
         assert all((copy / file).read_bytes() == (original / file).read_bytes() for file in files)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("lr", "said"), [(1.0, "the loss jumped to .* from about"), (1e20, "is nan|is inf")])
 def test_a_loss_that_jumps_or_is_no_number_stops_the_run_and_names_samples_and_checkpoint(
     lr: float, said: str, root: Path
@@ -349,6 +351,7 @@ def test_samples_longer_than_the_model_has_positions_are_refused_with_both_numbe
     assert any(f"max_position_embeddings reaches {most - 1}" in line for line in estimate.lines())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("less", "rope", "warned"),
     [(0, None, False), (1, {"type": "linear", "factor": 2.0}, False), (1, {"type": "dynamic", "factor": 2.0}, True)],

@@ -32,7 +32,7 @@ def positions_of(config: Any) -> Positions:
     Positions(limit=16384, extrapolates=False)
     """
     limit = int(getattr(config, "max_position_embeddings", None) or UNLIMITED)
-    ropes = _ropes(getattr(config, "rope_parameters", None) or {})
+    ropes = _ropes(config)
     for rope in ropes:
         if rope.get("rope_type") in _STRETCHED:
             from_length = rope.get("original_max_position_embeddings") or limit
@@ -40,7 +40,18 @@ def positions_of(config: Any) -> Positions:
     return Positions(limit, any(rope.get("rope_type") == _DYNAMIC for rope in ropes))
 
 
-def _ropes(parameters: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def rope_types(config: Any) -> set[str]:
+    """The kinds of rotary positions that a language model's layers have, by transformers' names.
+
+    >>> from transformers import LlamaConfig
+    >>> rope_types(LlamaConfig(rope_scaling={"type": "linear", "factor": 4.0}))
+    {'linear'}
+    """
+    return {str(rope.get("rope_type", "default")) for rope in _ropes(config)}
+
+
+def _ropes(config: Any) -> list[Mapping[str, Any]]:
     """One a kind of layer, where kinds have their own."""
+    parameters: Mapping[str, Any] = getattr(config, "rope_parameters", None) or {}
     inner = [value for value in parameters.values() if isinstance(value, Mapping)]
     return inner or [parameters]

@@ -1,0 +1,50 @@
+"""The next token of each row: the likeliest one, or one that is drawn by the row's own generator.
+
+Shapes: B rows, V words.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Drawing(NamedTuple):
+    """How one row's tokens are drawn."""
+
+    temperature: float
+    """0: the likeliest token is taken."""
+    top_p: float
+    generator: torch.Generator
+    """On the CPU. One number is drawn of it for each token, whoever else is in the batch."""
+
+
+def drawing_of(temperature: float, top_p: float, seed: int) -> Drawing:
+    return Drawing(temperature, top_p, torch.Generator().manual_seed(seed))
+
+
+def next_ids(logits_BV: Tensor, drawings: Sequence[Drawing]) -> list[int]:
+    """An id of each row."""
+    ids = logits_BV.argmax(dim=-1).tolist()
+    drawn = [row for row, drawing in enumerate(drawings) if drawing.temperature > 0]
+    if drawn:
+        drawn_ids = _draw(logits_BV[drawn], [drawings[row] for row in drawn])
+        for row, drawn_id in zip(drawn, drawn_ids, strict=True):
+            ids[row] = drawn_id
+    return ids
+
+
+def _draw(logits_BV: Tensor, drawings: Sequence[Drawing]) -> list[int]:
+    """From the fewest likeliest tokens that together have the probability `top_p`; one at least."""
+    device = logits_BV.device
+    temperatures_B1 = torch.tensor([[each.temperature] for each in drawings], device=device)
+    top_p_B1 = torch.tensor([[each.top_p] for each in drawings], device=device)
+    uniform_B1 = torch.stack([torch.rand(1, generator=each.generator) for each in drawings]).to(device)
+    likely_BV = torch.softmax(logits_BV.float() / temperatures_B1, dim=-1)
+    likely_BV, ids_BV = likely_BV.sort(dim=-1, descending=True, stable=True)
+    before_BV = likely_BV.cumsum(dim=-1) - likely_BV
+    likely_BV = likely_BV.masked_fill((before_BV >= top_p_B1) & (before_BV > 0), 0.0)
+    up_to_BV = likely_BV.cumsum(dim=-1)
+    index_B1 = torch.searchsorted(up_to_BV, uniform_B1 * up_to_BV[:, -1:], right=True)
+    return ids_BV.gather(1, index_B1.clamp(max=ids_BV.shape[1] - 1))[:, 0].tolist()

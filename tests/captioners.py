@@ -42,30 +42,37 @@ MODEL = ModelSettings(
     },
 )
 
+TRAINED_IN_TOWER = {
+    "clip_vision_model": "model.vision_tower.embeddings.class_embedding",
+    "siglip_vision_model": "model.vision_tower.embeddings.patch_embedding.bias",
+    "dinov2": "model.vision_tower.embeddings.cls_token",
+}
+"""What the language stage of `make_runs` changes in a tower, by its kind."""
 
-def make_runs(workspace: Path) -> Path:
+
+def make_runs(workspace: Path, model: ModelSettings = MODEL) -> Path:
     """`runs/projection` from random weights, and `runs/language` from it; the folder of the second."""
     from aurora_cli.config.resolve import dump_yaml
     from aurora_cli.pipeline.train.build_model import write_initial
 
     first, second = workspace / "runs" / "projection", workspace / "runs" / "language"
-    settings = Settings(workspace=workspace, model=MODEL, merging=MERGING)
+    settings = Settings(workspace=workspace, model=model, merging=MERGING)
     write_initial(first / "initial", settings)
     # The projection stage's own change is overwritten by the language stage's; the tower keeps only its first layers.
-    add_step(first, "runs/projection/initial", {"model.multi_modal_projector.linear_1.weight": 1.0})
+    add_step(first, "runs/projection/initial", {"model.multi_modal_projector.linear_1.weight": 1.0}, model)
     trained = {
         "model.multi_modal_projector.linear_1.weight": 2.0,
-        "model.vision_tower.embeddings.class_embedding": 3.0,
+        TRAINED_IN_TOWER[(model.vision_config or {})["model_type"]]: 3.0,
         "lm_head.weight": 0.5,
     }
-    add_step(second, "runs/projection/checkpoints/step-00000002", trained)
+    add_step(second, "runs/projection/checkpoints/step-00000002", trained, model)
     for run in (first, second):
         (run / "config.yaml").write_text(dump_yaml(settings))
         (run / "finished.json").write_text(json.dumps({"schema": 1, "stage": run.name}))
     return second
 
 
-def add_step(run: Path, base: str, scaled: dict[str, float]) -> Path:
+def add_step(run: Path, base: str, scaled: dict[str, float], model: ModelSettings = MODEL) -> Path:
     """A checkpoint whose trained weights are the initial ones times a number."""
     from aurora_cli.checkpoints import names
 
@@ -85,7 +92,7 @@ def add_step(run: Path, base: str, scaled: dict[str, float]) -> Path:
         "base": base,
         "trained": ["projector"],
         "merging": MERGING.model_dump(),
-        "model": MODEL.model_dump(mode="json"),
+        "model": model.model_dump(mode="json"),
         "order_hash": "",
     }
     (folder / "checkpoint.json").write_text(json.dumps(description))

@@ -99,6 +99,8 @@ class ConvertRequest(_Entry):
     dtype: Literal["float32", "bfloat16", "float16"] | None
     max_shard_size: str
     model: ModelSettings
+    token_kept_ratio: float | None = None
+    """Of a graph, whose shapes are fixed by it."""
 
 
 class FileStamp(NamedTuple):

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from transformers import AutoModel, GenerationConfig, PreTrainedModel
 from transformers.initialization import no_init_weights
+from transformers.models.llava.modeling_llava import LlavaMultiModalProjector
 
 from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
@@ -15,6 +16,7 @@ from aurora_cli.errors import HostError, UsageError
 from aurora_cli.models.assign import Assign, assign_whole, values_of
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
 from aurora_cli.models.parts import Part
+from aurora_cli.models.towers.frame_tokens import FrameTokens
 from aurora_cli.models.vision_encoder import install_merging
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -94,6 +96,20 @@ def build_tower(
         install_merging(tower)
     _fill(tower, checkpoint, names.VISION)
     return tower.eval()
+
+
+def build_frame_tokens(checkpoint: OpenedCheckpoint) -> FrameTokens:
+    """Tower and projector alone, in float32, for frames of the checkpoint's size that merge as it says; the language
+    model's weights may lack.
+
+    Raises:
+        DataError: as `load_model`.
+    """
+    config, side, merging = config_of(checkpoint), checkpoint.model.image_size, checkpoint.merging
+    tower = build_tower(checkpoint, fresh=frozenset[Part]({"language_model"}))
+    projector = LlavaMultiModalProjector(config)
+    _fill(projector, checkpoint, names.PROJECTOR)
+    return FrameTokens(tower, projector, config.removals(side, side, merging), merging.proportional_attention).eval()
 
 
 def config_of(checkpoint: OpenedCheckpoint, token_merging: TokenMerging | None = None) -> AuroraCapConfig:

@@ -11,7 +11,7 @@ from pydantic import Field
 from aurora_cli.config.section import KeptRatios, Names, Section
 from aurora_cli.constants import VIDEO_QUESTION
 
-Layout = Literal["xtuner", "huggingface", "official"]
+Layout = Literal["xtuner", "huggingface", "official", "onnx"]
 
 
 class ConvertSettings(Section):
@@ -24,7 +24,10 @@ class ConvertSettings(Section):
     """Where to; none: export/<format>."""
 
     format: Layout = "xtuner"
-    """Whose names and files: the original's, transformers' LLaVA, or haotian-liu's LLaVA."""
+    """Whose names and files: the original's, transformers' LLaVA, haotian-liu's LLaVA, ONNX (tower and projector)."""
+
+    token_kept_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Share of a frame's patches that leave the graph of `--format onnx`; none: what the model was trained with."""
 
     base: str | None = None
     """Where parts that the checkpoint lacks come from; none: what the run started from, else the preset's models."""

@@ -8,6 +8,7 @@ from huggingface_hub import ModelCardData
 from aurora_cli.data.download.origin import Origin
 from aurora_cli.export.layouts.common import ExportJob, dtype_name, text_config, vision_config
 from aurora_cli.export.receipt import CARD_FILE
+from aurora_cli.export.trained_ratio import right_at
 from aurora_cli.io.atomic import write_text
 from aurora_cli.models.merge_plan import num_visual_tokens
 from aurora_cli.models.towers.kinds import has_class_token
@@ -25,7 +26,7 @@ inputs = processor.apply_chat_template(chat, tokenize=True, return_dict=True, re
 print(processor.batch_decode(model.generate(**inputs, max_new_tokens=64), skip_special_tokens=True)[0])
 ```
 
-`trust_remote_code=True` runs the two Python files of this repository: with them visual tokens merge, and
+`trust_remote_code=True` runs the Python files of this repository: with them visual tokens merge, and
 `token_kept_ratio` may be given to `from_pretrained` and to `generate`. Without it the same lines give LLaVA's own
 class, which merges nothing.""",
     "xtuner": """```sh
@@ -33,12 +34,23 @@ aurora caption image.jpg --model {folder}
 ```
 
 The language model is at the root, `visual_encoder/` and `projector/` beside it, each a model of its own for
-`from_pretrained`.""",
+`from_pretrained`. `architectures` in config.json is no class of any server, so that none serves the language model
+alone as if it were the captioner.""",
     "official": """```sh
 aurora caption image.jpg --model {folder}
 ```
 
 The names are those of haotian-liu's LLaVA, whose loader takes this folder.""",
+    "onnx": """```python
+import numpy
+import onnxruntime
+
+session = onnxruntime.InferenceSession("{folder}/vision.onnx")
+(visual_tokens,) = session.run(None, {{"pixel_values": numpy.zeros((2, 3, {side}, {side}), numpy.float32)}})
+```
+
+`vision.json` says how pixels become `pixel_values`, and what comes out: what the language model reads of each frame, in
+place of its `<image>`. The language model is not here.""",
 }
 
 
@@ -49,13 +61,13 @@ def write_card(job: ExportJob, layout: str, folder: Path, name: str) -> None:
 def model_card(job: ExportJob, layout: str, name: str) -> str:
     """The card of an export in `layout` that will be called `name`."""
     parts = [
-        f"---\n{_metadata(job).to_yaml()}\n---",
+        f"---\n{_metadata(job, layout).to_yaml()}\n---",
         f"# {name}",
-        _what_it_is(job),
+        _what_it_is(job, layout),
         "## Use",
-        _USE[layout].format(folder=name),
+        _USE[layout].format(folder=name, side=job.checkpoint.model.image_size),
         "## How its visual tokens merge",
-        _merging(job),
+        _merging(job, layout),
         "## How it was trained",
         _history(job),
         "## Data",
@@ -65,11 +77,12 @@ def model_card(job: ExportJob, layout: str, name: str) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _metadata(job: ExportJob) -> ModelCardData:
+def _metadata(job: ExportJob, layout: str) -> ModelCardData:
     """What the hub reads of the card: its front matter."""
+    is_graph = layout == "onnx"
     return ModelCardData(
-        library_name="transformers",
-        pipeline_tag="image-text-to-text",
+        library_name="onnx" if is_graph else "transformers",
+        pipeline_tag="image-feature-extraction" if is_graph else "image-text-to-text",
         tags=["llava", "auroracap", "token-merging", "image-captioning", "video-captioning"],
         base_model=_bases(job) or None,
     )
@@ -89,21 +102,24 @@ def _started_from(job: ExportJob) -> list[str]:
     return [name if name in hub else Path(name).name for config, name in named if config is None and name]
 
 
-def _what_it_is(job: ExportJob) -> str:
+def _what_it_is(job: ExportJob, layout: str) -> str:
     vision, text = vision_config(job.checkpoint), text_config(job.checkpoint)
     parameters = sum(math.prod(tensor.shape) for tensor in job.tensors.values())
     started = _started_from(job)
+    graph = layout == "onnx"
+    of_what = "of these two in float32" if graph else f"in {dtype_name(job.tensors)}"
     return (
-        "A captioner of images and videos: a vision tower whose layers merge similar tokens, a two-layer projector, "
+        ("Vision tower and projector, as one ONNX graph, of this model:\n\n" if graph else "")
+        + "A captioner of images and videos: a vision tower whose layers merge similar tokens, a two-layer projector, "
         f"a language model ({vision['model_type']}, {vision['num_hidden_layers']} layers of {vision['hidden_size']}; "
         f"{text['model_type']}, {text['num_hidden_layers']} layers of {text['hidden_size']}). "
-        f"{parameters:,} parameters in {dtype_name(job.tensors)}; images are padded to a square and resized to "
+        f"{parameters:,} parameters {of_what}; images are padded to a square and resized to "
         f"{job.checkpoint.model.image_size} px."
         + (f" Training started from {' and '.join(f'`{name}`' for name in started)}." if started else "")
     )
 
 
-def _merging(job: ExportJob) -> str:
+def _merging(job: ExportJob, layout: str) -> str:
     checkpoint, merging = job.checkpoint, job.checkpoint.merging
     vision, side = vision_config(checkpoint), checkpoint.model.image_size
     patches = (side // vision["patch_size"]) ** 2
@@ -123,7 +139,10 @@ def _merging(job: ExportJob) -> str:
         ("proportional attention", "yes" if merging.proportional_attention else "no"),
         ("first frame of a video whole (slow-fast)", "yes" if merging.slowfast else "no"),
     ]
-    notes = [note for note in checkpoint.notes if "does not say how" in note]
+    notes = [note for note in checkpoint.notes if "does not say how" in note or "the graph merges" in note]
+    warning = None if layout == "onnx" else right_at(merging)
+    if warning is not None:
+        notes.append(f"**This model is {warning}.**")
     return "\n\n".join([_table(("setting", "value"), rows), *notes])
 
 

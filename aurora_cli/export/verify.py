@@ -1,7 +1,8 @@
 """Does an export compute what its source computes? Run in a process of its own: `python -m aurora_cli.export.verify`.
 
 Its ids first (`verify_ids.py`). Then two fixed inputs: an image with nothing merged, through transformers' own LLaVA
-where the layout is its; and a video merged as in training, through our model loaded from the export. All in float32.
+where the layout is its; and a video merged as in training, through our model loaded from the export. A graph gets
+frames alone. All in float32.
 """
 
 import gc
@@ -9,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,13 @@ from pydantic import TypeAdapter
 from aurora_cli.checkpoints import names
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
 from aurora_cli.checkpoints.facts import LogitComparison
-from aurora_cli.checkpoints.loading import build_model
+from aurora_cli.checkpoints.loading import build_frame_tokens, build_model
 from aurora_cli.checkpoints.opening import adapter_base, open_checkpoint
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.errors import DataError
 from aurora_cli.export.adapted import adapted_by_peft
+from aurora_cli.export.layouts import onnx
 from aurora_cli.export.verify_ids import check_ids, check_stops
 from aurora_cli.models.towers.kinds import kind_named
 
@@ -84,6 +86,8 @@ def compare(request: VerifyRequest) -> list[LogitComparison]:
     Raises:
         DataError: the export is not what its source is in another way than its logits.
     """
+    if request.layout == "onnx":
+        return [_compared_graph(request)]
     if request.tokenizer is not None:
         check_ids(request.export, request.tokenizer, request.template)
     source = open_checkpoint(request.source, request.options)
@@ -93,7 +97,7 @@ def compare(request: VerifyRequest) -> list[LogitComparison]:
     export = open_checkpoint(request.export)
     if export.merging != source.merging:
         raise DataError(f"{request.export}: says that it merges as {export.merging}, not as {source.merging}")
-    plain = request.layout == "huggingface" and _is_native(source)
+    plain = request.layout == "huggingface" and _is_native(export)
     found: list[torch.Tensor] = []
     if plain:
         found += _through(lambda: _plain(request, source), (image, whole))
@@ -104,6 +108,16 @@ def compare(request: VerifyRequest) -> list[LogitComparison]:
     labels = ("an image, nothing merged" + (", plain transformers" if plain else ""), f"a video, {ratio}")
     compared = [_compared(*each, request.dtype) for each in zip(labels, expected, found, strict=True)]
     return [*compared, *_compared_with_peft(source, request.options, image, expected[0])]
+
+
+def _compared_graph(request: VerifyRequest) -> LogitComparison:
+    """Frames through the graph in onnxruntime beside the source's tower and projector."""
+    graph = onnx.FrameGraph.read(request.export / onnx.DESCRIPTION_FILE)
+    source = replace(open_checkpoint(request.source, request.options), merging=graph.merging)
+    network = build_frame_tokens(source)
+    difference, largest = onnx.compare(request.export, network, source.model.image_size)
+    what = f"frames in onnxruntime, kept ratio {graph.merging.kept_ratio:g}"
+    return LogitComparison(what, difference, BOUNDS["float32"] * max(1.0, largest))
 
 
 Inputs = dict[str, torch.Tensor]

@@ -30,6 +30,7 @@ from aurora_cli.models.multimodal_inputs import (
 )
 from aurora_cli.models.packed_rows import PackedRows, packed_loss
 from aurora_cli.models.parts import PREFIXES, Part
+from aurora_cli.models.towers.frame_tokens import FrameTokens
 from aurora_cli.models.towers.kinds import has_class_token
 from aurora_cli.models.vision_encoder import install_merging, unused_parameters
 from aurora_cli.models.visual_tokens import embed_frames, encode_frames, tokens_per_frame
@@ -79,6 +80,15 @@ class AuroraCap(LlavaForConditionalGeneration):
     def encode_images(self, pixel_values: Tensor, merging: TokenMerging | None = None) -> Tensor:
         """(F, 3, H, W) -> (F, tokens, hidden): what the projector receives, without the class token."""
         return encode_frames(self.model, self.config, pixel_values, merging or self.config.token_merging)
+
+    def frame_tokens(self, merging: TokenMerging | None = None, side: int | None = None) -> FrameTokens:
+        """Tower and projector as a module that `torch.compile` and `torch.export` take whole; it shares the weights.
+        Frames have `side` pixels; none: the config's."""
+        side = side or self.config.image_size or self.config.vision_config.image_size
+        merging = merging or self.config.token_merging
+        removals = self.config.removals(side, side, merging)
+        tower, projector = self.model.vision_tower, self.model.multi_modal_projector
+        return FrameTokens(tower, projector, removals, merging.proportional_attention)
 
     def prepare_inputs(
         self,

@@ -45,6 +45,7 @@ SHOWN = (
 EXTRAS = {
     "bitsandbytes": ("quantized", "train.optimizer=adamw_8bit or train.quantize_base"),
     "gguf": ("gguf", "aurora convert of a GGUF file"),
+    "onnxruntime": ("onnx", "aurora convert --format onnx"),
     "pillow-heif": ("heif", "HEIC images"),
 }
 """Packages that only some uses need: by what they are installed, and for what."""

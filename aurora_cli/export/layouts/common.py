@@ -64,14 +64,6 @@ def text_config(checkpoint: OpenedCheckpoint) -> JsonObject:
     return checkpoint.config.text_config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
 
 
-def text_architecture(checkpoint: OpenedCheckpoint) -> str:
-    """The class that a language model alone is loaded by."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    config = text_config(checkpoint)
-    return MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(config["model_type"], "LlamaForCausalLM")
-
-
 def token_ids(config: JsonObject) -> JsonObject:
     keys = ("bos_token_id", "eos_token_id", "pad_token_id")
     return {key: config[key] for key in keys if config.get(key) is not None}

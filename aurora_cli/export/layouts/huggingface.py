@@ -4,6 +4,7 @@ config.json, generation_config.json, model*.safetensors     names as LLaVA has t
 tokenizer.json, tokenizer_config.json, chat_template.jinja  with <image> and a padding token
 preprocessor_config.json, processor_config.json             images padded to a square as in training
 modeling_aurora.py, processing_aurora.py                    the merging model in one file; needs only transformers
+modeling_llava.py                                           the same model under the name of LLaVA's own class
 """
 
 from pathlib import Path
@@ -18,17 +19,18 @@ from aurora_cli.export.layouts.common import (
     token_ids,
     vision_config,
 )
-from aurora_cli.export.remote.bundle import modeling_source, processing_source
+from aurora_cli.export.remote.bundle import MODELING, SERVED, modeling_source, processing_source, served_source
 from aurora_cli.export.tokenizer import ExportTokenizer, export_tokenizer, write_chat_template, write_tokenizer
 from aurora_cli.export.vocabulary import grow, padded_rows
 from aurora_cli.io.atomic import write_json, write_text
 from aurora_cli.io.json_files import JsonObject
-from aurora_cli.models.towers.kinds import has_class_token, kind_named
+from aurora_cli.models.towers.kinds import has_class_token
 
 MODEL_CLASS = "LlavaForConditionalGeneration"
 REMOTE_CLASSES = {
-    "AutoConfig": "modeling_aurora.AuroraCapConfig",
-    "AutoModelForImageTextToText": "modeling_aurora.AuroraCapForImageTextToText",
+    "AutoConfig": f"{MODELING}.AuroraCapConfig",
+    "AutoModelForImageTextToText": f"{MODELING}.AuroraCapForImageTextToText",
+    "AutoModelForMultimodalLM": f"{SERVED}.LlavaForConditionalGeneration",
 }
 REMOTE_PROCESSOR = {"AutoProcessor": "processing_aurora.AuroraProcessor"}
 
@@ -49,27 +51,16 @@ def write(job: ExportJob, folder: Path) -> list[str]:
     write_json(folder / "config.json", _config(job, text, image_id, dtype_name(tensors)))
     write_json(folder / "generation_config.json", _generation(text, tokenizer, image_id, rows))
     write_json(folder / "preprocessor_config.json", _image_processor(job))
-    write_text(folder / "modeling_aurora.py", modeling_source())
-    notes = _notes_on_size(job)
+    write_text(folder / f"{MODELING}.py", modeling_source())
+    write_text(folder / f"{SERVED}.py", served_source())
     if tokenizer is None:
         lacking = "no tokenizer is known for this model, so AutoProcessor cannot load the export"
-        return [*notes, f"{lacking}: --set model.tokenizer=DIR"]
+        return [f"{lacking}: --set model.tokenizer=DIR"]
     write_tokenizer(tokenizer, folder)
     write_chat_template(job.template, tokenizer, folder)
     write_json(folder / "processor_config.json", _processor(job))
     write_text(folder / "processing_aurora.py", processing_source())
-    return [*notes, *_notes_on_answers(tokenizer), *_notes_on_rows(tokenizer, known_rows)]
-
-
-def _notes_on_size(job: ExportJob) -> list[str]:
-    vision, trained = vision_config(job.checkpoint), job.checkpoint.model.image_size
-    native = vision["image_size"]
-    if native == trained or kind_named(vision["model_type"]).any_size:
-        return []
-    return [
-        f"images had {trained} px in training and the tower {native}: only the carried code resizes its positions, "
-        "so this export needs trust_remote_code=True"
-    ]
+    return [*_notes_on_answers(tokenizer), *_notes_on_rows(tokenizer, known_rows)]
 
 
 def _notes_on_answers(tokenizer: ExportTokenizer) -> list[str]:

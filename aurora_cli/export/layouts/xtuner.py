@@ -1,6 +1,10 @@
 """The original's layout: the language model at the root, `visual_encoder/` and `projector/` as folders of their own.
 
 Each is a model of its own for `from_pretrained`; the projector brings its class, as the original's does.
+
+To a server the root looks like a language model: vLLM loads it without a word, and no image is ever seen. Servers and
+converters go by `architectures`, where this layout has a name that none of them knows; transformers, and so the
+original, goes by `model_type`.
 """
 
 from importlib.resources import files
@@ -14,7 +18,6 @@ from aurora_cli.export.layouts.common import (
     generation_ids,
     image_processor_config,
     tensors_of,
-    text_architecture,
     text_config,
     vision_config,
 )
@@ -23,6 +26,8 @@ from aurora_cli.io.atomic import write_json, write_text
 from aurora_cli.models.parts import PARTS
 from aurora_cli.models.towers.kinds import kind_named
 
+ROOT_CLASS = "AuroraCapLanguageModelPart"
+"""What is at the root, for those who would take it for the whole."""
 _PROJECTOR_FILES = ("configuration_projector.py", "modeling_projector.py")
 
 
@@ -34,7 +39,7 @@ def write(job: ExportJob, folder: Path) -> list[str]:
         own = tensors_of(tensors, part)
         subfolder, _ = names.xtuner(next(iter(own)))
         job.write(folder / subfolder, rename(own, lambda name: names.xtuner(name)[1]))
-    text = text_config(job.checkpoint) | {"architectures": [text_architecture(job.checkpoint)], "dtype": dtype}
+    text = text_config(job.checkpoint) | {"architectures": [ROOT_CLASS], "dtype": dtype}
     write_json(folder / "config.json", text)
     write_json(folder / "generation_config.json", generation_ids(job))
     write_vision_config(job, folder / "visual_encoder", dtype)

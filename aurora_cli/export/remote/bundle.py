@@ -1,4 +1,4 @@
-"""`modeling_aurora.py` and `processing_aurora.py`: our own modules, put into one file each; so they have one source."""
+"""The Python files of an export: our own modules, put into one file each; so they have one source."""
 
 import ast
 from functools import cache
@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 PACKAGE = "aurora_cli"
+MODELING = "modeling_aurora"
+SERVED = "modeling_llava"
+"""Modules of an export."""
 MODEL = "aurora_cli.export.remote.model"
+LLAVA = "aurora_cli.export.remote.llava"
 PROCESSOR = "aurora_cli.export.remote.processing_aurora"
 INSTEAD = {"aurora_cli.config.merging": "aurora_cli.export.remote.merging"}
 """Modules that need more than torch and transformers, and what stands for them."""
@@ -21,6 +25,18 @@ Modules of aurora_cli, one after the other, in one file; Apache-2.0.
 
 def modeling_source() -> str:
     return _bundle(MODEL, "AuroraCap for transformers: LLaVA with a vision tower that merges tokens.")
+
+
+def served_source() -> str:
+    """The model once more, as a class of another name: it stands beside that module, and imports it.
+
+    Raises:
+        ValueError: it imports something else of ours.
+    """
+    text = _source(LLAVA)
+    if text.count(PACKAGE) != 1 or f"from {MODEL} import" not in text:
+        raise ValueError(f"{LLAVA} imports more of ours than {MODEL}")
+    return text.replace(f"from {MODEL} import", f"from .{MODELING} import")
 
 
 def processing_source() -> str:

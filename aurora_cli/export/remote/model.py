@@ -29,6 +29,11 @@ class AuroraCapForImageTextToText(AuroraCap):
         """The stored settings with another kept ratio."""
         return self.config.token_merging.model_copy(update={"kept_ratio": token_kept_ratio})
 
+    def frame_tokens(self, *args: Any, token_kept_ratio: float | None = None, **kwargs: Any) -> Any:
+        if token_kept_ratio is not None:
+            kwargs["merging"] = self.merging_with(token_kept_ratio)
+        return super().frame_tokens(*args, **kwargs)
+
     def prepare_inputs(self, input_ids: Tensor, *args: Any, **kwargs: Any) -> Any:
         placeholders = input_ids.masked_fill(input_ids == self.config.image_token_id, IMAGE_PLACEHOLDER)
         return super().prepare_inputs(placeholders, *args, **kwargs)

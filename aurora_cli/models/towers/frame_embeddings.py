@@ -49,20 +49,8 @@ class FrameEmbeddings(nn.Module):
         return hidden_BNC + positions_NC
 
     def _positions(self, rows: int, columns: int, device: torch.device) -> Tensor:
-        side = self.native_side
         class_tokens = 0 if self.class_token() is None else 1
-        positions_NC = self.table(device)
-        if (rows, columns) == (side, side):
-            return positions_NC
-        grid_SSC = positions_NC[class_tokens:].unflatten(0, (side, side)).float()
-        # Two products instead of torch's own bicubic, whose backward pass on CUDA adds in an order that changes.
-        with torch.autocast(positions_NC.device.type, enabled=False):
-            rows_RS, columns_KS = (
-                bicubic_weights(side, count, self.rest, positions_NC.device) for count in (rows, columns)
-            )
-            grid_RSC = (rows_RS @ grid_SSC.flatten(1)).unflatten(1, (side, -1))
-            resized_NC = (columns_KS @ grid_RSC).flatten(0, 1).to(positions_NC.dtype)
-        return torch.cat([positions_NC[:class_tokens], resized_NC])
+        return resized_positions(self.table(device), self.native_side, rows, columns, class_tokens, self.rest)
 
 
 class ContrastiveEmbeddings(FrameEmbeddings):
@@ -121,6 +109,21 @@ class DinoEmbeddings(FrameEmbeddings):
 def frame_embeddings(embeddings: nn.Module) -> FrameEmbeddings:
     """Around the embeddings of a tower of transformers, of whichever kind."""
     return (DinoEmbeddings if hasattr(embeddings, "cls_token") else ContrastiveEmbeddings)(embeddings)
+
+
+def resized_positions(
+    positions_NC: Tensor, side: int, rows: int, columns: int, class_tokens: int, rest: float = ORIGINALS_REST
+) -> Tensor:
+    """(class_tokens + rows * columns, C): the positions of a grid of `side` x `side` patches, on another grid."""
+    if (rows, columns) == (side, side):
+        return positions_NC
+    grid_SSC = positions_NC[class_tokens:].unflatten(0, (side, side)).float()
+    # Two products instead of torch's own bicubic, whose backward pass on CUDA adds in an order that changes.
+    with torch.autocast(positions_NC.device.type, enabled=False):
+        rows_RS, columns_KS = (bicubic_weights(side, count, rest, positions_NC.device) for count in (rows, columns))
+        grid_RSC = (rows_RS @ grid_SSC.flatten(1)).unflatten(1, (side, -1))
+        resized_NC = (columns_KS @ grid_RSC).flatten(0, 1).to(positions_NC.dtype)
+    return torch.cat([positions_NC[:class_tokens], resized_NC])
 
 
 def bicubic_weights(side: int, count: int, rest: float = ORIGINALS_REST, device: torch.device | None = None) -> Tensor:

@@ -1,6 +1,7 @@
 """The command: what is to be converted, where to, and whether it has been done. What writes is imported on use."""
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 from aurora_cli.checkpoints.facts import ConvertRequest, ExportFacts
@@ -8,7 +9,7 @@ from aurora_cli.checkpoints.locate import check_name, is_gguf
 from aurora_cli.config.settings import ConvertSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
-from aurora_cli.errors import UsageError
+from aurora_cli.errors import HostError, UsageError
 from aurora_cli.export.receipt import is_current, read_facts
 from aurora_cli.hub.upload import check_repo, push
 from aurora_cli.io.atomic import disk_errors, lock_output
@@ -27,6 +28,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     convert, workspace = settings.convert, Workspace(settings.workspace)
     if convert.push_to_hub is not None:
         check_repo(convert.push_to_hub)
+    _check_graph(convert)
     request = _request(settings, convert.checkpoint or str(newest_finished_run(workspace)))
     if is_gguf(request.source):
         request = _of_gguf(convert, request)
@@ -60,6 +62,7 @@ def _request(settings: Settings, source: str) -> ConvertRequest:
         dtype=convert.dtype,
         max_shard_size=convert.max_shard_size,
         model=settings.model,
+        token_kept_ratio=convert.token_kept_ratio,
     )
 
 
@@ -74,12 +77,34 @@ def _of_gguf(convert: ConvertSettings, request: ConvertRequest) -> ConvertReques
             f"{request.source}: is a language model in GGUF; the folder to write is not named",
             hint=f"aurora convert {request.source} {Path(request.source).stem}",
         )
-    if request.format == "official" or request.base is not None or convert.push_to_hub is not None:
+    if request.format not in ("xtuner", "huggingface") or request.base is not None or convert.push_to_hub is not None:
         raise UsageError(
             f"{request.source}: is a language model in GGUF; it becomes a folder of transformers",
             hint="Leave --format, --base and --push-to-hub out.",
         )
     return request.model_copy(update={"format": "huggingface"})
+
+
+def _check_graph(convert: ConvertSettings) -> None:
+    """
+    Raises:
+        UsageError: a flag is of graphs alone, and none is requested; or it is of weights alone.
+        HostError: what writes a graph, or runs it, is not installed.
+    """
+    if convert.format != "onnx":
+        if convert.token_kept_ratio is not None:
+            raise UsageError(
+                f"--token-kept-ratio is of --format onnx alone: {convert.format} has weights, which merge at any",
+                hint="aurora caption --token-kept-ratio, or load_model(token_merging=...), says the ratio.",
+            )
+        return
+    if convert.dtype not in (None, "float32"):
+        raise UsageError(f"--dtype {convert.dtype}: a graph of --format onnx is in float32", hint="Leave --dtype out.")
+    for package in ("onnx", "onnxscript", "onnxruntime"):
+        if find_spec(package) is None:
+            raise HostError(
+                f"--format onnx needs {package}, which is not installed", hint="pip install 'aurora-cli[onnx]'"
+            )
 
 
 def _check_output(output: Path, facts: ExportFacts | None) -> None:

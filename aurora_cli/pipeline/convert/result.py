@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TypedDict
 
 from aurora_cli.checkpoints.facts import ExportFacts, LogitComparison
+from aurora_cli.config.merging import Schedule, TokenMerging
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
+from aurora_cli.export.trained_ratio import right_at
 from aurora_cli.pipeline.result import Result
 
 
@@ -13,7 +15,7 @@ class MergingValues(TypedDict):
     """`TokenMerging` as JSON."""
 
     kept_ratio: float
-    schedule: str
+    schedule: Schedule
     proportional_attention: bool
     slowfast: bool
 
@@ -57,12 +59,20 @@ class ConvertResult(Result):
             kept = f"kept ratio {self.merging['kept_ratio']:g}, schedule {self.merging['schedule']}"
             lines.append(f"  visual tokens merge with {kept}")
         for each in self.differences:
-            lines.append(f"  {each.what}: logits differ by {each.difference:.2g} (bound {each.bound:.2g})")
+            values = "visual tokens" if self.format == "onnx" else "logits"
+            lines.append(f"  {each.what}: {values} differ by {each.difference:.2g} (bound {each.bound:.2g})")
         if self.verified is False:
             lines.append(
                 f"  NOT VERIFIED: {self.output} does not compute what {self.source} does; it stays to be looked into"
             )
-        return [*lines, *(f"  note: {note}" for note in self.notes), *uploaded]
+        return [*lines, *(f"  note: {note}" for note in self.notes), *self._right_at(), *uploaded]
+
+    def _right_at(self) -> list[str]:
+        """Of weights, which others may run unmerged; a graph merges by itself."""
+        if self.merging is None or self.format == "onnx":
+            return []
+        warning = right_at(TokenMerging(**self.merging))
+        return [] if warning is None else [f"  {warning}"]
 
     @property
     def exit_code(self) -> int:

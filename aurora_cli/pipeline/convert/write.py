@@ -3,6 +3,7 @@
 import math
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import assert_never
 
@@ -19,6 +20,7 @@ from aurora_cli.checkpoints.facts import (
 )
 from aurora_cli.checkpoints.loading import DTYPES
 from aurora_cli.checkpoints.locate import is_gguf, locate
+from aurora_cli.checkpoints.names import part_of
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.checkpoints.writing import parse_size
 from aurora_cli.config.settings import Settings
@@ -27,9 +29,10 @@ from aurora_cli.console import Reporter
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.export import from_gguf, verify
-from aurora_cli.export.layouts import huggingface, official, xtuner
+from aurora_cli.export.layouts import huggingface, official, onnx, xtuner
 from aurora_cli.export.layouts.common import ExportJob, dtype_name
 from aurora_cli.export.model_card import write_card
+from aurora_cli.export.positions import at_trained_size
 from aurora_cli.export.receipt import SETTINGS_FILE, ExportSettings, file_sizes, is_current, read_facts
 from aurora_cli.io.atomic import atomic_directory, existing_parent
 
@@ -64,6 +67,7 @@ def write_export(settings: Settings, request: ConvertRequest, output: Path, repo
 def _write(
     settings: Settings, request: ConvertRequest, checkpoint: OpenedCheckpoint, output: Path, reporter: Reporter
 ) -> ExportFacts:
+    checkpoint = _as_written(checkpoint, request)
     size = sum(tensor.num_bytes for tensor in checkpoint.tensors.values())
     free = shutil.disk_usage(existing_parent(output)).free
     if free < size:
@@ -81,7 +85,7 @@ def _write(
             prompting=checkpoint.prompting,
             notes=notes,
             parameters=sum(math.prod(tensor.shape) for tensor in checkpoint.tensors.values()),
-            dtype=request.dtype or dtype_name(job.tensors),
+            dtype=request.dtype or ("float32" if request.format == "onnx" else dtype_name(job.tensors)),
             receipt=Receipt(
                 request=request,
                 sources=file_stamps([*checkpoint.files, *([tokenizer] if tokenizer else [])]),
@@ -90,6 +94,24 @@ def _write(
         )
         facts.write(partial / FACTS_FILE)
     return facts
+
+
+def _as_written(checkpoint: OpenedCheckpoint, request: ConvertRequest) -> OpenedCheckpoint:
+    """What of the checkpoint is written, as the layout has it."""
+    match request.format:
+        case "huggingface":
+            return at_trained_size(checkpoint)
+        case "onnx":
+            ratio = checkpoint.merging.kept_ratio if request.token_kept_ratio is None else request.token_kept_ratio
+            seeing = {name: each for name, each in checkpoint.tensors.items() if part_of(name) != "language_model"}
+            merging = checkpoint.merging.model_copy(update={"kept_ratio": ratio})
+            trained = f"the graph merges at kept ratio {ratio:g}; the model was trained at"
+            other = [] if merging == checkpoint.merging else [f"{trained} {checkpoint.merging.kept_ratio:g}"]
+            return replace(checkpoint, tensors=seeing, merging=merging, notes=(*checkpoint.notes, *other))
+        case "xtuner" | "official":
+            return checkpoint
+        case _:
+            assert_never(request.format)
 
 
 def _write_language_model(settings: Settings, request: ConvertRequest, output: Path, reporter: Reporter) -> ExportFacts:
@@ -130,6 +152,8 @@ def _write_layout(job: ExportJob, layout: Layout, folder: Path) -> list[str]:
             return xtuner.write(job, folder)
         case "official":
             return official.write(job, folder)
+        case "onnx":
+            return onnx.write(job, folder)
         case _:
             assert_never(layout)
 

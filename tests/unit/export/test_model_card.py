@@ -44,6 +44,8 @@ def test_a_run_gives_its_stages_its_data_with_terms_and_its_merging(tmp_path):
     for line in (
         "| kept ratio | 0.5 |",
         "| tokens of a frame | 8 of 16 |",
+        "**This model is right at kept ratio 0.5, as it was trained: a program that does not merge runs it at kept "
+        "ratio 1, which is another model.**",
         "| projection | 2 of 2 | projector |",
         "| language | data/language/m4/m4.jsonl | 1,200 x 2 | [M4-Instruct]"
         "(https://huggingface.co/datasets/lmms-lab/M4-Instruct-Data): CC BY 4.0 (and the terms of use of OpenAI) |",
@@ -63,6 +65,7 @@ def test_weights_that_say_nothing_get_a_card_that_says_so(tmp_path):
     assert "do not say" in body
     assert "is not recorded" in body
     assert "does not say how its visual tokens were merged" in body
+    assert "another model" not in body  # nothing merges
 
 
 def test_a_card_that_was_edited_stays(tmp_path):

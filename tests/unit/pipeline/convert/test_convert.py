@@ -102,6 +102,10 @@ def test_the_newest_finished_run_becomes_a_verified_export_and_a_second_call_doe
         "a video, kept ratio 0.5",
     ]
     assert all(each.difference < 1e-5 for each in first.differences)
+    assert first.lines()[-1] == (
+        "  right at kept ratio 0.5, as it was trained: a program that does not merge runs it at kept ratio 1, which is "
+        "another model"
+    )
     files = {file: file.stat().st_mtime_ns for file in Path(first.output).rglob("*")}
     second = run(settings)
     assert not second.done
@@ -161,6 +165,8 @@ def test_parts_of_an_xtuner_export_load_by_themselves(tmp_path):
         _, info = cls.from_pretrained(where, output_loading_info=True)
         assert not info["missing_keys"]
         assert not info["unexpected_keys"]
+    # By `architectures` servers would take the root for a captioner, and load it without eyes.
+    assert read_json(folder / "config.json")["architectures"] == ["AuroraCapLanguageModelPart"]
     assert len(AutoTokenizer.from_pretrained(folder)) == 671
     projector, info = AutoModel.from_pretrained(folder / "projector", trust_remote_code=True, output_loading_info=True)
     assert not info["missing_keys"]
@@ -184,6 +190,7 @@ def test_golden_weights_get_the_names_and_shapes_of_the_originals_own_export(tmp
             assert found[name] == tuple(shape), name
         assert dtype == "torch.float32"
     assert any("did not" in note or "does not say" in note for note in result.notes)
+    assert not any("another model" in line for line in result.lines())  # nothing merges
     config = read_json(Path(result.output) / "config.json")
     assert config["image_token_index"] == 32000
     assert config["merging"]["schedule"] == "constant"

@@ -1,0 +1,19 @@
+"""At which kept ratio an export is right: what its model card says, and `aurora convert` in its last lines."""
+
+from aurora_cli.config.merging import TokenMerging
+
+
+def right_at(merging: TokenMerging) -> str | None:
+    """The warning; none where nothing merges, because then every program computes what was trained.
+
+    How captions fare at other ratios is a matter of evaluation: what one found belongs behind this sentence.
+
+    >>> right_at(TokenMerging(kept_ratio=1.0)) is None
+    True
+    """
+    if merging.kept_ratio == 1.0:
+        return None
+    return (
+        f"right at kept ratio {merging.kept_ratio:g}, as it was trained: a program that does not merge runs it at kept "
+        "ratio 1, which is another model"
+    )

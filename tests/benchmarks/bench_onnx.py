@@ -2,8 +2,8 @@
 
 A CLIP of 12 layers of 384 at 378 px with a projector to 512, random weights, at kept ratios 1.0 and 0.1. Both take
 turns, with the same number of threads; a time is the least of the runs, and CPU seconds are counted too, which other
-programs on the machine disturb less. Then both merge photographs (scikit-image's): in how many frames other tokens merged, because two
-pairs were alike but for rounding, and how far apart the tokens of all other frames are.
+programs on the machine disturb less. Then both merge photographs (scikit-image's): in how many frames other tokens
+merged, because two pairs were alike but for rounding, and how far apart the tokens of all other frames are.
 
     python tests/benchmarks/bench_onnx.py [runs, 5] [threads, 2] [frames, 4]
 """

@@ -68,6 +68,7 @@ def write(job: ExportJob, folder: Path) -> list[str]:
         output_names=[OUTPUT],
         dynamic_shapes=({0: torch.export.Dim("frames")},),
         opset_version=OPSET,
+        custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
         verbose=False,
     )
     program.save(str(folder / GRAPH_FILE), external_data=num_bytes > _ONE_FILE_BYTES)
@@ -89,6 +90,16 @@ def write(job: ExportJob, folder: Path) -> list[str]:
     if not merging.slowfast or merging.kept_ratio == 1.0:
         return []
     return ["the first frame of a video stays whole in this model: write a second graph by --token-kept-ratio 1 for it"]
+
+
+def _stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:
+    """What torch's exporter has no function for: of equal values, `TopK` puts that of the lower index first.
+
+    It sorts along the last axis, as merging does.
+    """
+    from onnxscript import opset18  # pyright: ignore[reportMissingImports]
+
+    return opset18.TopK(values, opset18.Shape(values, start=-1), axis=dim, largest=int(descending), sorted=1)
 
 
 def _drop_what_never_runs(tower: Any, layers_run: int) -> None:

@@ -84,7 +84,8 @@ class AuroraCap(LlavaForConditionalGeneration):
     def frame_tokens(self, merging: TokenMerging | None = None, side: int | None = None) -> FrameTokens:
         """Tower and projector as a module that `torch.compile` and `torch.export` take whole; it shares the weights.
         Frames have `side` pixels; none: the config's."""
-        side = side or self.config.image_size or self.config.vision_config.image_size
+        vision: Any = self.config.vision_config
+        side = side or self.config.image_size or int(vision.image_size)
         merging = merging or self.config.token_merging
         removals = self.config.removals(side, side, merging)
         tower, projector = self.model.vision_tower, self.model.multi_modal_projector

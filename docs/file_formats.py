@@ -171,6 +171,11 @@ GROUPS: dict[str, tuple[Format, ...]] = {
         ),
         Format("export/<format>/settings.json", "The resolved settings of the export.", "ExportSettings"),
         Format(
+            "export/onnx/vision.json",
+            "Beside the graph of `aurora convert --format onnx`: what goes in, and what comes out.",
+            "FrameGraph",
+        ),
+        Format(
             "captions.jsonl",
             "The file of `aurora caption --output`: a line for each image or video.",
             "Caption",

@@ -18,11 +18,13 @@ READ_MESSAGE = (
     "{%- else -%}\n"
     "{%- for part in message.content -%}\n"
     f"{{%- if part.type == 'image' -%}}{{%- set ns.images = ns.images + ['{IMAGE}'] -%}}\n"
+    f"{{%- elif part.type == 'video' -%}}{{%- set ns.images = ns.images + ['{IMAGE}{IMAGE}'] -%}}\n"
     "{%- elif part.type == 'text' -%}{%- set ns.text = ns.text + part.text -%}{%- endif -%}\n"
     "{%- endfor -%}\n"
     "{%- endif -%}\n"
 )
-"""Jinja: a message's words and images, whether it is a text or a list of parts, into `ns.text` and `ns.images`."""
+"""Jinja: a message's words and images, whether it is a text or a list of parts, into `ns.text` and `ns.images`. Of a
+video it does not know the frames: two images with no space between stand for one (`serving/vllm/prompt.py`)."""
 
 
 LAST_QUESTION = "loop.last or messages[loop.index].role != 'user'"

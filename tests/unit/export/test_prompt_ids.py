@@ -14,6 +14,7 @@ from aurora_cli.data.tokenization.prompt import Prompter
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, TEMPLATES
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.export.tokenizer import ExportTokenizer, export_tokenizer, write_chat_template, write_tokenizer
+from aurora_cli.serving.vllm.prompt import find_marks, laid_out
 from tests.tokenizer_families import FAMILIES, ODD_FAMILIES, TEMPLATES_OF, add_tokens
 
 pytestmark = pytest.mark.slow
@@ -114,6 +115,21 @@ def test_an_export_and_caption_prompt_with_the_ids_of_training(exported: Exporte
     frames = {"text": 0, "image": 1, "images": 2, "video": VIDEO_FRAMES}[medium]
     prompt = with_image_id(exported.prompter.ids(QUESTIONS[0], frames), exported.export.image_id)
     assert prompt == ids[: starts[0]]
+
+
+def test_a_video_in_a_chat_becomes_the_ids_of_caption_under_vllm(exported: Exported) -> None:
+    plain, image_id = exported.plain, exported.export.image_id
+    two = plain(f"{IMAGE} {IMAGE}", add_special_tokens=False)["input_ids"]
+    between = two[two.index(image_id) + 1 : -1]
+    chat = [{"role": "user", "content": [{"type": "video"}, {"type": "text", "text": QUESTIONS[0]}]}]
+    text = plain.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    begun = plain.bos_token is not None and text.startswith(plain.bos_token)
+    ids = plain(text, add_special_tokens=not begun)["input_ids"]
+    (mark,) = find_marks(ids, image_id, between, images=0, videos=1, frames=VIDEO_FRAMES)
+    assert (mark.kind, mark.end - mark.start) == ("video", 2)
+    tokens = laid_out([1] * VIDEO_FRAMES, image_id, between)
+    prompt = with_image_id(exported.prompter.ids(QUESTIONS[0], VIDEO_FRAMES), image_id)
+    assert [*ids[: mark.start], *tokens, *ids[mark.end :]] == prompt
 
 
 def test_what_training_taught_as_the_end_ends_an_answer(exported: Exported) -> None:

@@ -1,0 +1,4 @@
+"""An export served to others.
+
+vllm   the plugin by which vLLM merges tokens
+"""

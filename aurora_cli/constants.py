@@ -26,3 +26,6 @@ IMAGE = "<image>"
 
 VIDEO = "<video>"
 """Stands in the text of a record where a video goes."""
+
+SETTINGS_SUFFIX = ".settings.json"
+"""Behind the name of a file of captions: the settings that they were made with."""

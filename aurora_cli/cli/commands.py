@@ -258,6 +258,29 @@ _SPECS = (
         ),
     ),
     CommandSpec(
+        "evaluate",
+        "pipeline.evaluate.command",
+        (
+            Heading("What to evaluate"),
+            Flag("evaluate.captions", (), "CAPTIONS"),
+            Flag("evaluate.references", ("--references",), "FILE"),
+            Flag("evaluate.against", ("--against",), "CAPTIONS"),
+            Heading("How"),
+            Flag("evaluate.metrics", ("--metric",), "NAME"),
+            Flag("evaluate.tokenizer", ("--tokenizer",)),
+            Flag("evaluate.resamples", ("--resamples",)),
+            Flag("evaluate.seed", ("--seed",)),
+            Heading("Where to"),
+            Flag("evaluate.output", ("--output",), "DIR"),
+        ),
+        (
+            "aurora evaluate captions.jsonl --references references.jsonl",
+            "aurora evaluate new.jsonl --references captions_val2014.json --against old.jsonl --metric cider",
+        ),
+        "BLEU, ROUGE-L and CIDEr-D as publications compute them, each with the interval in which 95 of 100 such sets"
+        " of media would put it. With --against, whether two models differ on the same media.",
+    ),
+    CommandSpec(
         "merge-view",
         "pipeline.merge_view.command",
         (

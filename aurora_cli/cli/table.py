@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": (PIPELINE, "Train a stage (projection, vision, language), or all of them."),
     "convert": (PIPELINE, "Export a run for transformers, xtuner or LLaVA, and prove that it computes the same."),
     "caption": (BESIDE, "Caption images and videos."),
+    "evaluate": (BESIDE, "Score captions beside references, with how sure the scores are."),
     "merge-view": (BESIDE, "Show which patches of an image become one visual token."),
     "demo": (BESIDE, "Watch the whole pipeline train a tiny captioner on this machine."),
     "inspect": (BESIDE, "Look into data, annotations, shards or a run."),

@@ -21,6 +21,7 @@ from aurora_cli.config.using import (
     CaptionSettings,
     ConvertSettings,
     DemoSettings,
+    EvaluateSettings,
     InspectSettings,
     MergeViewSettings,
     PresetsSettings,
@@ -58,6 +59,7 @@ class Settings(BaseSettings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     convert: ConvertSettings = ConvertSettings()
     caption: CaptionSettings = CaptionSettings()
+    evaluate: EvaluateSettings = EvaluateSettings()
     merge_view: MergeViewSettings = MergeViewSettings()
     demo: DemoSettings = DemoSettings()
     inspect: InspectSettings = InspectSettings()

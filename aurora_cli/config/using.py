@@ -121,6 +121,34 @@ class CaptionSettings(Section):
     """What is dropped on the page has at most so many megabytes."""
 
 
+class EvaluateSettings(Section):
+    """`aurora evaluate`."""
+
+    captions: Path | None = None
+    """What is evaluated: the output of `aurora caption`, or any .jsonl or .csv with ids and captions."""
+
+    references: Path | None = None
+    """What it is compared with: lines of `id` and `references`, COCO's annotations, or what `aurora import` reads."""
+
+    against: Path | None = None
+    """Captions of the same media by another model; none: no comparison."""
+
+    metrics: Names = ()
+    """Metrics that are shown and written; none: all."""
+
+    tokenizer: Literal["auto", "ptb", "python"] = "auto"
+    """What cuts words: `ptb` is publications' own, which takes Java; `auto` takes it where it is."""
+
+    resamples: int = Field(default=1000, ge=100)
+    """Resamples of the media, for intervals and p-values."""
+
+    seed: int = Field(default=0, ge=0)
+    """Of the resamples."""
+
+    output: Path | None = None
+    """Folder for the results; none: evaluation/<name of the captions' file>."""
+
+
 class MergeViewSettings(Section):
     """`aurora merge-view`."""
 

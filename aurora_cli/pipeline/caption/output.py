@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter, ValidationError
 
 from aurora_cli.captioning.result import Caption, Part, Uncaptioned
-from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.constants import REJECTS_FILE, SETTINGS_SUFFIX
 from aurora_cli.errors import UsageError
 from aurora_cli.io.atomic import atomic_write, disk_errors, lock_output, open_to_append, write_json
 from aurora_cli.io.json_files import JsonObject
@@ -118,7 +118,7 @@ class CaptionFile(CaptionOutput):
                 _rewrite(path, lines)
             else:
                 path.unlink(missing_ok=True)
-        write_json(self.path.with_name(f"{self.path.name}.settings.json"), settings)
+        write_json(self.path.with_name(f"{self.path.name}{SETTINGS_SUFFIX}"), settings)
 
     def _line(self, caption: Caption) -> JsonObject:
         return {**_stored(caption), "made_by": self.made_by}

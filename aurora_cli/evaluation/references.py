@@ -1,0 +1,131 @@
+"""What captions are compared with: references in every form that `aurora import` reads, or a line an id.
+
+{"id": ..., "references": [...]}    JSONL, or an array of them
+COCO's annotations                  known by the image's id too, as COCO's results name it
+all else                            by the formats of `aurora import`: a medium's captions are its references
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+from aurora_cli.console import unheard
+from aurora_cli.data.annotations.records import Message
+from aurora_cli.data.importing.format import Options
+from aurora_cli.data.importing.item import Refused
+from aurora_cli.data.importing.registry import recognised
+from aurora_cli.errors import DataError
+from aurora_cli.evaluation.captions import Unreadable, names_in, part_name, rows_of, with_file_names
+from aurora_cli.io.json_files import JsonObject
+
+KEY = "references"
+
+
+class ReferenceSet(NamedTuple):
+    """The references of every medium, in the file's order."""
+
+    names: list[tuple[str, ...]]
+    """What each medium is known by; the first stands in reports."""
+    texts: list[list[str]]
+    unreadable: list[Unreadable]
+
+
+class _Gathered:
+    """References by medium, which may be on several lines."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, list[str]] = {}
+        self.names: dict[str, tuple[str, ...]] = {}
+        self.unreadable: list[Unreadable] = []
+
+    def add(self, names: tuple[str, ...], texts: list[str]) -> None:
+        self.texts.setdefault(names[0], []).extend(texts)
+        self.names.setdefault(names[0], names)
+
+
+def read_references(path: Path) -> ReferenceSet:
+    """
+    Raises:
+        DataError: there is no such file, or no reference in it.
+        UsageError: its columns do not say what they hold.
+    """
+    if not path.exists():
+        raise DataError(f"{path}: there are no references")
+    gathered = _Gathered()
+    if path.is_file() and _has_key(path):
+        _lists(path, gathered)
+    elif path.is_file() and (coco := _coco(path)) is not None:
+        _coco_references(path, coco, gathered)
+    else:
+        _importable(path, gathered)
+    if not gathered.texts:
+        raise DataError(f"{path}: holds no reference")
+    return ReferenceSet(
+        [gathered.names[key] for key in gathered.texts], [*gathered.texts.values()], gathered.unreadable
+    )
+
+
+def _has_key(path: Path) -> bool:
+    with open(path, "rb") as file:
+        return f'"{KEY}"'.encode() in file.read(1 << 16)
+
+
+def _lists(path: Path, gathered: _Gathered) -> None:
+    for line, row in rows_of(path):
+        if isinstance(row, str):
+            gathered.unreadable.append(Unreadable(path.name, line, row))
+            continue
+        names, texts = names_in(row), row.get(KEY)
+        texts = [texts] if isinstance(texts, str) else texts
+        if not names:
+            gathered.unreadable.append(Unreadable(path.name, line, "names nothing it is about"))
+        elif not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
+            gathered.unreadable.append(Unreadable(path.name, line, f"{KEY}: a list of texts was expected"))
+        else:
+            gathered.add(names, texts)
+
+
+def _coco(path: Path) -> JsonObject | None:
+    """COCO's annotations, where the file holds such: its readers of results go by the ids of images."""
+    with open(path, "rb") as file:
+        head = file.read(1 << 16)
+    if not head.lstrip().startswith(b"{") or path.suffix.lower() != ".json":
+        return None
+    try:
+        content = json.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    lists = [content.get(key) for key in ("images", "annotations")] if isinstance(content, dict) else []
+    return content if len(lists) == 2 and all(isinstance(each, list) for each in lists) else None
+
+
+def _coco_references(path: Path, coco: JsonObject, gathered: _Gathered) -> None:
+    files = {each.get("id"): each.get("file_name") for each in coco["images"] if isinstance(each, dict)}
+    for number, each in enumerate(coco["annotations"], 1):
+        text = each.get("caption") if isinstance(each, dict) else None
+        image = each.get("image_id") if isinstance(each, dict) else None
+        if not isinstance(text, str) or not isinstance(image, str | int):
+            gathered.unreadable.append(Unreadable(path.name, number, "an annotation without image_id and caption"))
+            continue
+        file = files.get(image)
+        gathered.add(with_file_names([str(image), *([file] if isinstance(file, str) else [])]), [text])
+
+
+def _importable(path: Path, gathered: _Gathered) -> None:
+    source, found = recognised(path)
+    for row in found.open(source, Options()).rows(unheard):
+        if isinstance(row, Refused):
+            gathered.unreadable.append(Unreadable(row.file, row.line, f"{row.reason}: {row.detail}"))
+            continue
+        text = row.caption if row.messages is None else _answer(row.messages)
+        if not row.media or text is None:
+            gathered.unreadable.append(Unreadable(row.file, row.line, "no medium, or no answer about it"))
+            continue
+        own = [row.id] if row.messages is not None else []  # of a record; elsewhere an id may be a caption's alone
+        medium = row.media[0] if row.span is None else part_name(row.media[0], *row.span)
+        gathered.add(with_file_names([medium, *own]), [text])
+
+
+def _answer(messages: list[Message]) -> str | None:
+    """The first answer of a conversation that a model learns to give."""
+    return next((message.text for message in messages if message.role == "gpt" and message.is_target), None)

@@ -1,0 +1,1 @@
+"""`aurora evaluate`: how good captions are, beside references."""

@@ -38,9 +38,8 @@ def scored(
     Raises:
         HostError: the tokenizer is not there.
     """
-    words = tokenize([*captions, *(text for several in references for text in several)], name)
-    rest = iter(words[len(captions) :])
-    corpus = Corpus(words[: len(captions)], [[next(rest) for _ in several] for several in references])
+    words = iter(tokenize([text for several in references for text in several], name))
+    corpus = Corpus(tokenize(captions, name), [[next(words) for _ in several] for several in references])
     shared = overlap.overlap(corpus)
     cut_N = [float(bool(each)) for each in is_cut]
     means_NM = [rouge_l(corpus), shared.cider_N, corpus.length_T[: corpus.items], shared.repeated_N, cut_N]

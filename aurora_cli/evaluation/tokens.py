@@ -54,14 +54,15 @@ def _ptb(texts: Sequence[str]) -> list[str]:
             hint="pip install 'aurora-cli[evaluate]', and a Java (Debian: default-jre-headless)",
         )
     command = ["java", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    # A line without a letter could be dropped at the end of the file: each one begins with a word that is cut off.
-    lines = "".join(f"x {_LINE_ENDS.sub(' ', text)}\n" for text in texts)
+    # A line each and nothing else: whether `b.` at its end is an abbreviation hangs on how the next line begins.
+    lines = "\n".join(_LINE_ENDS.sub(" ", text) for text in texts)
     done = subprocess.run(command, input=lines.encode("utf-8", "replace"), capture_output=True, check=False)
-    found = done.stdout.decode("utf-8", "replace").split("\n")[:-1]
+    found = done.stdout.decode("utf-8", "replace").split("\n")[: len(texts)]
+    found += [""] * (len(texts) - len(found) if not any(text.strip() for text in texts[len(found) :]) else 0)
     if done.returncode != 0 or len(found) != len(texts):
         last = done.stderr.decode("utf-8", "replace").strip().rpartition("\n")[2]
         raise HostError(f"the Stanford tokenizer gave {len(found):,} lines for {len(texts):,} captions: {last}")
-    return [_words(line.split(" ")[1:]) for line in found]
+    return [_words(line.split(" ")) for line in found]
 
 
 def _words(tokens: Sequence[str]) -> str:

@@ -198,6 +198,11 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             },
         ),
         Format(
+            "evaluation/<captions>/evaluation.json",
+            "The scores of `aurora evaluate`, and the ids that met no other.",
+            "Evaluation",
+        ),
+        Format(
             "rejected.jsonl beside the captions",
             "A line for each image or video that could not be captioned.",
             None,

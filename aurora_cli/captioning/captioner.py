@@ -3,14 +3,16 @@
 Shapes: F frames, S side of the tower's square.
 """
 
+import itertools
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
 
-from aurora_cli.captioning.generation import batch_seed, generate
+from aurora_cli.captioning.caption_stream import CaptionStream, Read, Writing
+from aurora_cli.captioning.decoding import DecodingBatch, NewRow
+from aurora_cli.captioning.generation import generate, seed_of
 from aurora_cli.captioning.inputs import CaptionInput, Media, caption_inputs
 from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Part, Uncaptioned, part_of
@@ -20,6 +22,7 @@ from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.tokenization.prompt import Prompter
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer, used_ids
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.prefetch import taken_ahead
 from aurora_cli.models.auroracap import AuroraCap
 from aurora_cli.models.positions import positions_of
 
@@ -85,8 +88,9 @@ class Captioner:
             temperature: tokens are sampled, the more freely the higher it is; 0 (where not given) takes the likeliest.
             top_p: sample from the likeliest tokens that together have this probability.
             num_beams: beams of the beam search.
-            seed: of what is sampled; the same media by the same names in the same batches are captioned the same.
-            batch_size: media captioned at a time.
+            seed: of what is sampled; the same media by the same names are captioned the same (with beams: in the same
+                batches).
+            batch_size: media captioned at a time; the next is read and begun while others are written.
             on_error: called with each medium that cannot be read, which then has no caption in the list; none: raise.
 
         Raises:
@@ -108,9 +112,9 @@ class Captioner:
         }
         options = self.options.changed(changes)
         inputs = caption_inputs(media, spans)
+        reads = self.read_ahead(inputs, options, batch_size)
         captions: list[Caption] = []
-        for start in range(0, len(inputs), batch_size):
-            batch = self.caption_batch(inputs[start : start + batch_size], options)
+        for batch in self.captions(reads, options, batch_size=batch_size):
             for failure in batch.uncaptioned:
                 if on_error is None:
                     raise DataError(f"{failure.media}: {failure.reason}")
@@ -126,22 +130,59 @@ class Captioner:
         `options` stand for this one call in the place of the captioner's own. `on_text` takes the caption of a single
         input piece by piece.
         """
-        options = options or self.options
-        readable: list[_Readable] = []
-        uncaptioned: list[Uncaptioned] = []
+        reads = (self.read(each, options) for each in inputs)
+        on_text = on_text if len(inputs) == 1 else None
+        whole = CaptionedBatch([], [])
+        for batch in self.captions(reads, options, batch_size=len(inputs), on_text=on_text):
+            whole.captions.extend(batch.captions)
+            whole.uncaptioned.extend(batch.uncaptioned)
+        return whole
+
+    def read(self, medium: CaptionInput, options: CaptionOptions | None = None) -> Read | Uncaptioned:
+        """Its frames and its prompt, or why there are none."""
         began = time.monotonic()
-        for each in inputs:
-            try:
-                readable.append(self._read(each, options))
-            except DataError as error:
-                reason = _without_name(error.message, each)
-                uncaptioned.append(Uncaptioned(each.name, reason, each.id, part_of(each.span)))
-        if not readable:
-            return CaptionedBatch([], uncaptioned)
-        new_ids = self._generate(readable, options, on_text if len(readable) == 1 else None)
-        seconds = (time.monotonic() - began) / len(readable)
-        captions = [self._caption(*pair, options, seconds) for pair in zip(readable, new_ids, strict=True)]
-        return CaptionedBatch(captions, uncaptioned)
+        try:
+            frames, prompt = self._read(medium, options or self.options)
+        except DataError as error:
+            reason = _without_name(error.message, medium)
+            return Uncaptioned(medium.name, reason, medium.id, part_of(medium.span))
+        return Read(medium, frames, prompt, time.monotonic() - began)
+
+    def read_ahead(
+        self, inputs: Sequence[CaptionInput], options: CaptionOptions, batch_size: int
+    ) -> Iterator[Read | Uncaptioned]:
+        """Read in a thread while others are captioned; one alone without a thread."""
+        if min(len(inputs), batch_size) == 1:
+            return (self.read(each, options) for each in inputs)
+        return taken_ahead(lambda: (self.read(each, options) for each in inputs), batch_size, waits=False)
+
+    def captions(
+        self,
+        reads: Iterable[Read | Uncaptioned],
+        options: CaptionOptions | None = None,
+        *,
+        batch_size: int = 8,
+        on_text: WriteText | None = None,
+    ) -> Iterator[CaptionedBatch]:
+        """Caption what was read, `batch_size` media at a time: results in order, as soon as they are there.
+
+        `on_text` takes the caption of a single medium piece by piece.
+        """
+        options = options or self.options
+        if options.decoding.num_beams > 1:
+            yield from self._by_beams(iter(reads), options, batch_size, on_text)
+            return
+        stream = None if on_text is None else TextStream(self._text_of, on_text)
+        batch = DecodingBatch(self.model, never=self._never)
+        yield from CaptionStream(
+            batch,
+            batch_size,
+            lambda number, read: self._row(number, read, options),
+            lambda writing: self._caption(writing, options),
+            None if stream is None else stream.put,
+        ).run(iter(reads))
+        if stream is not None:
+            stream.end()
 
     def visual_tokens(self, frames: int, merging: TokenMerging) -> int:
         """Tokens that the language model reads for one medium of so many frames."""
@@ -189,7 +230,7 @@ class Captioner:
         bytes_F3SS = ((frames * std + mean) * 255).round().clamp(0, 255).byte()
         return frames, [frame.permute(1, 2, 0).contiguous().numpy() for frame in bytes_F3SS]
 
-    def _read(self, medium: CaptionInput, options: CaptionOptions) -> "_Readable":
+    def _read(self, medium: CaptionInput, options: CaptionOptions) -> tuple[torch.Tensor, list[int]]:
         frames = medium.frames(options.frames, self.image_settings, options.sampling)
         try:
             question = options.question(medium.kind) if medium.question is None else medium.question
@@ -199,7 +240,7 @@ class Captioner:
                 raise
             raise DataError(error.message) from error  # the fault of this medium alone
         self._check_length(len(prompt) - len(frames) + self.visual_tokens(len(frames), options.merging))
-        return _Readable(medium, frames, prompt)
+        return frames, prompt
 
     def _check_length(self, prompt: int) -> None:
         """
@@ -213,48 +254,50 @@ class Captioner:
     def _text_of(self, ids: Sequence[int]) -> str:
         return self.tokenizer.backend.decode(list(ids), skip_special_tokens=True).strip()
 
-    def _caption(self, read: "_Readable", ids: list[int], options: CaptionOptions, seconds: float) -> Caption:
-        frames = len(read.frames_F3SS)
+    def _row(self, number: int, read: Read, options: CaptionOptions) -> NewRow:
+        decoding, medium = options.decoding, read.medium
+        return NewRow(
+            number,
+            read.prompt,
+            read.frames_F3SS,
+            options.merging,
+            self._prompter.end_ids,
+            decoding.max_new_tokens,
+            decoding.temperature,
+            decoding.top_p,
+            seed_of(decoding.seed, medium.name, medium.id, part_of(medium.span)),
+        )
+
+    def _caption(self, writing: Writing, options: CaptionOptions) -> Caption:
+        read, frames = writing.read, len(writing.read.frames_F3SS)
         return Caption(
             media=read.medium.name,
             kind=read.medium.kind,
-            caption=self._text_of(ids),
+            caption=self._text_of(writing.ids),
             frames=frames,
             visual_tokens=self.visual_tokens(frames, options.merging),
             prompt_tokens=len(read.prompt) - frames,
-            new_tokens=len(ids),
-            seconds=round(seconds, 3),
+            new_tokens=len(writing.ids),
+            seconds=round(writing.seconds, 3),
             id=read.medium.id,
             span=part_of(read.medium.span),
             prompt=read.medium.question,
         )
 
-    def _generate(
-        self, readable: Sequence["_Readable"], options: CaptionOptions, on_text: WriteText | None
-    ) -> list[list[int]]:
-        """The new ids of each caption, up to its end."""
-        streams = on_text is not None and options.decoding.num_beams == 1  # beams are decided at their ends
-        new_ids = generate(
-            self.model,
-            [each.prompt for each in readable],
-            [each.frames_F3SS for each in readable],
-            options,
-            end_ids=self._prompter.end_ids,
-            never=self._never,
-            seed=batch_seed(options.decoding.seed, [each.medium.name for each in readable]),
-            streamer=TextStream(self._text_of, on_text) if on_text is not None and streams else None,
-        )
-        if on_text is not None and not streams:
-            on_text(self._text_of(new_ids[0]))
-        return new_ids
-
-
-class _Readable(NamedTuple):
-    """An input with its frames and its prompt's ids."""
-
-    medium: CaptionInput
-    frames_F3SS: torch.Tensor
-    prompt: list[int]
+    def _by_beams(
+        self, reads: Iterator[Read | Uncaptioned], options: CaptionOptions, batch_size: int, on_text: WriteText | None
+    ) -> Iterator[CaptionedBatch]:
+        """Batch by batch; a caption's text is decided at its end."""
+        while batch := list(itertools.islice(reads, batch_size)):
+            began, readable = time.monotonic(), [each for each in batch if isinstance(each, Read)]
+            new_ids = generate(self.model, readable, options, end_ids=self._prompter.end_ids, never=self._never)
+            seconds = (time.monotonic() - began) / max(1, len(readable))
+            written = [Writing(each, ids, seconds) for each, ids in zip(readable, new_ids, strict=True)]
+            captions = [self._caption(each, options) for each in written]
+            if on_text is not None:
+                for caption in captions:
+                    on_text(caption.caption)
+            yield CaptionedBatch(captions, [each for each in batch if isinstance(each, Uncaptioned)])
 
 
 def _ids_never_written(model: AuroraCap, tokenizer: TextTokenizer | None) -> list[int]:

@@ -86,7 +86,8 @@ class DecodingBatch:
     def __init__(self, model: AuroraCap, *, never: Sequence[int] = ()) -> None:
         """`never`: ids that are not written."""
         self._model = model
-        self._may_join = rows_may_join(model.model.language_model.config)
+        self.rows_may_join = rows_may_join(model.model.language_model.config)
+        """Others than those that they came with; else rows are best admitted when all have ended."""
         self._groups: list[_Group] = []
         self._first: list[Written] = []
         self._never: Tensor | None = None
@@ -153,10 +154,10 @@ class DecodingBatch:
 
     def _join(self, new: Sequence[NewRow], prompts: Sequence[Prompt]) -> None:
         embeds_BTC, mask_BT = embed_prompts(self._model, prompts)
-        if self._may_join and self._groups:
+        if self.rows_may_join and self._groups:
             group = self._groups[0]
         else:
-            group = _Group(JoinedRows(self._model) if self._may_join else WholeRows(self._model), [])
+            group = _Group(JoinedRows(self._model) if self.rows_may_join else WholeRows(self._model), [])
         hidden_BC = group.cache.join(embeds_BTC, mask_BT)
         rows = [_Row(each) for each in new]
         group.rows.extend(rows)

@@ -1,4 +1,4 @@
-"""From prompts and frames to the ids of captions, all at once. Shapes: F frames, S side of the tower's square."""
+"""Beam search: the ids of captions, all at once, by transformers' own `generate`."""
 
 import hashlib
 import json
@@ -6,44 +6,37 @@ from collections.abc import Sequence
 
 import torch
 
+from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.options import CaptionOptions
-from aurora_cli.captioning.text_stream import TextStream
 from aurora_cli.models.auroracap import AuroraCap
 
 
 def generate(
-    model: AuroraCap,
-    prompts: Sequence[list[int]],
-    frames_F3SS: Sequence[torch.Tensor],
-    options: CaptionOptions,
-    *,
-    end_ids: Sequence[int],
-    never: Sequence[int] = (),
-    seed: int,
-    streamer: TextStream | None = None,
+    model: AuroraCap, reads: Sequence[Read], options: CaptionOptions, *, end_ids: Sequence[int], never: Sequence[int]
 ) -> list[list[int]]:
-    """The new ids of each prompt, without the first of `end_ids` and what comes behind it; none of `never`.
+    """The new ids of each, without the first of `end_ids` and what comes behind it; none of `never`.
 
     The global random state stays as it is.
     """
-    ids, mask = _rows(prompts)
+    if not reads:
+        return []
+    ids, mask = _rows([read.prompt for read in reads])
     decoding = options.decoding
     samples = decoding.temperature > 0
     sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if samples else {}
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(seed_of(decoding.seed, *(read.medium.name for read in reads)))
         out = model.generate(
             input_ids=ids.to(model.device),
             attention_mask=mask.to(model.device),
-            pixel_values=torch.cat(list(frames_F3SS)).to(model.device, model.dtype),
-            media_lengths=[len(frames) for frames in frames_F3SS],
+            pixel_values=torch.cat([read.frames_F3SS for read in reads]).to(model.device, model.dtype),
+            media_lengths=[len(read.frames_F3SS) for read in reads],
             merging=options.merging,
             max_new_tokens=decoding.max_new_tokens,
             num_beams=decoding.num_beams,
             eos_token_id=[*end_ids],
             pad_token_id=end_ids[0],
             suppress_tokens=[*never] or None,
-            streamer=streamer,
             do_sample=samples,
             **sampling,
         )
@@ -59,8 +52,8 @@ def before_end(row: list[int], end_ids: Sequence[int]) -> list[int]:
     return row[: min((row.index(end) for end in end_ids if end in row), default=len(row))]
 
 
-def batch_seed(seed: int, names: Sequence[str]) -> int:
-    """The seed of one batch: the same media in the same batch get the same captions, whatever was captioned before."""
+def seed_of(seed: int, *names: object) -> int:
+    """A seed for what bears these names: the same one, whatever was captioned before or is captioned beside it."""
     return int.from_bytes(hashlib.sha256(json.dumps([seed, *names]).encode()).digest()[:7], "big")
 
 

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 WriteText = Callable[[str], None]
 """Takes a caption piece by piece."""
 
@@ -12,15 +10,15 @@ HALF_A_CHARACTER = "\ufffd"
 
 
 class TextStream:
-    """A streamer as transformers calls it: text is written as its tokens come, but what the next may change."""
+    """Text is written as its tokens come, but what the next may change."""
 
     def __init__(self, text_of: Callable[[Sequence[int]], str], write: WriteText) -> None:
         self._text_of, self._write = text_of, write
         self._ids: list[int] = []
         self._written = 0
 
-    def put(self, value: torch.Tensor) -> None:
-        self._ids += value.flatten().tolist()
+    def put(self, token: int) -> None:
+        self._ids.append(token)
         text = self._text_of(self._ids)
         if not text.endswith(HALF_A_CHARACTER):
             self._write_rest(text)

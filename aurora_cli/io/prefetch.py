@@ -16,10 +16,13 @@ class _End:
     error: BaseException | None = None
 
 
-def taken_ahead(open_items: Callable[[], Generator[Item, None, None]], depth: int) -> Generator[Item, None, None]:
+def taken_ahead(
+    open_items: Callable[[], Generator[Item, None, None]], depth: int, *, waits: bool = True
+) -> Generator[Item, None, None]:
     """The items of a generator that a thread of its own opens, uses up and closes, up to `depth` ahead.
 
-    What the generator raises is raised here, in its turn. Closing waits for the item that is under way.
+    What the generator raises is raised here, in its turn. Closing waits for the item that is under way, unless it is
+    one that may take long and that nobody misses (`waits=False`).
     """
     items: SimpleQueue[Any] = SimpleQueue()
     room = threading.Semaphore(depth)
@@ -35,7 +38,8 @@ def taken_ahead(open_items: Callable[[], Generator[Item, None, None]], depth: in
     finally:
         left.set()
         room.release()
-        thread.join()
+        if waits:
+            thread.join()
 
 
 def _take(

@@ -18,6 +18,10 @@ CHUNK = 2048
 """Target tokens whose logits exist at a time; those of more are computed again in the backward pass."""
 
 
+MOST_ROWS = 32
+"""Rows of a step whose logits are computed the other way round on a CPU."""
+
+
 class LMHead(nn.Linear):
     """A linear layer to the vocabulary; given `targets`, it returns the sum of their cross-entropies instead.
 
@@ -27,16 +31,26 @@ class LMHead(nn.Linear):
 
     def forward(self, input: Tensor, targets: Tensor | None = None) -> Tensor:
         if targets is None:
-            return F.linear(input, self.weight, self.bias)
+            return self._logits_of_few(input) if _is_step(input) else F.linear(input, self.weight, self.bias)
         if len(targets) <= CHUNK:
             return self._cross_entropy(input, targets)
         chunks = zip(input.split(CHUNK), targets.split(CHUNK), strict=True)
         losses: list[Any] = [checkpoint(self._cross_entropy, *chunk, use_reentrant=False) for chunk in chunks]
         return torch.stack(losses).sum()
 
+    def _logits_of_few(self, hidden_NC: Tensor) -> Tensor:
+        """For the last tokens of rows that are decoded on a CPU. The weights are the left factor: MKL then reads 49 MB
+        of them in half the time (8 tokens, AVX-512, one thread: 9.5 ms instead of 19)."""
+        logits_NV = torch.mm(self.weight, hidden_NC.t()).t()
+        return logits_NV if self.bias is None else logits_NV + self.bias
+
     def _cross_entropy(self, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
         logits_NV = F.linear(hidden_NC, self.weight, self.bias).float()
         return F.cross_entropy(logits_NV, targets_N, reduction="sum")
+
+
+def _is_step(hidden: Tensor) -> bool:
+    return hidden.ndim == 2 and 1 < len(hidden) <= MOST_ROWS and hidden.is_cpu and not torch.is_grad_enabled()
 
 
 def label_mask(labels_BT: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""One run of `aurora caption`: what the output holds already, then the rest, a batch at a time."""
+"""One run of `aurora caption`: what the output holds already, then the rest, several at a time."""
 
 import contextlib
 import hashlib
@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.inputs import CaptionInput
 from aurora_cli.captioning.loading import build_captioner
@@ -26,6 +27,7 @@ from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote import fetch
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.prefetch import taken_ahead
 from aurora_cli.pipeline.caption.output import CaptionKey, key_of, open_output
 from aurora_cli.pipeline.caption.request import CaptionRequest
 from aurora_cli.pipeline.caption.result import SHOWN, CaptionResult, line_of, start_of_line
@@ -56,7 +58,7 @@ class CaptionSession:
         self._rows = self._reused = self._repeated = self._skipped = 0
 
     def run(self) -> CaptionResult:
-        """Caption what the output lacks. After each batch its captions are in the output."""
+        """Caption what the output lacks. Each caption is in the output as soon as those before it are."""
         request, reporter = self._request, self._reporter
         if self._output.replaced:
             reporter.info(
@@ -75,6 +77,8 @@ class CaptionSession:
             self._uncaptioned += batch.uncaptioned
             if request.rows is None or request.output is None:
                 captions |= {key_of(caption): caption for caption in batch.captions}
+        if request.rows is not None:  # rows that are no media were found by the thread that reads ahead
+            self._uncaptioned.sort(key=lambda each: each.line or 0)
         self._output.close(self._uncaptioned, {"model": request.model, **self._options.to_json()})
         if request.rows is not None and request.rows.keys.warned:
             reporter.warning(key_lines({}, request.rows.keys.warned)[0].strip())
@@ -126,25 +130,61 @@ class CaptionSession:
 
     def _batches(self, todo: Iterator[Row]) -> Iterator[CaptionedBatch]:
         size = self._settings.caption.batch_size
-        rows = list(itertools.islice(todo, size))
+        rows = list(itertools.islice(todo, min(size, 2)))
         if not rows:
             return
         self._output.add(())  # shows before the work, not after it, whether the file can be written
         captioner = self._load()
         total = None
         if self._request.rows is None:
-            rest = list(todo)
-            self._check_positions(captioner, [*rows, *rest])
-            total, todo = len(rows) + len(rest), iter(rest)
+            rows += todo
+            self._check_positions(captioner, rows)
+            total = len(rows)
+        everything = itertools.chain(rows, todo)
+        caption = self._one_by_one if size == 1 or len(rows) == 1 else self._many
         with self._reporter.progress("captioning", total, "media") as advance:
-            while rows:
-                self._check_positions(captioner, rows)
-                batch = self._caption(captioner, rows)
+            for batch in caption(captioner, everything):
                 for each in batch.uncaptioned:
                     self._skip(each)
                 yield batch
                 advance(len(batch.captions) + len(batch.uncaptioned))
-                rows = list(itertools.islice(todo, size))
+
+    def _one_by_one(self, captioner: Captioner, rows: Iterator[Row]) -> Iterator[CaptionedBatch]:
+        """Each is read and captioned before the next is looked at, and shown piece by piece."""
+        for row in rows:
+            self._check_positions(captioner, [row])
+            read = self._read(captioner, row)
+            start = start_of_line(row.medium.name, part_of(row.span))
+            with self._reporter.stream_pieces(start) as write:
+                (batch,) = captioner.captions([read], batch_size=1, on_text=write)
+                if write is not None and batch.uncaptioned:
+                    write("-")
+            yield batch
+
+    def _many(self, captioner: Captioner, rows: Iterator[Row]) -> Iterator[CaptionedBatch]:
+        """A thread fetches and reads ahead while others are captioned; each is shown when those before it are."""
+        size = self._settings.caption.batch_size
+        read = taken_ahead(lambda: ((row, self._read(captioner, row)) for row in rows), size, waits=False)
+        for batch in captioner.captions(self._with_positions_checked(captioner, read), batch_size=size):
+            for caption in batch.captions:
+                self._reporter.stream_line(line_of(caption))
+            yield batch
+
+    def _with_positions_checked(
+        self, captioner: Captioner, reads: Iterator[tuple[Row, Read | Uncaptioned]]
+    ) -> Iterator[Read | Uncaptioned]:
+        for row, read in reads:
+            self._check_positions(captioner, [row])
+            yield read
+
+    def _read(self, captioner: Captioner, row: Row) -> Read | Uncaptioned:
+        """The medium of a row, from wherever it lies. What cannot be read is told with the row's file and line."""
+        with _folder_for_remote([row.medium]) as folder:
+            local, missing = fetch_remote([row], folder, int(self._settings.caption.max_remote_mb * 1e6))
+            read = missing[0] if missing else captioner.read(_input_of(local[0]))
+        if isinstance(read, Uncaptioned) and self._request.rows is not None:
+            return replace(read, file=str(self._request.rows.path), line=row.line)
+        return read
 
     def _check_positions(self, captioner: Captioner, rows: Sequence[Row]) -> None:
         """Warn where captions may become too long, once a kind of medium. Of a list, too long a prompt is its row's."""
@@ -165,33 +205,6 @@ class CaptionSession:
             device=caption.device,
             device_map=caption.device_map,
         )
-
-    def _caption(self, captioner: Captioner, rows: Sequence[Row]) -> CaptionedBatch:
-        """Caption one batch, shown as it comes: a single medium piece by piece, several line by line."""
-        with _folder_for_remote([row.medium for row in rows]) as folder:
-            local, missing = fetch_remote(rows, folder, int(self._settings.caption.max_remote_mb * 1e6))
-            inputs = [_input_of(row) for row in local]
-            if len(inputs) == 1:
-                start = start_of_line(inputs[0].name, part_of(inputs[0].span))
-                with self._reporter.stream_pieces(start) as write:
-                    batch = captioner.caption_batch(inputs, on_text=write)
-                    if write is not None and batch.uncaptioned:
-                        write("-")
-            else:
-                batch = captioner.caption_batch(inputs)
-                for caption in batch.captions:
-                    self._reporter.stream_line(line_of(caption))
-        return CaptionedBatch(batch.captions, self._with_lines([*missing, *batch.uncaptioned], rows))
-
-    def _with_lines(self, uncaptioned: list[Uncaptioned], rows: Sequence[Row]) -> list[Uncaptioned]:
-        """With the file and line that they are rows of."""
-        if self._request.rows is None:
-            return uncaptioned
-        lines: dict[object, list[int]] = {}
-        for row in rows:
-            lines.setdefault(row.key[:3], []).append(row.line)
-        file = str(self._request.rows.path)
-        return [replace(each, file=file, line=lines[each.media, each.id, each.span].pop(0)) for each in uncaptioned]
 
 
 def fingerprint(checkpoint: OpenedCheckpoint, options: CaptionOptions) -> str:

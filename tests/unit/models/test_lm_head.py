@@ -1,3 +1,4 @@
+import pytest
 import torch
 from torch.nn import functional as F
 
@@ -38,3 +39,11 @@ def test_without_targets_it_is_a_linear_layer():
     head = LMHead(8, 50, bias=False)
     hidden = torch.randn(2, 3, 8)
     assert torch.equal(head(hidden), F.linear(hidden, head.weight))
+
+
+@pytest.mark.parametrize("rows", [1, 2, 32, 33])
+def test_logits_of_few_rows_are_those_of_a_linear_layer(rows: int) -> None:
+    head = LMHead(16, 50, bias=rows % 2 == 0)
+    hidden = torch.randn(rows, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(head(hidden), torch.nn.functional.linear(hidden, head.weight, head.bias))

@@ -7,6 +7,7 @@ import numpy as np
 
 from aurora_cli.evaluation import overlap
 from aurora_cli.evaluation.corpus import Corpus, Floats
+from aurora_cli.evaluation.meteor import Meteor
 from aurora_cli.evaluation.rouge import rouge_l
 from aurora_cli.evaluation.tokens import TokenizerName, tokenize
 
@@ -17,45 +18,68 @@ share of captions that the limit of tokens ended."""
 DISTINCT = ("distinct_1", "distinct_2")
 """Different words, and pairs of words, of all captions over all of them: no sum over items, so without an interval."""
 
-METRICS = (*BLEU, *MEANS, *DISTINCT)
+METEOR = "meteor"
+
+METRICS = (*BLEU, "rouge_l", METEOR, *MEANS[1:], *DISTINCT)
+"""In the order in which they are shown."""
 
 
 class Scored(NamedTuple):
     """What the metrics are computed from."""
 
     columns_NC: Floats
-    """BLEU's columns, then those of `MEANS`, then ones."""
+    """BLEU's columns, those of `MEANS`, ones; then METEOR's, where it runs."""
     distinct: tuple[float, float]
     has_cut: bool
     """Whether it is known which captions the limit of tokens ended."""
 
 
-def scored(
-    captions: Sequence[str], references: Sequence[Sequence[str]], is_cut: Sequence[bool | None], name: TokenizerName
-) -> Scored:
-    """Tokenize captions and references, and compute what the metrics add up.
+class Scorer:
+    """Computes the metrics, with METEOR's program running beside it where there is one and it is wanted."""
 
-    Raises:
-        HostError: the tokenizer is not there.
-    """
-    words = iter(tokenize([text for several in references for text in several], name))
-    corpus = Corpus(tokenize(captions, name), [[next(words) for _ in several] for several in references])
-    shared = overlap.overlap(corpus)
-    cut_N = [float(bool(each)) for each in is_cut]
-    means_NM = [rouge_l(corpus), shared.cider_N, corpus.length_T[: corpus.items], shared.repeated_N, cut_N]
-    columns_NC = np.column_stack([shared.bleu_NK, *means_NM, np.ones(corpus.items)])
-    return Scored(columns_NC, _distinct(corpus), None not in is_cut)
+    def __init__(self, tokenizer: TokenizerName, meteor: Meteor | None = None) -> None:
+        self._tokenizer: TokenizerName = tokenizer
+        self._meteor = meteor
+        self.names = (*BLEU, *MEANS) if meteor is None else (*BLEU, *MEANS, METEOR)
+        """What `statistic` gives."""
+
+    def scored(
+        self, captions: Sequence[str], references: Sequence[Sequence[str]], is_cut: Sequence[bool | None]
+    ) -> Scored:
+        """Tokenize captions and references, and compute what the metrics add up.
+
+        Raises:
+            HostError: the tokenizer is not there, or a program of Java's fails.
+        """
+        words = iter(tokenize([text for several in references for text in several], self._tokenizer))
+        tokens, of_references = (
+            tokenize(captions, self._tokenizer),
+            [[next(words) for _ in each] for each in references],
+        )
+        corpus = Corpus(tokens, of_references)
+        shared = overlap.overlap(corpus)
+        cut_N = [float(bool(each)) for each in is_cut]
+        means_NM = [rouge_l(corpus), shared.cider_N, corpus.length_T[: corpus.items], shared.repeated_N, cut_N]
+        columns = [shared.bleu_NK, *means_NM, np.ones(corpus.items)]
+        if self._meteor is not None:
+            columns.append(self._meteor.columns(tokens, of_references))
+        return Scored(np.column_stack(columns), _distinct(corpus), None not in is_cut)
+
+    def statistic(self, sums: Floats) -> Floats:
+        """(..., S): the metrics of `names`, of sums (..., C) of items' columns: the `Statistic` of `resampling`."""
+        means = sums[..., overlap.BLEU_COLUMNS : _OWN - 1] / sums[..., _OWN - 1 : _OWN]
+        scores = [overlap.bleu(sums[..., : overlap.BLEU_COLUMNS]), means]
+        if self._meteor is not None:
+            scores.append(self._meteor.statistic(sums[..., _OWN:]))
+        return np.concatenate(scores, axis=-1)
+
+    def cider(self, scored: Scored) -> Floats:
+        """(N,) CIDEr of each caption by itself."""
+        return scored.columns_NC[:, overlap.BLEU_COLUMNS + MEANS.index("cider")]
 
 
-def statistic(sums: Floats) -> Floats:
-    """(..., 9): BLEU-1..4 and the means, of sums (..., C) of items' columns: the `Statistic` of `resampling`."""
-    means = sums[..., overlap.BLEU_COLUMNS : -1] / sums[..., -1:]
-    return np.concatenate([overlap.bleu(sums[..., : overlap.BLEU_COLUMNS]), means], axis=-1)
-
-
-def of_items(scored: Scored, metric: str) -> Floats:
-    """(N,) the metric of each item by itself."""
-    return statistic(scored.columns_NC)[:, (*BLEU, *MEANS).index(metric)]
+_OWN = overlap.BLEU_COLUMNS + len(MEANS) + 1
+"""Columns without METEOR's."""
 
 
 def _distinct(corpus: Corpus) -> tuple[float, float]:

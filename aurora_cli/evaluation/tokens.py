@@ -5,15 +5,14 @@ Treebank's rules, for where there is no Java. They differ now and then (`docs/ev
 result names the one that it used.
 """
 
-import importlib.util
 import re
-import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
 from aurora_cli.errors import HostError
+from aurora_cli.evaluation.java import find_jar
 
 TokenizerName = Literal["ptb", "python"]
 
@@ -23,18 +22,14 @@ MARKS = frozenset(
 """Tokens that are no words. The names of brackets are in capitals here and small in the text, so brackets stay words:
 published numbers are made like that."""
 
-_JAR = "stanford-corenlp-3.4.1.jar"
+_JAR = Path("tokenizer", "stanford-corenlp-3.4.1.jar")
 _LINE_ENDS = re.compile(r"[\n\r\v\f\x1c-\x1e\x85\u2028\u2029]+")
 """Java ends a line at more of them than Python writes: a caption that holds one would shift all that follow it."""
 
 
 def find_ptb() -> Path | None:
     """The Stanford tokenizer, where it and Java are."""
-    spec = importlib.util.find_spec("pycocoevalcap")
-    if spec is None or not spec.submodule_search_locations or shutil.which("java") is None:
-        return None
-    jar = Path(spec.submodule_search_locations[0], "tokenizer", _JAR)
-    return jar if jar.is_file() else None
+    return find_jar(_JAR)
 
 
 def tokenize(texts: Sequence[str], name: TokenizerName) -> list[str]:

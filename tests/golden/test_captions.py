@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aurora_cli.evaluation.corpus import Corpus
+from aurora_cli.evaluation.meteor import Meteor, find_meteor
 from aurora_cli.evaluation.overlap import bleu, overlap
 from aurora_cli.evaluation.rouge import rouge_l
 from aurora_cli.evaluation.tokens import find_ptb, tokenize
@@ -50,3 +51,15 @@ def test_words_are_those_recorded(tokenizer):
         ),
     ):
         assert tokenize(texts, tokenizer) == recorded
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    find_meteor() is None, reason="pycocoevalcap or Java is not installed: pip install 'aurora-cli[evaluate]'"
+)
+def test_meteor_of_all_captions_and_of_each_is_the_recorded_one():
+    with Meteor() as meteor:
+        columns = meteor.columns([each["caption"] for each in TOKENS], [each["references"] for each in TOKENS])
+        assert meteor.statistic(columns.sum(axis=0))[0] == pytest.approx(RECORDED["corpus"]["meteor"], abs=BOUND)
+        each_N = meteor.statistic(columns)[:, 0]
+    np.testing.assert_allclose(each_N, [RECORDED["items"][row["id"]]["meteor"] for row in ROWS], atol=BOUND, rtol=0)

@@ -1,5 +1,6 @@
 """`aurora evaluate`: scores of captions beside references, and of two models on the same media."""
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,10 +11,11 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.evaluation.captions import CaptionSet, read_captions
 from aurora_cli.evaluation.matching import Matched, match
+from aurora_cli.evaluation.meteor import Meteor, find_meteor
 from aurora_cli.evaluation.references import ReferenceSet, read_references
 from aurora_cli.evaluation.resampling import differences, intervals
-from aurora_cli.evaluation.scores import BLEU, DISTINCT, MEANS, METRICS, Scored, of_items, scored, statistic
-from aurora_cli.evaluation.tokens import TokenizerName, resolve_tokenizer
+from aurora_cli.evaluation.scores import DISTINCT, METEOR, METRICS, Scored, Scorer
+from aurora_cli.evaluation.tokens import resolve_tokenizer
 from aurora_cli.io.atomic import disk_errors, lock_output
 from aurora_cli.pipeline.evaluate.result import (
     SHOWN,
@@ -55,11 +57,13 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     captions, references = read_captions(files.captions), read_references(files.references)
     matched = _matched(files.captions, captions, references, files.references)
     reporter.info(f"scoring {len(matched.captions):,} captions")
-    ours = _scored(matched, tokenizer)
-    values = _values(ours, selected, evaluate)
-    against = None
-    if files.against is not None:
-        against = _against(files.against, matched, references, selected, evaluate, tokenizer)
+    has_meteor = METEOR in selected and find_meteor() is not None
+    with contextlib.ExitStack() as stack:
+        scorer = Scorer(tokenizer, stack.enter_context(Meteor()) if has_meteor else None)
+        values = _values(scorer, _scored(scorer, matched), selected, evaluate)
+        against = None
+        if files.against is not None:
+            against = _against(files.against, matched, references, selected, evaluate, scorer)
     unreadable = [*captions.unreadable, *references.unreadable]
     evaluation = Evaluation(
         captions=str(files.captions),
@@ -123,14 +127,14 @@ def _matched(path: Path, captions: CaptionSet, references: ReferenceSet, source:
     return matched
 
 
-def _scored(matched: Matched, tokenizer: TokenizerName) -> Scored:
+def _scored(scorer: Scorer, matched: Matched) -> Scored:
     captions = [caption.text for caption in matched.captions]
-    return scored(captions, matched.references, [caption.is_cut for caption in matched.captions], tokenizer)
+    return scorer.scored(captions, matched.references, [caption.is_cut for caption in matched.captions])
 
 
-def _values(ours: Scored, selected: Sequence[str], evaluate: EvaluateSettings) -> dict[str, Value]:
-    found = intervals(ours.columns_NC, statistic, resamples=evaluate.resamples, seed=evaluate.seed)
-    values = {name: Value(**each._asdict()) for name, each in zip((*BLEU, *MEANS), found, strict=True)}
+def _values(scorer: Scorer, ours: Scored, selected: Sequence[str], evaluate: EvaluateSettings) -> dict[str, Value]:
+    found = intervals(ours.columns_NC, scorer.statistic, resamples=evaluate.resamples, seed=evaluate.seed)
+    values = {name: Value(**each._asdict()) for name, each in zip(scorer.names, found, strict=True)}
     values |= {name: Value(value=value) for name, value in zip(DISTINCT, ours.distinct, strict=True)}
     if not ours.has_cut:
         del values["cut"]
@@ -143,7 +147,7 @@ def _against(
     references: ReferenceSet,
     selected: Sequence[str],
     evaluate: EvaluateSettings,
-    tokenizer: TokenizerName,
+    scorer: Scorer,
 ) -> Against:
     """The difference to the captions of another file, on the media that both caption."""
     others = _matched(path, read_captions(path), references, Path(str(evaluate.references)))
@@ -153,15 +157,15 @@ def _against(
         raise DataError(f"{path}: captions none of the media that are evaluated")
     names = [matched.names[at] for at in both]
     ours, texts = [matched.captions[at] for at in both], [matched.references[at] for at in both]
-    first = _scored(Matched(names, ours, texts, [], []), tokenizer)
-    second = _scored(Matched(names, [theirs[name] for name in names], texts, [], []), tokenizer)
+    first = _scored(scorer, Matched(names, ours, texts, [], []))
+    second = _scored(scorer, Matched(names, [theirs[name] for name in names], texts, [], []))
     found = differences(
-        first.columns_NC, second.columns_NC, statistic, resamples=evaluate.resamples, seed=evaluate.seed
+        first.columns_NC, second.columns_NC, scorer.statistic, resamples=evaluate.resamples, seed=evaluate.seed
     )
-    values = {name: DifferenceValue(**each._asdict()) for name, each in zip((*BLEU, *MEANS), found, strict=True)}
+    values = {name: DifferenceValue(**each._asdict()) for name, each in zip(scorer.names, found, strict=True)}
     if not (first.has_cut and second.has_cut):
         del values["cut"]
-    by_item = of_items(first, "cider") - of_items(second, "cider")
+    by_item = scorer.cider(first) - scorer.cider(second)
     order = sorted(range(len(names)), key=lambda item: -abs(by_item[item]))[:APART]
     return Against(
         captions=str(path),
@@ -186,6 +190,11 @@ def _notes(evaluation: Evaluation, evaluate: EvaluateSettings) -> list[str]:
         if names:
             some = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
             notes.append(f"{len(names):,} {what}: {some}")
+    if METEOR in _metrics(evaluate.metrics) and METEOR not in evaluation.metrics:
+        notes.append(f"meteor is left out: it takes {_JAVA}")
     if evaluation.tokenizer == "python" and evaluate.tokenizer == "auto":
-        notes.append("publications cut words with Java's tokenizer: pip install 'aurora-cli[evaluate]' and a Java")
+        notes.append(f"publications cut words with Java's tokenizer: {_JAVA}")
     return notes
+
+
+_JAVA = "pip install 'aurora-cli[evaluate]', and a Java"

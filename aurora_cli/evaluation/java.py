@@ -1,0 +1,14 @@
+"""Java programs that `pycocoevalcap` brings."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+
+def find_jar(below: Path) -> Path | None:
+    """The program at this path below the package, where it and Java are."""
+    spec = importlib.util.find_spec("pycocoevalcap")
+    if spec is None or not spec.submodule_search_locations or shutil.which("java") is None:
+        return None
+    jar = Path(spec.submodule_search_locations[0], below)
+    return jar if jar.is_file() else None

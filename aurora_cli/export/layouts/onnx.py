@@ -7,7 +7,11 @@ vision.json     `FrameGraph`: what goes in, and what comes out
 By a fixed ratio all shapes but the number of frames are fixed, so that merging is sorts and gathers of known sizes.
 """
 
+import logging
 import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -60,17 +64,18 @@ def write(job: ExportJob, folder: Path) -> list[str]:
     side = model.image_size
     example = torch.zeros(2, 3, side, side)
     num_bytes = sum(tensor.num_bytes for tensor in job.tensors.values())
-    program: Any = torch.onnx.export(
-        network,
-        (example,),
-        dynamo=True,
-        input_names=[INPUT],
-        output_names=[OUTPUT],
-        dynamic_shapes=({0: torch.export.Dim("frames")},),
-        opset_version=OPSET,
-        custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
-        verbose=False,
-    )
+    with _silent():
+        program: Any = torch.onnx.export(
+            network,
+            (example,),
+            dynamo=True,
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes=({0: torch.export.Dim("frames")},),
+            opset_version=OPSET,
+            custom_translation_table={torch.ops.aten.sort.stable: _stable_sort},
+            verbose=False,
+        )
     program.save(str(folder / GRAPH_FILE), external_data=num_bytes > _ONE_FILE_BYTES)
     job.advance(num_bytes)
     patches = (side // network.vision_tower.config.patch_size) ** 2
@@ -90,6 +95,20 @@ def write(job: ExportJob, folder: Path) -> list[str]:
     if not merging.slowfast or merging.kept_ratio == 1.0:
         return []
     return ["the first frame of a video stays whole in this model: write a second graph by --token-kept-ratio 1 for it"]
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Without the exporter's words on itself: torchvision's operators that are not there, names that it will change."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def _stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: bool = False) -> Any:

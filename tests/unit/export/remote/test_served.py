@@ -98,12 +98,12 @@ def test_the_carried_tower_and_projector_compile_as_one_graph(folder):
     torch.testing.assert_close(compiled(pixels), module(pixels), atol=1e-6, rtol=0)
 
 
-def chat(url: str, path: Path) -> dict[str, Any]:
+def chat(url: str, model: Path, path: Path) -> dict[str, Any]:
     image = io.BytesIO()
     Image.open(path).save(image, "PNG")
     data = "data:image/png;base64," + base64.b64encode(image.getvalue()).decode()
     content = [{"type": "image_url", "image_url": {"url": data}}, {"type": "text", "text": "What is this?"}]
-    body = {"model": "", "messages": [{"role": "user", "content": content}], "max_tokens": 8}
+    body = {"model": str(model), "messages": [{"role": "user", "content": content}], "max_tokens": 8}
     request = urllib.request.Request(
         f"{url}/v1/chat/completions", json.dumps(body).encode(), {"Content-Type": "application/json"}
     )
@@ -139,7 +139,7 @@ def test_transformers_serve_merges(folder, tmp_path):
                 assert server.poll() is None, log.read_text()
                 assert time.monotonic() < until, log.read_text()
                 time.sleep(0.2)
-        found = [chat(url, path)["choices"][0]["message"]["content"] for path in IMAGES]
+        found = [chat(url, folder, path)["choices"][0]["message"]["content"] for path in IMAGES]
     finally:
         server.terminate()
         server.wait(30)

@@ -51,7 +51,6 @@ def outputs(folder: Path, pixels: torch.Tensor) -> torch.Tensor:
 
 @needs_onnx
 @pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning", "ignore::UserWarning")
 @pytest.mark.parametrize("tower", ["clip_vision_model", "siglip_vision_model", "dinov2"])
 def test_the_graph_gives_the_visual_tokens_of_any_number_of_frames(tmp_path, monkeypatch, tower):
     sizes = {"mlp_ratio": 2} if tower == "dinov2" else {}
@@ -76,11 +75,18 @@ def test_the_graph_gives_the_visual_tokens_of_any_number_of_frames(tmp_path, mon
         assert expected.shape == (frames, 9, 32)
         torch.testing.assert_close(outputs(folder, pixels), expected, atol=1e-5, rtol=0)
 
-    assert not run(convert_settings(tmp_path, format="onnx", token_kept_ratio=0.25)).done
-    other = convert_settings(tmp_path, format="onnx", verify=False)
-    assert run(other).done
-    assert read_json(folder / "vision.json")["tokens"] == 18
-    assert not any("trained at" in note for note in run(other).notes)
+
+@needs_onnx
+@pytest.mark.slow
+def test_the_ratio_is_that_of_training_unless_another_is_given_and_a_second_call_does_nothing(tmp_path):
+    make_runs(tmp_path)
+    settings = convert_settings(tmp_path, format="onnx", verify=False)
+    result = run(settings)
+    assert read_json(Path(result.output) / "vision.json")["tokens"] == 8
+    assert not any("trained at" in note for note in result.notes)
+    assert not run(settings).done
+    other = convert_settings(tmp_path, format="onnx", verify=False, token_kept_ratio=0.25)
+    assert run(other, dry_run=True).lines()[0].startswith("Would write")
 
 
 @needs_onnx

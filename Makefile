@@ -72,6 +72,14 @@ docs: $(VENV)/.installed-dev reference  ## build the site into site/
 bench: $(VENV)/.installed-dev  ## every benchmark: the floor, ours, the ratio
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
+.PHONY: serve-check-gguf
+LLAMA_CPP ?= llama-cpp-python==0.3.36
+
+serve-check-gguf:  ## llama.cpp beside aurora caption, id for id; compiles it into an environment of its own
+	@test -x build/servers/llama-cpp/bin/python || $(PYTHON) -m venv build/servers/llama-cpp
+	build/servers/llama-cpp/bin/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,gguf]' $(LLAMA_CPP)
+	AURORA_SERVE_MEDIA=50 build/servers/llama-cpp/bin/python -m pytest -s tests/integration/test_llama_cpp.py
+
 soak: $(VENV)/.installed-dev  ## the long fault campaigns
 	$(BIN)/python -m pytest -m soak --timeout 7200
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.config.using import Layout
+from aurora_cli.config.using import Layout, Quantization
 from aurora_cli.data.download.origin import Origin
 from aurora_cli.io.json_files import StoredModel
 
@@ -101,6 +101,7 @@ class ConvertRequest(_Entry):
     model: ModelSettings
     token_kept_ratio: float | None = None
     """Of a graph, whose shapes are fixed by it."""
+    quantization: Quantization | None = None
 
 
 class FileStamp(NamedTuple):

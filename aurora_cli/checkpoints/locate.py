@@ -80,6 +80,20 @@ def refuse_gguf(name: str | Path, path: Path | None) -> Path | None:
     return path
 
 
+def refuse_llama_cpps(name: str | Path, path: Path) -> None:
+    """
+    Raises:
+        UsageError: it is a GGUF file, or a folder of them, and a captioner is opened.
+    """
+    files = sorted(path.glob(f"*{_GGUF}")) if path.is_dir() else [path] if is_gguf(path) else []
+    if files:
+        what = f"holds {files[0].name}" if path.is_dir() else "is a GGUF file"
+        raise UsageError(
+            f"{name}: {what}, which llama.cpp runs and aurora does not",
+            hint="Name what it was converted from; or run it there: llama-server -m MODEL.gguf --mmproj MMPROJ.gguf",
+        )
+
+
 def _local_path(name: str | Path, root: Path | None) -> Path | None:
     path = Path(name).expanduser()
     candidates = (path if root is None else root / path, path)

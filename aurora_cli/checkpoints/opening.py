@@ -25,7 +25,7 @@ from aurora_cli.checkpoints.layouts import (
     open_xtuner,
 )
 from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors, rename
-from aurora_cli.checkpoints.locate import locate
+from aurora_cli.checkpoints.locate import locate, refuse_llama_cpps
 from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.json_files import read_object
@@ -46,6 +46,7 @@ def open_checkpoint(name: str | Path, options: OpenOptions = NO_OPTIONS) -> Open
     path = locate(name, options.root)
     opener = next((open_it for fits, open_it in _KINDS if fits(path)), None)
     if opener is None:
+        refuse_llama_cpps(name, path)
         foreign.refuse_unknown(path)
         expected = "A run, a checkpoint, an xtuner or huggingface folder, a DeepSpeed folder or a .pth was expected."
         hint = f"{path.parent} is one: its newest checkpoint is taken." if path.name == CHECKPOINTS else expected

@@ -202,6 +202,7 @@ _SPECS = (
             Flag("convert.format", ("--format",)),
             Flag("convert.token_kept_ratio", ("--token-kept-ratio",)),
             Flag("convert.dtype", ("--dtype",)),
+            Flag("convert.quantization", ("--quantization",)),
             Flag("convert.safe_serialization", ("--safe-serialization",)),
             Flag("convert.max_shard_size", ("--max-shard-size",)),
             Heading("Proof"),
@@ -212,6 +213,7 @@ _SPECS = (
         ),
         (
             "aurora convert --format huggingface",
+            "aurora convert --format gguf --quantization q8_0",
             "aurora convert runs/language/checkpoints/step-00000100 out --dtype bfloat16",
             "aurora convert iter_4000.pth --base older-export --format huggingface",
             "aurora convert smollm2.gguf language",

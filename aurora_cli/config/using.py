@@ -11,7 +11,8 @@ from pydantic import Field
 from aurora_cli.config.section import KeptRatios, Names, Section
 from aurora_cli.constants import VIDEO_QUESTION
 
-Layout = Literal["xtuner", "huggingface", "official", "onnx"]
+Layout = Literal["xtuner", "huggingface", "official", "onnx", "gguf"]
+Quantization = Literal["f16", "q8_0", "q4_k_m"]
 
 
 class ConvertSettings(Section):
@@ -24,7 +25,7 @@ class ConvertSettings(Section):
     """Where to; none: export/<format>."""
 
     format: Layout = "xtuner"
-    """Whose names and files: the original's, transformers' LLaVA, haotian-liu's LLaVA, ONNX (tower and projector)."""
+    """The original's files, transformers' LLaVA, haotian-liu's, ONNX (tower and projector), or llama.cpp's."""
 
     token_kept_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
     """Share of a frame's patches that leave the graph of `--format onnx`; none: what the model was trained with."""
@@ -37,6 +38,9 @@ class ConvertSettings(Section):
 
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     """Of the written tensors; none: as they are."""
+
+    quantization: Quantization | None = None
+    """Of the language model with `--format gguf`: halves, or blocks of 8 or 4 bits a weight; none: f16."""
 
     max_shard_size: str = Field(default="2GB", pattern=r"^\d+(\.\d+)?\s*[KMG]B$")
     """A weights file is at most this large."""

@@ -51,6 +51,13 @@ session = onnxruntime.InferenceSession("{folder}/vision.onnx")
 
 `vision.json` says how pixels become `pixel_values`, and what comes out: what the language model reads of each frame, in
 place of its `<image>`. The language model is not here.""",
+    "gguf": """```sh
+llama-server -m model-*.gguf --mmproj mmproj-f16.gguf
+```
+
+llama.cpp's programs and those that are built on it take the two files. A video is its frames, as images of one message.
+**llama.cpp merges no tokens**: what it computes is this model at a kept ratio of 1.0, with every patch of a frame as a
+token. Captions are best at the ratio of training, which stands below.""",
 }
 
 

@@ -206,13 +206,16 @@ def copy_tokenizer(source: Path, folder: Path) -> None:
 
 def write_chat_template(name: str, tokenizer: ExportTokenizer, folder: Path) -> None:
     """The template of training, by its name, as Jinja."""
+    write_text(folder / "chat_template.jinja", chat_template_of(name, tokenizer))
+
+
+def chat_template_of(name: str, tokenizer: ExportTokenizer) -> str:
+    """The template of training, by its name."""
     if name == OWN_TEMPLATE:
         own = own_template(load_tokenizer(tokenizer.source))
         source = own.arguments[0]
-        text = own_chat_template(
+        return own_chat_template(
             source, in_parts=own.in_parts, joints=tokenizer.joints, generation=tokenizer.generation
         )
-    else:
-        begin, end = tokenizer.bos_token or "", tokenizer.eos_token
-        text = chat_template(TEMPLATES[name], begin, end, tokenizer.joints, tokenizer.turn_joint)
-    write_text(folder / "chat_template.jinja", text)
+    begin, end = tokenizer.bos_token or "", tokenizer.eos_token
+    return chat_template(TEMPLATES[name], begin, end, tokenizer.joints, tokenizer.turn_joint)

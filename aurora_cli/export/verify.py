@@ -88,6 +88,8 @@ def compare(request: VerifyRequest) -> list[LogitComparison]:
     """
     if request.layout == "onnx":
         return [_compared_graph(request)]
+    if request.layout == "gguf":
+        return _by_llama_cpp(request)
     if request.tokenizer is not None:
         check_ids(request.export, request.tokenizer, request.template)
     source = open_checkpoint(request.source, request.options)
@@ -118,6 +120,15 @@ def _compared_graph(request: VerifyRequest) -> LogitComparison:
     difference, largest = onnx.compare(request.export, network, source.model.image_size)
     what = f"frames in onnxruntime, kept ratio {graph.merging.kept_ratio:g}"
     return LogitComparison(what, difference, BOUNDS["float32"] * max(1.0, largest))
+
+
+def _by_llama_cpp(request: VerifyRequest) -> list[LogitComparison]:
+    from aurora_cli.export.llama_cpp import proof
+
+    if request.tokenizer is None:
+        raise DataError(f"{request.export}: its tokenizer is not known")
+    source = open_checkpoint(request.source, request.options)
+    return proof.compare(source, request.export, request.tokenizer, request.template)
 
 
 Inputs = dict[str, torch.Tensor]

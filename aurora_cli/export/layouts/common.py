@@ -11,6 +11,7 @@ from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.lazy_tensors import Tensors
 from aurora_cli.checkpoints.writing import write_weights
 from aurora_cli.config.settings import ModelSettings
+from aurora_cli.config.using import Quantization
 from aurora_cli.data.tokenization.prompt import Prompter
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.io.json_files import JsonObject
@@ -33,6 +34,8 @@ class ExportJob:
     safe: bool
     max_shard_bytes: int
     advance: Callable[[int], None] = lambda _: None
+    quantization: Quantization | None = None
+    """Of GGUF."""
 
     @property
     def tensors(self) -> Tensors:

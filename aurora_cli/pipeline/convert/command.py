@@ -16,6 +16,8 @@ from aurora_cli.io.atomic import disk_errors, lock_output
 from aurora_cli.pipeline.convert.result import ConvertResult, result_of
 from aurora_cli.runs.find import newest_finished_run
 
+_PROVES_GGUF = "llama_cpp"
+
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> ConvertResult:
     """Write an export, all of it or nothing, verify it, and upload it if that is requested.
@@ -29,6 +31,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if convert.push_to_hub is not None:
         check_repo(convert.push_to_hub)
     _check_graph(convert)
+    _check_types(convert)
     request = _request(settings, convert.checkpoint or str(newest_finished_run(workspace)))
     if is_gguf(request.source):
         request = _of_gguf(convert, request)
@@ -52,6 +55,25 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     return result if dry_run else _pushed(result, output, convert, reporter)
 
 
+def _check_types(convert: ConvertSettings) -> None:
+    """
+    Raises:
+        UsageError: a type is requested that the layout has not.
+    """
+    if convert.format != "gguf":
+        if convert.quantization is not None:
+            raise UsageError(
+                f"--quantization {convert.quantization}: is of --format gguf alone",
+                hint="Of other layouts it is --dtype.",
+            )
+    elif convert.dtype is not None:
+        raise UsageError(
+            f"--dtype {convert.dtype}: --format gguf has types of its own", hint="Name one by --quantization."
+        )
+    elif not convert.safe_serialization:
+        raise UsageError("--no-safe-serialization: --format gguf writes no pickles", hint="Leave it out.")
+
+
 def _request(settings: Settings, source: str) -> ConvertRequest:
     convert = settings.convert
     return ConvertRequest(
@@ -63,6 +85,7 @@ def _request(settings: Settings, source: str) -> ConvertRequest:
         max_shard_size=convert.max_shard_size,
         model=settings.model,
         token_kept_ratio=convert.token_kept_ratio,
+        quantization=(convert.quantization or "f16") if convert.format == "gguf" else None,
     )
 
 
@@ -118,7 +141,12 @@ def _check_output(output: Path, facts: ExportFacts | None) -> None:
 def _is_done(facts: ExportFacts, output: Path, request: ConvertRequest, *, verified: bool) -> bool:
     if not is_current(output, facts.receipt, request):
         return False
-    return not verified or (facts.verification is not None and facts.verification.ok)
+    if not verified:
+        return True
+    if facts.verification is None or not facts.verification.ok:
+        return False
+    is_unproved = request.format == "gguf" and facts.verification.reason is not None
+    return not (is_unproved and find_spec(_PROVES_GGUF))
 
 
 def _pushed(result: ConvertResult, output: Path, convert: ConvertSettings, reporter: Reporter) -> ConvertResult:

@@ -29,8 +29,10 @@ from aurora_cli.console import Reporter
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.export import from_gguf, verify
-from aurora_cli.export.layouts import huggingface, official, onnx, xtuner
+from aurora_cli.export.layouts import gguf, huggingface, official, onnx, xtuner
 from aurora_cli.export.layouts.common import ExportJob, dtype_name
+from aurora_cli.export.llama_cpp.proof import UNPROVED
+from aurora_cli.export.llama_cpp.quantize import is_bound
 from aurora_cli.export.model_card import write_card
 from aurora_cli.export.positions import at_trained_size
 from aurora_cli.export.receipt import SETTINGS_FILE, ExportSettings, file_sizes, is_current, read_facts
@@ -99,7 +101,7 @@ def _write(
 def _as_written(checkpoint: OpenedCheckpoint, request: ConvertRequest) -> OpenedCheckpoint:
     """What of the checkpoint is written, as the layout has it."""
     match request.format:
-        case "huggingface":
+        case "huggingface" | "gguf":
             return at_trained_size(checkpoint)
         case "onnx":
             ratio = checkpoint.merging.kept_ratio if request.token_kept_ratio is None else request.token_kept_ratio
@@ -154,6 +156,8 @@ def _write_layout(job: ExportJob, layout: Layout, folder: Path) -> list[str]:
             return official.write(job, folder)
         case "onnx":
             return onnx.write(job, folder)
+        case "gguf":
+            return gguf.write(job, folder)
         case _:
             assert_never(layout)
 
@@ -194,6 +198,7 @@ def _job(
         safe=request.safe_serialization,
         max_shard_bytes=parse_size(request.max_shard_size),
         advance=advance,
+        quantization=request.quantization,
     )
 
 
@@ -212,4 +217,5 @@ def _verify(settings: Settings, request: ConvertRequest, checkpoint: OpenedCheck
         differences = tuple(verify.verify_in_child(comparison))
     except DataError as error:
         return Verification(ok=False, reason=error.message)
-    return Verification(ok=all(each.holds for each in differences), differences=differences)
+    unproved = UNPROVED if request.format == "gguf" and not is_bound() else None
+    return Verification(ok=all(each.holds for each in differences), differences=differences, reason=unproved)

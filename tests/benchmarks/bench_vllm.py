@@ -3,8 +3,8 @@
 A video of 8 frames of 224 px through a tower shaped like CLIP ViT-B/16 and a language model shaped like SmolLM2-135M,
 random weights. Prefill is a request of one token: reading the video, tower, projector, and the language model over the
 prompt. Other pixels each time, so that nothing is found in a cache. CPU seconds of the whole process on one thread (a
-second one spins while it waits, which counts as well), the least of `runs` that take turns; beside them the ratio of FLOPs, counted from the plan of tokens. Asked for: at 0.1 at most 1.25
-times of what the FLOPs say beside 1.0.
+second one spins while it waits, which counts as well), the least of `runs` that take turns; beside them the ratio of
+FLOPs, counted from the plan of tokens. Asked for: at 0.1 at most 1.25 times of what the FLOPs say beside 1.0.
 
 In the environment that `make serve-check` makes:
 

@@ -29,7 +29,7 @@ Arrow = tuple[str, str]
 WIDTH, MARGIN, GAP, LEADING = 1040, 16, 14, 14
 FLAT = 30
 """Height below which a box has a single line."""
-IN_A_ROW = 7
+IN_A_ROW = 8
 """Commands."""
 COMMAND_HEIGHTS = (108, 75)
 """Of their rows: `train` enters many rooms."""

@@ -47,6 +47,20 @@ class Captioner:
         self._prompter = Prompter(tokenizer, options.template, is_foreign=is_foreign)
         self._never = _ids_never_written(model, None if is_foreign else tokenizer)
 
+    @property
+    def prompter(self) -> Prompter:
+        """Writes its prompts."""
+        return self._prompter
+
+    @property
+    def never(self) -> list[int]:
+        """Ids that it does not write."""
+        return self._never
+
+    def text_of(self, ids: Sequence[int]) -> str:
+        """The words of a caption's ids."""
+        return self._text_of(ids)
+
     def caption(
         self,
         media: Iterable[Media],
@@ -225,10 +239,14 @@ class Captioner:
             DataError: the medium cannot be read.
         """
         frames = medium.frames(options.frames, self.image_settings, options.sampling)
+        return frames, self.as_seen(frames)
+
+    def as_seen(self, frames_F3SS: torch.Tensor) -> list[np.ndarray]:
+        """The tower's input as a person sees it: F arrays (S, S, 3) of uint8."""
         settings = self.image_settings
         mean, std = (torch.tensor(each).view(3, 1, 1) for each in (settings.image_mean, settings.image_std))
-        bytes_F3SS = ((frames * std + mean) * 255).round().clamp(0, 255).byte()
-        return frames, [frame.permute(1, 2, 0).contiguous().numpy() for frame in bytes_F3SS]
+        bytes_F3SS = ((frames_F3SS * std + mean) * 255).round().clamp(0, 255).byte()
+        return [frame.permute(1, 2, 0).contiguous().numpy() for frame in bytes_F3SS]
 
     def _read(self, medium: CaptionInput, options: CaptionOptions) -> tuple[torch.Tensor, list[int]]:
         frames = medium.frames(options.frames, self.image_settings, options.sampling)

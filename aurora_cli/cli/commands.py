@@ -283,6 +283,31 @@ _SPECS = (
         " of media would put it. With --against, whether two models differ on the same media.",
     ),
     CommandSpec(
+        "serve",
+        "pipeline.serve.command",
+        (
+            Heading("The model"),
+            Flag("serve.model", (), "MODEL"),
+            Flag("serve.token_kept_ratio", ("--token-kept-ratio", "--visual-token-merge-ratio")),
+            Heading("Where it is served, and for whom"),
+            Flag("serve.host", ("--host",)),
+            Flag("serve.port", ("--port",)),
+            Flag("serve.api_key_env", ("--api-key-env",), "NAME"),
+            Heading("What requests may name"),
+            Flag("serve.media_root", ("--media-root",), "DIR"),
+            Flag("serve.allow_remote", ("--allow-remote",)),
+            Heading("How much at once"),
+            Flag("serve.queue", ("--queue",)),
+            Flag("serve.device", ("--device",)),
+        ),
+        (
+            "aurora serve",
+            "aurora serve export/huggingface --token-kept-ratio 0.3 --port 9000",
+            "aurora serve --host 0.0.0.0 --api-key-env AURORA_API_KEY --media-root held-out",
+        ),
+        "OpenAI's POST /v1/chat/completions with images and videos, /v1/models, /metrics, /health; and a page at /.",
+    ),
+    CommandSpec(
         "merge-view",
         "pipeline.merge_view.command",
         (

@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": (PIPELINE, "Export a run for transformers, xtuner or LLaVA, and prove that it computes the same."),
     "caption": (BESIDE, "Caption images and videos."),
     "evaluate": (BESIDE, "Score captions beside references, with how sure the scores are."),
+    "serve": (BESIDE, "Answer OpenAI's clients with a captioner, and open a page."),
     "merge-view": (BESIDE, "Show which patches of an image become one visual token."),
     "demo": (BESIDE, "Watch the whole pipeline train a tiny captioner on this machine."),
     "inspect": (BESIDE, "Look into data, annotations, shards or a run."),

@@ -25,6 +25,7 @@ from aurora_cli.config.using import (
     InspectSettings,
     MergeViewSettings,
     PresetsSettings,
+    ServeSettings,
 )
 
 
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     convert: ConvertSettings = ConvertSettings()
     caption: CaptionSettings = CaptionSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
+    serve: ServeSettings = ServeSettings()
     merge_view: MergeViewSettings = MergeViewSettings()
     demo: DemoSettings = DemoSettings()
     inspect: InspectSettings = InspectSettings()

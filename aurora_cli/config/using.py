@@ -153,6 +153,52 @@ class EvaluateSettings(Section):
     """Folder for the results; none: evaluation/<name of the captions' file>."""
 
 
+class ServeSettings(Section):
+    """`aurora serve`. What a request does not say is as in `caption`."""
+
+    model: str | None = None
+    """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""
+
+    token_kept_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
+    """Share of a frame's patches that reach the language model, where a request says none; none: as trained."""
+
+    host: str = "127.0.0.1"
+    """Address to serve on; another than this machine's own needs `--api-key-env`."""
+
+    port: int = Field(default=8000, ge=0, le=65535)
+    """To serve on; 0 takes a free one."""
+
+    api_key_env: str | None = None
+    """Environment variable with the key that clients must send; none: no key."""
+
+    media_root: Path | None = None
+    """Folder whose files requests may name; none: they may name none."""
+
+    allow_remote: bool = False
+    """Fetch media that requests name by http and https."""
+
+    queue: int = Field(default=32, ge=1)
+    """Requests that wait at most; others are answered 429."""
+
+    max_batch_tokens: int = Field(default=32_768, ge=1)
+    """Tokens that all running requests may come to together."""
+
+    batch_size: int = Field(default=16, ge=1)
+    """Requests that run together at most."""
+
+    max_request_mb: float = Field(default=64.0, gt=0.0)
+    """A request, and a file that it names, has at most so many megabytes."""
+
+    max_megapixels: float = Field(default=50.0, gt=0.0)
+    """An image has at most so many million pixels."""
+
+    drain_s: float = Field(default=30.0, ge=0.0)
+    """After Ctrl-C running requests may take so many seconds to end."""
+
+    device: str = "auto"
+    """`auto`, `cpu`, `cuda`, `cuda:1`."""
+
+
 class MergeViewSettings(Section):
     """`aurora merge-view`."""
 

@@ -1,5 +1,6 @@
 """Every command in the docs runs, in a workspace that the tutorial made, with few images and steps."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -106,8 +107,28 @@ def test_every_command_of_the_page_runs(page: Path, workspace: Path, programs: P
         own_parts.with_weights(workspace / "mine")
         for made, name in (("siglip", "tower"), ("smollm", "language")):
             (workspace / "mine" / made).rename(workspace / "mine" / name)
+    if page.stem == "serving":
+        clients_run(page, workspace, programs)
+        return
     for block in blocks(page):
         shell(block, workspace, programs, PAGE)
+
+
+def clients_run(page: Path, workspace: Path, programs: Path) -> None:
+    """The page's clients, beside the server that it speaks of. The one that needs `openai` only where that is."""
+    command = [sys.executable, "-m", "aurora_cli", "serve", "--media-root", ".", "--port", "0"]
+    environment = {**os.environ, **PAGE}
+    with subprocess.Popen(command, cwd=workspace, env=environment, stderr=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stderr is not None
+            address = next(found[0] for line in server.stderr if (found := re.search(r"http://[\d.]+:\d+", line)))
+            for block in blocks(page):
+                if "import OpenAI" not in block or importlib.util.find_spec("openai") is not None:
+                    answer = shell(block.replace("http://127.0.0.1:8000", address), workspace, programs, PAGE)
+                    assert "error" not in answer
+                    assert answer.strip()
+        finally:
+            server.terminate()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)

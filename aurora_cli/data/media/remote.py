@@ -1,11 +1,14 @@
 """Media from the network, where the user allows it: one file, of a bounded size, of a kind that is a medium."""
 
+import contextlib
 import hashlib
 import http.client
+import io
 import re
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, NamedTuple
 
 from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.listing import Medium
@@ -19,6 +22,15 @@ _TYPE = re.compile(r"(image|video)/[\w.+-]+")
 _SUFFIXES = {"video/quicktime": ".mov", "video/x-matroska": ".mkv", "video/x-msvideo": ".avi", "image/jpeg": ".jpg"}
 
 
+class Fetched(NamedTuple):
+    """A file from the network, in memory."""
+
+    kind: Literal["image", "video"]
+    suffix: str
+    """That decoders go by."""
+    content: bytes
+
+
 def fetch(medium: Medium, folder: Path, max_bytes: int) -> Medium:
     """The medium as a file in `folder`.
 
@@ -26,6 +38,32 @@ def fetch(medium: Medium, folder: Path, max_bytes: int) -> Medium:
         DataError: the network or the server refuses, it is too large, or it is neither an image nor a video.
     """
     url = medium.name
+    with _opened(url, max_bytes) as (response, kind, suffix):
+        path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}{suffix}"
+        with atomic_write(path) as file:
+            _copy(url, response, file, max_bytes)
+    return Medium(url, path, "video" if is_animation(path, path.name) else kind)
+
+
+def fetch_bytes(url: str, max_bytes: int) -> Fetched:
+    """The same without a file.
+
+    Raises:
+        DataError: as above.
+    """
+    with _opened(url, max_bytes) as (response, kind, suffix):
+        content = io.BytesIO()
+        _copy(url, response, content, max_bytes)
+    return Fetched(kind, suffix, content.getvalue())
+
+
+@contextlib.contextmanager
+def _opened(url: str, max_bytes: int) -> Iterator[tuple[IO[bytes], Literal["image", "video"], str]]:
+    """What a server answers, whether it is an image or a video, and its suffix.
+
+    Raises:
+        DataError: the network or the server refuses, also while it is read, or it says that it is too large.
+    """
     opener = urllib.request.OpenerDirector()  # build_opener's would open file: and ftp: as well
     for handler in (
         urllib.request.ProxyHandler(),
@@ -37,19 +75,16 @@ def fetch(medium: Medium, folder: Path, max_bytes: int) -> Medium:
         urllib.request.UnknownHandler(),
     ):
         opener.add_handler(handler)
-    request = urllib.request.Request(url, headers={"User-Agent": "aurora", "Accept": "image/*, video/*"})
     try:
+        request = urllib.request.Request(url, headers={"User-Agent": "aurora", "Accept": "image/*, video/*"})
         with opener.open(request, timeout=TIMEOUT_S) as response:
             kind, suffix = _kind_of(url, response.headers.get_content_type())
-            path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}{suffix}"
             declared = response.headers.get("Content-Length", "")
             if declared.isdigit() and int(declared) > max_bytes:
                 raise _too_large(url, f"{int(declared):,} bytes", max_bytes)
-            with atomic_write(path) as file:
-                _copy(url, response, file, max_bytes)
+            yield response, kind, suffix
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DataError(f"{url}: cannot be fetched: {error or type(error).__name__}") from error
-    return Medium(url, path, "video" if is_animation(path, path.name) else kind)
 
 
 def _copy(url: str, response: IO[bytes], file: IO[bytes], max_bytes: int) -> None:

@@ -1,11 +1,32 @@
 """A question in the words of training, up to where the answer begins."""
 
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
 from aurora_cli.constants import IMAGE, IMAGE_PLACEHOLDER, VIDEO
-from aurora_cli.data.annotations.records import Rejection
+from aurora_cli.data.annotations.records import Message, Record, Rejection, Role
 from aurora_cli.data.tokenization.boundaries import special_words, with_image_token, with_our_templates
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE, Template, get_template, images_first, lacking
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer
 from aurora_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from aurora_cli.data.tokenization.encoder import ConversationEncoder
+
+_ANSWER = "A"
+"""Stands for the answer that a conversation is asked for; what comes before it depends on no answer."""
+
+
+class ChatTurn(NamedTuple):
+    """What one side of a conversation says."""
+
+    role: Role
+    text: str
+    images: int = 0
+    """Images and frames in front of the text."""
 
 
 class Prompter:
@@ -22,6 +43,7 @@ class Prompter:
         self.tokenizer = tokenizer
         self.template = template
         self.images_only = False
+        self._is_foreign = is_foreign
         if template == OWN_TEMPLATE:
             words, end = self._write_by_its_own(is_foreign)
         else:
@@ -42,8 +64,7 @@ class Prompter:
         backend = with_image_token(tokenizer.backend)
         image_id = backend.token_to_id(IMAGE)
 
-        def encode(text: str) -> list[int]:
-            messages = [ChatMessage("user", text)]
+        def encode_chat(messages: list[ChatMessage]) -> list[int]:
             try:
                 if encoder is not None:
                     return encoder.prompt_ids(messages)
@@ -54,7 +75,8 @@ class Prompter:
             ids = backend.encode(written, add_special_tokens=not begun).ids
             return [IMAGE_PLACEHOLDER if token == image_id else token for token in ids]
 
-        self.encode = encode
+        self.encode = lambda text: encode_chat([ChatMessage("user", text)])
+        self._encode_chat = encode_chat
         return own.words, own.end or tokenizer.eos_token
 
     def _write_by_ours(self, template: Template) -> tuple[str, str]:
@@ -95,6 +117,47 @@ class Prompter:
         if found := self.special.search(question):
             raise UsageError(f"prompt: holds {found[0]}, a special token of the model: it would not be read as words")
         return self.encode(images_first(IMAGE * images + question, frames=None, images_only=self.images_only))
+
+    def chat_ids(self, turns: Sequence[ChatTurn]) -> list[int]:
+        """The prompt's tokens of a conversation whose last turn is a question; earlier answers as in training.
+
+        Raises:
+            UsageError: a text holds a placeholder or another special token, or the template refuses the conversation.
+        """
+        if len(turns) == 1:
+            return self.ids(turns[0].text, turns[0].images)
+        for number, turn in enumerate(turns):
+            check_prompt(turn.text, f"turn {number}")
+            if found := self.special.search(turn.text):
+                raise UsageError(f"turn {number}: holds {found[0]}, a special token: it would not be read as words")
+        if self._is_foreign and self.template == OWN_TEMPLATE:
+            return self._foreign_chat_ids(turns)
+        messages = [Message(turn.role, IMAGE * turn.images + turn.text, bool(turn.text)) for turn in turns]
+        images = ["an image"] * sum(turn.images for turn in turns)
+        record = Record("", images or None, None, [*messages, Message("gpt", _ANSWER)])
+        try:
+            rendered = self._conversations.render(record, frames=1, images_are_video=False, in_order=False)
+            ((tokens, spans),) = self._conversations.encode([rendered])
+        except Rejection as rejection:
+            raise UsageError(
+                f"the conversation cannot be written: {rejection.reason}: {rejection.detail}"
+            ) from rejection
+        start, _ = spans[-1]
+        return np.frombuffer(tokens, np.int32)[:start].tolist()
+
+    @cached_property
+    def _conversations(self) -> "ConversationEncoder":
+        from aurora_cli.data.tokenization.encoder import conversation_encoder
+
+        return conversation_encoder(self.tokenizer, self.template)
+
+    def _foreign_chat_ids(self, turns: Sequence[ChatTurn]) -> list[int]:
+        from aurora_cli.data.tokenization.chat_template import ROLE_NAMES, ChatMessage
+
+        texts = [images_first(IMAGE * turn.images + turn.text, frames=None) for turn in turns]
+        return self._encode_chat(
+            [ChatMessage(ROLE_NAMES[turn.role], text) for turn, text in zip(turns, texts, strict=True)]
+        )
 
 
 def check_prompt(question: str, name: str = "prompt") -> None:

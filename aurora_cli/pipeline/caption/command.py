@@ -6,9 +6,10 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import UsageError
 from aurora_cli.io.atomic import lock_output
-from aurora_cli.pipeline.caption.request import page_url, resolve_model, resolve_request
+from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
 from aurora_cli.pipeline.result import Result
+from aurora_cli.serving.start import Address, check_installed, serve
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> Result:
@@ -41,6 +42,6 @@ def _serve(settings: Settings, reporter: Reporter, *, dry_run: bool) -> ServeRes
     model = resolve_model(settings, reporter)
     if dry_run:
         return ServeResult(model, page_url(settings.caption.port), dry_run=True)
-    from aurora_cli.pipeline.caption.server import serve
-
-    return serve(settings, model, reporter)
+    check_installed()
+    served = serve(settings, model, Address(HOST, caption.port), caption, reporter, media_root=None)
+    return ServeResult(model, served.url, served.captions)

@@ -1,9 +1,9 @@
-"""The page of `aurora caption --serve`: over HTTP, and used in a real browser."""
+"""The page of `aurora caption --serve` and `aurora serve`: over HTTP, and used in a real browser."""
 
 import http.client
 import json
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import pytest
 from PIL import Image
 
 from aurora_cli.captioning.loading import load_captioner
-from aurora_cli.console import SILENT
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import HostError
 from aurora_cli.pipeline.caption import command as caption
-from aurora_cli.pipeline.caption.page import Page
-from aurora_cli.pipeline.caption.server import serve, start
+from aurora_cli.serving.app import Service, ServiceLimits
+from aurora_cli.serving.guard import GuardRules
+from aurora_cli.serving.page import Page
+from aurora_cli.serving.server import running
 from tests.browser import OUTPUT, needs_browser
 from tests.captioners import GOLDEN, caption_settings, make_runs
 from tests.devtools import open_page
@@ -33,15 +34,22 @@ def workspace(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def page(workspace) -> Page:
+def service(workspace) -> Iterator[Service]:
     captioner = load_captioner(workspace / "runs" / "language")
     captioner.options = captioner.options.changed({"max_new_tokens": 6})
-    return Page("runs/language", captioner, LIMIT)
+    service = Service("runs/language", captioner, ServiceLimits(rules=GuardRules(max_upload=LIMIT)))
+    yield service
+    service.close()
 
 
 @pytest.fixture
-def address(page) -> Iterator[str]:
-    with start(page, 0) as url:
+def page(service) -> Page:
+    return service.page
+
+
+@pytest.fixture
+def address(service) -> Iterator[str]:
+    with running(service) as url:
         yield url
 
 
@@ -111,9 +119,11 @@ def test_bad_requests_are_refused_with_a_reason_and_the_next_one_is_answered(
     assert ask(address, IMAGE.read_bytes(), "name=a.png")[0] == 200
 
 
-def test_a_medium_of_unknown_size_is_refused(address):
-    status, lines = ask(address, None, **{"Content-Length": "many"})
-    assert (status, lines[0]["error"]) == (411, "the request does not give the size of the medium")
+def test_a_medium_whose_size_is_no_number_is_refused(address):
+    connection = http.client.HTTPConnection(address.split("/")[2], timeout=60)
+    connection.request("POST", "/caption?name=a.png", None, {"Content-Length": "many"})
+    assert connection.getresponse().status == 400
+    connection.close()
 
 
 def test_other_addresses_do_not_exist(address):
@@ -129,16 +139,23 @@ def test_a_sender_that_goes_away_does_no_harm(page, address):
     assert ask(address, IMAGE.read_bytes())[0] == 200
 
 
-def test_one_medium_at_a_time(page, address):
-    with page.turn:
-        status, lines = ask(address, IMAGE.read_bytes())
-    assert status == 503
-    assert "another medium" in lines[0]["error"]
+def test_media_of_two_pages_are_captioned_together(address):
+    """The engine holds both rows: what one page asks does not wait for the other."""
+    with ThreadPoolExecutor(2) as pool:
+        answers = [*pool.map(lambda name: ask(address, IMAGE.read_bytes(), f"name={name}"), ("a.png", "b.png"))]
+    assert [(status, lines[-1]["done"]["media"]) for status, lines in answers] == [(200, "a.png"), (200, "b.png")]
 
 
-def test_a_taken_port_is_an_error_of_the_machine(page, address):
+def test_beams_are_followed_on_the_page_as_by_the_command(workspace, service, address, monkeypatch):
+    monkeypatch.setattr(service.captioner, "options", service.captioner.options.changed({"num_beams": 3}))
+    _, lines = ask(address, IMAGE.read_bytes(), "name=a.png&ratio=0.5")
+    settings = caption_settings(workspace, str(IMAGE), max_new_tokens=6, num_beams=3)
+    assert lines[-1]["done"]["caption"] == caption.run(settings).captions[0].caption
+
+
+def test_a_taken_port_is_an_error_of_the_machine(service, address):
     port = int(address.split(":")[2].strip("/"))
-    with pytest.raises(HostError, match=f"port {port}"), start(page, port):
+    with pytest.raises(HostError, match=f"port {port}"), running(service, port):
         pass
 
 
@@ -147,27 +164,6 @@ def test_a_dry_run_says_where_the_page_would_be(workspace):
     assert caption.run(settings, dry_run=True).lines() == [
         "Would open a page at http://127.0.0.1:7999/, to caption with runs/language"
     ]
-
-
-def test_ctrl_c_ends_the_page_and_says_how_much_it_did(workspace, monkeypatch):
-    def interrupted(self: threading.Event, timeout: float | None = None) -> bool:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(threading.Event, "wait", interrupted)
-    monkeypatch.setattr("aurora_cli.pipeline.caption.server.start", _nothing)
-    result = serve(caption_settings(workspace, port=0), "runs/language", SILENT)
-    assert result.lines() == ["0 captions by runs/language"]
-
-
-class _nothing:
-    def __init__(self, *_: object) -> None:
-        pass
-
-    def __enter__(self) -> str:
-        return "http://127.0.0.1/"
-
-    def __exit__(self, *_: object) -> None:
-        pass
 
 
 DROP = """

@@ -1,38 +1,26 @@
-"""The captioner behind the page: what it shows of the model, and how it captions a medium."""
+"""The page of the server: what it shows of the model, and of a medium that was captioned on it."""
 
 import base64
 import contextlib
 import io
 import math
-import threading
-import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import numpy as np
+import torch
 from PIL import Image
 
 from aurora_cli.captioning.captioner import Captioner
-from aurora_cli.captioning.inputs import CaptionInput
 from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.regions import PANEL, paint, views_of
 from aurora_cli.captioning.result import MediaKind
-from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from aurora_cli.errors import AuroraError
-from aurora_cli.io.json_files import JsonObject
 from aurora_cli.models.merge_plan import WHOLE, whole_frames
-
-
-class RequestRefused(Exception):
-    """A request that cannot be answered: the HTTP status, and why."""
-
-    def __init__(self, status: int, reason: str) -> None:
-        super().__init__(reason)
-        self.status, self.reason = status, reason
+from aurora_cli.serving.refusal import Refusal
 
 
 class Question(NamedTuple):
@@ -82,16 +70,15 @@ class Region(TypedDict):
 
 
 class Page:
-    """A captioner behind the page: one medium at a time."""
+    """A captioner behind the page."""
 
     def __init__(self, name: str, captioner: Captioner, max_bytes: int) -> None:
         self.name = name
         self.captioner = captioner
         self.max_bytes = max_bytes
         self.captions = 0
-        """Captions that were made since the page was opened."""
-        self.turn = threading.Lock()
-        self.html = files("aurora_cli.pipeline.caption").joinpath("page.html").read_bytes()
+        """Captions that were made on the page."""
+        self.html = files("aurora_cli.serving").joinpath("page.html").read_bytes()
         self._tokens = self._tokens_by_percent()
 
     def facts(self) -> ModelFacts:
@@ -108,35 +95,7 @@ class Page:
             "max_bytes": self.max_bytes,
         }
 
-    def answer(self, path: Path, question: Question, write: Callable[[JsonObject], None]) -> None:
-        """Caption the file at `path`; `write` is given each line of the answer.
-
-        Raises:
-            RequestRefused: it cannot be read.
-            UsageError: the kept ratio cannot be reached.
-        """
-        options = self._options(question)
-        kind = "video" if is_animation(path, question.name) else kind_of_name(question.name)
-        medium = CaptionInput(question.name, kind, path)
-        began = time.monotonic()
-        written_at: list[float] = []
-
-        def write_text(piece: str) -> None:
-            written_at.append(time.monotonic())
-            write({"text": piece})
-
-        captions, uncaptioned = self.captioner.caption_batch([medium], options, write_text)
-        ended = time.monotonic()
-        for each in uncaptioned:
-            raise RequestRefused(422, f"{each.media}: {each.reason.replace(str(path), question.name)}")
-        self.captions += 1
-        (caption,) = captions
-        until_first = (written_at[0] if written_at else ended) - began
-        per_token = (ended - began - until_first) / max(1, caption.new_tokens - 1)
-        timing = {"first_token_s": round(until_first, 4), "per_token_s": round(per_token, 5)}
-        write({"done": {**asdict(caption), **timing, "regions": self._regions(medium, options)}})
-
-    def _options(self, question: Question) -> CaptionOptions:
+    def options(self, question: Question) -> CaptionOptions:
         """The captioner's own, with those that the page sent. The ratio was checked when the request was read."""
         prompt = question.prompt or None
         changes = {"token_kept_ratio": question.ratio, "slowfast": question.slowfast, **dict(question.decoding)}
@@ -153,11 +112,11 @@ class Page:
                 found[str(percent)] = self.captioner.visual_tokens(1, options.merging)
         return found
 
-    def _regions(self, medium: CaptionInput, options: CaptionOptions) -> list[Region]:
-        """Each frame as the tower gets it, and as merging leaves it."""
+    def regions(self, frames_F3SS: torch.Tensor, options: CaptionOptions) -> list[Region]:
+        """Each frame as the tower gets it, and as merging leaves it. Runs the tower: in the model's thread."""
         model, tower = self.captioner.model, self.captioner.model.model.vision_tower
-        frames, images = self.captioner.frames_as_seen(medium, options)
-        pixels = frames.to(model.device, model.dtype)
+        images = self.captioner.as_seen(frames_F3SS)
+        pixels = frames_F3SS.to(model.device, model.dtype)
         views = views_of(tower, model.config, pixels, options.merging)
         whole = np.flatnonzero(whole_frames([len(images)], options.merging.slowfast)).tolist()
         for frame in whole:
@@ -174,14 +133,14 @@ class Page:
 def kind_of_name(name: str) -> MediaKind:
     """
     Raises:
-        RequestRefused: the suffix is neither an image's nor a video's.
+        Refusal: the suffix is neither an image's nor a video's.
     """
     suffix = Path(name).suffix.lower()
     if suffix in VIDEO_SUFFIXES:
         return "video"
     if suffix in IMAGE_SUFFIXES:
         return "image"
-    raise RequestRefused(415, f"{name or 'a file without a name'}: is neither an image nor a video by its name")
+    raise Refusal(415, f"{name or 'a file without a name'}: is neither an image nor a video by its name")
 
 
 def _data_url(pixels: np.ndarray) -> str:

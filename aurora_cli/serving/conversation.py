@@ -1,0 +1,168 @@
+"""From a request to what the engine decodes: prompt ids, frames, options."""
+
+import threading
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+
+from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.generation import seed_of
+from aurora_cli.captioning.options import CaptionOptions
+from aurora_cli.data.annotations.records import Role
+from aurora_cli.data.tokenization.prompt import ChatTurn
+from aurora_cli.errors import AuroraError
+from aurora_cli.models.positions import positions_of
+from aurora_cli.serving.media import HeldMedium, MediaLimits, read_medium
+from aurora_cli.serving.refusal import Refusal, refusal_of
+from aurora_cli.serving.schema import ChatMessage, ChatRequest, ImagePart, TextPart
+
+_ROLES: dict[str, Role] = {"user": "human", "assistant": "gpt", "system": "system", "developer": "system"}
+
+
+class PreparedRow(NamedTuple):
+    """A row that may join the batch."""
+
+    prompt: list[int]
+    """Ids, with a placeholder a frame."""
+    frames_F3SS: torch.Tensor
+    media_lengths: list[int]
+    options: CaptionOptions
+    seed: int
+    prompt_tokens: int
+    """With all visual tokens."""
+    end_ids: list[int]
+    """What an answer ends with."""
+
+    @property
+    def visual_tokens(self) -> int:
+        return self.prompt_tokens - len(self.prompt) + len(self.frames_F3SS)
+
+
+class Conversations:
+    """Prepares rows for one captioner. Any thread calls it."""
+
+    def __init__(self, captioner: Captioner, limits: MediaLimits) -> None:
+        self.captioner, self.limits = captioner, limits
+        self._writing = threading.Lock()  # encoders remember chunks
+
+    def options(self, request: ChatRequest) -> CaptionOptions:
+        """The captioner's own with those of the request.
+
+        Raises:
+            Refusal: a value that the model cannot have.
+        """
+        own = self.captioner.options.decoding.max_new_tokens
+        changes = {
+            "token_kept_ratio": request.kept_ratio,
+            "max_new_tokens": request.new_tokens if request.new_tokens is not None else own,
+            "temperature": request.temperature,
+            "top_p": request.top_p,
+        }
+        try:
+            options = self.captioner.options.changed(changes)
+            self.captioner.visual_tokens(1, options.merging)
+        except AuroraError as error:
+            raise refusal_of(error) from error
+        return options
+
+    def prepare(self, request: ChatRequest) -> PreparedRow:
+        """
+        Raises:
+            Refusal: a medium may not be named, or cannot be read; or the template refuses the conversation.
+        """
+        options = self.options(request)
+        check_roles(request.messages)
+        media = [
+            (f"messages.{number}.content.{at}", part)
+            for number, message in enumerate(request.messages)
+            if not isinstance(message.content, str)
+            for at, part in enumerate(message.content)
+            if not isinstance(part, TextPart)
+        ]
+        # What is said and named is checked before anything is decoded.
+        lengths = [1 if isinstance(part, ImagePart) else options.frames for _, part in media]
+        left = iter(lengths)
+        turns = [_turn(message, left) for message in request.messages]
+        try:
+            prompt, tokens = self._ids(turns, lengths, options)
+        except AuroraError as error:
+            raise refusal_of(error, "messages") from error
+        pixels = []
+        for param, part in media:
+            kind, url = ("image", part.image_url.url) if isinstance(part, ImagePart) else ("video", part.video_url.url)
+            try:
+                held = read_medium(url, kind, self.limits, param)
+                pixels.append(self.frames(held, options))
+            except AuroraError as error:
+                raise refusal_of(error, param) from error
+        side = self.captioner.image_settings.image_size
+        frames = torch.cat(pixels) if pixels else torch.empty(0, 3, side, side)
+        seed = seed_of(options.decoding.seed if request.seed is None else request.seed)
+        return PreparedRow(prompt, frames, lengths, options, seed, tokens, self.captioner.prompter.end_ids)
+
+    def prepare_medium(self, medium: HeldMedium, options: CaptionOptions) -> PreparedRow:
+        """A medium with the question of the options about its kind, as `aurora caption` asks it.
+
+        Raises:
+            AuroraError: it cannot be read, or the kept ratio cannot be reached.
+        """
+        length = options.frames if medium.kind == "video" else 1
+        turn = ChatTurn("human", options.question(medium.kind), length)
+        prompt, tokens = self._ids([turn], [length], options)
+        frames = self.frames(medium, options)
+        seed = seed_of(options.decoding.seed, medium.name, None, None)  # as of a medium of no list and no span
+        return PreparedRow(prompt, frames, [length], options, seed, tokens, self.captioner.prompter.end_ids)
+
+    def frames(self, medium: HeldMedium, options: CaptionOptions) -> torch.Tensor:
+        """The tower's input.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        return medium.frames(options.frames, self.captioner.image_settings, options.sampling, self.limits.max_pixels)
+
+    def _ids(self, turns: list[ChatTurn], lengths: list[int], options: CaptionOptions) -> tuple[list[int], int]:
+        """The prompt's ids, and how many tokens the language model reads.
+
+        Raises:
+            AuroraError: a text or the conversation cannot be written.
+            Refusal: it is too long.
+        """
+        with self._writing:
+            prompt = self.captioner.prompter.chat_ids(turns)
+        visual = sum(self.captioner.visual_tokens(length, options.merging) for length in lengths)
+        tokens = len(prompt) - sum(lengths) + visual
+        limit, extrapolates = positions_of(self.captioner.model.config.get_text_config())
+        if tokens >= limit and not extrapolates:
+            reason = f"the prompt has {tokens:,} tokens, and the language model has positions for {limit:,}"
+            raise Refusal(400, reason, param="messages", code="context_length_exceeded")
+        return prompt, tokens
+
+
+def check_roles(messages: list[ChatMessage]) -> None:
+    """
+    Raises:
+        Refusal: the last message is no question, or the first is neither a question nor the system's.
+    """
+    roles = ["system" if message.role == "developer" else message.role for message in messages]
+    if roles[-1] != "user":
+        raise Refusal(400, f"messages: end with one of the {roles[-1]}; the user's was expected", param="messages")
+    if "system" in roles[1:]:
+        raise Refusal(400, "messages: the system's comes first, and once", param="messages")
+    if roles[0] == "assistant":
+        raise Refusal(400, "messages: begin with an answer; a question was expected", param="messages")
+    for number, message in enumerate(messages):
+        parts = [] if isinstance(message.content, str) else message.content
+        if message.role != "user" and any(not isinstance(part, TextPart) for part in parts):
+            param = f"messages.{number}"
+            raise Refusal(400, f"{param}: only the user's messages may have images and videos", param=param)
+
+
+def _turn(message: ChatMessage, lengths: Iterator[int]) -> ChatTurn:
+    if isinstance(message.content, str):
+        text, images = message.content, 0
+    else:
+        text = "".join(part.text for part in message.content if isinstance(part, TextPart))
+        images = sum(next(lengths) for part in message.content if not isinstance(part, TextPart))
+    return ChatTurn(_ROLES[message.role], text, images)

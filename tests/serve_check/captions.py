@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 from PIL import Image
 
+from aurora_cli.captioning.caption_stream import Writing
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.inputs import caption_inputs
+from aurora_cli.captioning.options import CaptionOptions
+from aurora_cli.captioning.result import Caption
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.console import Reporter
 from aurora_cli.demo.dataset import encode_video
@@ -77,7 +81,16 @@ def ids_of_caption(
     """The new ids of greedy captions."""
     changes = {"token_kept_ratio": kept_ratio, "slowfast": slowfast, "max_new_tokens": NEW_TOKENS}
     options = captioner.options.changed(changes)
-    return captioner._generate([captioner._read(each, options) for each in caption_inputs(media)], options, None)
+    ids: dict[str, list[int]] = {}
+
+    def kept(writing: Writing, options: CaptionOptions) -> Caption:
+        ids[writing.read.medium.name] = writing.ids
+        return Captioner._caption(captioner, writing, options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(captioner, "_caption", kept)
+        captioner.caption_batch(caption_inputs(media), options)
+    return [ids[str(medium)] for medium in media]
 
 
 def share_equal(found: Sequence[Sequence[int]], expected: Sequence[Sequence[int]]) -> float:

@@ -20,7 +20,9 @@ import pytest
 import torch
 
 import aurora_cli
+from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.inputs import caption_inputs
 from tests.serve_check.captions import (
     NEW_TOKENS,
     Media,
@@ -157,7 +159,9 @@ def test_images_and_videos_in_one_prompt_and_what_is_refused(plain: Served, medi
 def mixed(captioner: Captioner, image: Path, video: Path) -> list[int]:
     """The new ids about an image and a video, by the network itself."""
     options = captioner.options.changed({"token_kept_ratio": 0.5})
-    first, second = (captioner._read(each, options) for each in _inputs(image, video))
+    first, second = (captioner.read(each, options) for each in caption_inputs([image, video]))
+    assert isinstance(first, Read)
+    assert isinstance(second, Read)
     frames = len(second.frames_F3SS)
     prompt = captioner._prompter.ids(options.clip_prompt, 1 + frames)
     out = captioner.model.generate(
@@ -174,12 +178,6 @@ def mixed(captioner: Captioner, image: Path, video: Path) -> list[int]:
     ends = captioner._prompter.end_ids
     row = out[0].tolist()
     return row[: next((at for at, token in enumerate(row) if token in ends), len(row))]
-
-
-def _inputs(*media: Path) -> Any:
-    from aurora_cli.captioning.inputs import caption_inputs
-
-    return caption_inputs(media)
 
 
 def test_without_the_plugin_it_is_llava_and_merges_nothing(plain: Served, media: Media, tmp_path: Path) -> None:

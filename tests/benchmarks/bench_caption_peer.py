@@ -1,0 +1,161 @@
+"""Captioning beside plain transformers' loop on the same export: captions a second, and the first word from the shell.
+
+A CLIP tower of 6 layers of 384 at 224 pixels, a Llama of 8 layers of 384 with 32,000 words, random weights in float32;
+64 images, 64 new tokens each (nothing ends one earlier), batches of 8. Start-up is left out of captions a second and is
+all of the first word. Asked for: 1.5 times the peer's captions a second at ratio 1, and 0.7 of its time to the first
+word. Wall clock and CPU seconds are each the least of rounds that take turns; beside other work CPU seconds say more.
+
+    python tests/benchmarks/bench_caption_peer.py [rounds, 3] [threads, 2] [images, 64] [new tokens, 64]
+"""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from aurora_cli.config.merging import TokenMerging
+
+BATCH = 8
+VISION = {
+    "model_type": "clip_vision_model", "image_size": 224, "patch_size": 14, "hidden_size": 384,
+    "intermediate_size": 1536, "num_hidden_layers": 6, "num_attention_heads": 6,
+}  # fmt: skip
+TEXT = {
+    "model_type": "llama", "vocab_size": 32000, "hidden_size": 384, "intermediate_size": 1024, "num_hidden_layers": 8,
+    "num_attention_heads": 6, "num_key_value_heads": 6, "max_position_embeddings": 4096, "bos_token_id": 1,
+    "eos_token_id": 2,
+}  # fmt: skip
+TOKENIZER = Path(__file__).parents[2] / "presets" / "tiny" / "tokenizer"
+PROMPT = "USER: <image>\nDescribe the image. ASSISTANT:"
+FIRST_WORD = f"""
+import sys, torch
+from PIL import Image
+from transformers import AutoModelForImageTextToText, AutoProcessor
+processor = AutoProcessor.from_pretrained(sys.argv[1])
+model = AutoModelForImageTextToText.from_pretrained(sys.argv[1]).eval()
+inputs = processor(images=Image.open(sys.argv[2]).convert("RGB"), text={PROMPT!r}, return_tensors="pt")
+with torch.inference_mode():
+    print(processor.decode(model.generate(**inputs, max_new_tokens=1, do_sample=False)[0, -1:]))
+"""
+
+
+def make_export(root: Path, images: int) -> Path:
+    """`export/huggingface` in `root`, whose tokenizer has a word for every id, and JPEGs of 640 x 480."""
+    from aurora_cli.config.resolve import dump_yaml
+    from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
+    from aurora_cli.pipeline.convert.command import run as convert
+    from aurora_cli.pipeline.train.build_model import write_initial
+
+    tokenizer = root / "tokenizer"
+    tokenizer.mkdir()
+    for file in TOKENIZER.iterdir():
+        (tokenizer / file.name).write_bytes(file.read_bytes())
+    stored = json.loads((tokenizer / "tokenizer.json").read_text())
+    words = stored["model"]["vocab"]
+    first = 1 + max(*words.values(), *(each["id"] for each in stored["added_tokens"]))
+    words |= {f"word{number}": number for number in range(first, 32000)}
+    (tokenizer / "tokenizer.json").write_text(json.dumps(stored))
+    model = ModelSettings(tokenizer=str(tokenizer), image_size=224, vision_config=VISION, text_config=TEXT)
+    settings = Settings(workspace=root, model=model, merging=TokenMerging(kept_ratio=1.0))
+    write_initial(root / "initial", settings)
+    (root / "config.yaml").write_text(dump_yaml(settings))
+    convert(
+        Settings(
+            workspace=root,
+            model=model,
+            convert=ConvertSettings(checkpoint=str(root / "initial"), format="huggingface", verify=False),
+        )
+    )
+    (root / "media").mkdir()
+    random = np.random.default_rng(0)
+    for number in range(images):
+        small = Image.fromarray(random.integers(0, 256, (12, 16, 3), dtype=np.uint8))
+        small.resize((640, 480), Image.Resampling.BICUBIC).save(root / "media" / f"{number:04d}.jpg", quality=90)
+    return root / "export" / "huggingface"
+
+
+def peer_loop(model: Any, processor: Any, files: list[Path], new_tokens: int) -> None:
+    for start in range(0, len(files), BATCH):
+        images = [Image.open(file).convert("RGB") for file in files[start : start + BATCH]]
+        inputs = processor(images=images, text=[PROMPT] * len(images), return_tensors="pt", padding=True)
+        ids = model.generate(**inputs, min_new_tokens=new_tokens, max_new_tokens=new_tokens, do_sample=False)
+        processor.batch_decode(ids, skip_special_tokens=True)
+
+
+def least(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Wall clock and CPU seconds, children's too, each the least."""
+    took: dict[str, list[tuple[float, float]]] = {name: [] for name in works}
+    for _ in range(rounds):
+        for name, work in works.items():
+            began, before = time.perf_counter(), os.times()
+            work()
+            after = os.times()
+            took[name].append((time.perf_counter() - began, sum(after[:4]) - sum(before[:4])))
+    return {name: (min(each[0] for each in all_), min(each[1] for each in all_)) for name, all_ in took.items()}
+
+
+def main() -> None:
+    rounds, threads, images, new_tokens = (
+        int(sys.argv[n]) if len(sys.argv) > n else (3, 2, 64, 64)[n - 1] for n in range(1, 5)
+    )
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        export = make_export(root, images)
+        files = sorted((root / "media").iterdir())
+        aurora = [sys.executable, "-m", "aurora_cli", "caption", str(files[0]), "--model", str(export)]
+        first = least(
+            {
+                "peer": partial(_run, [sys.executable, "-c", FIRST_WORD, str(export), str(files[0])]),
+                "ours": partial(_run, [*aurora, "--max-new-tokens", "1", "--workspace", folder]),
+            },
+            rounds,
+        )
+        _show("first word", first, 1, "at most 0.7 of the time")
+
+        import torch
+        from transformers import AutoModelForImageTextToText, AutoProcessor
+
+        import aurora_cli
+
+        torch.set_num_threads(threads)
+        captioner = aurora_cli.load_captioner(export, device="cpu")
+        captioner._prompter.end_ids = [-1]  # nothing ends a caption early
+        model: Any = AutoModelForImageTextToText.from_pretrained(export).eval()
+        processor: Any = AutoProcessor.from_pretrained(export)
+        processor.tokenizer.padding_side = "left"
+        ours = partial(captioner.caption, files, max_new_tokens=new_tokens, batch_size=BATCH)
+        with torch.inference_mode():
+            took = least(
+                {
+                    "peer": partial(peer_loop, model, processor, files, new_tokens),
+                    "ours": partial(ours, token_kept_ratio=1.0),
+                    "ours at ratio 0.1": partial(ours, token_kept_ratio=0.1),
+                },
+                rounds,
+            )
+        _show("captions", took, images, "1.5 times as many captions a second at ratio 1")
+
+
+def _run(command: list[str]) -> None:
+    subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parents[2])
+
+
+def _show(what: str, took: dict[str, tuple[float, float]], count: int, wanted: str) -> None:
+    for name, (wall_s, cpu_s) in took.items():
+        ratio = f"{took['peer'][0] / wall_s:.2f} times as fast by the clock, {took['peer'][1] / cpu_s:.2f} by CPU time"
+        print(f"{what}, {name}: {count / wall_s:.3f}/s, {wall_s:.2f} s, {cpu_s:.2f} CPU s; {ratio}")
+    print(f"{what}: asked for is {wanted}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -28,6 +28,7 @@ TOWER = {"image_size": 56, "patch_size": 14, "hidden_size": 48, "intermediate_si
 TOWERS = {
     "clip": {"model_type": "clip_vision_model", **TOWER},
     "siglip": {"model_type": "siglip_vision_model", **TOWER},
+    "dinov2": {"model_type": "dinov2", **TOWER, "mlp_ratio": 2},
 }
 LANGUAGE = {"vocab_size": 671, "hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2,
             "num_attention_heads": 4, "num_key_value_heads": 2, "max_position_embeddings": 1024,

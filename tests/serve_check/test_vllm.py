@@ -51,7 +51,7 @@ def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
     return make_media(tmp_path_factory.mktemp("media"))
 
 
-@pytest.fixture(scope="module", params=["clip-llama-56", "siglip-qwen2-84"])
+@pytest.fixture(scope="module", params=["clip-llama-56", "siglip-qwen2-84", "dinov2-llama-56"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
     """The second one's images are larger than those that its tower was made for."""
     tower, language, side = request.param.split("-")

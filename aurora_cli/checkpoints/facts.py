@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.config.using import Layout, Quantization
 from aurora_cli.data.download.origin import Origin
-from aurora_cli.io.json_files import StoredModel
+from aurora_cli.io.json_files import JsonObject, StoredModel
 
 FACTS_FILE = "aurora.json"
 
@@ -87,6 +87,10 @@ class Verification(_Entry):
     """Why nothing could be compared."""
 
 
+_LATER = ("token_kept_ratio", "quantization")
+"""Of a request: what 0.1.0 did not know, and would take for another request."""
+
+
 class ConvertRequest(_Entry):
     """What decides how an export looks. Settings that only a later version knows take part in a comparison."""
 
@@ -102,6 +106,12 @@ class ConvertRequest(_Entry):
     token_kept_ratio: float | None = None
     """Of a graph, whose shapes are fixed by it."""
     quantization: Quantization | None = None
+
+    @model_serializer(mode="wrap")
+    def _as_ever(self, write: SerializerFunctionWrapHandler) -> JsonObject:
+        """A layout that has no use for them has the keys that it always had."""
+        content: JsonObject = write(self)
+        return {key: value for key, value in content.items() if value is not None or key not in _LATER}
 
 
 class FileStamp(NamedTuple):

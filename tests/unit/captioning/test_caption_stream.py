@@ -102,6 +102,7 @@ def test_seeds_are_of_what_is_captioned() -> None:
     assert len({*different, seed_of(0, "a.png", 1, None), seed_of(0, "a.png", None, (1.0, None))}) == 5
 
 
+@pytest.mark.slow
 def test_what_is_drawn_does_not_depend_on_the_batch(tmp_path: Path) -> None:
     import aurora_cli
     from tests.captioners import GOLDEN, make_runs

@@ -104,6 +104,7 @@ def test_a_prompt_or_a_caption_beyond_the_positions_is_refused_or_warned_of(
         captioner.check_positions(["video", "image"], options)
 
 
+@pytest.mark.slow
 def test_one_question_is_asked_about_images_and_videos(captioner: Captioner, workspace: Path) -> None:
     media = [workspace / "image.png", workspace / "clip.mp4"]
     longer = captioner.caption(media, prompt="What is it? Be brief.", frames=1, max_new_tokens=2)

@@ -100,6 +100,7 @@ class Taken:
 ROWS = st.tuples(st.integers(1, 2), st.integers(1, 30), st.integers(1, 14), st.sampled_from([0.25, 0.5, 1.0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
 @settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
 @given(rows=st.lists(ROWS, min_size=1, max_size=5), data=st.data())
@@ -163,6 +164,7 @@ def test_bfloat16_is_written_as_transformers_writes_it() -> None:
     assert [taken.ids[row.key] for row in rows] == [before_end(ids, END_IDS) for ids in out.tolist()]
 
 
+@pytest.mark.slow
 def test_what_is_drawn_depends_on_the_row_and_its_seed_alone() -> None:
     model = build("llama")
     row = make_row(0, new_tokens=25, temperature=1.5, top_p=0.9, seed=11)

@@ -28,6 +28,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("path", [WEIGHTS, STATE_DICT], ids=["xtuner", "state_dict"])
 def test_golden_weights_give_the_golden_logits(case, path):
@@ -86,6 +87,7 @@ def test_a_pth_of_the_original_takes_its_frozen_parts_from_the_presets_models(tm
     assert checkpoint.merging == TokenMerging(kept_ratio=1.0, schedule="constant", proportional_attention=False)
 
 
+@pytest.mark.slow
 def test_a_run_is_its_newest_checkpoint_over_the_chain_that_it_started_from(tmp_path):
     run = make_runs(tmp_path)
     initial = weights(tmp_path / "runs" / "projection" / "initial")

@@ -60,6 +60,7 @@ def test_a_released_folder_in_shards_gives_the_originals_numbers(golden_copy, tm
     assert loss_of(model) == pytest.approx(golden_loss(), abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shard", ["10GB", "60KB"])
 def test_a_huggingface_folder_keeps_its_merging_whole_or_in_shards(tmp_path, shard):
     merging = TokenMerging(kept_ratio=0.5, slowfast=True)

@@ -214,6 +214,7 @@ def test_any_assignment_resolves_or_is_a_settings_error(key: str, value: str) ->
         resolve(sets=[f"{key}={value}"], environment={})
 
 
+@pytest.mark.slow
 def test_a_setting_is_read_under_the_name_that_an_earlier_version_gave_it(tmp_path: Path) -> None:
     (tmp_path / "aurora.yaml").write_text("demo: {pictures: 60}")
     environment = {"AURORA_WORKSPACE": str(tmp_path), "AURORA_DEMO__CLIPS": "24"}

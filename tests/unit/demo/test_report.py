@@ -55,6 +55,7 @@ def test_the_table_has_a_row_for_every_attribute_with_the_blank_beside() -> None
         assert all(word in line for word in words)
 
 
+@pytest.mark.slow
 def test_the_contact_sheet_shows_images_and_videos(tmp_path: Path) -> None:
     write_test_media(tmp_path, 3)
     images, videos = read_truth(tmp_path)

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
+import pytest
 import yaml
 
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
@@ -35,6 +36,7 @@ def record_data(workspace: Path) -> None:
     write_json(workspace / "data" / "download.json", {"schema": 1, **listed, "terms": terms})
 
 
+@pytest.mark.slow
 def test_a_run_gives_its_stages_its_data_with_terms_and_its_merging(tmp_path):
     make_runs(tmp_path)
     record_data(tmp_path)

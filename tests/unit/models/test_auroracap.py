@@ -57,6 +57,7 @@ def test_a_batch_of_text_image_and_video_is_its_samples_one_by_one(tiny, merging
         torch.testing.assert_close(outputs.logits[row, : alone.shape[1]], alone[0], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("merging", [HALF, SLOWFAST], ids=["merged", "slow-fast"])
 def test_a_pack_gives_the_loss_and_the_gradients_of_its_samples(tiny, configs, merging):
     texts = [configs.llama(), configs.llama(num_key_value_heads=2), qwen2()]

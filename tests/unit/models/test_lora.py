@@ -24,6 +24,7 @@ def adapt(model: nn.Module) -> None:
             nn.init.normal_(parameter, std=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "smollm2", "qwen2"])
 @pytest.mark.parametrize("tower", ["clip", "siglip", "dinov2"])
 def test_gradients_reach_every_adapter_through_merging(tiny, configs, tower, family):

@@ -54,6 +54,7 @@ def line(step: int) -> MetricsLine:
     return metrics_line(step, loss=loss, grad_norm=2.0 / step, validation_loss=validation)
 
 
+@pytest.mark.slow
 def test_the_page_shows_curves_data_rejects_samples_and_settings(root: Path) -> None:
     page = run_page(root / "runs/vision", root)
     for text in (

@@ -288,6 +288,7 @@ def test_an_image_with_too_many_pixels_is_refused_by_its_header(captioner):
     service.close()
 
 
+@pytest.mark.slow
 def test_media_from_the_network_are_fetched_where_that_is_allowed(captioner, client, tmp_path):
     import threading
     from functools import partial

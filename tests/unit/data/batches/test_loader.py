@@ -305,6 +305,7 @@ def test_validation_samples_are_never_trained_on_and_arrive_once_in_validation(w
     assert set(other_seed.corpus.validation.tolist()) == validation
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("weight", "expected"), [(2.0, {2: 30}), (1.5, {1: 15, 2: 15}), (0.5, {1: 15})])
 def test_a_weight_repeats_a_data_set_that_often(workspace: Path, weight: float, expected: dict[int, int]) -> None:
     data = data_of(workspace, weight)

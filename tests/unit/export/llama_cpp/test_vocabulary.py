@@ -44,6 +44,7 @@ def joined_by_score(keys: dict[str, Any], text: str) -> list[int]:
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.sampled_from("abcdehilnorstuw THE.,!?\n12é一▁"), min_size=1, max_size=40))
 def test_scores_join_sentencepieces_pairs_as_its_merges_do(text: str) -> None:

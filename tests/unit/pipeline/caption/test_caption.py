@@ -264,6 +264,7 @@ class Terminal(Reporter):
         yield self.lines[-1].append
 
 
+@pytest.mark.slow
 def test_on_a_terminal_one_caption_comes_word_by_word_and_several_line_by_line(workspace):
     terminal = Terminal()
     result = caption.run(caption_settings(workspace, GOOD[1], max_new_tokens=6), terminal)

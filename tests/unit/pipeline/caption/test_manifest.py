@@ -69,6 +69,7 @@ def test_frames_are_those_within_the_span_of_files_and_of_what_lies_in_memory(wo
     assert seen == [[100, 140, 180], [100, 140, 180], [250, 10, 10]]
 
 
+@pytest.mark.slow
 def test_a_row_is_captioned_by_its_own_span_and_question(workspace):
     rows = write_rows(
         workspace,
@@ -129,6 +130,7 @@ def test_the_output_has_a_line_a_row_and_what_is_bad_is_listed_by_its_line(works
     assert f"{workspace / 'rows.jsonl'}: 8 rows, 2 captioned" in result.lines()
 
 
+@pytest.mark.slow
 def test_images_that_are_written_out_and_lists_of_frames_are_captioned_as_files_are(workspace):
     frames = []
     for number, shade in enumerate(SHADES):

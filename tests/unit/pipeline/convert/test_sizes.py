@@ -81,6 +81,7 @@ def test_plain_transformers_reads_images_of_trainings_size_and_computes_the_same
         torch.testing.assert_close(*gradients, atol=1e-7, rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_a_narrower_type_rounds_positions_after_they_are_resized(tmp_path):
     model = model_of("clip", 112)
     make_runs(tmp_path, model)
@@ -89,6 +90,7 @@ def test_a_narrower_type_rounds_positions_after_they_are_resized(tmp_path):
     assert torch.equal(weights(narrow)[POSITIONS], weights(wide)[POSITIONS].bfloat16())
 
 
+@pytest.mark.slow
 def test_a_tower_of_trainings_size_is_written_as_it_is(tmp_path):
     source = make_runs(tmp_path)
     result = convert(tmp_path, MODEL, verify=False)

@@ -180,6 +180,7 @@ def test_questions_are_drawn_from_a_file_by_id(tmp_path: Path, source: Path) -> 
     assert asked["e.mp4"] in ("<video>\nWho?", "<video>\nWhat moves?")
 
 
+@pytest.mark.slow
 def test_a_dry_run_shows_what_would_be_asked_and_writes_nothing_but_its_page(tmp_path: Path, source: Path) -> None:
     result = imported(tmp_path / "w", source, dry_run=True, html=tmp_path / "page.html")
     lines = result.lines()
@@ -191,6 +192,7 @@ def test_a_dry_run_shows_what_would_be_asked_and_writes_nothing_but_its_page(tmp
     assert "This is sub/d.jpg." in page
 
 
+@pytest.mark.slow
 def test_a_sample_of_the_media_is_decoded(tmp_path: Path, source: Path) -> None:
     result = imported(tmp_path / "w", source, check_media=True)
     assert result.media is not None

@@ -359,6 +359,7 @@ def test_folders_of_frames_are_there_for_every_command_that_looks(tmp_path):
     assert checked.folders[0].kept == 2
 
 
+@pytest.mark.slow
 def test_parts_of_a_video_are_decoded_each_and_counted_as_one_video(tmp_path):
     folder = tmp_path / "data/vision/mine"
     (folder / "frames").mkdir(parents=True)

@@ -30,6 +30,7 @@ def test_pieces_add_up_to_the_whole(first, second):
     assert (pieces.tokens, pieces.target_tokens, pieces.frames) == (whole.tokens, whole.target_tokens, whole.frames)
 
 
+@pytest.mark.slow
 @given(ROWS)
 def test_every_histogram_holds_every_row(rows):
     numbers = StoreNumbers([summary(rows)])

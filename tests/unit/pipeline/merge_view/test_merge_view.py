@@ -108,6 +108,7 @@ def test_a_dry_run_says_what_would_be_drawn_and_touches_nothing(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_of_a_video_the_middle_frame_is_shown(tmp_path, monkeypatch):
     drawn = []
     monkeypatch.setattr(figure, "draw", lambda image, *_, **__: drawn.append(image))

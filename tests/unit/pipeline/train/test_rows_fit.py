@@ -65,6 +65,7 @@ def with_tokens(folder: Path, *tokens: AddedToken) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_models_own_tokenizer_fits_and_so_does_that_of_its_export(tmp_path: Path, start: OpenedCheckpoint) -> None:
     data = written(tmp_path, TOKENIZER)
     assert fits(data, start, tmp_path) is None

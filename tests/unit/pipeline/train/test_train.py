@@ -187,6 +187,7 @@ def test_an_unreadable_image_is_left_out_and_listed(root: Path) -> None:
     assert all(line["step"] >= 1 and line["reason"] for line in rejected)
 
 
+@pytest.mark.slow
 def test_too_many_unreadable_images_are_exit_3(root: Path) -> None:
     for image in (root / "data/language/images").glob("*.png"):
         image.write_bytes(b"not an image")

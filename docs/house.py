@@ -31,8 +31,6 @@ FLAT = 30
 """Height below which a box has a single line."""
 IN_A_ROW = 8
 """Commands."""
-COMMAND_HEIGHTS = (108, 75)
-"""Of their rows: `train` enters many rooms."""
 COLOURS = {"cli": "#dbeafe", "demo": "#dbeafe", "pipeline": "#e0e7ff", "data": "#dcfce7", "ground": "#f1f5f9"}
 PLAIN = "#fef3c7"
 SPANS = {"checkpoints": (0.26, 0.74), "models": (0.0, 0.22), "data": (0.245, 1.0), "media": (0.51, 0.745)}
@@ -135,7 +133,7 @@ def used_by_command(command: str) -> list[str]:
         if importer == inside or importer.startswith(f"{inside}."):
             parts = imported.split(".")
             rooms.add(parts[1] if parts[0] == "data" else parts[0])
-    return sorted(rooms - {*GROUND, "pipeline", "console", "errors"})
+    return sorted(rooms - {*GROUND, "pipeline", "__version__"})
 
 
 def sentence(room: str) -> str:
@@ -176,8 +174,18 @@ def labelled(box: Box, colour: str, text: str, name: str | None = None) -> Itera
     if box.height < FLAT:
         yield words(box.left + 220, box.top + 16, text, "text")
         return
-    for number, line in enumerate(textwrap.wrap(text, int((box.width - 14) / 5.3))):
+    for number, line in enumerate(wrapped(text, box.width)):
         yield words(box.left + 8, box.top + 31 + number * LEADING, line, "text")
+
+
+def wrapped(text: str, width: float) -> list[str]:
+    """The lines of a text in a box so wide."""
+    return textwrap.wrap(text, int((width - 14) / 5.3))
+
+
+def fitting(texts: Iterable[str], width: float) -> float:
+    """The height of boxes so wide that hold a name and each of these texts."""
+    return 26 + LEADING * max(1, *(len(wrapped(text, width)) for text in texts))
 
 
 def line(above: Box, below: Box, share: float) -> str:
@@ -201,11 +209,12 @@ def drawing() -> str:
     """The whole house as SVG."""
     upper = [floor for floor in floors("aurora_cli") if floor[0] not in GROUND]
     width = WIDTH - 2 * MARGIN
-    heights = {"cli": 26, "demo": 26, "pipeline": 60 + sum(COMMAND_HEIGHTS), "models": 252, "checkpoints": 42}
+    rows = command_rows(width - 20)
+    heights = {"cli": 26, "demo": 26, "pipeline": 48 + sum(height + 6 for _, height in rows), "models": 252}
     boxes: dict[str, Box] = {}
     top: float = MARGIN
     for floor in upper:
-        height = heights.get(floor[0], 54)
+        height = heights.get(floor[0]) or fitting(map(sentence, floor), width / len(floor) - GAP)
         boxes |= {box.room: box for box in row(floor, top, height, MARGIN, width)}
         top += height + 24
     inner_boxes = data_boxes(boxes["data"])
@@ -215,7 +224,7 @@ def drawing() -> str:
     parts += lines(inner_boxes, arrows(inner_boxes, inside="data."))
     for room, box in inner_boxes.items():
         parts += labelled(box, "#ffffff", sentence(f"data.{room}"))
-    parts += command_boxes(boxes["pipeline"])
+    parts += command_boxes(boxes["pipeline"], rows)
     ground, bottom = ground_floor(top - 6, width)
     return svg([*parts, *ground], bottom + MARGIN)
 
@@ -231,20 +240,23 @@ def data_boxes(data: Box) -> dict[str, Box]:
     return found
 
 
-def command_boxes(pipeline: Box) -> Iterator[str]:
-    """A box a command, with the rooms that it enters."""
+def command_rows(width: float) -> list[tuple[list[str], float]]:
+    """The commands of each row, and the height of its boxes."""
     names = commands()
+    rows = [names[start : start + IN_A_ROW] for start in range(0, len(names), IN_A_ROW)]
+    return [(row, fitting(map(entered, row), width / len(row) - GAP)) for row in rows]
+
+
+def entered(command: str) -> str:
+    return ", ".join(used_by_command(command))
+
+
+def command_boxes(pipeline: Box, rows: list[tuple[list[str], float]]) -> Iterator[str]:
+    """A box a command, with the rooms that it enters."""
     top = pipeline.top + 40
-    for start, height in zip(range(0, len(names), IN_A_ROW), COMMAND_HEIGHTS, strict=True):
-        for box in row(
-            names[start : start + IN_A_ROW],
-            top,
-            height,
-            pipeline.left + 10,
-            pipeline.width - 20,
-        ):
-            name = box.room.replace("_", "-")
-            yield from labelled(box, "#ffffff", ", ".join(used_by_command(box.room)), name)
+    for names, height in rows:
+        for box in row(names, top, height, pipeline.left + 10, pipeline.width - 20):
+            yield from labelled(box, "#ffffff", entered(box.room), box.room.replace("_", "-"))
         top += height + 6
 
 

@@ -1,1 +1,4 @@
-"""What a frozen vision tower gave, kept on disk by medium: read instead of pixels when a medium is met again."""
+"""What a frozen vision tower gave, kept by medium.
+
+It is read instead of pixels when a medium is met again.
+"""

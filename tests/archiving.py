@@ -141,5 +141,6 @@ def peak_of(code: str, *arguments: str, **environment: str) -> int:
     """
     code += "; print(*(line for line in open('/proc/self/status') if line.startswith('VmHWM')))"
     command, surroundings = [sys.executable, "-c", code, *arguments], os.environ | environment
-    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, env=surroundings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
     return int(done.stdout.split()[1])

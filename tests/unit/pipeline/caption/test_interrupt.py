@@ -15,7 +15,7 @@ from aurora_cli.pipeline.caption.command import run
 from tests.captioners import GOLDEN, caption_settings, make_runs
 
 pytestmark = pytest.mark.usefixtures("imports_done")
-MEDIA = 200
+MEDIA = 600
 NEW_TOKENS = 4
 
 

@@ -4,7 +4,7 @@ Shapes: F frames, S side of the tower's square.
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,8 +47,9 @@ class CaptionStream:
         """`on_id` is given each new id, whosever it is: for one medium alone."""
         self._batch, self._size = batch, size
         self._row_of, self._caption_of, self._on_id = row_of, caption_of, on_id
-        self._writing: dict[int, Writing] = {}
-        self._results: dict[int, Caption | Uncaptioned] = {}
+        self._writing: dict[Hashable, Writing] = {}
+        self._results: dict[Hashable, Caption | Uncaptioned] = {}
+        """By the number of each, as it was taken."""
         self._taken = self._given = 0
 
     def run(self, reads: Iterator[Read | Uncaptioned]) -> Iterator[CaptionedBatch]:
@@ -90,24 +91,24 @@ class CaptionStream:
         if new:
             began = time.monotonic()
             self._batch.admit(new)
-            self._share(began, [int(str(row.key)) for row in new])
+            self._share(began, [row.key for row in new])
         return is_over
 
     def _step(self) -> None:
         began = time.monotonic()
         written = self._batch.step()
-        self._share(began, [int(str(each.key)) for each in written])
+        self._share(began, [each.key for each in written])
         for key, token, ended in written:
-            writing = self._writing[int(str(key))]
+            writing = self._writing[key]
             if token is not None:
                 writing.ids.append(token)
                 if self._on_id is not None:
                     self._on_id(token)
             if ended is not None:
-                self._results[int(str(key))] = self._caption_of(writing)
-                del self._writing[int(str(key))]
+                self._results[key] = self._caption_of(writing)
+                del self._writing[key]
 
-    def _share(self, began: float, numbers: Sequence[int]) -> None:
+    def _share(self, began: float, numbers: Sequence[Hashable]) -> None:
         """What was done for some took each of them an equal share of the time."""
         for number in numbers:
             self._writing[number].seconds += (time.monotonic() - began) / len(numbers)

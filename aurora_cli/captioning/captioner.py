@@ -44,22 +44,14 @@ class Captioner:
         self.tokenizer = tokenizer
         self.image_settings = image_settings
         self.options = options
-        self._prompter = Prompter(tokenizer, options.template, is_foreign=is_foreign)
-        self._never = _ids_never_written(model, None if is_foreign else tokenizer)
-
-    @property
-    def prompter(self) -> Prompter:
+        self.prompter = Prompter(tokenizer, options.template, is_foreign=is_foreign)
         """Writes its prompts."""
-        return self._prompter
-
-    @property
-    def never(self) -> list[int]:
+        self.never = _ids_never_written(model, None if is_foreign else tokenizer)
         """Ids that it does not write."""
-        return self._never
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The words of a caption's ids."""
-        return self._text_of(ids)
+        return self.tokenizer.backend.decode(list(ids), skip_special_tokens=True).strip()
 
     def caption(
         self,
@@ -186,8 +178,8 @@ class Captioner:
         if options.decoding.num_beams > 1:
             yield from self._by_beams(iter(reads), options, batch_size, on_text)
             return
-        stream = None if on_text is None else TextStream(self._text_of, on_text)
-        batch = DecodingBatch(self.model, never=self._never)
+        stream = None if on_text is None else TextStream(self.text_of, on_text)
+        batch = DecodingBatch(self.model, never=self.never)
         yield from CaptionStream(
             batch,
             batch_size,
@@ -206,7 +198,7 @@ class Captioner:
     def prompt_tokens(self, kind: MediaKind, options: CaptionOptions) -> int:
         """Tokens that the language model reads before the caption of an image or a video, visual ones among them."""
         frames = options.frames if kind == "video" else 1
-        ids = self._prompter.ids(options.question(kind), frames)
+        ids = self.prompter.ids(options.question(kind), frames)
         return len(ids) - frames + self.visual_tokens(frames, options.merging)
 
     def check_positions(self, kinds: Iterable[MediaKind], options: CaptionOptions) -> list[str]:
@@ -252,7 +244,7 @@ class Captioner:
         frames = medium.frames(options.frames, self.image_settings, options.sampling)
         try:
             question = options.question(medium.kind) if medium.question is None else medium.question
-            prompt = self._prompter.ids(question, len(frames))
+            prompt = self.prompter.ids(question, len(frames))
         except UsageError as error:
             if medium.question is None:
                 raise
@@ -269,9 +261,6 @@ class Captioner:
         if prompt >= limit and not extrapolates:
             raise DataError(f"its prompt has {prompt:,} tokens, and max_position_embeddings reaches {limit:,}")
 
-    def _text_of(self, ids: Sequence[int]) -> str:
-        return self.tokenizer.backend.decode(list(ids), skip_special_tokens=True).strip()
-
     def _row(self, number: int, read: Read, options: CaptionOptions) -> NewRow:
         decoding, medium = options.decoding, read.medium
         return NewRow(
@@ -279,7 +268,7 @@ class Captioner:
             read.prompt,
             read.frames_F3SS,
             options.merging,
-            self._prompter.end_ids,
+            self.prompter.end_ids,
             decoding.max_new_tokens,
             decoding.temperature,
             decoding.top_p,
@@ -291,7 +280,7 @@ class Captioner:
         return Caption(
             media=read.medium.name,
             kind=read.medium.kind,
-            caption=self._text_of(writing.ids),
+            caption=self.text_of(writing.ids),
             frames=frames,
             visual_tokens=self.visual_tokens(frames, options.merging),
             prompt_tokens=len(read.prompt) - frames,
@@ -308,7 +297,7 @@ class Captioner:
         """Batch by batch; a caption's text is decided at its end."""
         while batch := list(itertools.islice(reads, batch_size)):
             began, readable = time.monotonic(), [each for each in batch if isinstance(each, Read)]
-            new_ids = generate(self.model, readable, options, end_ids=self._prompter.end_ids, never=self._never)
+            new_ids = generate(self.model, readable, options, end_ids=self.prompter.end_ids, never=self.never)
             seconds = (time.monotonic() - began) / max(1, len(readable))
             written = [Writing(each, ids, seconds) for each, ids in zip(readable, new_ids, strict=True)]
             captions = [self._caption(each, options) for each in written]

@@ -163,19 +163,19 @@ def mixed(captioner: Captioner, image: Path, video: Path) -> list[int]:
     assert isinstance(first, Read)
     assert isinstance(second, Read)
     frames = len(second.frames_F3SS)
-    prompt = captioner._prompter.ids(options.clip_prompt, 1 + frames)
+    prompt = captioner.prompter.ids(options.clip_prompt, 1 + frames)
     out = captioner.model.generate(
         input_ids=torch.tensor([prompt]),
         pixel_values=torch.cat([first.frames_F3SS, second.frames_F3SS]),
         media_lengths=[1, frames],
         merging=options.merging,
         max_new_tokens=NEW_TOKENS,
-        eos_token_id=captioner._prompter.end_ids,
+        eos_token_id=captioner.prompter.end_ids,
         pad_token_id=0,
-        suppress_tokens=captioner._never,
+        suppress_tokens=captioner.never,
         do_sample=False,
     )
-    ends = captioner._prompter.end_ids
+    ends = captioner.prompter.end_ids
     row = out[0].tolist()
     return row[: next((at for at, token in enumerate(row) if token in ends), len(row))]
 

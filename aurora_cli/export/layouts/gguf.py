@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
+from aurora_cli.checkpoints.loading import config_of
 from aurora_cli.config.using import Quantization
 from aurora_cli.data.tokenization.boundaries import with_our_templates
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
@@ -21,8 +22,7 @@ from aurora_cli.export.llama_cpp.files import FILE_TYPES, Metadata, TensorType, 
 from aurora_cli.export.llama_cpp.quantize import check_quantizer, quantize
 from aurora_cli.export.llama_cpp.vocabulary import vocabulary_of, written_rows
 from aurora_cli.export.tokenizer import export_tokenizer
-from aurora_cli.models.merge_plan import WHOLE, num_visual_tokens
-from aurora_cli.models.towers.kinds import has_class_token
+from aurora_cli.models.merge_plan import WHOLE
 
 PROJECTOR_FILE = "mmproj-f16.gguf"
 _WRITTEN: dict[Quantization, TensorType] = {"f16": "F16", "q8_0": "Q8_0", "q4_k_m": "F16"}
@@ -113,25 +113,12 @@ def _general(job: ExportJob, kind: str, type_: TensorType) -> Metadata:
 
 def whole_note(checkpoint: OpenedCheckpoint) -> str:
     """What it costs that llama.cpp merges nothing."""
-    merging, model = checkpoint.merging, checkpoint.model
-    vision: Any = checkpoint.config.vision_config
-
-    def tokens(merging: Any) -> int:
-        return num_visual_tokens(
-            model.image_size,
-            model.image_size,
-            patch_size=vision.patch_size,
-            num_layers=vision.num_hidden_layers,
-            feature_layer=model.feature_layer,
-            class_token=has_class_token(vision.model_type),
-            merging=merging,
-        )
-
-    whole, trained = tokens(WHOLE), tokens(merging)
+    config, side = config_of(checkpoint), checkpoint.model.image_size
+    whole, trained = (config.frame_token_counts(side, side, merging).merged for merging in (WHOLE, checkpoint.merging))
     served = (
         "llama.cpp merges no tokens: it computes what `aurora caption --token-kept-ratio 1` does, "
         f"{whole:,} tokens a frame"
     )
     if whole == trained:
         return served
-    return f"{served}; in training (kept ratio {merging.kept_ratio:g}) there were {trained:,}"
+    return f"{served}; in training (kept ratio {checkpoint.merging.kept_ratio:g}) there were {trained:,}"

@@ -55,16 +55,18 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         return EvaluateResult(str(files.captions), str(files.references), str(files.output), dry_run=True)
     tokenizer = resolve_tokenizer(evaluate.tokenizer)
     captions, references = read_captions(files.captions), read_references(files.references)
-    matched = _matched(files.captions, captions, references, files.references)
+    unreadable = [*captions.unreadable, *references.unreadable]
+    matched, theirs = _matched(files.captions, captions, references, files.references), None
+    if files.against is not None:
+        others = read_captions(files.against)
+        unreadable += others.unreadable
+        theirs = _matched(files.against, others, references, files.references)
     reporter.info(f"scoring {len(matched.captions):,} captions")
     has_meteor = METEOR in selected and find_meteor() is not None
-    with contextlib.ExitStack() as stack:
-        scorer = Scorer(tokenizer, stack.enter_context(Meteor()) if has_meteor else None)
+    with Meteor() if has_meteor else contextlib.nullcontext() as meteor:
+        scorer = Scorer(tokenizer, meteor)
         values = _values(scorer, _scored(scorer, matched), selected, evaluate)
-        against = None
-        if files.against is not None:
-            against = _against(files.against, matched, references, selected, evaluate, scorer)
-    unreadable = [*captions.unreadable, *references.unreadable]
+        against = None if theirs is None else _against(files.against, matched, theirs, selected, evaluate, scorer)
     evaluation = Evaluation(
         captions=str(files.captions),
         references=str(files.references),
@@ -93,7 +95,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         unreadable=len(unreadable),
         metrics=values,
         against=against,
-        notes=tuple(_notes(evaluation, evaluate)),
+        notes=tuple(_notes(evaluation, evaluate, selected)),
     )
 
 
@@ -142,15 +144,14 @@ def _values(scorer: Scorer, ours: Scored, selected: Sequence[str], evaluate: Eva
 
 
 def _against(
-    path: Path,
+    path: Path | None,
     matched: Matched,
-    references: ReferenceSet,
+    others: Matched,
     selected: Sequence[str],
     evaluate: EvaluateSettings,
     scorer: Scorer,
 ) -> Against:
     """The difference to the captions of another file, on the media that both caption."""
-    others = _matched(path, read_captions(path), references, Path(str(evaluate.references)))
     theirs = dict(zip(others.names, others.captions, strict=True))
     both = [at for at, name in enumerate(matched.names) if name in theirs]
     if not both:
@@ -179,7 +180,7 @@ def _against(
     )
 
 
-def _notes(evaluation: Evaluation, evaluate: EvaluateSettings) -> list[str]:
+def _notes(evaluation: Evaluation, evaluate: EvaluateSettings, selected: Sequence[str]) -> list[str]:
     """What was not scored, and what a score of publications is not comparable with."""
     notes = []
     for names, what in (
@@ -190,7 +191,7 @@ def _notes(evaluation: Evaluation, evaluate: EvaluateSettings) -> list[str]:
         if names:
             some = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
             notes.append(f"{len(names):,} {what}: {some}")
-    if METEOR in _metrics(evaluate.metrics) and METEOR not in evaluation.metrics:
+    if METEOR in selected and METEOR not in evaluation.metrics:
         notes.append(f"meteor is left out: it takes {_JAVA}")
     if evaluation.tokenizer == "python" and evaluate.tokenizer == "auto":
         notes.append(f"publications cut words with Java's tokenizer: {_JAVA}")

@@ -54,11 +54,7 @@ def image_of(given: Any) -> Medium:
     Raises:
         UsageError: it is no image.
     """
-    if isinstance(given, Medium):
-        return given
-    if isinstance(given, bytes | Path):
-        return Medium("image", given if isinstance(given, bytes) else given.read_bytes())
-    return Medium("image", (_image(given),))
+    return _in_file("image", given) or Medium("image", (_image(given),))
 
 
 def video_of(given: Any) -> Medium:
@@ -66,15 +62,22 @@ def video_of(given: Any) -> Medium:
     Raises:
         UsageError: it is no video.
     """
-    if isinstance(given, Medium):
-        return given
-    if isinstance(given, bytes | Path):
-        return Medium("video", given if isinstance(given, bytes) else given.read_bytes())
+    if (medium := _in_file("video", given)) is not None:
+        return medium
     if isinstance(given, torch.Tensor):
         given = given.cpu().numpy()
     if not isinstance(given, Sequence | np.ndarray) or isinstance(given, str) or len(given) == 0:
         raise UsageError(f"a video is {given!r:.60}; {EXPECTED}")
     return Medium("video", tuple(_image(frame) for frame in given))
+
+
+def _in_file(kind: MediaKind, given: Any) -> Medium | None:
+    """What was made a medium before, or is a file; None: it lies in memory."""
+    if isinstance(given, Medium):
+        return given
+    if isinstance(given, bytes | Path):
+        return Medium(kind, given if isinstance(given, bytes) else given.read_bytes())
+    return None
 
 
 def are_frames(given: Any) -> bool:

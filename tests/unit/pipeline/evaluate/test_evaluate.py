@@ -82,6 +82,9 @@ def test_two_models_are_compared_on_the_media_that_both_caption(folder):
     apart = [abs(each.difference) for each in against.apart]
     assert apart == sorted(apart, reverse=True)
     assert 0 < len(apart) <= 20
+    (folder / "torn.jsonl").write_text((folder / "old.jsonl").read_text() + '{"id"')
+    torn = evaluated(folder, against="torn.jsonl", metrics=("cider",))
+    assert (torn.unreadable, torn.exit_code) == (1, 3)
     back = evaluated(folder, captions="old.jsonl", against="c.jsonl", resamples=200).against
     assert back is not None
     assert back.metrics["cider"].value == pytest.approx(-against.metrics["cider"].value)

@@ -12,7 +12,7 @@ import torch
 
 from aurora_cli.captioning.caption_stream import CaptionStream, Read, Writing
 from aurora_cli.captioning.decoding import DecodingBatch, NewRow
-from aurora_cli.captioning.generation import generate, seed_of
+from aurora_cli.captioning.generation import generate, seed_of_medium
 from aurora_cli.captioning.inputs import CaptionInput, Media, caption_inputs
 from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Part, Uncaptioned, part_of
@@ -272,7 +272,7 @@ class Captioner:
             decoding.max_new_tokens,
             decoding.temperature,
             decoding.top_p,
-            seed_of(decoding.seed, medium.name, medium.id, part_of(medium.span)),
+            seed_of_medium(decoding.seed, medium.name, medium.id, part_of(medium.span)),
         )
 
     def _caption(self, writing: Writing, options: CaptionOptions) -> Caption:

@@ -8,6 +8,7 @@ import torch
 
 from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.options import CaptionOptions
+from aurora_cli.captioning.result import Part
 from aurora_cli.models.auroracap import AuroraCap
 
 
@@ -55,6 +56,11 @@ def before_end(row: list[int], end_ids: Sequence[int]) -> list[int]:
 def seed_of(seed: int, *names: object) -> int:
     """A seed for what bears these names: the same one, whatever was captioned before or is captioned beside it."""
     return int.from_bytes(hashlib.sha256(json.dumps([seed, *names]).encode()).digest()[:7], "big")
+
+
+def seed_of_medium(seed: int, name: str, id: str | int | None = None, part: Part | None = None) -> int:
+    """The seed of a medium's caption; of one that is in no list of media it has no id and no part."""
+    return seed_of(seed, name, id, part)
 
 
 def _rows(prompts: Sequence[list[int]]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 
 from aurora_cli.captioning.captioner import Captioner
-from aurora_cli.captioning.generation import seed_of
+from aurora_cli.captioning.generation import seed_of, seed_of_medium
 from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.data.annotations.records import Role
 from aurora_cli.data.tokenization.prompt import ChatTurn
@@ -111,7 +111,7 @@ class Conversations:
         turn = ChatTurn("human", options.question(medium.kind), length)
         prompt, tokens = self._ids([turn], [length], options)
         frames = self.frames(medium, options)
-        seed = seed_of(options.decoding.seed, medium.name, None, None)  # as of a medium of no list and no span
+        seed = seed_of_medium(options.decoding.seed, medium.name)
         return PreparedRow(prompt, frames, [length], options, seed, tokens, self.captioner.prompter.end_ids)
 
     def frames(self, medium: HeldMedium, options: CaptionOptions) -> torch.Tensor:

@@ -60,10 +60,10 @@ def compared(
 
 
 def _tie(captioner: Captioner, shown: Sequence[np.ndarray], mine: list[int], theirs: list[int]) -> float:
-    settings, end = captioner.image_settings, captioner._prompter.end_ids[0]
+    settings, end = captioner.image_settings, captioner.prompter.end_ids[0]
     mine, theirs = [*mine, end], [*theirs, end]
     at = next(at for at, (one, other) in enumerate(zip(mine, theirs, strict=False)) if one != other)
-    ids = [*captioner._prompter.ids(QUESTION, len(shown)), *mine[:at]]
+    ids = [*captioner.prompter.ids(QUESTION, len(shown)), *mine[:at]]
     pixels = normalise(torch.from_numpy(np.stack(shown)), settings.image_mean, settings.image_std)
     with torch.no_grad():
         logits = captioner.model(

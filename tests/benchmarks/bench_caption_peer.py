@@ -129,7 +129,7 @@ def main() -> None:
 
         torch.set_num_threads(threads)
         captioner = aurora_cli.load_captioner(export, device="cpu")
-        captioner._prompter.end_ids = [-1]  # nothing ends a caption early
+        captioner.prompter.end_ids = [-1]  # nothing ends a caption early
         model: Any = AutoModelForImageTextToText.from_pretrained(export).eval()
         processor: Any = AutoProcessor.from_pretrained(export)
         processor.tokenizer.padding_side = "left"

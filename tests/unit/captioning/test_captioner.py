@@ -205,7 +205,7 @@ def test_a_llava_of_others_is_asked_in_its_own_chat_template(workspace: Path, tm
     (folder / "chat_template.json").write_text(json.dumps({"chat_template": FOREIGN}))
     captioner = aurora_cli.load_captioner(folder, device="cpu")
     assert captioner.options.template == "tokenizer"
-    ids = captioner._prompter.ids("What is it?", 1)
+    ids = captioner.prompter.ids("What is it?", 1)
     plain = AutoTokenizer.from_pretrained(folder)
     content = [{"type": "image"}, {"type": "text", "text": "What is it?"}]
     text = plain.apply_chat_template(

@@ -29,17 +29,14 @@ demo: $(VENV)/.installed  ## install, then train a tiny captioner on this machin
 	@echo "== aurora demo (in ./aurora-demo)"
 	$(BIN)/aurora demo
 
-# What lint finds is said at once; types take a process for a minute, beside tests that often wait.
-test: $(VENV)/.installed-dev lint  ## install, then lint, types, architecture and tests
-	@$(MAKE) --no-print-directory -j2 types tests
+test: $(VENV)/.installed-dev lint types tests  ## install, then lint, types, architecture and tests
 
 tests: $(VENV)/.installed-dev
 	@echo "== tests"
 	@$(PYTEST)
 
-# All at once: types take one process for as long as the tests take two.
 quick: $(VENV)/.installed-dev  ## lint, types, and the unit tests that start no process: before each commit
-	@$(MAKE) --no-print-directory -j3 lint types quick-tests
+	@$(MAKE) --no-print-directory -j2 quick-tests types lint
 
 quick-tests: $(VENV)/.installed-dev
 	@echo "== quick tests"
@@ -58,7 +55,7 @@ lint: $(VENV)/.installed-dev  ## format check, lint, import order, generated pag
 
 types: $(VENV)/.installed-dev  ## types
 	@echo "== types"
-	NODE_OPTIONS=--max-semi-space-size=128 $(BIN)/basedpyright  # MiB; collecting garbage less often saves a sixth
+	$(BIN)/pyrefly check
 
 format: $(VENV)/.installed-dev  ## format and mend what can be mended
 	$(BIN)/ruff format $(RAISED)

@@ -40,7 +40,7 @@ def compared(
     """
     merging = TokenMerging(kept_ratio=1.0)
     captioner = aurora_cli.load_captioner(model, token_merging=merging, device="cpu", dtype="float32")
-    captioner._text_of = lambda ids: " ".join(map(str, ids))  # pyright: ignore[reportAttributeAccessIssue]
+    captioner._text_of = lambda ids: " ".join(map(str, ids))
     given: list[Media] = [np.stack(frames) if len(frames) > 1 else frames[0] for frames in media]
     count = max(map(len, media))
     ours = captioner.caption(given, prompt=QUESTION, frames=count, max_new_tokens=max_new_tokens)

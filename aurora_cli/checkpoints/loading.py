@@ -161,7 +161,7 @@ def spread(model: AuroraCap, device_map: str) -> AuroraCap:
     plan = infer_auto_device_map(model, max_memory=room, no_split_module_classes=whole)
     if "disk" in plan.values():
         raise HostError("the devices and this machine's memory do not hold the model together")
-    return dispatch_model(model, plan)  # pyright: ignore[reportReturnType] - it is the model it was given
+    return dispatch_model(model, plan)  # pyrefly: ignore[bad-argument-type, bad-return] - it is the model it was given
 
 
 @torch.no_grad()

@@ -101,7 +101,7 @@ def _fail_unexpected(error: Exception, debug: bool, as_json: bool) -> int:
     show = getattr(error, "show", None)
     if show is not None and hasattr(error, "exit_code"):  # typer's own: a flag that does not exist, a missing value
         if as_json:
-            return _fail(error.format_message(), None, EXIT_USAGE, debug, as_json)  # pyright: ignore[reportAttributeAccessIssue]
+            return _fail(error.format_message(), None, EXIT_USAGE, debug, as_json)  # pyrefly: ignore[missing-attribute]
         show()
         return EXIT_USAGE
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):

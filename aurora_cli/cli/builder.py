@@ -56,7 +56,7 @@ def _function(spec: CommandSpec) -> Callable[..., None]:
     parameters = [*titled, *_COMMON]
     if spec.ignored:
         parameters.append(_keyword("ignored", str | None, None, typer.Option(*spec.ignored, hidden=True)))
-    command.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportFunctionMemberAccess]
+    command.__signature__ = inspect.Signature(parameters)  # pyrefly: ignore[missing-attribute]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command
 

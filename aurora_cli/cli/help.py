@@ -78,7 +78,7 @@ def _commands(command: TyperCommand | TyperGroup, ctx: Any) -> dict[str, list[Ro
 
     panels: dict[str, list[Row]] = {}
     for name in command.list_commands(ctx) if isinstance(command, TyperGroup) else ():
-        listed: Any = command.get_command(ctx, name)  # pyright: ignore[reportAttributeAccessIssue]
+        listed: Any = command.get_command(ctx, name)  # pyrefly: ignore[missing-attribute]
         panels.setdefault(listed.rich_help_panel, []).append(Row(Text(name, "bold cyan"), _prose(listed.help)))
     return panels
 

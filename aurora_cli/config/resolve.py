@@ -7,6 +7,7 @@ checked once, so that an error can say where the wrong value stands.
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -189,10 +190,7 @@ def _path_layer(path: str, value: Any, source: str) -> Layer:
                 value = yaml.safe_load(value)
             except yaml.YAMLError:
                 raise SettingsError(f"{path}: {value!r} (from {source}) is not readable as YAML") from None
-    nested: Any = value
-    for key in reversed(path.split(".")):
-        nested = {key: nested}
-    return Layer(source, nested)
+    return Layer(source, reduce(lambda nested, key: {key: nested}, reversed(path.split(".")), value))
 
 
 def _alias(path: str) -> str:

@@ -67,7 +67,7 @@ def open_gguf(file: Path) -> GGUFModel:
         DataError: the file is damaged.
     """
     try:
-        import gguf  # noqa: F401 # pyright: ignore[reportMissingImports, reportUnusedImport]
+        import gguf  # noqa: F401
         from transformers.integrations.gguf.reader import read_gguf_metadata
     except ImportError as error:
         raise HostError(

@@ -1,6 +1,7 @@
 """README.md of an export: what the model is, how to use it, how its tokens merge, what it was trained on."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import ModelCardData
@@ -139,7 +140,7 @@ def _merging(job: ExportJob, layout: str) -> str:
         class_token=has_class_token(vision["model_type"]),
         merging=merging,
     )
-    rows = [
+    rows: list[tuple[str, str]] = [
         ("kept ratio", f"{merging.kept_ratio:g}"),
         ("tokens of a frame", f"{tokens:,} of {patches:,}"),
         ("schedule", merging.schedule),
@@ -186,6 +187,6 @@ def _term(origin: Origin) -> str:
     return f"{name}: {origin.licence}{note}"
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(head: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [head, tuple("---" for _ in head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)

@@ -25,7 +25,7 @@ def enlarge_reads() -> bool:
     connection = httpcore2.HTTP11Connection
     if major != KNOWN_MAJOR or not isinstance(getattr(connection, "READ_NUM_BYTES", None), int):
         return False
-    connection.READ_NUM_BYTES = READ_BYTES  # pyright: ignore[reportAttributeAccessIssue]
+    connection.READ_NUM_BYTES = READ_BYTES
     return True
 
 

@@ -53,7 +53,7 @@ class AuroraCap(LlavaForConditionalGeneration):
     `merging` is how this one call merges; left out, what the config says. No call changes what another does.
     """
 
-    config: AuroraCapConfig  # pyright: ignore[reportIncompatibleVariableOverride]
+    config: AuroraCapConfig  # pyrefly: ignore[bad-override-mutable-attribute]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -114,7 +114,7 @@ class AuroraCap(LlavaForConditionalGeneration):
             embeds_BTC = splice(embeds_BTC, expanded.is_visual, visual_NC)
         return embeds_BTC, expanded
 
-    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def forward(
         self,
         input_ids: Tensor | None = None,
         pixel_values: Tensor | None = None,
@@ -169,7 +169,7 @@ class AuroraCap(LlavaForConditionalGeneration):
         return LlavaCausalLMOutputWithPast(loss=loss, logits=logits_BTV, **rest)
 
     @torch.no_grad()
-    def generate(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def generate(
         self,
         input_ids: Tensor,
         attention_mask: Tensor | None = None,

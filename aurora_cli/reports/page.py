@@ -60,7 +60,7 @@ def environment() -> Environment:
         keep_trailing_newline=True,
     )
     found.filters["commas"] = "{:,}".format
-    found.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")
+    found.filters["base64"] = lambda content: base64.b64encode(content).decode("ascii")  # pyrefly: ignore[bad-argument-type]
     return found
 
 

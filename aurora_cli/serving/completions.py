@@ -38,7 +38,7 @@ class Completions:
         """
         self.engine.check_open()
         chat = parse_request(_json(await request.body()))
-        if chat.model not in (None, self.name):
+        if chat.model is not None and chat.model != self.name:
             reason = f"model: {chat.model[:200]!r} is not served here; {self.name!r} is"
             raise Refusal(404, reason, param="model", code="model_not_found")
         if chat.stream and chat.return_token_ids:

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.decoding import DecodingBatch, NewRow, Written
@@ -218,7 +218,7 @@ class Engine:
         events: list[tuple[Job, Written | Refusal]] = []
         with self._changed:
             for each in written:
-                job = self._running.get(each.key)  # pyright: ignore[reportArgumentType] - ours are numbers
+                job = self._running.get(cast("int", each.key))  # ours are numbers
                 if job is not None:
                     events.append((job, each))
                     if each.ended is not None:

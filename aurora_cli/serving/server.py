@@ -30,7 +30,7 @@ class TimedProtocol(H11Protocol):
 
     _watch: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
         self._watch = self.loop.call_later(HEAD_S, self._close_if_silent)
 

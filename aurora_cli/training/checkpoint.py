@@ -132,7 +132,7 @@ class TensorFile:
     def write(self, tensor: torch.Tensor) -> None:
         """Append the next tensor, in the order of the names given at the beginning."""
         values = tensor.detach().to("cpu", torch.float32).contiguous().reshape(-1)
-        self._file.write(memoryview(values.numpy()))  # pyright: ignore[reportArgumentType] - a numpy array is a buffer
+        self._file.write(memoryview(values.numpy()))  # pyrefly: ignore[bad-argument-type] - a numpy array is a buffer
 
 
 @contextlib.contextmanager

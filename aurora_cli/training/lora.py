@@ -37,7 +37,7 @@ def add_adapters(model: nn.Module, adapted: Mapping[Part, Lora]) -> dict[Part, L
                 f"train.lora.{part}.targets: {unknown[0]!r} is no linear layer of it",
                 hint=f"There are {', '.join(linear)}.",
             )
-        config = LoraConfig(r=how.rank, lora_alpha=how.alpha, lora_dropout=how.dropout, target_modules=targets)  # pyright: ignore[reportArgumentType] - alpha need not be whole
+        config = LoraConfig(r=how.rank, lora_alpha=how.alpha, lora_dropout=how.dropout, target_modules=targets)  # pyrefly: ignore[bad-argument-type] - alpha need not be whole
         inject_adapter_in_model(config, module)
         added[part] = how.model_copy(update={"targets": tuple(targets)})
     return added

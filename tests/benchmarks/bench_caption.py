@@ -80,7 +80,7 @@ def flops(model: AuroraCap, merging: TokenMerging) -> Flops:
 
 
 def generate(model: AuroraCap, merging: TokenMerging, videos: int, new_tokens: int) -> None:
-    side = model.config.vision_config.image_size  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+    side = model.config.vision_config.image_size
     ids = torch.randint(10, 500, (videos, FRAMES + WORDS), generator=torch.Generator().manual_seed(1))
     ids[:, :FRAMES] = PLACEHOLDER
     pixels = torch.randn(videos * FRAMES, 3, side, side, generator=torch.Generator().manual_seed(2))

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import onnxruntime  # pyright: ignore[reportMissingImports]
+import onnxruntime
 import torch
 from PIL import Image
 from skimage import data

@@ -56,7 +56,7 @@ def test_a_run_is_the_same_as_if_every_rank_had_loaded_the_whole_network(kind: s
 
 def test_shared_weights_are_those_of_the_whole_network_to_the_bit(trained: Path, tmp_path: Path) -> None:
     """Random, gone on from a checkpoint, models without a projector, tied; fp32 and bf16; with and without LoRA."""
-    tied = {"text_config": {**stage(trained, "vision", "x").model.text_config, "tie_word_embeddings": True}}  # pyright: ignore[reportGeneralTypeIssues]
+    tied = {"text_config": {**stage(trained, "vision", "x").model.text_config, "tie_word_embeddings": True}}
     published = {
         "vision_tower": str(WEIGHTS / "visual_encoder"),
         "language_model": str(WEIGHTS / "llm"),

@@ -186,7 +186,7 @@ def fill_disk(tensors: int) -> None:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         whole(file, tensor)
 
-    checkpoint.TensorFile.write = write  # pyright: ignore[reportAttributeAccessIssue]
+    checkpoint.TensorFile.write = write
 
 
 def work(options: Options, rank: Rank, reporter: Reporter = SILENT) -> dict[str, Any]:

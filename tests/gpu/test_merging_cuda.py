@@ -188,7 +188,7 @@ def test_one_kernel_attends_as_sample_by_sample(key_heads) -> None:
     draw = {"generator": generator, "device": "cuda", "dtype": torch.bfloat16}
     heads = [torch.randn(2, count, 1024, 64, **draw).requires_grad_() for count in (8, key_heads, key_heads)]
     module = torch.nn.Module()
-    module.num_key_value_groups = 8 // key_heads  # pyright: ignore[reportAttributeAccessIssue]
+    module.num_key_value_groups = 8 // key_heads
     at_once = packed_attention(module, *heads, None, segments=segments_of(ids))[0]
     exact = [head.detach().float().requires_grad_() for head in heads]  # float32: sdpa, sample by sample
     looped = packed_attention(module, *exact, None, segments=segments_of(ids))[0]

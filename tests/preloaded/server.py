@@ -143,7 +143,7 @@ def end(reason: object) -> None:
     """As an interpreter ends, but that it takes nothing apart: that would copy every page that is shared."""
     if not isinstance(reason, int | None):
         print(reason, file=sys.stderr)
-    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue] (waits for threads)
+    threading._shutdown()  # (waits for threads)
     atexit._run_exitfuncs()
     sys.stdout.flush()
     sys.stderr.flush()

@@ -44,7 +44,7 @@ def make_export(folder: Path, tower: str, language: str, **model: int) -> Path:
         tokenizer=str(TOKENIZER),
         vision_config=TOWERS[tower],
         text_config=LANGUAGES[language],
-        **{"image_size": TOWER["image_size"], **model},  # pyright: ignore[reportArgumentType]
+        **{"image_size": TOWER["image_size"], **model},
     )
     make_runs(folder, settings)
     export = ConvertSettings(format="huggingface", verify=False)

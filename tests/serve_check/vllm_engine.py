@@ -14,7 +14,7 @@ os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
 
 
 def main() -> None:
-    from vllm import LLM, SamplingParams  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
+    from vllm import LLM, SamplingParams
 
     jobs = json.loads(Path(sys.argv[1]).read_text())
     engine = LLM(enforce_eager=True, seed=0, **jobs["engine"])

@@ -73,11 +73,11 @@ captioner.caption("a.png", promt="What?")
 def test_a_type_checker_sees_the_types_of_the_package(tmp_path: Path) -> None:
     assert (PACKAGE / "py.typed").is_file()
     (tmp_path / "use.py").write_text(USE)
-    (tmp_path / "pyrightconfig.json").write_text(json.dumps({"extraPaths": [str(PACKAGE.parent)]}))
-    checker = Path(sys.executable).with_name("basedpyright")
-    command = [checker, "--outputjson", "--pythonpath", sys.executable, "use.py"]
+    checker = Path(sys.executable).with_name("pyrefly")
+    package = ["--python-interpreter-path", sys.executable, "--search-path", PACKAGE.parent]
+    command = [checker, "check", *package, "--output-format", "json", "use.py"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
-    found = json.loads(done.stdout)["generalDiagnostics"]
-    revealed = [each["message"] for each in found if each["severity"] == "information"]
-    assert [message.rpartition(" is ")[2] for message in revealed] == ['"str"', '"int"', '"int"', '"str"']
-    assert ["promt" in each["message"] for each in found if each["severity"] == "error"] == [True], found
+    found = json.loads(done.stdout)["errors"]
+    revealed = [each["description"] for each in found if each["name"] == "reveal-type"]
+    assert [message.removeprefix("revealed type: ") for message in revealed] == ["str", "int", "int", "str"]
+    assert ["promt" in each["description"] for each in found if each["severity"] == "error"] == [True], found

@@ -74,7 +74,7 @@ def _read_by_workers(
     from torch.utils.data import DataLoader
 
     loader = DataLoader(
-        micro_batches,  # pyright: ignore[reportArgumentType] - any object with __getitem__ will do
+        micro_batches,  # pyrefly: ignore[bad-argument-type] - any object with __getitem__ will do
         batch_size=None,
         sampler=wanted,
         num_workers=workers,

@@ -109,7 +109,7 @@ class _Used:
         """The archive that the file is a part of."""
         path = self._data / file.path
         archive = archive_of(path.name)
-        return None if archive in (None, path.name) else path.with_name(archive)
+        return None if archive is None or archive == path.name else path.with_name(archive)
 
     def contains(self, file: RemoteFile) -> bool:
         path = self._data / file.path

@@ -109,7 +109,7 @@ def _read(extent: Extent) -> np.ndarray | None:
     try:
         with open(extent.file, "rb", buffering=0) as file:
             file.seek(extent.offset)
-            length, rest = 0, memoryview(content)  # pyright: ignore[reportArgumentType] - an array is a buffer
+            length, rest = 0, memoryview(content)  # pyrefly: ignore[bad-argument-type] - an array is a buffer
             while rest.nbytes and (more := file.readinto(rest)):
                 length += more
                 rest = rest[more:]

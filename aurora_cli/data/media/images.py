@@ -68,7 +68,7 @@ def _register_heif(name: str) -> None:
         UnreadableMedia: what does it is not installed.
     """
     try:
-        from pillow_heif import register_heif_opener  # pyright: ignore[reportMissingImports]
+        from pillow_heif import register_heif_opener
     except ImportError as error:
         reader = "HEIC is read by pillow-heif, which is not installed: pip install 'aurora-cli[heif]'"
         raise UnreadableMedia(f"{name}: {reader}") from error

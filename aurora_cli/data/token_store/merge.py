@@ -76,8 +76,8 @@ def merged_manifest(manifests: dict[int, ShardManifest]) -> MergedManifest:
     parts = tuple(_part(index, manifest) for index, manifest in manifests.items())
     roots = {part.media_root for part in parts}
     alike = {name: value for name, value in manifests[0] if name in MergedManifest.model_fields}
-    return MergedManifest(
-        **{
+    return MergedManifest.model_validate(
+        {
             **alike,
             "rows": sum(part.rows for part in parts),
             "media_root": roots.pop() if len(roots) == 1 else None,

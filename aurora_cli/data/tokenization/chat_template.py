@@ -188,7 +188,7 @@ def environment() -> Environment:
     """Jinja as chat templates expect it."""
     jinja = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols])
     jinja.filters["tojson"] = to_json
-    jinja.globals["raise_exception"] = raise_exception
+    jinja.globals.update(raise_exception=raise_exception)  # pyrefly: ignore[bad-argument-type]
     return jinja
 
 

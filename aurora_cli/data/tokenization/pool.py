@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple, cast
+from typing import IO, NamedTuple
 
 from aurora_cli.data.annotations.files import RawRecord
 from aurora_cli.data.token_store.columns import EncodedChunk
@@ -97,7 +97,7 @@ class EncodingPool:
         if self.workers > 1:
             # Started afresh, not forked: this process has threads (the tokenizer's, the progress bar's).
             context = multiprocessing.get_context("spawn")
-            lifeline, self.lifeline = cast("tuple[Connection, Connection]", context.Pipe(duplex=False))
+            lifeline, self.lifeline = context.Pipe(duplex=False)
             self.file = self.files.enter_context(tempfile.TemporaryFile())
             handed_on = Connection(os.dup(self.file.fileno()), writable=False)  # a descriptor that spawn passes on
             self.executor = ProcessPoolExecutor(self.workers, context, start_worker, (lifeline, handed_on))

@@ -105,7 +105,7 @@ class Rows:
 
 def cut_media(record: Record, media_lengths: list[int], placeholders: int) -> tuple[Record, list[int]]:
     """Only the media whose placeholders a cut leaves: later images are dropped, a video keeps its first frames."""
-    lengths = []
+    lengths: list[int] = []
     for length in media_lengths:
         if taken := min(length, placeholders - sum(lengths)):
             lengths.append(taken)

@@ -60,11 +60,11 @@ def tensors_of(tensors: Tensors, part: Part) -> Tensors:
 
 
 def vision_config(checkpoint: OpenedCheckpoint) -> JsonObject:
-    return checkpoint.config.vision_config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+    return checkpoint.config.vision_config.to_dict()  # pyrefly: ignore[missing-attribute]
 
 
 def text_config(checkpoint: OpenedCheckpoint) -> JsonObject:
-    return checkpoint.config.text_config.to_dict()  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+    return checkpoint.config.text_config.to_dict()  # pyrefly: ignore[missing-attribute]
 
 
 def token_ids(config: JsonObject) -> JsonObject:

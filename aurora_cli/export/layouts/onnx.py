@@ -116,7 +116,7 @@ def _stable_sort(values: Any, stable: bool = True, dim: int = -1, descending: bo
 
     It sorts along the last axis, as merging does.
     """
-    from onnxscript import opset18  # pyright: ignore[reportMissingImports]
+    from onnxscript import opset18
 
     return opset18.TopK(values, opset18.Shape(values, start=-1), axis=dim, largest=int(descending), sorted=1)
 
@@ -132,7 +132,7 @@ def compare(folder: Path, network: torch.nn.Module, side: int, frames: int = 3) 
     Of each frame's largest difference the middle one: where two pairs of tokens are alike but for rounding, another
     pair may merge there, which changes tokens of that frame; what is wrong changes every frame.
     """
-    import onnxruntime  # pyright: ignore[reportMissingImports]
+    import onnxruntime
 
     pixels_F3HW = torch.randn(frames, 3, side, side, generator=torch.Generator().manual_seed(frames))
     session = onnxruntime.InferenceSession(folder / GRAPH_FILE, providers=["CPUExecutionProvider"])

@@ -39,7 +39,7 @@ def require_gguf(what: str) -> Any:
         HostError: it is not installed.
     """
     try:
-        import gguf  # pyright: ignore[reportMissingImports]
+        import gguf
     except ImportError as error:
         raise HostError(
             f"{what}: the package gguf is not installed, which GGUF files need",

@@ -59,6 +59,6 @@ class AuroraCapForImageTextToText(AuroraCap):
 
 register_checkpoint_conversion_mapping(
     AuroraCapForImageTextToText.__name__,
-    get_checkpoint_conversion_mapping("llava"),  # pyright: ignore[reportArgumentType]
+    get_checkpoint_conversion_mapping("llava"),  # pyrefly: ignore[bad-argument-type]
     overwrite=True,
 )

@@ -21,7 +21,7 @@ class AuroraProcessor(LlavaProcessor):
     them are frames of one video: `[1, 8]` is an image and a video of eight; left out, every text has one medium.
     """
 
-    def __call__(  # pyright: ignore[reportIncompatibleMethodOverride]
+    def __call__(
         self, images: Any = None, text: Any = None, media_lengths: list[int] | None = None, **kwargs: Any
     ) -> BatchFeature:
         kind: Any = ProcessingKwargs

@@ -87,7 +87,7 @@ class QuantizedLinear(nn.Linear):
         return self._unpack(self.weight, scales, (self.out_features, self.in_features), self._bits)
 
     def forward(self, input: Tensor) -> Tensor:
-        return _Product.apply(input, self)  # pyright: ignore[reportReturnType]
+        return _Product.apply(input, self)
 
 
 class _Product(torch.autograd.Function):
@@ -99,7 +99,7 @@ class _Product(torch.autograd.Function):
         return F.linear(input, layer.matrix().to(input.dtype), layer.bias)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # pyrefly: ignore[bad-override]
         return (gradient @ ctx.layer.matrix().to(gradient.dtype)).to(ctx.dtype), None
 
 
@@ -130,7 +130,7 @@ def _functional() -> Any:
         HostError: bitsandbytes is not installed.
     """
     try:
-        import bitsandbytes.functional as functional  # pyright: ignore[reportMissingImports]
+        import bitsandbytes.functional as functional
     except ImportError as error:
         raise HostError(
             "the run's base was quantized by bitsandbytes, which is not installed",

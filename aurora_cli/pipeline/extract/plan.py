@@ -97,7 +97,7 @@ class BelowRoot:
 def _is_copy(archive: Archive, others: list[Archive], options: ExtractSettings) -> bool:
     """Whether this is the seekable tar that `--layout index` made of an archive beside it, or of one deleted since."""
     source = source_of(archive.path) if archive.path.is_file() else None
-    if source in (None, archive.path.name):
+    if source is None or source == archive.path.name:
         return False
     match options.layout:
         case "index":

@@ -50,7 +50,7 @@ class Tally:
 
     def counts(self) -> ImportCounts:
         """As a manifest keeps them."""
-        return ImportCounts(**{**vars(self), "rejected": dict(sorted(self.rejected.items()))})
+        return ImportCounts.model_validate({**vars(self), "rejected": dict(sorted(self.rejected.items()))})
 
 
 @dataclass(frozen=True)

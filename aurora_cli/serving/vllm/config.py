@@ -18,7 +18,7 @@ class LlavaConfig(AuroraCapConfig):
     """
 
     @classmethod
-    def from_dict(cls, config_dict: JsonObject, **kwargs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def from_dict(cls, config_dict: JsonObject, **kwargs: Any) -> Any:
         if not isinstance(config_dict.get("merging"), dict):
             return transformers.LlavaConfig.from_dict(config_dict, **kwargs)
         return super().from_dict({**config_dict, "architectures": [ARCHITECTURE]}, **kwargs)

@@ -8,7 +8,7 @@ MODEL = "aurora_cli.serving.vllm.inside.model:AuroraCapForVLLM"
 def register() -> None:
     """Make our model known, and the config by which vLLM finds it; nothing else of vLLM or transformers changes."""
     from transformers import AutoConfig
-    from vllm import ModelRegistry  # pyright: ignore[reportMissingImports, reportAttributeAccessIssue]
+    from vllm import ModelRegistry
 
     from aurora_cli.serving.vllm.config import LlavaConfig
 

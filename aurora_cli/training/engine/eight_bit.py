@@ -20,7 +20,7 @@ SMALLEST = 4096
 
 def adamw_8bit(groups: Any, betas: tuple[float, float]) -> torch.optim.Optimizer:
     """`groups` as any of torch's optimizers takes them."""
-    from bitsandbytes.optim.adamw import AdamW8bit  # pyright: ignore[reportMissingImports]
+    from bitsandbytes.optim.adamw import AdamW8bit
 
     return AdamW8bit(groups, betas=betas, min_8bit_size=SMALLEST)
 

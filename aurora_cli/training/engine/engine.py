@@ -85,7 +85,7 @@ class Engine:
         if not self.accelerator.sync_gradients:
             return None
         if self.zero_stage:  # DeepSpeed clipped and stepped at the end of its backward
-            norm = self.model.get_global_grad_norm()  # pyright: ignore[reportCallIssue]
+            norm = self.model.get_global_grad_norm()  # pyrefly: ignore[not-callable]
         else:
             norm = self.accelerator.clip_grad_norm_(self._trained(), self.max_grad_norm)
         self.optimizer.step()

@@ -58,7 +58,7 @@ def write_state(optimizer: Any, parameters: Iterable[tuple[torch.nn.Parameter, P
             if shards_weights:
                 _write_shard(optimizer, parameter, whole, key)
             else:
-                parameter.set_full_hp_param(whole, key)  # pyright: ignore[reportAttributeAccessIssue]
+                parameter.set_full_hp_param(whole, key)  # pyrefly: ignore[missing-attribute]
 
 
 def _write_shard(optimizer: Any, parameter: torch.nn.Parameter, whole: torch.Tensor, key: str | None) -> None:

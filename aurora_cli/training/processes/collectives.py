@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, NoReturn, TypeVar
 
 import torch
-from torch.distributed import PrefixStore, Store, TCPStore  # pyright: ignore[reportPrivateImportUsage]
+from torch.distributed import PrefixStore, Store, TCPStore
 
 from aurora_cli.errors import AuroraError, HostError
 from aurora_cli.training.processes.ranks import Rank

@@ -52,7 +52,7 @@ def test_a_disk_that_refuses_is_exit_4_and_names_the_path(tmp_path: Path, code: 
     assert "out" in str(caught.value)
 
 
-def _hold(folder: Path, ready: multiprocessing.Event, done: multiprocessing.Event) -> None:  # pyright: ignore
+def _hold(folder: Path, ready: multiprocessing.Event, done: multiprocessing.Event) -> None:
     with atomic.file_lock(folder, "aurora tokenize"):
         ready.set()
         done.wait(30)

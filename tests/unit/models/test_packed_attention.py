@@ -40,7 +40,7 @@ def test_one_kernel_is_handed_every_sample_as_the_loop_takes_it(monkeypatch, key
     monkeypatch.setattr(varlen, "varlen_attn", varlen_written_out)
     ids = torch.tensor([[1, 1, 1, 2, 2, 3, 0, 0], [1, 2, 2, 2, 2, 2, 2, 2]])
     module = nn.Module()
-    module.num_key_value_groups = 4 // key_heads  # pyright: ignore[reportAttributeAccessIssue]
+    module.num_key_value_groups = 4 // key_heads
     query, key, value = (torch.randn(2, heads, 8, 16) for heads in (4, key_heads, key_heads))
     segments = segments_of(ids)
     looped, _ = packed_attention(module, query, key, value, None, segments=segments, scaling=0.3)
@@ -56,7 +56,7 @@ def test_attending_sample_by_sample_is_attending_under_the_mask(lengths, key_hea
     ids = torch.cat([ids, ids.flip(1)])
     width = ids.shape[1]
     module = nn.Module()
-    module.num_key_value_groups = 4 // key_heads  # pyright: ignore[reportAttributeAccessIssue]
+    module.num_key_value_groups = 4 // key_heads
     query, key, value = (torch.randn(2, heads, width, 8, generator=generator) for heads in (4, key_heads, key_heads))
     packed, _ = packed_attention(module, query, key, value, None, segments=segments_of(ids))
     masked, _ = packed_attention(module, query, key, value, block_causal_mask(ids))

@@ -109,7 +109,7 @@ def _inflated(raw: PartStream, compression: _Compression, guard: Guard) -> Itera
                 content = (
                     b"" if decompressor.needs_input or decompressor.eof else decompressor.decompress(b"", CHUNK_BYTES)
                 )
-        except _ERRORS as error:  # pyright: ignore[reportGeneralTypeIssues]  (isal's stub says instance)
+        except _ERRORS as error:  # pyrefly: ignore[not-a-type] - isal's stub says instance
             yield Broken(f"corrupt {name} data ({error}; before byte {raw.tell():,} of the archive)")
             return
         if decompressor.eof:

@@ -66,11 +66,11 @@ def old_map(block: bytes, stored: int, read_block: Callable[[], bytes]) -> Spars
     joined = b"".join(fields)
     try:
         numbers = [
-            tarfile.nti(joined[at : at + 12])  # pyright: ignore[reportAttributeAccessIssue]
+            tarfile.nti(joined[at : at + 12])  # pyrefly: ignore[missing-attribute]
             for at in range(0, len(joined), 12)
             if joined[at : at + 12].strip(b" \0")
         ]
-        size = tarfile.nti(size_field)  # pyright: ignore[reportAttributeAccessIssue]
+        size = tarfile.nti(size_field)  # pyrefly: ignore[missing-attribute]
     except tarfile.HeaderError:
         return None
     return sparse_map(size, numbers, stored)

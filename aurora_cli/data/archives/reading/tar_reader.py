@@ -59,7 +59,7 @@ class TarStream(TarBytes):
                 return Member(name, "file", size, start, self.position, mode, mtime, link, size)
             try:
                 info = plain or tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
-            except tarfile.EOFHeaderError:  # pyright: ignore[reportAttributeAccessIssue]
+            except tarfile.EOFHeaderError:  # pyrefly: ignore[missing-attribute]
                 if own:
                     raise self.bad("a long name or pax header without its member", offset) from None
                 return None

@@ -178,7 +178,7 @@ def _decompressed(raw: PartStream, entry: ZipEntry) -> Iterator[bytes]:
             left -= len(packed)
             if content := opened.decompress(packed, CHUNK_BYTES):
                 yield content
-    except (igzip_lib.IsalError, OSError) as error:  # pyright: ignore[reportGeneralTypeIssues]  (isal's stub says instance)
+    except (igzip_lib.IsalError, OSError) as error:  # pyrefly: ignore[not-a-type] - isal's stub says instance
         if isinstance(error, OSError) and error.errno is not None:  # of the disk, not of the data
             raise
         raise _CannotBeHad(f"is corrupt: {error}") from error

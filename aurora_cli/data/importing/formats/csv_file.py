@@ -4,6 +4,7 @@ import csv
 import itertools
 import re
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 from aurora_cli.console import Advance
@@ -76,12 +77,12 @@ def columns_of(source: Path, dialect: Dialect, options: Options) -> tuple[bool, 
         is_video = Path(names[media[0]]).suffix.lower() in VIDEO_SUFFIXES
         options = _with_media(options, numbers[media[0]], is_video=is_video)
     if options.text_column is None and len(names) == 2:
-        options = Options(**{**vars(options), "text_column": numbers[1 - media[0]]})
+        options = replace(options, text_column=numbers[1 - media[0]])
     return False, find_columns(numbers, options, str(source))
 
 
 def _with_media(options: Options, column: str, *, is_video: bool) -> Options:
-    return Options(**{**vars(options), "video_column" if is_video else "image_column": column})
+    return replace(options, video_column=column) if is_video else replace(options, image_column=column)
 
 
 def table_rows(source: Path, dialect: Dialect, width: int, reader: RowReader, advance: Advance, *, skip: bool) -> Rows:

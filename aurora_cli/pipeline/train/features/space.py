@@ -75,7 +75,7 @@ def tower_digest(opened: OpenedCheckpoint) -> str:
             tensor = opened.tensors[name].cast(torch.float32)
             digest.update(f"{name} {[*tensor.shape]}".encode())
             for piece in tensor.pieces():
-                digest.update(memoryview(piece.contiguous().numpy()))  # pyright: ignore[reportArgumentType] - an array is a buffer
+                digest.update(memoryview(piece.contiguous().numpy()))  # pyrefly: ignore[bad-argument-type] - an array is a buffer
     return digest.hexdigest()
 
 

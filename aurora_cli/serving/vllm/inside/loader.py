@@ -1,6 +1,5 @@
 """vLLM's reader of videos that leaves them as they are: which frames are taken, the processor of a request knows."""
 
-# pyright: reportMissingImports=false
 from typing import Any
 
 import numpy as np

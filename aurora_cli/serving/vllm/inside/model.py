@@ -4,7 +4,6 @@ Under tensor parallelism every rank has all of the tower and the projector, and 
 tokens merge is decided by keys of all heads. Shapes: F frames, S side, N visual tokens, C channels, L layers that run.
 """
 
-# pyright: reportMissingImports=false
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 

@@ -3,7 +3,6 @@
 Shapes: L layers of the tower that run, F frames, S side of the tower's square.
 """
 
-# pyright: reportMissingImports=false
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property

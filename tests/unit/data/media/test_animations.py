@@ -115,7 +115,7 @@ def test_heic_needs_pillow_heif_and_is_read_with_it() -> None:
         with pytest.raises(UnreadableMedia, match=r"a\.heic: HEIC is read by pillow-heif.*aurora-cli\[heif\]"):
             decode_image(b"", "a.heic")
         return
-    import pillow_heif  # pyright: ignore[reportMissingImports]
+    import pillow_heif
 
     file = io.BytesIO()
     pillow_heif.from_pillow(Image.new("RGB", (64, 48), (220, 30, 30))).save(file, quality=95)

@@ -31,7 +31,7 @@ def test_the_exports_processor_makes_rgb_of_an_image_as_training_does(what: str)
     space: dict[str, object] = {}
     exec(compile(processing_source(), "processing_aurora.py", "exec"), space)  # as an export carries it
     for frames in (processing_aurora._frames, space["_frames"]):
-        (seen,) = frames([[Image.open(file)]])  # pyright: ignore[reportCallIssue]
+        (seen,) = frames([[Image.open(file)]])
         assert (np.asarray(seen) == trained).all()
 
 

@@ -85,7 +85,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small language model whose tokenizer cuts as SmolLM2's does."""
     _, language = with_weights(tmp_path_factory.mktemp("language"))
     backend = Tokenizer.from_file(str(language / "tokenizer.json"))
-    backend.pre_tokenizer = pre_tokenizers.Sequence(DIGITS)  # pyright: ignore[reportAttributeAccessIssue]
+    backend.pre_tokenizer = pre_tokenizers.Sequence(DIGITS)
     backend.save(str(language / "tokenizer.json"))
     return language
 
@@ -146,7 +146,7 @@ def test_a_damaged_file_is_named(folder: Path, tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize("pre", ["smollm", "starcoder"])
 def test_digits_are_cut_one_by_one(pre: str) -> None:
     backend = Tokenizer.from_str('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}')
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     assert with_split(backend, pre)
     cut: Any = backend.pre_tokenizer
     assert [piece for piece, _ in cut.pre_tokenize_str("a  42")] == ["a", "ĠĠ", "4", "2"]
@@ -154,9 +154,9 @@ def test_digits_are_cut_one_by_one(pre: str) -> None:
 
 def test_how_a_text_is_cut_is_known_by_name_or_by_what_transformers_set() -> None:
     plain = Tokenizer.from_str('{"model": {"type": "BPE", "vocab": {"a": 0}, "merges": []}}')
-    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)  # pyright: ignore[reportAttributeAccessIssue]
+    plain.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     assert [with_split(plain, pre) for pre in ("gpt-2", None, "default", "of-tomorrow")] == [True, True, False, False]
-    plain.pre_tokenizer = pre_tokenizers.Sequence(DIGITS)  # pyright: ignore[reportAttributeAccessIssue]
+    plain.pre_tokenizer = pre_tokenizers.Sequence(DIGITS)
     assert with_split(plain, "of-tomorrow")
 
 

@@ -43,7 +43,7 @@ def test_a_graph_is_in_float32(tmp_path):
 
 
 def outputs(folder: Path, pixels: torch.Tensor) -> torch.Tensor:
-    import onnxruntime  # pyright: ignore[reportMissingImports]
+    import onnxruntime
 
     session = onnxruntime.InferenceSession(folder / "vision.onnx", providers=["CPUExecutionProvider"])
     return torch.from_numpy(session.run(["visual_tokens"], {"pixel_values": pixels.numpy()})[0])

@@ -15,7 +15,7 @@ def test_every_order_of_images_and_videos_is_found_as_a_template_writes_it(kinds
     ids, expected = [1], []
     for kind in kinds:
         mark = [IMAGE_ID] * (2 if kind == "video" else 1)
-        expected.append(Mark(kind, len(ids), len(ids) + len(mark)))  # pyright: ignore[reportArgumentType]
+        expected.append(Mark(kind, len(ids), len(ids) + len(mark)))
         ids += [*mark, SPACE]
     images, videos = kinds.count("image"), kinds.count("video")
     assert find_marks(ids, IMAGE_ID, [SPACE], images=images, videos=videos, frames=frames) == expected

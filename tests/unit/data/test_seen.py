@@ -2,6 +2,7 @@
 
 import tempfile
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from hypothesis import given
@@ -35,21 +36,17 @@ def test_seen_is_a_set(texts: list[str], recent: int) -> None:
         seen._RECENT = before
 
 
-@given(TEXTS, st.integers(1, 8), st.integers(1, 5), st.integers(1, 9))
-def test_a_set_on_disk_is_a_set(texts: list[str], recent: int, page: int, part: int) -> None:
-    before = seen._RECENT, seen._MOST_RECENT, seen._PAGE, seen._PART
-    seen._RECENT, seen._MOST_RECENT, seen._PAGE, seen._PART = recent, 2 * recent, page, part
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            found, plain = SeenOnDisk(Path(folder)), set()
-            for text in texts:
-                assert found.add(text) == (text not in plain)
-                plain.add(text)
-                assert len(found) == len(plain)
-            found.close()
-            assert list(Path(folder).iterdir()) == []
-    finally:
-        seen._RECENT, seen._MOST_RECENT, seen._PAGE, seen._PART = before
+@given(TEXTS, st.integers(1, 8), st.integers(1, 5), st.integers(1, 9), st.sampled_from([8, 64, 4096]))
+def test_a_set_on_disk_is_a_set(texts: list[str], recent: int, page: int, part: int, bits: int) -> None:
+    sizes = {"_RECENT": recent, "_MOST_RECENT": 2 * recent, "_PAGE": page, "_PART": part, "_BITS": bits}
+    with tempfile.TemporaryDirectory() as folder, patch.multiple(seen, **sizes):
+        found, plain = SeenOnDisk(Path(folder)), set()
+        for text in texts:
+            assert found.add(text) == (text not in plain)
+            plain.add(text)
+            assert len(found) == len(plain)
+        found.close()
+        assert list(Path(folder).iterdir()) == []
 
 
 @given(TEXTS)

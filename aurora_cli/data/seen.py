@@ -83,8 +83,8 @@ class Seen:
 class SeenOnDisk:
     """A set of hashes, of which those that came long ago lie sorted in a file.
 
-    A hash is looked up on the one page of the file where it would lie; the first hash of each page is in memory. Most are
-    not looked up: a table of bits, one for the low bits of a hash, knows that they are new (Bloom 1970, one hash).
+    A hash is looked up on the one page of the file where it would lie; the first hash of each page is in memory. Most
+    are not looked up: a table of bits, one for the low bits of a hash, knows that they are new (Bloom 1970, one hash).
     """
 
     def __init__(self, folder: Path) -> None:

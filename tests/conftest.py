@@ -23,6 +23,9 @@ from tests.preloaded import preloaded
 for _name, _value in {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_DYNAMIC": "FALSE"}.items():
     os.environ.setdefault(_name, _value)
 
+SET_BY_LIBRARIES = ("ACCELERATE_", "CRC32C_", "DS_", "KMP_", "PYTORCH_", "TOKENIZERS_", "TORCH")
+ENVIRONMENT = dict(os.environ)
+
 LONG_FIRST = (
     "integration",
     "distributed",
@@ -56,3 +59,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next((number for number, folder in enumerate(LONG_FIRST) if folder in path), len(LONG_FIRST))
 
     items.sort(key=rank)
+
+
+def pytest_collection_finish() -> None:
+    """Every module is imported here: one of ours that changes the environment would change it for all tests."""
+    changed = {name for name in {*os.environ, *ENVIRONMENT} if os.environ.get(name) != ENVIRONMENT.get(name)}
+    if ours := sorted(name for name in changed if not name.startswith((*SET_BY_LIBRARIES, "PYTEST_"))):
+        raise pytest.UsageError(f"importing the tests sets or unsets {', '.join(ours)}")

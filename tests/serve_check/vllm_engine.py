@@ -9,11 +9,10 @@ import os
 import sys
 from pathlib import Path
 
-os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
-os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
-
 
 def main() -> None:
+    os.environ |= {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "HF_HUB_OFFLINE": "1"}
+    os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
     from vllm import LLM, SamplingParams
 
     jobs = json.loads(Path(sys.argv[1]).read_text())

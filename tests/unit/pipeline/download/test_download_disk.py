@@ -199,9 +199,7 @@ def memory_mb(url: str, workspace: Path) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "megabytes", [pytest.param(500, marks=pytest.mark.soak), pytest.param(4096, marks=pytest.mark.soak)]
-)
+@pytest.mark.parametrize("megabytes", [500, pytest.param(4096, marks=pytest.mark.soak)])
 def test_memory_does_not_grow_with_a_file(hub: Hub, tmp_path: Path, megabytes: int):
     sparse = tmp_path / "sparse"
     with open(sparse, "wb") as file:

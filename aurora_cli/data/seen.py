@@ -106,9 +106,9 @@ class SeenOnDisk:
     def add(self, value: Hashable) -> bool:
         """Whether `value` is new."""
         number = hash(value)
-        place, bit = number % _BITS >> 3, 1 << (number & 7)
-        if not self._bits[place] & bit:
-            self._bits[place] |= bit
+        byte, bit = number % _BITS >> 3, 1 << (number & 7)
+        if not self._bits[byte] & bit:
+            self._bits[byte] |= bit
         elif number in self._recent or (self._count and self._is_in_file(number)):
             return False
         self._recent.add(number)

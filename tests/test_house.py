@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from _pytest.mark import ParameterSet
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "aurora_cli"
@@ -68,11 +67,6 @@ def relative(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
 
 
-def cases(paths: list[Path]) -> list[ParameterSet]:
-    """The files as a test's parameters."""
-    return [pytest.param(path, id=relative(path)) for path in paths]
-
-
 def test_no_room_has_more_files_than_a_screen_holds() -> None:
     rooms = {}
     for module in MODULES:
@@ -115,12 +109,11 @@ def _annotations(node: ast.FunctionDef | ast.ClassDef, owner: str = "") -> Itera
         yield f"{owner}{node.name} ->", node.returns
 
 
-@pytest.mark.parametrize("module", cases(MODULES))
-def test_no_public_signature_holds_an_untyped_dict(module: Path) -> None:
-    tree = ast.parse(module.read_text("utf-8"))
+def test_no_public_signature_holds_an_untyped_dict() -> None:
     untyped = [
-        f"{name} {written}"
-        for name, annotation in public_signatures(tree)
+        f"{relative(module)}: {name} {written}"
+        for module in MODULES
+        for name, annotation in public_signatures(ast.parse(module.read_text("utf-8")))
         if "dict[str, Any]" in (written := ast.unparse(annotation))
     ]
     assert untyped == []
@@ -139,15 +132,19 @@ def private_words(identifier: str) -> set[str]:
     return found | {word for word in FIELDS_WORD if word in words or f"{word}s" in words}
 
 
-@pytest.mark.parametrize("module", cases(MODULES))
-def test_names_in_code_are_the_fields(module: Path) -> None:
+def test_names_in_code_are_the_fields() -> None:
     """Identifiers only: what an upgrade path reads from an old file is a string."""
+    assert [found for module in MODULES for found in other_names(module)] == []
+
+
+def other_names(module: Path) -> list[str]:
+    """Identifiers that have a word of the field, and where they stand."""
     found = set()
-    text = module.read_text("utf-8")
-    for token in tokenize.generate_tokens(io.StringIO(text).readline):
+    for token in tokenize.generate_tokens(io.StringIO(module.read_text("utf-8")).readline):
         if token.type == tokenize.NAME and not KEPT.search(token.string) and not _is_borrowed(token, module):
-            found |= {f"{token.start[0]}: {token.string} ({FIELDS_WORD[word]})" for word in private_words(token.string)}
-    assert sorted(found) == []
+            line = f"{relative(module)}:{token.start[0]}"
+            found |= {f"{line}: {token.string} ({FIELDS_WORD[word]})" for word in private_words(token.string)}
+    return sorted(found)
 
 
 def _is_borrowed(token: tokenize.TokenInfo, module: Path) -> bool:
@@ -177,7 +174,7 @@ PROSE = (
 """Words that a reader would search for under another name."""
 
 
-@pytest.mark.parametrize("page", cases(PAGES))
+@pytest.mark.parametrize("page", PAGES, ids=relative)
 def test_pages_and_help_speak_the_fields_words(page: Path) -> None:
     text = KEPT.sub("", page.read_text("utf-8"))
     text = re.sub(r"`[^`\n]*`", "", text)  # keys of files and names of settings are quoted

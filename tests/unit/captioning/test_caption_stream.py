@@ -39,6 +39,7 @@ def run(reads: Iterator[Read | Uncaptioned], size: int, rows: list[NewRow], shap
         ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 3, 8])
 @pytest.mark.parametrize("shape", ["llama", "mistral, windows"])
 def test_results_are_in_order_and_each_as_it_is_alone(size: int, shape: str) -> None:

@@ -113,6 +113,7 @@ def test_a_run_is_its_newest_checkpoint_over_the_chain_that_it_started_from(tmp_
     assert images.shape == (2, 8, 32)  # 16 patches, half of them kept
 
 
+@pytest.mark.slow
 def test_the_dtype_and_merging_of_the_caller_are_taken(tmp_path):
     run = make_runs(tmp_path)
     merging = TokenMerging(kept_ratio=0.25)

@@ -41,6 +41,7 @@ def golden_loss() -> float:
     return json.loads((GOLDEN / "model" / "one_image_r0.5" / "manifest.json").read_text())["forwards"][0]["loss"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("safe", [True, False], ids=["safetensors", "bin"])
 @pytest.mark.parametrize("root", [".", "llm"])
 def test_a_released_folder_in_shards_gives_the_originals_numbers(golden_copy, tmp_path, safe, root):

@@ -78,6 +78,7 @@ def test_where_nothing_can_be_drawn_there_is_no_chart(training: list, width: int
     assert chart(training, [], width, rows, ascii_only=False) == []
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=60),
     st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=5),

@@ -36,6 +36,7 @@ def test_help_shows_summary_every_flag_and_an_example(name: str, capsys: pytest.
             assert typed in shown, typed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", COMMANDS)
 def test_an_unknown_setting_is_exit_2_with_a_did_you_mean(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run([name, "--set", "train.epoch=2"]) == 2

@@ -22,6 +22,7 @@ def counted(texts: list[str], most: int) -> DistinctSample:
     return sample
 
 
+@pytest.mark.slow
 @given(TEXTS, st.integers(1, 8))
 def test_seen_is_a_set(texts: list[str], recent: int) -> None:
     before, seen._RECENT = seen._RECENT, recent
@@ -36,6 +37,7 @@ def test_seen_is_a_set(texts: list[str], recent: int) -> None:
         seen._RECENT = before
 
 
+@pytest.mark.slow
 @given(TEXTS, st.integers(1, 8), st.integers(1, 5), st.integers(1, 9), st.sampled_from([8, 64, 4096]))
 def test_a_set_on_disk_is_a_set(texts: list[str], recent: int, page: int, part: int, bits: int) -> None:
     sizes = {"_RECENT": recent, "_MOST_RECENT": 2 * recent, "_PAGE": page, "_PART": part, "_BITS": bits}

@@ -70,6 +70,7 @@ def test_weights_that_say_nothing_get_a_card_that_says_so(tmp_path):
     assert "another model" not in body  # nothing merges
 
 
+@pytest.mark.slow
 def test_a_card_that_was_edited_stays(tmp_path):
     make_runs(tmp_path)
     settings = convert_settings(tmp_path, verify=False)

@@ -119,6 +119,7 @@ FETCHES: dict[str, Callable[[str, Path], object]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FETCHES)
 def test_unknown_and_gated_and_out_of_reach_are_the_same_for_whatever_is_fetched(kind, tmp_path, monkeypatch):
     from huggingface_hub import constants

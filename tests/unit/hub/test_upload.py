@@ -77,6 +77,7 @@ def test_a_hub_that_refuses_leaves_the_export_here_and_says_what_to_do(
     assert push(tmp_path).pushed is not None
 
 
+@pytest.mark.slow
 def test_without_a_hub_or_with_a_bad_name_it_is_said(hub: UploadHub, tmp_path):
     make_runs(tmp_path)
     with pytest.raises(UsageError, match="no name of a repository"):

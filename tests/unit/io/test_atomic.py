@@ -74,6 +74,7 @@ def test_a_place_where_nothing_can_be_made_is_exit_4_and_says_why(tmp_path: Path
         assert caught.value.message.startswith(str(path))
 
 
+@pytest.mark.slow
 def test_a_folder_is_held_by_one_process_and_the_other_learns_by_whom(tmp_path: Path) -> None:
     context = multiprocessing.get_context("spawn")
     ready, done = context.Event(), context.Event()

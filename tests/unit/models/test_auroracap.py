@@ -285,6 +285,7 @@ def test_saving_and_loading_misses_no_key_and_expects_no_other(tiny, configs, tm
     torch.testing.assert_close(again(**inputs).logits, model(**inputs).logits, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_a_subclass_saves_and_loads_the_same_names(tiny, tmp_path):
     model = Captioner(tiny().config)
     model.save_pretrained(tmp_path)
@@ -296,6 +297,7 @@ def test_a_subclass_saves_and_loads_the_same_names(tiny, tmp_path):
     assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tower", ["clip", "siglip", "dinov2"])
 @pytest.mark.parametrize("family", ["llama", "smollm2", "qwen2"])
 def test_plain_llava_gives_the_same_logits_where_nothing_is_merged(tiny, configs, tmp_path, tower, family):
@@ -319,6 +321,7 @@ def test_bfloat16_stays_near_float32(tiny):
     assert (rough.logits.float() - exact.logits).abs().max() < 0.05
 
 
+@pytest.mark.slow
 def test_the_training_step_under_autocast_stays_near_float32(tiny):
     model, inputs = tiny(), batch()
     model.train()

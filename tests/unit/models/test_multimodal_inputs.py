@@ -62,6 +62,7 @@ def test_placeholders_and_frames_that_disagree_are_an_error_naming_the_sample(pl
         media_of_rows(placeholders, frames, lengths)
 
 
+@pytest.mark.slow
 @given(st.lists(st.booleans(), min_size=1, max_size=30), st.integers(1, 9), st.integers(1, 9))
 def test_reading_order_is_the_obvious_one(is_whole, merged, whole):
     blocks, start = {}, 0

@@ -34,6 +34,7 @@ def varlen_written_out(query, key, value, starts, _, longest, __, *, scale, wind
     return torch.cat(runs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("key_heads", [2, 4])
 def test_one_kernel_is_handed_every_sample_as_the_loop_takes_it(monkeypatch, key_heads):
     varlen = pytest.importorskip("torch.nn.attention.varlen", reason="torch has no varlen_attn")

@@ -212,6 +212,7 @@ def test_without_a_rest_they_are_pytorchs_bicubic_to_a_size(side, count):
     torch.testing.assert_close(weights @ values[0] @ weights.T, expected[0], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(28, 28), (70, 42), (112, 98)])
 @torch.no_grad()
 def test_at_any_size_a_tower_that_resizes_positions_itself_gives_the_same_hidden_states(configs, size):

@@ -40,6 +40,7 @@ def test_it_prints_the_number_of_items_and_the_first_case(tmp_path, folder):
     assert any("ASSISTANT:>>>A red circle, number 0.</s><<<" in line for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_datasets_reads_the_merged_folder(tmp_path, folder):
     from datasets import load_from_disk

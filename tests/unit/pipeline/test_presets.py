@@ -46,6 +46,7 @@ def test_a_copy_is_the_same_preset_under_another_name(
     assert "is there already, and differs" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_new_preset_says_all_that_follows_from_its_parts(
     aurora: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

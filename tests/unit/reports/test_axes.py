@@ -57,6 +57,7 @@ def test_without_a_number_there_is_no_axis() -> None:
     assert axis_of([0.0, -1.0], logarithmic=True) is None
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(), min_size=1), st.sampled_from([True, False, None]))
 def test_an_axis_holds_all_values_and_no_two_labels_are_the_same(values: list[float], logarithmic: bool | None) -> None:
     axis = axis_of(values, logarithmic=logarithmic)

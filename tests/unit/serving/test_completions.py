@@ -176,6 +176,7 @@ def test_metrics_count_answers_and_tokens(client, service):
     assert "aurora_request_seconds_bucket" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [
@@ -274,6 +275,7 @@ def test_a_body_that_is_too_large_is_refused_and_not_kept(captioner):
     service.close()
 
 
+@pytest.mark.slow
 def test_an_image_with_too_many_pixels_is_refused_by_its_header(captioner):
     """2,100 x 2,100 of one colour are 20 kB as PNG, and 4.4 million pixels."""
     service = service_of(captioner, ServiceLimits(media=MediaLimits(max_pixels=4_000_000)))

@@ -63,6 +63,7 @@ def ask(address: str, body: Any, query: str = "name=a.png", method: str = "POST"
     return answer.status, lines
 
 
+@pytest.mark.slow
 def test_an_image_comes_back_as_pieces_of_its_caption_then_with_all_numbers(workspace, address):
     status, lines = ask(address, IMAGE.read_bytes(), "name=cat.png&ratio=0.5")
     assert status == 200
@@ -86,6 +87,7 @@ def test_the_sliders_percent_nearest_to_the_models_own_ratio_stands_for_just_tha
     assert [facts["tokens"][percent] for percent in ("40", "41", "42")] == [6, 6, 7]
 
 
+@pytest.mark.slow
 def test_a_video_keeps_its_first_frame_whole_if_asked(address):
     video = encode_video([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)])
     _, lines = ask(address, video, "name=c.mp4&ratio=0.5&slowfast=1")
@@ -146,6 +148,7 @@ def test_media_of_two_pages_are_captioned_together(address):
     assert [(status, lines[-1]["done"]["media"]) for status, lines in answers] == [(200, "a.png"), (200, "b.png")]
 
 
+@pytest.mark.slow
 def test_beams_are_followed_on_the_page_as_by_the_command(workspace, service, address, monkeypatch):
     monkeypatch.setattr(service.captioner, "options", service.captioner.options.changed({"num_beams": 3}))
     _, lines = ask(address, IMAGE.read_bytes(), "name=a.png&ratio=0.5")
@@ -268,6 +271,7 @@ def test_numbers_that_are_none_or_out_of_range_are_refused(address, query, words
     assert words in line["error"]
 
 
+@pytest.mark.slow
 def test_what_the_page_sends_decides_the_caption(address):
     """A random model does not end by itself: of one token at most there is one, and of six there are six."""
     counts = []

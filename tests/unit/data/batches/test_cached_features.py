@@ -100,6 +100,7 @@ def features_of(media_key: bytes, length: int) -> bytes:
     return np.resize(np.frombuffer(media_key, np.uint8).astype(np.float32), tokens * FORM.width).tobytes()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batching", ["packed", "padded"])
 @pytest.mark.parametrize("workers", [0, pytest.param(2, marks=pytest.mark.slow)])
 def test_what_is_kept_is_read_and_no_pixel_of_it(

@@ -105,6 +105,7 @@ def samples_of(batch: Batch) -> dict[int, tuple[Any, ...]]:
     return seen
 
 
+@pytest.mark.slow
 def test_every_sample_arrives_once_an_epoch_with_its_frames(workspace: Path) -> None:
     data = data_of(workspace)
     batches = flat(list(data.batches(0, 1)))
@@ -313,6 +314,7 @@ def test_a_weight_repeats_a_data_set_that_often(workspace: Path, weight: float, 
     assert Counter(taken.values()) == expected
 
 
+@pytest.mark.slow
 def test_two_epochs_of_half_a_data_set_take_all_of_it(workspace: Path) -> None:
     data = data_of(workspace, 0.5, epochs=2)
     taken = [number for batch in flat(list(data.batches(0, 1))) for number in batch.sample_ids]

@@ -28,6 +28,7 @@ def slow_first_fit_decreasing(sizes: list[tuple[int, int]], tokens: int, frames:
     return len(packs)
 
 
+@pytest.mark.slow
 @given(SIZES, st.integers(60, 200), st.integers(9, 30), st.sampled_from(["packed", "grouped", "padded"]))
 def test_every_sample_is_in_one_pack_and_no_pack_exceeds_a_budget(
     sizes: list[tuple[int, int]], tokens: int, frames: int, batching: Batching

@@ -8,6 +8,7 @@ SAMPLES = st.lists(st.tuples(st.integers(1, 90), st.integers(0, 12), st.integers
 """Tokens of text, frames, tokens of a frame."""
 
 
+@pytest.mark.slow
 @given(SAMPLES, st.integers(2, 60), st.integers(0, 9))
 def test_what_is_cut_keeps_its_media_and_what_is_rejected_is_all_that_is_too_long(
     samples: list[tuple[int, int, int]], tokens: int, most_frames: int
@@ -26,6 +27,7 @@ def test_what_is_cut_keeps_its_media_and_what_is_rejected_is_all_that_is_too_lon
     assert not rejected.is_cut.any()
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 20), min_size=1, max_size=4), st.integers(0, 3), st.integers(0, 5))
 def test_a_whole_weight_takes_every_sample_that_often_in_every_epoch(sizes: list[int], weight: int, epoch: int) -> None:
     ends = np.cumsum(sizes)

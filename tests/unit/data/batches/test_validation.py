@@ -12,6 +12,7 @@ from aurora_cli.errors import DataError
 ROWS = st.lists(st.integers(0, 10**6), min_size=3, max_size=40, unique=True)
 
 
+@pytest.mark.slow
 @given(ROWS, st.floats(0.01, 0.3), st.floats(0.31, 0.6))
 def test_a_larger_share_holds_the_samples_of_a_smaller_one(rows: list[int], less: float, more: float) -> None:
     numbers = np.array(rows)
@@ -21,6 +22,7 @@ def test_a_larger_share_holds_the_samples_of_a_smaller_one(rows: list[int], less
     assert len(split_by_row(numbers, 0.0)) == 0
 
 
+@pytest.mark.slow
 @given(ROWS, st.randoms(use_true_random=False))
 def test_validation_samples_are_selected_by_their_row_not_by_their_index(rows: list[int], shuffle: object) -> None:
     again = list(rows)
@@ -64,6 +66,7 @@ def kept(samples: list[list[int]], share: float) -> set[int]:
     return set(split_by_medium(np.arange(len(samples)), ragged(samples), share).tolist())
 
 
+@pytest.mark.slow
 @given(SAMPLES, st.floats(0.01, 0.3), st.floats(0.31, 0.49))
 def test_what_belongs_together_lies_on_one_side_and_a_larger_share_holds_a_smaller_one(
     samples: list[list[int]], less: float, more: float
@@ -85,6 +88,7 @@ def test_what_belongs_together_lies_on_one_side_and_a_larger_share_holds_a_small
         assert some <= large or not some & large
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(1, 4), min_size=10, max_size=60), st.floats(0.01, 0.49))
 def test_as_many_are_kept_as_were_wanted_within_one_medium(captions: list[int], share: float) -> None:
     """So many captions of each of the media; none of them has a tenth of all."""

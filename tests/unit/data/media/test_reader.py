@@ -234,6 +234,7 @@ def test_a_folder_of_frames_has_no_spans(tmp_path: Path) -> None:
         load_frames(None, tmp_path, 2, 28, MEAN, STD, span=(0.0, 1.0))
 
 
+@pytest.mark.slow
 def test_a_video_shorter_than_wanted_repeats_frames(tmp_path: Path, write_video: WriteClip) -> None:
     write_video(tmp_path / "a.avi", video_of([50, 150]))
     pixels = video_pixels(tmp_path / "a.avi", "a.avi", 4, 28, GREY)

@@ -42,6 +42,7 @@ def assert_frames(frames_FHWC: np.ndarray, numbers: Sequence[int]) -> None:
 DECODERS = pytest.mark.parametrize("decode", [decode_video, by_av])
 
 
+@pytest.mark.slow
 @DECODERS
 @pytest.mark.parametrize(
     ("sampling", "numbers"),
@@ -57,6 +58,7 @@ def test_frames_of_a_video_of_varying_rate(tmp_path: Path, decode: Any, sampling
     assert_frames(decode(Request(str(video), 4, 64, sampling)), numbers)
 
 
+@pytest.mark.slow
 @DECODERS
 @pytest.mark.parametrize(
     ("span", "numbers"),
@@ -113,6 +115,7 @@ def test_both_decoders_take_the_frames_that_are_asked_for(tmp_path: Path, decode
     assert_frames(shrunk, [4, 12, 20, 28, 36])
 
 
+@pytest.mark.slow
 @DECODERS
 @pytest.mark.parametrize("degrees", TURNS)
 def test_a_video_stands_as_the_camera_was_held(tmp_path: Path, decode: Any, degrees: int) -> None:
@@ -203,6 +206,7 @@ def test_frames_that_the_decoder_made_up_are_not_taken(tmp_path: Path, damaged: 
     assert errors > 0
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.floats(0.01, 5.0), min_size=1, max_size=60),
     st.integers(1, 40),

@@ -121,6 +121,7 @@ def test_batches_are_joined_until_they_are_large(store):
         assert [batch.num_rows for batch in reader] == [60, 60, 30]
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_datasets_reads_the_folder(store):
     from datasets import load_from_disk

@@ -181,6 +181,7 @@ def test_the_tiny_tokenizer_has_a_token_for_each_of_its_words(tiny):
     assert tiny.backend.token_to_id("<pad>") == 3
 
 
+@pytest.mark.slow
 @given(st.text(max_size=50))
 def test_the_tiny_tokenizer_gives_any_text_back(text):
     backend = Tokenizer.from_file(str(TINY / "tokenizer.json"))

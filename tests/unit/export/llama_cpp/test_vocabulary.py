@@ -18,8 +18,13 @@ from aurora_cli.export.tokenizer import export_tokenizer
 ROOT = Path(__file__).parents[4]
 TINY = ROOT / "presets" / "tiny" / "tokenizer"
 SENTENCEPIECE = ROOT / "tests" / "golden" / "tokenize" / "mistral_v1" / "tokenizer.model"
-PIECES = build_backend(SENTENCEPIECE.read_bytes(), {})
-PIECE_KEYS: dict[str, Any] = vocabulary_of(PIECES, PIECES.get_vocab_size())
+
+
+@pytest.fixture(scope="module")
+def pieces() -> tuple[Tokenizer, dict[str, Any]]:
+    """A tokenizer of SentencePiece's, and what GGUF has of it."""
+    backend = build_backend(SENTENCEPIECE.read_bytes(), {})
+    return backend, vocabulary_of(backend, backend.get_vocab_size())
 
 
 def joined_by_score(keys: dict[str, Any], text: str) -> list[int]:
@@ -47,8 +52,9 @@ def joined_by_score(keys: dict[str, Any], text: str) -> list[int]:
 @pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(st.text(st.sampled_from("abcdehilnorstuw THE.,!?\n12é一▁"), min_size=1, max_size=40))
-def test_scores_join_sentencepieces_pairs_as_its_merges_do(text: str) -> None:
-    assert joined_by_score(PIECE_KEYS, text) == PIECES.encode(text, add_special_tokens=False).ids
+def test_scores_join_sentencepieces_pairs_as_its_merges_do(pieces: tuple[Tokenizer, dict[str, Any]], text: str) -> None:
+    backend, keys = pieces
+    assert joined_by_score(keys, text) == backend.encode(text, add_special_tokens=False).ids
 
 
 def test_scores_are_the_order_of_what_merges_make() -> None:
@@ -70,8 +76,10 @@ def test_merges_that_no_scores_say_are_refused(merges: Any, texts: list[str], re
         scores(merges, texts)
 
 
-def test_kinds_of_tokens_are_llama_cpps() -> None:
-    tokens, kinds = PIECE_KEYS["tokenizer.ggml.tokens"], PIECE_KEYS["tokenizer.ggml.token_type"]
+@pytest.mark.slow
+def test_kinds_of_tokens_are_llama_cpps(pieces: tuple[Tokenizer, dict[str, Any]]) -> None:
+    _, keys = pieces
+    tokens, kinds = keys["tokenizer.ggml.tokens"], keys["tokenizer.ggml.token_type"]
     assert (tokens[:3], kinds[:4]) == (["<unk>", "<s>", "</s>"], [2, 3, 3, 6])
     assert tokens[3] == "<0x00>"
     assert kinds[tokens.index("▁the")] == 1
@@ -117,6 +125,7 @@ def normalized(backend: Tokenizer, normalizer: Any) -> Tokenizer:
     return backend
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backend", "reason"),
     [
@@ -126,13 +135,18 @@ def normalized(backend: Tokenizer, normalizer: Any) -> Tokenizer:
         (cut_by(pre_tokenizers.Whitespace()), "no name for how it cuts"),
         (normalized(cut_by(BYTES), normalizers.Lowercase()), "rewrites texts"),
         (Tokenizer(models.WordLevel({"a": 0}, "a")), "it is a WordLevel"),
-        (build_backend(SENTENCEPIECE.read_bytes(), {"legacy": False}), "what it puts in front of texts"),
     ],
-    ids=["prefix", "other expression", "merges ignored", "words", "lower case", "no BPE", "metaspace"],
+    ids=["prefix", "other expression", "merges ignored", "words", "lower case", "no BPE"],
 )
 def test_what_llama_cpp_has_no_name_for_is_refused(backend: Tokenizer, reason: str) -> None:
     with pytest.raises(UsageError, match=reason):
         vocabulary_of(backend, 3)
+
+
+@pytest.mark.slow
+def test_a_sentencepiece_that_is_not_legacy_is_refused() -> None:
+    with pytest.raises(UsageError, match="what it puts in front of texts"):
+        vocabulary_of(build_backend(SENTENCEPIECE.read_bytes(), {"legacy": False}), 3)
 
 
 def test_rows_without_a_token_and_tokens_of_exports_are_left_out(tmp_path: Path) -> None:

@@ -111,6 +111,7 @@ def test_an_output_has_one_writer_at_a_time(workspace):
     assert not list(workspace.glob(".*.lock"))
 
 
+@pytest.mark.slow
 def test_captions_of_another_model_or_other_settings_are_made_anew(workspace):
     output = workspace / "captions.jsonl"
     caption.run(caption_settings(workspace, GOOD[1], max_new_tokens=4, output=output))
@@ -282,6 +283,7 @@ def test_with_beams_the_caption_is_shown_whole_and_a_broken_medium_as_a_dash(wor
     assert terminal.lines == [[f"{GOOD[1]}: ", result.captions[0].caption], [f"{BAD[0]}: ", "-"]]
 
 
+@pytest.mark.slow
 def test_captions_in_the_output_are_shown_again(workspace):
     settings = caption_settings(workspace, *GOOD, max_new_tokens=4, output=Path("captions.jsonl"))
     first, terminal = caption.run(settings), Terminal()

@@ -75,6 +75,7 @@ def test_the_folder_of_a_runs_checkpoints_is_not_one_and_the_run_is_named(tmp_pa
     assert caught.value.hint == f"{tmp_path / 'runs/language'} is one: its newest checkpoint is taken."
 
 
+@pytest.mark.slow
 def test_an_unfinished_run_is_not_taken_unasked(tmp_path):
     newest = make_runs(tmp_path)
     for finished in tmp_path.glob("runs/*/finished.json"):
@@ -196,6 +197,7 @@ def test_golden_weights_get_the_names_and_shapes_of_the_originals_own_export(tmp
     assert config["merging"]["schedule"] == "constant"
 
 
+@pytest.mark.slow
 def test_the_state_dict_of_training_exports_as_the_folder_does(tmp_path):
     state = tmp_path / "iter_1.pth"
     torch.save({"state_dict": load_file(WEIGHTS / "aurora_state_dict.safetensors"), "meta": {}}, state)
@@ -217,6 +219,7 @@ def test_a_narrower_type_shards_and_pickled_files_are_written_when_asked_for(tmp
     assert max(each.difference for each in verify.compare(request)) > 0
 
 
+@pytest.mark.slow
 def test_an_export_that_computes_something_else_stays_marked_and_exits_3(tmp_path, monkeypatch):
     make_runs(tmp_path)
     wrong = [LogitComparison("an image", 0.5, 1e-4)]
@@ -341,6 +344,7 @@ def missing_tensor(workspace: Path) -> str:
     return r"lacks tensor multi_modal_projector\.linear_2\.bias"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [nan_weight, truncated, wrong_shape, missing_weights, missing_shard, missing_tensor])
 def test_damage_names_file_and_tensor_and_leaves_nothing_behind(tmp_path, damage):
     make_runs(tmp_path)
@@ -391,6 +395,7 @@ def test_an_older_export_stays_when_the_next_one_fails(tmp_path):
     assert_same(weights(folder), before)
 
 
+@pytest.mark.slow
 def test_a_folder_of_something_else_is_never_replaced(tmp_path):
     run_folder = make_runs(tmp_path)
     (tmp_path / "mine").mkdir()
@@ -413,6 +418,7 @@ def test_without_a_tokenizer_the_weights_are_written_and_it_is_said(tmp_path):
     assert read_json(Path(result.output) / "config.json")["text_config"]["vocab_size"] == 2048
 
 
+@pytest.mark.slow
 def test_the_result_is_json(tmp_path):
     import dataclasses
 
@@ -422,6 +428,7 @@ def test_the_result_is_json(tmp_path):
     shutil.rmtree(result.output)
 
 
+@pytest.mark.slow
 def test_pixels_of_the_exports_processor_are_the_golden_ones(tmp_path):
     from transformers import AutoProcessor
 

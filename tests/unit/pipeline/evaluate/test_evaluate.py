@@ -68,6 +68,7 @@ def test_what_cannot_be_scored_is_counted_named_and_makes_the_exit_code_3(folder
     assert (written.captions_without_reference, written.references_without_caption) == (("nobody",), ("unseen",))
 
 
+@pytest.mark.slow
 def test_two_models_are_compared_on_the_media_that_both_caption(folder):
     rows = [json.loads(line) for line in (folder / "c.jsonl").read_text("utf-8").splitlines()]
     worse = [{**row, "caption": row["caption"].replace("a ", "the ")} for row in rows[:50]]

@@ -113,6 +113,7 @@ def test_flipped_bits_keep_what_came_before_them(tmp_path: Path, seed: int, endi
     assert tree(tmp_path / SUBSET).items() <= FILES.items()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ending", ["bz2", "xz", "zst"])
 def test_a_bomb_is_left_at_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str):
     monkeypatch.setattr(chunks, "_FREE_INFLATION", 1 << 20)

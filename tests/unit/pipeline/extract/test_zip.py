@@ -65,6 +65,7 @@ def changed(raw: bytes, name: str, field: int, value: bytes) -> bytes:
     return raw[: at + field] + value + raw[at + field + len(value) :]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("layout", ["files", "index"])
 def test_every_member_is_there(tmp_path: Path, method: str, layout: str):
@@ -281,6 +282,7 @@ def test_a_damaged_member_is_listed_and_the_others_come(
     assert extract.run(settings(tmp_path, layout=layout)).archives[0].done_before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_bytes_that_were_flipped_cost_their_member_alone(tmp_path: Path, method: str):
     raw = bytearray(zip_of(CONTENTS, METHODS[method]))

@@ -558,6 +558,7 @@ def test_a_folder_with_one_table_is_that_table_and_with_two_it_is_unclear(tmp_pa
         imported(tmp_path / "w", tmp_path / "s", name="x")
 
 
+@pytest.mark.slow
 def test_a_table_of_conversations_says_what_makes_lines_of_it(tmp_path: Path) -> None:
     """As many are published: images in their cells, beside their turns."""
     image = make_gif()

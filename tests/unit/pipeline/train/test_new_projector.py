@@ -142,6 +142,7 @@ def test_a_run_of_two_models_begins_with_a_projector_that_fits_its_data(root: Pa
     assert all(torch.equal(again[name], weight) for name, weight in projector_of(fitted).items())
 
 
+@pytest.mark.slow
 def test_frames_are_spread_over_the_data_and_what_cannot_be_read_is_passed_over(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -178,6 +179,7 @@ def test_what_goes_on_or_starts_from_a_projector_has_none_fitted(root: Path, mon
         built(of_parts(root, resume="never"))
 
 
+@pytest.mark.slow
 def test_without_a_frame_in_the_data_the_projector_is_drawn_alone(root: Path) -> None:
     data = ["tokenized/projection/texts/merged"]
     how = [of_parts(root, projector_start=start, data=data, resume="never") for start in ("random", "fitted")]

@@ -77,6 +77,7 @@ def test_the_models_own_tokenizer_fits_and_so_does_that_of_its_export(tmp_path: 
     assert fits(written(tmp_path, exported), start, tmp_path) is None
 
 
+@pytest.mark.slow
 def test_another_tokenizer_is_refused_and_both_are_named(tmp_path: Path, start: OpenedCheckpoint) -> None:
     other = tmp_path / "other"
     shutil.copytree(TOKENIZER, other)

@@ -370,6 +370,7 @@ def test_samples_that_fit_the_positions_as_they_are_stretched_are_trained_on(
     assert [True for message in warnings if "stretch themselves" in message] == [True] * warned
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["build_network", "Trainer"])
 def test_memory_that_does_not_suffice_is_exit_4_with_what_to_type(
     where: str, root: Path, monkeypatch: pytest.MonkeyPatch

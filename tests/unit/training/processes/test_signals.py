@@ -38,6 +38,7 @@ def test_outside_the_main_thread_signals_stay_as_they_are() -> None:
     assert seen == [before]
 
 
+@pytest.mark.slow
 def test_a_step_that_does_not_end_is_reported_with_its_samples_and_stacks(capfd: pytest.CaptureFixture[str]) -> None:
     reported = threading.Event()
     errors: list[HostError] = []

@@ -21,6 +21,7 @@ def made(name: str, form: Literal[0, 1, 2], **fields: object) -> bytes:
     return member.tobuf(form, "utf-8", "surrogateescape")[-512:]
 
 
+@pytest.mark.slow
 @given(
     name=st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=60),
     form=st.sampled_from(FORMS),

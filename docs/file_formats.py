@@ -138,7 +138,7 @@ GROUPS: dict[str, tuple[Format, ...]] = {
         Format(
             "runs/<stage>/checkpoints/step-00000100/checkpoint.json",
             "Beside `model.safetensors`, which holds the trained parts by transformers' names. `checkpoints/latest` has"
-            " the name of the newest checkpoint, `checkpoints/best` of that with the lowest validation loss."
+            " the name of the newest checkpoint, `checkpoints/best` of the best, by `checkpoint.keep_best`."
             " Its schema is 2 only with `quantize_base`: an aurora that does not know of it refuses such a checkpoint.",
             "CheckpointMetadata",
         ),

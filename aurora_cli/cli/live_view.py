@@ -15,7 +15,7 @@ from aurora_cli.cli.terminal_chart import PLAIN, TRAINING, VALIDATION, chart
 from aurora_cli.reports.metrics import RunMetrics
 from aurora_cli.reports.samples import NewestCaptions, newest_captions
 from aurora_cli.runs.layout import FINISHED_FILE, METRICS_FILE, SAMPLES
-from aurora_cli.runs.lines import MetricsLine, last_line
+from aurora_cli.runs.lines import CAPTION_SCORES, MetricsLine, last_line
 
 MOST_COLUMNS, MOST_ROWS = 140, 30
 CHART_ROWS = 4
@@ -164,7 +164,18 @@ class RunView:
             line.append(f"   {point} validation {last:.4f}", VALIDATION)
         if metrics.validation_lowest is not None:
             line.append(f", lowest {metrics.validation_lowest:.4f} at {metrics.validation_lowest_step:,}", "dim")
-        return [line]
+        return [line, *self._scores()]
+
+    def _scores(self) -> list[Text]:
+        """Of captions of validation samples, where they are evaluated."""
+        metrics = self._metrics
+        evaluated = metrics.evaluated_last
+        if evaluated is None:
+            return []
+        line = Text(f"{CAPTION_SCORES['cider']} {evaluated.cider:.4f}", VALIDATION, no_wrap=True)
+        line.append(f", highest {metrics.cider_highest:.4f} at {metrics.cider_highest_step:,}", "dim")
+        rest = [f"   {name} {getattr(evaluated, key):.4f}" for key, name in CAPTION_SCORES.items() if key != "cider"]
+        return [line.append("".join(rest), "dim")]
 
     def _caption_lines(self, width: int, most: int) -> list[Text]:
         """The newest captions, each above its reference, in at most so many lines."""

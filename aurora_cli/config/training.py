@@ -11,6 +11,9 @@ from pydantic import Field
 from aurora_cli.config.section import MayChange, Names, Precision, Section, Triple
 from aurora_cli.io.json_files import JsonObject
 
+KeepBest = Literal["validation_loss", "loss", "cider", "bleu_4", "rouge_l", "repetition"]
+"""Metrics of metrics.jsonl by which one checkpoint is better than another."""
+
 
 class ModelSettings(Section):
     """Which network: a vision tower, a projector and a language model."""
@@ -209,6 +212,13 @@ class TrainSettings(Section):
     samples: MayChange[int] = Field(default=4, ge=1)
     """Images and videos that these captions are of: held-out ones if there are any."""
 
+    evaluate_every: MayChange[int] = Field(default=0, ge=0)
+    """Optimizer steps between scores (CIDEr-D, BLEU-4, ROUGE-L, repetition) of captions of some validation samples; the
+    last step has them too. 0: never."""
+
+    evaluate_samples: MayChange[int] = Field(default=32, ge=1)
+    """Images and videos that these scores are of, the same all through the run."""
+
     live: MayChange[bool | None] = None
     """Draw the run in the terminal: curves, captions, rates, when it ends; off: a bar. Unset: where stderr is a
     terminal, and neither NO_COLOR nor CI is set."""
@@ -256,6 +266,10 @@ class CheckpointSettings(Section):
 
     keep: int = Field(default=2, ge=1)
     """Newest checkpoints that stay."""
+
+    keep_best: KeepBest = "validation_loss"
+    """What the best checkpoint is known by, which stays beside them where that is measured: the lowest loss or
+    repetition, the highest of the others. The scores of captions take `train.evaluate_every`."""
 
     copy_to: Path | None = None
     """Folder on another disk that every checkpoint is copied into while training goes on, as `<stage>/step-*`."""

@@ -6,7 +6,7 @@ from collections import deque
 from pathlib import Path
 
 from aurora_cli.reports.charts import Point
-from aurora_cli.runs.lines import MetricsLine
+from aurora_cli.runs.lines import CAPTION_SCORES, MetricsLine
 
 POINTS = 400
 """Of a curve at most; of more steps, neighbours are averaged."""
@@ -14,7 +14,7 @@ POINTS = 400
 RECENT = 20
 """Steps that a rate is the mean of: the last ones."""
 
-CURVES = ("loss", "validation_loss", "lr", "grad_norm", "tokens_per_s", "fill", "step_s")
+CURVES = ("loss", "validation_loss", "lr", "grad_norm", "tokens_per_s", "fill", "step_s", *CAPTION_SCORES)
 """What of a line is drawn over its step."""
 
 
@@ -69,6 +69,10 @@ class RunMetrics:
         self.validation_last: float | None = None
         self.validation_lowest: float | None = None
         self.validation_lowest_step = 0
+        self.evaluated_last: MetricsLine | None = None
+        """The last line with scores of captions."""
+        self.cider_highest: float | None = None
+        self.cider_highest_step = 0
         self.recent: deque[MetricsLine] = deque(maxlen=RECENT)
         self.curves = {key: Curve() for key in CURVES}
 
@@ -116,6 +120,10 @@ class RunMetrics:
             self.validation_last = line.validation_loss
             if self.validation_lowest is None or line.validation_loss < self.validation_lowest:
                 self.validation_lowest, self.validation_lowest_step = line.validation_loss, line.step
+        if line.cider is not None:
+            self.evaluated_last = line
+            if self.cider_highest is None or line.cider > self.cider_highest:
+                self.cider_highest, self.cider_highest_step = line.cider, line.step
         for key, curve in self.curves.items():
             value: float | None = getattr(line, key)
             if value is not None:

@@ -27,6 +27,7 @@ from aurora_cli.runs.layout import (
     SAMPLES,
     STATE_FILE,
 )
+from aurora_cli.runs.lines import CAPTION_SCORES
 from aurora_cli.runs.metadata import CheckpointMetadata, TrainedFolder, TrainState
 
 SECTIONS = ("model", "train", "data", "checkpoint")
@@ -125,6 +126,9 @@ def _facts(metrics: RunMetrics, state: TrainState) -> list[Fact]:
         if metrics.validation_at_start is not None:
             lowest += f", {metrics.validation_at_start:.4f} at first"
         facts.append(Fact("validation loss", f"{metrics.validation_last:.4f}", lowest))
+    if metrics.evaluated_last is not None:
+        highest = f"highest {metrics.cider_highest:.4f} at step {metrics.cider_highest_step:,}"
+        facts.append(Fact(CAPTION_SCORES["cider"], f"{metrics.evaluated_last.cider:.4f}", highest))
     tokens_per_s = metrics.tokens / max(metrics.seconds, 1e-9)
     visual_share = metrics.visual_tokens / max(1, metrics.tokens)
     return [
@@ -150,7 +154,19 @@ def _curves(metrics: RunMetrics) -> list[Chart]:
         _chart(metrics, "tokens_per_s", "Tokens a second", "text and visual, all processes"),
         _chart(metrics, "fill", "Fill", "share of positions that are not padding"),
         _chart(metrics, "step_s", "Seconds a step", "reading included"),
+        *_score_curves(metrics),
     ]
+
+
+def _score_curves(metrics: RunMetrics) -> list[Chart]:
+    """Of captions that were evaluated on the way, if any were: CIDEr-D goes up to 10, the others up to 1."""
+    if metrics.evaluated_last is None:
+        return []
+    note = f"of {metrics.evaluated_last.evaluated_captions:,} captions of validation samples"
+    name = CAPTION_SCORES["cider"]
+    others = {called: metrics.curves[key].points() for key, called in CAPTION_SCORES.items() if called != name}
+    drawing = line_chart(others, name="Other scores of captions by step", axis="step")
+    return [_chart(metrics, "cider", name, note), Chart("Other scores", drawing, note)]
 
 
 def _chart(metrics: RunMetrics, key: str, heading: str, note: str, *, logarithmic: bool | None = False) -> Chart:

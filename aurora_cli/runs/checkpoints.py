@@ -2,11 +2,16 @@
 
 import contextlib
 from pathlib import Path
+from typing import NamedTuple
 
+from aurora_cli.config.training import KeepBest
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import remove, write_text
 from aurora_cli.runs.layout import BEST, CHECKPOINTS, LATEST, METADATA_FILE
-from aurora_cli.runs.metadata import CheckpointMetadata, ValidationScore
+from aurora_cli.runs.lines import CAPTION_SCORES
+from aurora_cli.runs.metadata import CheckpointMetadata
+
+HIGHER_IS_BETTER: frozenset[KeepBest] = frozenset(["cider", "bleu_4", "rouge_l"])
 
 
 def checkpoint_name(step: int) -> str:
@@ -28,18 +33,39 @@ def newest(folder: Path) -> Path | None:
     return existing[-1] if existing else None
 
 
-def best(folder: Path) -> tuple[Path, ValidationScore] | None:
-    """The checkpoint with the lowest validation loss, the first of equals, and what it came to; none: nothing was
-    measured. Only those count that were measured on as many target tokens as the last that was."""
-    measured = [(path, score) for path in all_checkpoints(folder) if (score := _score(path)) is not None]
-    alike = [(path, score) for path, score in measured if score.target_tokens == measured[-1][1].target_tokens]
-    return min(alike, key=lambda one: one[1].loss, default=None)
+class Best(NamedTuple):
+    """The best checkpoint of a run, and what it is known by."""
+
+    checkpoint: Path
+    metric: KeepBest
+    value: float
+
+    def __str__(self) -> str:
+        """
+        >>> str(Best(Path("step-00000002"), "cider", 0.5))
+        'highest CIDEr-D 0.5000'
+        """
+        which = "highest" if self.metric in HIGHER_IS_BETTER else "lowest"
+        return f"{which} {CAPTION_SCORES.get(self.metric, self.metric.replace('_', ' '))} {self.value:.4f}"
 
 
-def _score(checkpoint: Path) -> ValidationScore | None:
-    """What it came to; none: nothing was measured, or its description is damaged, which who opens it is told."""
+def best(folder: Path) -> Best | None:
+    """The checkpoint that is best by what the newest goes by, the first of equals; none: that was not measured. Only
+    those count that were measured on as many target tokens, or captions, as the last that was."""
+    found = [(path, metadata) for path in all_checkpoints(folder) if (metadata := _metadata(path)) is not None]
+    if not found:
+        return None
+    metric = found[-1][1].keep_best
+    measured = [(path, score) for path, metadata in found if (score := metadata.score(metric)) is not None]
+    alike = [Best(path, metric, score.value) for path, score in measured if score.over == measured[-1][1].over]
+    sign = -1 if metric in HIGHER_IS_BETTER else 1
+    return min(alike, key=lambda one: sign * one.value, default=None)
+
+
+def _metadata(checkpoint: Path) -> CheckpointMetadata | None:
+    """None: its description is damaged, which who opens it is told."""
     with contextlib.suppress(DataError):
-        return CheckpointMetadata.read(checkpoint / METADATA_FILE).validation
+        return CheckpointMetadata.read(checkpoint / METADATA_FILE)
     return None
 
 
@@ -56,9 +82,9 @@ def prune(folder: Path, keep: int) -> None:
     if top is None:
         remove(folder / BEST)
     else:
-        write_text(folder / BEST, top[0].name + "\n")
+        write_text(folder / BEST, top.checkpoint.name + "\n")
     for path in all_checkpoints(folder)[:-keep]:
-        if top is not None and path == top[0]:
+        if top is not None and path == top.checkpoint:
             continue
         doomed = path.with_name(f".{path.name}.old")  # a half-removed checkpoint must not look like one
         path.replace(doomed)

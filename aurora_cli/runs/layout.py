@@ -34,7 +34,7 @@ LATEST = "latest"
 """In `checkpoints/`: the name of the newest."""
 
 BEST = "best"
-"""In `checkpoints/`: the name of that with the lowest validation loss."""
+"""In `checkpoints/`: the name of the best, by `checkpoint.keep_best`."""
 
 MODEL_FILE = "model.safetensors"
 """In a checkpoint: what was trained."""

@@ -4,7 +4,7 @@ A line that has a step is cut away when the run goes on from an earlier one.
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple, Self, TypeVar
 
@@ -13,6 +13,14 @@ from pydantic import Field
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import atomic_write, disk_errors
 from aurora_cli.io.json_files import JsonLine, JsonObject
+
+CAPTION_SCORES: Mapping[str, str] = {
+    "cider": "CIDEr-D",
+    "bleu_4": "BLEU-4",
+    "rouge_l": "ROUGE-L",
+    "repetition": "repetition",
+}
+"""Scores of captions in a line of metrics, and what people call them."""
 
 
 class MetricsLine(JsonLine):
@@ -50,6 +58,14 @@ class MetricsLine(JsonLine):
     )
     validation_loss_at_start: float | None = None
     """Before the first step; in the line of that step alone."""
+    cider: float | None = None
+    """CIDEr-D of captions of some validation samples, by `train.evaluate_every`; so too the next four."""
+    bleu_4: float | None = None
+    rouge_l: float | None = None
+    repetition: float | None = None
+    """Share of a caption's 4-grams that stand in it before."""
+    evaluated_captions: int | None = None
+    """That these are of."""
 
 
 class Rejection(NamedTuple):

@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, TypeAlias
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, TypeAdapter
 
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.config.training import Lora, ModelSettings
+from aurora_cli.config.training import KeepBest, Lora, ModelSettings
 from aurora_cli.io.json_files import JsonObject, StoredModel
 
 Recipe: TypeAlias = Mapping[str, JsonValue]
@@ -41,6 +41,38 @@ class ValidationScore(BaseModel):
     target_tokens: int
 
 
+class EvaluationScore(BaseModel):
+    """What captions of some validation samples came to that a checkpoint's weights wrote."""
+
+    model_config = ConfigDict(frozen=True)
+
+    captions: int
+    cider: float
+    bleu_4: float
+    rouge_l: float
+    repetition: float
+
+
+class Measured(NamedTuple):
+    """What is known of a checkpoint's weights; none: it was not measured at this step."""
+
+    loss: float | None = None
+    """Of the samples of its step."""
+    validation: ValidationScore | None = None
+    evaluation: EvaluationScore | None = None
+
+
+NOT_MEASURED = Measured()
+
+
+class Score(NamedTuple):
+    """One metric of a checkpoint."""
+
+    value: float
+    over: int
+    """Target tokens or captions that it is of."""
+
+
 class CheckpointMetadata(StoredModel):
     """checkpoint.json: what a checkpoint is, and where the parts come from that it does not hold."""
 
@@ -65,8 +97,22 @@ class CheckpointMetadata(StoredModel):
     """What the language model's layers were kept in: what was trained stands on these, not on the base's own."""
     validation: ValidationScore | None = None
     """None: nothing was measured at this step."""
+    evaluation: EvaluationScore | None = None
+    """None: no captions were written at this step."""
+    loss: float | None = None
+    """Mean cross-entropy of the target tokens of its own step."""
+    keep_best: KeepBest = "validation_loss"
+    """What the best of the run's checkpoints is known by."""
     validation_folders: tuple[TrainedFolder, ...] = ()
     """Merged folders that the run is measured on alone; their weight says nothing."""
+
+    def score(self, metric: KeepBest) -> Score | None:
+        """None: it was not measured at this step."""
+        if metric == "validation_loss":
+            return None if self.validation is None else Score(self.validation.loss, self.validation.target_tokens)
+        if metric == "loss":
+            return None if self.loss is None else Score(self.loss, 0)
+        return None if self.evaluation is None else Score(getattr(self.evaluation, metric), self.evaluation.captions)
 
     def to_json(self) -> JsonObject:
         """Schema 2 only for weights on top of quantized ones, which versions that read up to 1 would add to others."""

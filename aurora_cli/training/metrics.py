@@ -5,8 +5,8 @@ import resource
 
 import torch
 
-from aurora_cli.runs.lines import MetricsLine
-from aurora_cli.runs.metadata import ValidationScore
+from aurora_cli.runs.lines import CAPTION_SCORES, MetricsLine
+from aurora_cli.runs.metadata import EvaluationScore, Measured, ValidationScore
 from aurora_cli.training.step import StepResult, ValidationResult
 
 
@@ -45,8 +45,20 @@ def with_validation_at_start(line: MetricsLine, loss: float) -> MetricsLine:
     return line.model_copy(update={"validation_loss_at_start": loss})
 
 
-def score_of(line: MetricsLine) -> ValidationScore | None:
-    """What a checkpoint keeps of the validation after its step; none: there was none."""
+def measured(line: MetricsLine) -> Measured:
+    """What a checkpoint keeps of its step's line."""
+    scores = {name: getattr(line, name) for name in CAPTION_SCORES}
+    return Measured(
+        loss=line.loss if math.isfinite(line.loss) else None,
+        validation=_validation_score(line),
+        evaluation=None
+        if line.evaluated_captions is None
+        else EvaluationScore(captions=line.evaluated_captions, **scores),
+    )
+
+
+def _validation_score(line: MetricsLine) -> ValidationScore | None:
+    """Of the validation after the step; none: there was none."""
     loss, samples, target_tokens = line.validation_loss, line.validation_samples, line.validation_target_tokens
     if loss is None or samples is None or target_tokens is None or not math.isfinite(loss):
         return None
@@ -56,8 +68,9 @@ def score_of(line: MetricsLine) -> ValidationScore | None:
 def note_of(line: MetricsLine) -> str:
     """A step's line of metrics in a few words."""
     validation = "" if line.validation_loss is None else f" (validation {line.validation_loss:.4f})"
+    cider = "" if line.cider is None else f", {CAPTION_SCORES['cider']} {line.cider:.4f}"
     return (
-        f"loss {line.loss:.4f}{validation}, lr {line.lr:.3g}, {line.tokens_per_s:,.0f} tokens/s,"
+        f"loss {line.loss:.4f}{validation}{cider}, lr {line.lr:.3g}, {line.tokens_per_s:,.0f} tokens/s,"
         f" {line.fill:.0%} full, {line.max_mem_mb / 1024:,.1f} GB"
     )
 

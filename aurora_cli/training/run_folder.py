@@ -7,7 +7,7 @@ from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.layout import CHECKPOINTS, METRICS_FILE
 from aurora_cli.runs.lines import MetricsLine, RejectedLine, Rejection, append_lines, cut_back
-from aurora_cli.runs.metadata import CheckpointMetadata, TrainState, ValidationScore
+from aurora_cli.runs.metadata import NOT_MEASURED, CheckpointMetadata, Measured, TrainState
 from aurora_cli.training import checkpoint
 from aurora_cli.training.checkpoint import HasState
 
@@ -45,8 +45,8 @@ class RunFolder:
             lines = (RejectedLine.of(one, step, validation=validation) for one in rejected)
             append_lines(self.path / REJECTS_FILE, lines)
 
-    def save(self, engine: HasState, state: TrainState, validation: ValidationScore | None = None) -> Path:
-        """Write a checkpoint, which all ranks do together; `validation` is what its weights came to."""
-        update = {"step": state.step, "order_hash": state.order_hash, "validation": validation}
+    def save(self, engine: HasState, state: TrainState, measured: Measured = NOT_MEASURED) -> Path:
+        """Write a checkpoint, which all ranks do together; `measured` is what its weights came to."""
+        update = {"step": state.step, "order_hash": state.order_hash, **measured._asdict()}
         metadata = self.metadata.model_copy(update=update)
         return checkpoint.save(self.path / CHECKPOINTS, engine, metadata, state, self._keep)

@@ -14,7 +14,7 @@ from aurora_cli.runs.metadata import TrainState
 from aurora_cli.training.callbacks.callback import Callback, ending_with
 from aurora_cli.training.engine.engine import Engine
 from aurora_cli.training.guards import Guards, Problem
-from aurora_cli.training.metrics import metrics_line, note_of, score_of, with_validation, with_validation_at_start
+from aurora_cli.training.metrics import measured, metrics_line, note_of, with_validation, with_validation_at_start
 from aurora_cli.training.processes.collectives import raise_on_rank0
 from aurora_cli.training.progress import next_state, step_seed
 from aurora_cli.training.run_folder import RunFolder
@@ -108,6 +108,7 @@ class Trainer:
                     line = self._validated(line)
                 if loss_at_start is not None:
                     line, loss_at_start = with_validation_at_start(line, loss_at_start), None
+                line = self.callback.measure(self.engine, line)
                 self.folder.add_metrics(line)
                 advance(1, note_of(line))
                 self.callback.on_step_end(self.engine, line)
@@ -176,4 +177,4 @@ class Trainer:
 
     def _save(self, state: TrainState, line: MetricsLine) -> None:
         self.callback.on_checkpoint_begin(self.engine, state.step)
-        self.callback.on_checkpoint(self.engine, self.folder.save(self.engine, state, score_of(line)))
+        self.callback.on_checkpoint(self.engine, self.folder.save(self.engine, state, measured(line)))

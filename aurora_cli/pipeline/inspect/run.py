@@ -37,7 +37,10 @@ class RunReport(Result):
     """The last that was measured."""
     lowest_validation_loss: float | None = None
     best: str | None = None
-    """The checkpoint with the lowest of those that are there."""
+    """The best checkpoint of those that are there, by what the run keeps it by."""
+    cider: float | None = None
+    """CIDEr-D of the last captions that were evaluated."""
+    highest_cider: float | None = None
     first: JsonObject | None = None
     """The first line of metrics."""
     html: str | None = None
@@ -66,6 +69,8 @@ class RunReport(Result):
         if self.validation_loss is not None:
             lowest = f"{figure(self.lowest_validation_loss)} at best"
             facts.append(("validation loss", f"{figure(self.validation_loss)} at last, {lowest}"))
+        if self.cider is not None:
+            facts.append(("CIDEr-D", f"{figure(self.cider)} at last, {figure(self.highest_cider)} at best"))
         for number, name in enumerate(self.checkpoints or ("none",)):
             marks = [what for what, marked in (("latest", self.latest), ("best", self.best)) if marked == name]
             facts.append(("" if number else "checkpoints", name + f" ({', '.join(marks)})" * bool(marks)))
@@ -125,7 +130,9 @@ def inspect_run(folder: Path) -> RunReport:
         latest=None if latest is None else latest.name,
         validation_loss=metrics.validation_last,
         lowest_validation_loss=metrics.validation_lowest,
-        best=None if top is None else top[0].name,
+        best=None if top is None else top.checkpoint.name,
+        cider=None if metrics.evaluated_last is None else metrics.evaluated_last.cider,
+        highest_cider=metrics.cider_highest,
         first=None if metrics.first is None else metrics.first.to_json(),
     )
 

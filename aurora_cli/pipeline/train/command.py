@@ -19,6 +19,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.batches.sampler import accumulation
 from aurora_cli.errors import EXIT_OK, AuroraError, DataError, Interrupted
 from aurora_cli.io.atomic import file_lock, write_text
+from aurora_cli.pipeline.train.captions.check import check_keep_best
 from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, unmeasured
 from aurora_cli.pipeline.train.estimate.limit import check_fit
 from aurora_cli.pipeline.train.features.check import check_features
@@ -108,6 +109,7 @@ def check_settings(settings: Settings, processes: int) -> None:
     check_quantized(train, engine_name(train, processes))
     check_trackers(train.trackers)
     options_in(train.callbacks)
+    check_keep_best(settings)
     accumulation(train.global_batch_packs, processes, train.micro_batch_packs)
     read_config(engine_name(train, processes), settings.workspace)
 

@@ -7,6 +7,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.batches.validation import ValidationBy
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.pipeline.train.captions.check import check_evaluated
 from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, find_validation
 from aurora_cli.pipeline.train.start import Start, find_start
 from aurora_cli.runs.checkpoints import newest, pointed
@@ -76,6 +77,7 @@ def plan_stage(settings: Settings, trained_before: frozenset[str] = frozenset())
     start = find_start(settings, workspace, run_dir, trained_before)
     data = find_data(settings, workspace)
     validation = find_validation(settings, workspace, data)
+    check_evaluated(settings, validation)
     resume = find_resume(settings, workspace, run_dir)
     recipe = whole_recipe(settings, start, data, workspace, resume)
     finished = None

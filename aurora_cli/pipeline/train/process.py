@@ -102,8 +102,9 @@ def _train(plan: StagePlan, rank: Rank, reporter: Reporter, began: float) -> Tra
         loss=result.loss,
         rejected=state.samples_rejected,
         checkpoint=str(plan.checkpoints / checkpoint_name(state.step)),
-        best=None if top is None else str(top[0]),
-        best_validation_loss=None if top is None else top[1].loss,
+        best=None if top is None else str(top.checkpoint),
+        best_by=None if top is None else str(top),
+        best_validation_loss=top.value if top is not None and top.metric == "validation_loss" else None,
         **({} if features is None else {f"features_{name}": value for name, value in features._asdict().items()}),
         seconds=round(time.monotonic() - began, 3),
     )

@@ -38,7 +38,9 @@ class TrainResult(Result):
     validation_samples: int = 0
     """Of these."""
     best: str | None = None
-    """The checkpoint with the lowest validation loss."""
+    """The best checkpoint, by `checkpoint.keep_best`."""
+    best_by: str | None = None
+    """What it is known by, and what that came to."""
     best_validation_loss: float | None = None
     notes: list[str] = field(default_factory=list)
     """What is there and not used, with what to type."""
@@ -93,10 +95,10 @@ class TrainResult(Result):
         ]
 
     def _best_lines(self) -> list[str]:
-        if self.best is None or self.best_validation_loss is None:
+        if self.best is None or self.best_by is None:
             return []
         what = "the last" if self.best == self.checkpoint else f"{self.best}, which is kept too"
-        return [f"lowest validation loss {self.best_validation_loss:.4f}: {what}"]
+        return [f"{self.best_by}: {what}"]
 
     def _dry_lines(self) -> list[str]:
         settings = yaml.safe_dump(self.settings, sort_keys=False, allow_unicode=True).splitlines()

@@ -160,6 +160,7 @@ def _metadata(plan: StagePlan, network: Network, data: TrainingData) -> Checkpoi
         order_hash="",
         lora={**network.adapters},
         quantize_base=plan.settings.train.quantize_base,
+        keep_best=plan.settings.checkpoint.keep_best,
         validation_folders=tuple(
             TrainedFolder(Workspace(plan.settings.workspace).relative(one.folder), one.weight, one.rows)
             for one in plan.validation

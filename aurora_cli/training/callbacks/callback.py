@@ -30,6 +30,10 @@ class Callback:
         """A micro-batch is in the network, of a run that keeps features: `encoded` (tokens, hidden) is what the tower
         gave for the frames that are not cached."""
 
+    def measure(self, engine: "Engine", line: MetricsLine) -> MetricsLine:
+        """A step is done: its line of metrics with what else is measured, before it is written."""
+        return line
+
     def on_step_end(self, engine: "Engine", line: MetricsLine) -> None:
         """A step is done; `line` is what metrics.jsonl says of it."""
 
@@ -64,6 +68,11 @@ class Callbacks(Callback):
     def on_encoded(self, batch: "MicroBatch", encoded: "Tensor | None") -> None:
         for one in self._callbacks:
             one.on_encoded(batch, encoded)
+
+    def measure(self, engine: "Engine", line: MetricsLine) -> MetricsLine:
+        for one in self._callbacks:
+            line = one.measure(engine, line)
+        return line
 
     def on_step_end(self, engine: "Engine", line: MetricsLine) -> None:
         for one in self._callbacks:

@@ -40,6 +40,10 @@ class Watchdog(Callback):
     def on_validation_batch(self, step: int) -> None:
         self._note(f"after step {step}, with the validation samples")
 
+    def measure(self, engine: "Engine", line: MetricsLine) -> MetricsLine:
+        self._note(f"after step {line.step}, measuring")
+        return line
+
     def on_step_end(self, engine: "Engine", line: MetricsLine) -> None:
         self._note(f"after step {line.step}, in its callbacks")
 

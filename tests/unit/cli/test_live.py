@@ -174,6 +174,20 @@ def test_the_view_says_what_the_files_say(tmp_path: Path) -> None:
         assert words in text, (words, text)
 
 
+def test_scores_of_captions_stand_below_the_losses(tmp_path: Path) -> None:
+    """The highest CIDEr-D was at step 41, the last scores are those of step 42."""
+    view = run_at_work(tmp_path)
+    scored = [
+        metrics_line(41, cider=0.75, bleu_4=0.5, rouge_l=0.5, repetition=0.0, evaluated_captions=4),
+        metrics_line(42, cider=0.25, bleu_4=0.125, rouge_l=0.375, repetition=0.5, evaluated_captions=4),
+    ]
+    append_lines(view.run_dir / "metrics.jsonl", scored)
+    view.update()
+    lines = plain(view.lines(Size(100, 30), 80.0, NOON))
+    below = next(number for number, line in enumerate(lines) if line.startswith("loss ")) + 1
+    assert lines[below] == ("CIDEr-D 0.2500, highest 0.7500 at 41   BLEU-4 0.1250   ROUGE-L 0.3750   repetition 0.5000")
+
+
 def test_a_long_step_has_a_clock_of_its_own(tmp_path: Path) -> None:
     view = run_at_work(tmp_path)
     assert "in step 41 for 12 s" in "\n".join(plain(view.lines(Size(80, 23), 92.5, NOON)))

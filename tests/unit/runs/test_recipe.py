@@ -23,6 +23,8 @@ MARKED = {
     "train.data",
     "train.deepspeed",
     "train.epochs",
+    "train.evaluate_every",
+    "train.evaluate_samples",
     "train.fit",
     "train.flops_per_s",
     "train.gradient_checkpointing",

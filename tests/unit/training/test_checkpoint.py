@@ -13,7 +13,7 @@ from aurora_cli.checkpoints.locate import locate
 from aurora_cli.errors import DataError, HostError
 from aurora_cli.io.atomic import disk_errors
 from aurora_cli.runs.checkpoints import all_checkpoints, best, checkpoint_name, newest, pointed, prune
-from aurora_cli.runs.metadata import TrainState, ValidationScore
+from aurora_cli.runs.metadata import EvaluationScore, Measured, TrainState, ValidationScore
 from aurora_cli.training.checkpoint import TrainingCheckpoint, save, tensor_file
 from aurora_cli.training.engine.zero_state import ParameterState
 from tests.run_files import metadata
@@ -82,7 +82,7 @@ def test_the_best_on_validation_stays_beside_the_newest_and_is_named(tmp_path: P
     assert (tmp_path / "best").read_text() == "step-00000002\n"
     found = best(tmp_path)
     assert found is not None
-    assert (found[0].name, found[1].loss) == ("step-00000002", 2.0)
+    assert (found.checkpoint.name, found.metric, found.value) == ("step-00000002", "validation_loss", 2.0)
 
 
 def test_losses_of_other_samples_are_not_compared(tmp_path: Path) -> None:
@@ -93,6 +93,64 @@ def test_losses_of_other_samples_are_not_compared(tmp_path: Path) -> None:
         save(tmp_path, Engine(), METADATA.model_copy(update={"validation": score}), TrainState(step=step), keep=1)
     assert [path.name for path in all_checkpoints(tmp_path)] == ["step-00000002", "step-00000003"]
     assert (tmp_path / "best").read_text() == "step-00000002\n"
+
+
+def evaluated(folder: Path, metric: str, *measured: Measured) -> str:
+    """A checkpoint a step, of a run that keeps the best by a metric; which it is."""
+    for step, one in enumerate(measured, 1):
+        described = METADATA.model_copy(update={"keep_best": metric, **one._asdict()})
+        save(folder, Engine(), described, TrainState(step=step), keep=1)
+    return (folder / "best").read_text().strip()
+
+
+@pytest.mark.parametrize(
+    ("metric", "values", "step"),
+    [
+        ("cider", (0.1, 0.4, 0.4, 0.2), 2),
+        ("bleu_4", (0.3, 0.2, 0.1, 0.0), 1),
+        ("rouge_l", (0.1, 0.2, 0.3, 0.2), 3),
+        ("repetition", (0.5, 0.0, 0.25, 0.5), 2),
+        ("loss", (3.0, 2.0, 1.0, 1.5), 3),
+    ],
+)
+def test_the_best_by_any_metric_is_on_its_own_side(
+    tmp_path: Path, metric: str, values: tuple[float, ...], step: int
+) -> None:
+    """The scores are high where they are good, the loss and the share of repetitions low."""
+    worst = {"cider": 0.0, "bleu_4": 0.0, "rouge_l": 0.0, "repetition": 1.0}
+    scores = [
+        Measured(loss=value)
+        if metric == "loss"
+        else Measured(evaluation=EvaluationScore(captions=4, **{**worst, metric: value}))
+        for value in values
+    ]
+    assert evaluated(tmp_path, metric, *scores) == f"step-0000000{step}"
+    assert sorted(all_checkpoints(tmp_path)) == sorted(tmp_path / f"step-0000000{n}" for n in {step, 4})
+    found = best(tmp_path)
+    assert found is not None
+    assert (found.checkpoint.name, found.metric, found.value) == (f"step-0000000{step}", metric, values[step - 1])
+
+
+def test_scores_of_another_sample_are_not_compared(tmp_path: Path) -> None:
+    few, many = (
+        EvaluationScore(captions=count, cider=cider, bleu_4=0.0, rouge_l=0.0, repetition=0.0)
+        for count, cider in ((4, 3.0), (8, 1.0))
+    )
+    assert evaluated(tmp_path, "cider", Measured(evaluation=few), Measured(evaluation=many)) == "step-00000002"
+
+
+def test_a_run_that_goes_on_by_another_metric_has_another_best(tmp_path: Path) -> None:
+    """Of the checkpoints that are left: what the newest goes by counts, and an older one has it too."""
+    scores = [
+        Measured(validation=ValidationScore(loss=loss, samples=3, target_tokens=9), loss=other)
+        for loss, other in ((1.0, 3.0), (2.0, 2.0), (3.0, 1.0))
+    ]
+    for step, one in enumerate(scores, 1):
+        save(tmp_path, Engine(), METADATA.model_copy(update=one._asdict()), TrainState(step=step), keep=3)
+    assert (tmp_path / "best").read_text() == "step-00000001\n"
+    by_loss = METADATA.model_copy(update={"keep_best": "loss", "loss": 4.0})
+    save(tmp_path, Engine(), by_loss, TrainState(step=4), keep=3)
+    assert (tmp_path / "best").read_text() == "step-00000003\n"
 
 
 def test_nothing_is_best_where_nothing_was_measured(tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ def make(run: Running, _: None) -> Callback | None:
     train = run.plan.settings.train
     if not train.samples_every:
         return None
-    from aurora_cli.pipeline.train.sample_captions import Captions, end_ids_of  # with torch
+    from aurora_cli.pipeline.train.captions.prompts import end_ids_of
+    from aurora_cli.pipeline.train.captions.samples import Captions  # with torch
 
     ends = end_ids_of(run.plan.settings, run.plan.data[0].folder)
     return Captions(run.data, run.plan.run_dir, train.samples_every, train.samples, ends)

@@ -266,7 +266,7 @@ def test_captions_of_the_same_images_are_written_every_so_many_steps_and_at_the_
 
 def test_sample_captions_stop_at_the_end_of_the_template_and_at_that_of_all_texts(root: Path) -> None:
     """`</s>` (2) ends texts of this tokenizer, and `vicuna` answers too; another template's end comes before it."""
-    from aurora_cli.pipeline.train.sample_captions import end_ids_of
+    from aurora_cli.pipeline.train.captions.prompts import end_ids_of
 
     store = next(path.parent for path in sorted((root / "tokenized").rglob("manifest.json")))
     assert end_ids_of(alone(root), store) == [2]

@@ -33,7 +33,13 @@ IN_A_ROW = 8
 """Commands."""
 COLOURS = {"cli": "#dbeafe", "demo": "#dbeafe", "pipeline": "#e0e7ff", "data": "#dcfce7", "ground": "#f1f5f9"}
 PLAIN = "#fef3c7"
-SPANS = {"checkpoints": (0.26, 0.74), "models": (0.0, 0.22), "data": (0.245, 1.0), "media": (0.51, 0.745)}
+SPANS = {
+    "checkpoints": (0.245, 0.62),
+    "evaluation": (0.635, 1.0),
+    "models": (0.0, 0.22),
+    "data": (0.245, 1.0),
+    "media": (0.51, 0.745),
+}
 """Shares of the width that a room takes where its floor is not simply divided by equal parts."""
 
 

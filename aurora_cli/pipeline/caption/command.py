@@ -27,9 +27,22 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         media = len(request.media) if request.rows is None else request.rows.count()
         return CaptionResult(request.model, dry_run=True, media=media)
     with contextlib.nullcontext() if request.output is None else lock_output(request.output, "aurora caption"):
-        from aurora_cli.pipeline.caption.session import CaptionSession
+        from aurora_cli.captioning.job.session import CaptionSession
+        from aurora_cli.captioning.job.source import CaptionerSource
 
-        return CaptionSession(settings, request, reporter).run()
+        source = CaptionerSource(settings, request.model, reporter)
+        captioned = CaptionSession(source, request, settings.caption, reporter).run()
+    return CaptionResult(
+        request.model,
+        captioned.captions,
+        captioned.uncaptioned,
+        captioned.reused,
+        None if request.output is None else str(request.output),
+        media=captioned.rows,
+        listed_in=None if request.rows is None else str(request.rows.path),
+        made=captioned.made,
+        repeated=captioned.repeated,
+    )
 
 
 def _serve(settings: Settings, reporter: Reporter, *, dry_run: bool) -> ServeResult:

@@ -1,16 +1,14 @@
 """What `aurora caption` shall do, known before weights are read."""
 
-from dataclasses import dataclass
-from pathlib import Path
-
+from aurora_cli.captioning.job.output import check_output
+from aurora_cli.captioning.job.request import CaptionRequest
+from aurora_cli.captioning.job.rows import RowReader, row_of
 from aurora_cli.checkpoints.locate import check_name
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
-from aurora_cli.data.media.listing import Medium, list_media, passed_over
+from aurora_cli.data.media.listing import list_media, passed_over
 from aurora_cli.errors import UsageError
-from aurora_cli.pipeline.caption.output import check_output
-from aurora_cli.pipeline.caption.rows import RowReader
 from aurora_cli.runs.find import find_model
 
 SHOWN = 5
@@ -18,17 +16,6 @@ SHOWN = 5
 
 HOST = "127.0.0.1"
 """Where the page is served: this machine alone reaches it."""
-
-
-@dataclass(frozen=True)
-class CaptionRequest:
-    """The media to caption, the model, and the file that the captions go to."""
-
-    model: str
-    media: tuple[Medium, ...]
-    output: Path | None
-    rows: RowReader | None = None
-    """The media, where a file lists them."""
 
 
 def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
@@ -57,7 +44,7 @@ def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
         if rows is not None and output == rows.path:
             raise UsageError(f"{output}: is the list of media, and would be replaced", hint="Name another --output.")
         check_output(output)
-    return CaptionRequest(model, tuple(media), output, rows)
+    return CaptionRequest(model, tuple(map(row_of, media)), output, rows)
 
 
 def resolve_model(settings: Settings, reporter: Reporter) -> str:

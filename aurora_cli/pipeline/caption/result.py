@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass
 
-from aurora_cli.captioning.result import Caption, Part, Uncaptioned
+from aurora_cli.captioning.job.lines import line_of, start_of_line
+from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.pipeline.result import Result
@@ -65,22 +66,6 @@ class ServeResult(Result):
         if self.dry_run:
             return [f"Would open a page at {self.url}, to caption with {self.model}"]
         return [f"{self.captions:,} captions by {self.model}"]
-
-
-def line_of(caption: Caption) -> str:
-    """A caption as a person reads it."""
-    return f"{start_of_line(caption.media, caption.span)}{caption.caption}"
-
-
-def start_of_line(media: str, span: Part | None = None) -> str:
-    """The line of a caption up to where the caption begins.
-
-    >>> start_of_line("a.png"), start_of_line("a.mp4", (3.0, 7.5)), start_of_line("a.mp4", (3.0, None))
-    ('a.png: ', 'a.mp4, 3 to 7.5 s: ', 'a.mp4, from 3 s: ')
-    """
-    if span is None:
-        return f"{media}: "
-    return f"{media}, from {span[0]:g} s: " if span[1] is None else f"{media}, {span[0]:g} to {span[1]:g} s: "
 
 
 def _named(each: Uncaptioned) -> str:

@@ -15,19 +15,10 @@ from aurora_cli.evaluation.meteor import Meteor, find_meteor
 from aurora_cli.evaluation.references import ReferenceSet, read_references
 from aurora_cli.evaluation.resampling import differences, intervals
 from aurora_cli.evaluation.scores import DISTINCT, METEOR, METRICS, Scored, Scorer
+from aurora_cli.evaluation.stored import FILE, Against, Apart, DifferenceValue, Evaluation, Value
 from aurora_cli.evaluation.tokens import resolve_tokenizer
 from aurora_cli.io.atomic import disk_errors, lock_output
-from aurora_cli.pipeline.evaluate.result import (
-    SHOWN,
-    Against,
-    Apart,
-    DifferenceValue,
-    EvaluateResult,
-    Evaluation,
-    Value,
-)
-
-FILE = "evaluation.json"
+from aurora_cli.pipeline.evaluate.result import SHOWN, EvaluateResult
 
 APART = 20
 """Media on which two models differ most that are written."""

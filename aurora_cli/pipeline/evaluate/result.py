@@ -1,73 +1,14 @@
-"""What `aurora evaluate` found, as lines, as `--json`, and as the file it leaves."""
+"""What `aurora evaluate` found, as lines and as `--json`."""
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
+from aurora_cli.evaluation.stored import Against, Value
 from aurora_cli.evaluation.tokens import TokenizerName
-from aurora_cli.io.json_files import StoredModel
 from aurora_cli.pipeline.result import Result
 
 SHOWN = 5
 """Ids of each list that are named on the screen."""
-
-
-@dataclass(frozen=True)
-class Value:
-    """A score, and where it would lie for 95 of 100 such sets of media; none: it has no interval."""
-
-    value: float
-    low: float | None = None
-    high: float | None = None
-
-
-@dataclass(frozen=True)
-class DifferenceValue(Value):
-    """How much higher the first captions score than the second on the same media."""
-
-    p: float | None = None
-    """How often chance gives a difference at least as large."""
-
-
-@dataclass(frozen=True)
-class Apart:
-    """A medium on which two models differ most."""
-
-    id: str
-    difference: float
-    """In CIDEr."""
-    caption: str
-    against: str
-
-
-@dataclass(frozen=True)
-class Against:
-    """The comparison with other captions, on the media that both have captions of."""
-
-    captions: str
-    matched: int
-    metrics: dict[str, DifferenceValue]
-    apart: tuple[Apart, ...]
-    """Those on which they differ most, the largest first."""
-
-
-class Evaluation(StoredModel):
-    """`evaluation.json`."""
-
-    WHAT: ClassVar[str] = "an evaluation"
-
-    captions: str
-    references: str
-    tokenizer: TokenizerName
-    resamples: int
-    seed: int
-    matched: int
-    captions_without_reference: tuple[str, ...]
-    references_without_caption: tuple[str, ...]
-    unreadable: tuple[tuple[str, int, str], ...]
-    """File, line and reason of lines that give no caption or no reference."""
-    metrics: dict[str, Value]
-    against: Against | None = None
 
 
 @dataclass(frozen=True)

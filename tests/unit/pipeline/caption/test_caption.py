@@ -23,8 +23,8 @@ from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.io.atomic import lock_output, read_json
 from aurora_cli.pipeline.caption import command as caption
-from aurora_cli.pipeline.caption import session
-from aurora_cli.pipeline.caption.output import CaptionFile
+from aurora_cli.captioning.job import source
+from aurora_cli.captioning.job.output import CaptionFile
 from aurora_cli.pipeline.convert.command import run as convert
 from tests.captioners import GOLDEN, caption_settings, convert_settings, make_runs
 
@@ -176,7 +176,7 @@ def test_an_output_that_is_no_list_of_captions_is_never_replaced(workspace, kept
 
 
 def test_an_output_that_cannot_be_is_told_before_the_model_is_loaded(workspace, monkeypatch):
-    monkeypatch.setattr(session, "build_captioner", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.setattr(source, "build_captioner", lambda *_, **__: pytest.fail("it was loaded"))
     with pytest.raises(UsageError, match="is a folder") as caught:
         caption.run(caption_settings(workspace, GOOD[1], output=Path("media")))
     assert caught.value.hint == f"--output {workspace / 'media' / 'captions.jsonl'}"

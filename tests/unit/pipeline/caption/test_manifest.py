@@ -16,8 +16,8 @@ from aurora_cli.console import Reporter
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.caption import command as caption
-from aurora_cli.pipeline.caption import session
-from aurora_cli.pipeline.caption.output import CaptionFile
+from aurora_cli.captioning.job import source
+from aurora_cli.captioning.job.output import CaptionFile
 from tests.captioners import MODEL, caption_settings, make_runs
 
 SHADES = [20, 60, 100, 140, 180, 220, 250, 10]
@@ -175,13 +175,13 @@ def test_a_second_run_captions_the_rows_that_are_new(workspace, monkeypatch):
         (2, [0.2, 0.5]),
         (1, [0.2, 0.6]),
     ]
-    monkeypatch.setattr(session, "build_captioner", lambda *_, **__: pytest.fail("it was loaded"))
+    monkeypatch.setattr(source, "build_captioner", lambda *_, **__: pytest.fail("it was loaded"))
     assert caption.run(settings).reused == 3
 
 
 def test_the_list_is_read_while_it_is_captioned(workspace, monkeypatch):
     """The first caption is in the output before the second row is read."""
-    from aurora_cli.pipeline.caption.rows import RowReader
+    from aurora_cli.captioning.job.rows import RowReader
 
     output, held = workspace / "c.jsonl", []
     original = RowReader.__iter__

@@ -16,7 +16,7 @@ from PIL import Image
 
 from aurora_cli.captioning.result import Uncaptioned
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.pipeline.caption.rows import Row, RowReader
+from aurora_cli.captioning.job.rows import Row, RowReader
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 

@@ -9,9 +9,10 @@ from aurora_cli.config.settings import EvaluateSettings, Settings
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.evaluation.meteor import find_meteor
 from aurora_cli.evaluation.scores import METRICS
+from aurora_cli.evaluation.stored import Evaluation
 from aurora_cli.evaluation.tokens import find_ptb
 from aurora_cli.pipeline.evaluate.command import run
-from aurora_cli.pipeline.evaluate.result import EvaluateResult, Evaluation
+from aurora_cli.pipeline.evaluate.result import EvaluateResult
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "captions"
 
@@ -126,7 +127,8 @@ def test_the_tokenizer_is_never_swapped_in_silence(folder, monkeypatch):
 )
 @pytest.mark.slow
 def test_a_caption_with_line_ends_shifts_no_other():
-    from aurora_cli.evaluation.tokens import tokenize
+    from aurora_cli.evaluation.stored import Evaluation
+from aurora_cli.evaluation.tokens import tokenize
 
     texts = ["", "one\rtwo", "three\u2028four\x85five", "six\n", "", "...", "seven", ""]
     assert tokenize(texts, "ptb") == ["", "one two", "three four five", "six", "", "", "seven", ""]

@@ -15,9 +15,9 @@ from aurora_cli.data.annotations.spans import part_in, span_in
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.tokenization.prompt import check_prompt
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.pipeline.caption.output import CaptionKey
-from aurora_cli.pipeline.caption.row_media import RowMedia
-from aurora_cli.pipeline.caption.row_values import Value, check_lines, columns_of, values_of
+from aurora_cli.captioning.job.output import CaptionKey
+from aurora_cli.captioning.job.row_media import RowMedia
+from aurora_cli.captioning.job.row_values import Value, check_lines, columns_of, values_of
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
@@ -40,6 +40,11 @@ class Row(NamedTuple):
     def key(self) -> CaptionKey:
         """As `key_of` its caption."""
         return self.medium.name, self.id, part_of(self.span), self.prompt
+
+
+def row_of(medium: Medium, span: Span | None = None) -> Row:
+    """A medium, or a part of a video, that no list has."""
+    return Row(0, medium, None, span, None)
 
 
 class RowReader:

@@ -1,4 +1,4 @@
-"""One run of `aurora caption`: what the output holds already, then the rest, several at a time."""
+"""One run over a request's media: what the output holds already, then the rest, several at a time."""
 
 import contextlib
 import hashlib
@@ -12,52 +12,45 @@ from pathlib import Path
 from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.inputs import CaptionInput
-from aurora_cli.captioning.loading import build_captioner
-from aurora_cli.captioning.options import CaptionOptions, options_of
+from aurora_cli.captioning.job.lines import line_of, start_of_line
+from aurora_cli.captioning.job.output import CaptionKey, key_of, open_output
+from aurora_cli.captioning.job.request import Captioned, CaptionRequest
+from aurora_cli.captioning.job.rows import Row
+from aurora_cli.captioning.job.source import CaptionerSource
+from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Uncaptioned, part_of
-from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint, OpenOptions
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.facts import file_stamps
-from aurora_cli.checkpoints.opening import open_checkpoint
-from aurora_cli.checkpoints.stated.processors import pixels_note
-from aurora_cli.config.settings import Settings
+from aurora_cli.config.settings import CaptionSettings
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.keys import key_lines
 from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote import fetch
-from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.prefetch import taken_ahead
-from aurora_cli.pipeline.caption.output import CaptionKey, key_of, open_output
-from aurora_cli.pipeline.caption.request import CaptionRequest
-from aurora_cli.pipeline.caption.result import SHOWN, CaptionResult, line_of, start_of_line
-from aurora_cli.pipeline.caption.rows import Row
+
+WARNED = 20
+"""Rows of a list that are warned of if they could not be captioned; its output lists all."""
 
 
 class CaptionSession:
-    """Captions the media of a request. The weights are read only if there is something to caption."""
+    """Captions the media of a request. The weights are read only if there is something to caption.
 
-    def __init__(self, settings: Settings, request: CaptionRequest, reporter: Reporter) -> None:
-        """
-        Raises:
-            DataError: the model is damaged.
-        """
-        self._settings, self._request, self._reporter = settings, request, reporter
-        self._checkpoint = open_checkpoint(request.model, OpenOptions(settings.workspace, None, settings.model))
-        self._options = options_of(self._checkpoint, settings.caption, settings.tokenize, settings.data)
-        if (note := pixels_note(self._checkpoint.path)) is not None:
-            reporter.info(note)
-        if self._checkpoint.prompting is None and self._options.template != OWN_TEMPLATE:
-            reporter.info(
-                f"{request.model}: does not say by which template it was trained; it is asked by "
-                f"{self._options.template} (--set tokenize.template=...)"
-            )
-        self._output = open_output(request.output, fingerprint(self._checkpoint, self._options))
+    `caption` says how; where they differ from the settings that the source has, these count.
+    """
+
+    def __init__(
+        self, source: CaptionerSource, request: CaptionRequest, caption: CaptionSettings, reporter: Reporter
+    ) -> None:
+        self._source, self._request, self._caption, self._reporter = source, request, caption, reporter
+        self._options = source.options(caption)
+        self._output = open_output(request.output, fingerprint(source.checkpoint, self._options))
         self._uncaptioned: list[Uncaptioned] = []
         self._checked: set[MediaKind] = set()
         self._rows = self._reused = self._repeated = self._skipped = 0
 
-    def run(self) -> CaptionResult:
+    def run(self) -> Captioned:
         """Caption what the output lacks. Each caption is in the output as soon as those before it are."""
         request, reporter = self._request, self._reporter
         if self._output.replaced:
@@ -82,33 +75,27 @@ class CaptionSession:
         self._output.close(self._uncaptioned, {"model": request.model, **self._options.to_json()})
         if request.rows is not None and request.rows.keys.warned:
             reporter.warning(key_lines({}, request.rows.keys.warned)[0].strip())
-        return CaptionResult(
-            request.model,
-            tuple(captions[row.key] for row in self._media() if row.key in captions)
+        return Captioned(
+            tuple(captions[row.key] for row in request.media if row.key in captions)
             if request.rows is None
             else tuple(captions.values()),
             tuple(self._uncaptioned),
+            made,
             self._reused,
-            None if request.output is None else str(request.output),
-            media=self._rows,
-            listed_in=None if request.rows is None else str(request.rows.path),
-            made=made,
-            repeated=self._repeated,
+            self._rows,
+            self._repeated,
         )
-
-    def _media(self) -> Iterator[Row]:
-        """The media that are named, as the rows of a list of them would be."""
-        return (Row(0, medium, None, None, None) for medium in self._request.media)
 
     def _held(self) -> list[Caption]:
         """Captions of the media named that the output holds, in their order."""
-        held = {key_of(caption): caption for caption in self._output.held({row.key for row in self._media()})}
-        return [held[row.key] for row in self._media() if row.key in held]
+        media = self._request.media
+        held = {key_of(caption): caption for caption in self._output.held({row.key for row in media})}
+        return [held[row.key] for row in media if row.key in held]
 
     def _todo(self) -> Iterator[Row]:
         """What the output lacks, each once; what is no row is counted."""
         seen: set[CaptionKey] = set()
-        for row in self._media() if self._request.rows is None else self._request.rows:
+        for row in self._request.media if self._request.rows is None else self._request.rows:
             self._rows += 1
             if isinstance(row, Uncaptioned):
                 self._skip(row)
@@ -124,17 +111,17 @@ class CaptionSession:
 
     def _skip(self, uncaptioned: Uncaptioned) -> None:
         self._skipped += 1
-        if self._request.rows is None or self._skipped <= SHOWN:
+        if self._request.rows is None or self._skipped <= WARNED:
             where = "" if uncaptioned.file is None else f"{uncaptioned.file}:{uncaptioned.line}: "
             self._reporter.warning(f"{where}{uncaptioned.media}: skipped: {uncaptioned.reason}")
 
     def _batches(self, todo: Iterator[Row]) -> Iterator[CaptionedBatch]:
-        size = self._settings.caption.batch_size
+        size = self._caption.batch_size
         rows = list(itertools.islice(todo, min(size, 2)))
         if not rows:
             return
         self._output.add(())  # shows before the work, not after it, whether the file can be written
-        captioner = self._load()
+        captioner = self._source.captioner
         total = None
         if self._request.rows is None:
             rows += todo
@@ -156,16 +143,18 @@ class CaptionSession:
             read = self._read(captioner, row)
             start = start_of_line(row.medium.name, part_of(row.span))
             with self._reporter.stream_pieces(start) as write:
-                (batch,) = captioner.captions([read], batch_size=1, on_text=write)
+                (batch,) = captioner.captions([read], self._options, batch_size=1, on_text=write)
                 if write is not None and batch.uncaptioned:
                     write("-")
             yield batch
 
     def _many(self, captioner: Captioner, rows: Iterator[Row]) -> Iterator[CaptionedBatch]:
         """A thread fetches and reads ahead while others are captioned; each is shown when those before it are."""
-        size = self._settings.caption.batch_size
+        size = self._caption.batch_size
         read = taken_ahead(lambda: ((row, self._read(captioner, row)) for row in rows), size, waits=False)
-        for batch in captioner.captions(self._with_positions_checked(captioner, read), batch_size=size):
+        for batch in captioner.captions(
+            self._with_positions_checked(captioner, read), self._options, batch_size=size
+        ):
             for caption in batch.captions:
                 self._reporter.stream_line(line_of(caption))
             yield batch
@@ -180,8 +169,8 @@ class CaptionSession:
     def _read(self, captioner: Captioner, row: Row) -> Read | Uncaptioned:
         """The medium of a row, from wherever it lies. What cannot be read is told with the row's file and line."""
         with _folder_for_remote([row.medium]) as folder:
-            local, missing = fetch_remote([row], folder, int(self._settings.caption.max_remote_mb * 1e6))
-            read = missing[0] if missing else captioner.read(_input_of(local[0]))
+            local, missing = fetch_remote([row], folder, int(self._caption.max_remote_mb * 1e6))
+            read = missing[0] if missing else captioner.read(_input_of(local[0]), self._options)
         if isinstance(read, Uncaptioned) and self._request.rows is not None:
             return replace(read, file=str(self._request.rows.path), line=row.line)
         return read
@@ -194,17 +183,6 @@ class CaptionSession:
         with contextlib.nullcontext() if self._request.rows is None else contextlib.suppress(UsageError):
             for warning in captioner.check_positions(kinds, self._options):
                 self._reporter.warning(warning)
-
-    def _load(self) -> Captioner:
-        settings, caption = self._settings, self._settings.caption
-        return build_captioner(
-            self._checkpoint,
-            self._options,
-            root=settings.workspace,
-            fallback_tokenizer=settings.model.tokenizer,
-            device=caption.device,
-            device_map=caption.device_map,
-        )
 
 
 def fingerprint(checkpoint: OpenedCheckpoint, options: CaptionOptions) -> str:

@@ -1,0 +1,9 @@
+"""Captioning many media, from files to a file, that goes on where it was stopped.
+
+rows, row_media, row_values   what is captioned: media with a span and a question, also as a file lists them
+request                       what is captioned by which model, and where the captions go
+source                        the model, of which the weights are read when they are first needed
+session                       what the output lacks, several at a time
+output                        the file of captions, and what could not be captioned
+lines                         a caption as a person reads it
+"""

@@ -1,0 +1,50 @@
+"""The model of one session or several: opened once, and its weights read when they are first needed."""
+
+from functools import cached_property
+
+from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.loading import build_captioner
+from aurora_cli.captioning.options import CaptionOptions, options_of
+from aurora_cli.checkpoints.checkpoint import OpenOptions
+from aurora_cli.checkpoints.opening import open_checkpoint
+from aurora_cli.checkpoints.stated.processors import pixels_note
+from aurora_cli.config.settings import CaptionSettings, Settings
+from aurora_cli.console import Reporter
+from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
+
+
+class CaptionerSource:
+    """A checkpoint, and the captioner that it becomes."""
+
+    def __init__(self, settings: Settings, model: str, reporter: Reporter) -> None:
+        """
+        Raises:
+            DataError: the model is damaged.
+        """
+        self._settings = settings
+        self.checkpoint = open_checkpoint(model, OpenOptions(settings.workspace, None, settings.model))
+        if (note := pixels_note(self.checkpoint.path)) is not None:
+            reporter.info(note)
+        template = self.options(settings.caption).template
+        if self.checkpoint.prompting is None and template != OWN_TEMPLATE:
+            reporter.info(
+                f"{model}: does not say by which template it was trained; it is asked by {template}"
+                " (--set tokenize.template=...)"
+            )
+
+    def options(self, caption: CaptionSettings) -> CaptionOptions:
+        """What decides a caption by these settings."""
+        return options_of(self.checkpoint, caption, self._settings.tokenize, self._settings.data)
+
+    @cached_property
+    def captioner(self) -> Captioner:
+        """Its own options are those of the settings; a session names others with each call."""
+        settings, caption = self._settings, self._settings.caption
+        return build_captioner(
+            self.checkpoint,
+            self.options(caption),
+            root=settings.workspace,
+            fallback_tokenizer=settings.model.tokenizer,
+            device=caption.device,
+            device_map=caption.device_map,
+        )

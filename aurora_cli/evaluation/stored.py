@@ -1,0 +1,122 @@
+"""`evaluation.json`: what an evaluation found, as a file that pages, model cards and other programs read."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from aurora_cli.evaluation.tokens import TokenizerName
+from aurora_cli.io.json_files import StoredModel
+
+FILE = "evaluation.json"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A score, and where it would lie for 95 of 100 such sets of media; none: it has no interval."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class DifferenceValue(Value):
+    """How much higher the first captions score than the second on the same media."""
+
+    p: float | None = None
+    """How often chance gives a difference at least as large."""
+
+
+@dataclass(frozen=True)
+class Apart:
+    """A medium on which two models differ most."""
+
+    id: str
+    difference: float
+    """In CIDEr."""
+    caption: str
+    against: str
+
+
+@dataclass(frozen=True)
+class Against:
+    """The comparison with other captions, on the media that both have captions of."""
+
+    captions: str
+    matched: int
+    metrics: dict[str, DifferenceValue]
+    apart: tuple[Apart, ...]
+    """Those on which they differ most, the largest first."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What captioning took, a medium's mean; none: not measured."""
+
+    visual_tokens: float
+    """That the language model reads of a medium."""
+    tokens_per_frame: float
+    """Visual tokens of a frame."""
+    prefill_s: float | None = None
+    """Vision tower, projector and prompt, up to the first token of a caption."""
+    decode_s: float | None = None
+    """The other tokens."""
+    peak_memory_mb: float | None = None
+    """The most that the process held, on a GPU what the device did: weights and all."""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """A model at one kept ratio and number of frames."""
+
+    token_kept_ratio: float
+    frames: int
+    """Of a video."""
+    captions: str
+    """The file of them."""
+    matched: int
+    metrics: dict[str, Value]
+    cost: Cost
+
+
+@dataclass(frozen=True)
+class Enough:
+    """The fewest visual tokens that score within the confidence interval of the best."""
+
+    metric: str
+    """By this score."""
+    point: int
+    """Of the curve, from 0: the one with the fewest visual tokens a medium."""
+    best: int
+    """The point that scores highest."""
+
+
+class Evaluation(StoredModel):
+    """`evaluation.json`."""
+
+    WHAT: ClassVar[str] = "an evaluation"
+
+    captions: str
+    """What the metrics are of: with a curve the captions of its best point."""
+    references: str
+    tokenizer: TokenizerName
+    resamples: int
+    seed: int
+    matched: int
+    captions_without_reference: tuple[str, ...]
+    references_without_caption: tuple[str, ...]
+    unreadable: tuple[tuple[str, int, str], ...]
+    """File, line and reason of lines that give no caption or no reference."""
+    metrics: dict[str, Value]
+    against: Against | None = None
+    model: str | None = None
+    """That captioned; none: the captions were there."""
+    trained_ratio: float | None = None
+    """The kept ratio that the model was trained with."""
+    uncaptioned: int = 0
+    """Media that could not be captioned; listed in rejected.jsonl."""
+    cost: Cost | None = None
+    """Of the captions; none: they were there."""
+    curve: tuple[CurvePoint, ...] | None = None
+    """By kept ratio and frames, as they were named."""
+    enough: Enough | None = None
+    """None: there is no curve, or no score that says which point is better."""

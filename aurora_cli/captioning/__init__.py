@@ -12,6 +12,8 @@ kv_cache        keys and values of rows that join and leave
 sampling        the next token of each row
 loading         from a folder with weights to a captioner: `aurora_cli.load_captioner`
 result          a caption, and what it took
+job             many media, from files to a file
+memory          the most memory that was held
 text_stream     a caption's text while its tokens come
 regions         which patches of an image become one visual token
 """

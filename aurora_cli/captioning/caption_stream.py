@@ -27,10 +27,16 @@ class Read(NamedTuple):
 class Writing:
     """A caption while it is written."""
 
-    def __init__(self, read: Read, ids: Sequence[int] = (), seconds: float = 0.0) -> None:
+    def __init__(self, read: Read, ids: Sequence[int] = (), decode_s: float = 0.0) -> None:
         self.read = read
         self.ids = [*ids]
-        self.seconds = read.seconds + seconds
+        self.prefill_s = 0.0
+        self.decode_s = decode_s
+
+    @property
+    def seconds(self) -> float:
+        """All that it took."""
+        return self.read.seconds + self.prefill_s + self.decode_s
 
 
 class CaptionStream:
@@ -91,15 +97,18 @@ class CaptionStream:
         if new:
             began = time.monotonic()
             self._batch.admit(new)
-            self._share(began, [row.key for row in new])
+            share_s = (time.monotonic() - began) / len(new)  # of what was done for all of them
+            for row in new:
+                self._writing[row.key].prefill_s += share_s
         return is_over
 
     def _step(self) -> None:
         began = time.monotonic()
         written = self._batch.step()
-        self._share(began, [each.key for each in written])
+        share_s = (time.monotonic() - began) / max(1, len(written))
         for key, token, ended in written:
             writing = self._writing[key]
+            writing.decode_s += share_s
             if token is not None:
                 writing.ids.append(token)
                 if self._on_id is not None:
@@ -107,11 +116,6 @@ class CaptionStream:
             if ended is not None:
                 self._results[key] = self._caption_of(writing)
                 del self._writing[key]
-
-    def _share(self, began: float, numbers: Sequence[Hashable]) -> None:
-        """What was done for some took each of them an equal share of the time."""
-        for number in numbers:
-            self._writing[number].seconds += (time.monotonic() - began) / len(numbers)
 
     def _in_order(self) -> CaptionedBatch:
         """The results that no earlier one is missing before."""

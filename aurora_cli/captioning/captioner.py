@@ -14,8 +14,9 @@ from aurora_cli.captioning.caption_stream import CaptionStream, Read, Writing
 from aurora_cli.captioning.decoding import DecodingBatch, NewRow
 from aurora_cli.captioning.generation import generate, seed_of_medium
 from aurora_cli.captioning.inputs import CaptionInput, Media, caption_inputs
+from aurora_cli.captioning.memory import peak_memory_mb
 from aurora_cli.captioning.options import CaptionOptions
-from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Part, Uncaptioned, part_of
+from aurora_cli.captioning.result import Caption, CaptionCost, CaptionedBatch, MediaKind, Part, Uncaptioned, part_of
 from aurora_cli.captioning.text_stream import TextStream, WriteText
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
@@ -277,6 +278,7 @@ class Captioner:
 
     def _caption(self, writing: Writing, options: CaptionOptions) -> Caption:
         read, frames = writing.read, len(writing.read.frames_F3SS)
+        prefill_s = None if options.decoding.num_beams > 1 else round(writing.prefill_s, 4)
         return Caption(
             media=read.medium.name,
             kind=read.medium.kind,
@@ -289,6 +291,7 @@ class Captioner:
             id=read.medium.id,
             span=part_of(read.medium.span),
             prompt=read.medium.question,
+            cost=CaptionCost(prefill_s, round(writing.decode_s, 4), peak_memory_mb(self.model.device)),
         )
 
     def _by_beams(

@@ -1,7 +1,7 @@
 """What captioning gives: a caption, or the reason why there is none."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 MediaKind = Literal["image", "video"]
@@ -17,6 +17,20 @@ def part_of(span: tuple[float, float] | None) -> Part | None:
     ((3.0, 7.5), (3.0, None), None)
     """
     return None if span is None else (span[0], None if math.isinf(span[1]) else span[1])
+
+
+@dataclass(frozen=True)
+class CaptionCost:
+    """What a caption took of the machine: of what was done for several at once, its share."""
+
+    prefill_s: float | None
+    """Vision tower, projector and prompt, up to the first token; None: not measured apart (beam search)."""
+
+    decode_s: float
+    """The tokens behind it."""
+
+    peak_memory_mb: float
+    """The most that the process held so far, on a GPU that the device did: weights and all."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +69,9 @@ class Caption:
 
     prompt: str | None = None
     """The question about this medium alone; none: that of all."""
+
+    cost: CaptionCost | None = field(default=None, compare=False)
+    """None: not measured."""
 
     @property
     def tokens_per_frame(self) -> float:

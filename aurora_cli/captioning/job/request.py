@@ -1,11 +1,17 @@
 """What is captioned by which model, and what came of it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from aurora_cli.captioning.job.rows import Row, RowReader
+from aurora_cli.captioning.job.rows import Row, RowReader, row_of
 from aurora_cli.captioning.result import Caption, Uncaptioned
+from aurora_cli.console import Reporter
+from aurora_cli.data.media.listing import list_media, passed_over
+
+SHOWN = 5
+"""Files passed over that are named."""
 
 
 @dataclass(frozen=True)
@@ -33,3 +39,19 @@ class Captioned(NamedTuple):
     rows: int
     repeated: int
     """Rows that are the same as an earlier one."""
+
+
+def named_rows(
+    given: Sequence[str], root: Path, reporter: Reporter, *, allow_remote: bool = False
+) -> tuple[Row, ...]:
+    """The media that a user names: files, folders of them, patterns, addresses.
+
+    Raises:
+        UsageError: an address where none is allowed, or a pattern or folder without media.
+    """
+    media = list_media(given, root, allow_remote=allow_remote)
+    if others := passed_over(given, root):
+        files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
+        some = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
+        reporter.warning(f"{files} neither image nor video by the name, and passed over: {some}")
+    return tuple(map(row_of, media))

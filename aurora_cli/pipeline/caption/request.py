@@ -1,18 +1,14 @@
 """What `aurora caption` shall do, known before weights are read."""
 
 from aurora_cli.captioning.job.output import check_output
-from aurora_cli.captioning.job.request import CaptionRequest
-from aurora_cli.captioning.job.rows import RowReader, row_of
+from aurora_cli.captioning.job.request import CaptionRequest, named_rows
+from aurora_cli.captioning.job.rows import RowReader
 from aurora_cli.checkpoints.locate import check_name
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
-from aurora_cli.data.media.listing import list_media, passed_over
 from aurora_cli.errors import UsageError
 from aurora_cli.runs.find import find_model
-
-SHOWN = 5
-"""Files passed over that are named."""
 
 HOST = "127.0.0.1"
 """Where the page is served: this machine alone reaches it."""
@@ -33,18 +29,14 @@ def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
         rows = RowReader(workspace.path(caption.manifest), workspace.root, allow_remote=caption.allow_remote)
     elif not caption.media:
         raise UsageError("no media are named", hint="aurora caption image.jpg clip.mp4 folder/")
-    media = list_media(caption.media, workspace.root, allow_remote=caption.allow_remote)
-    if others := passed_over(caption.media, workspace.root):
-        files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
-        some = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
-        reporter.warning(f"{files} neither image nor video by the name, and passed over: {some}")
+    media = named_rows(caption.media, workspace.root, reporter, allow_remote=caption.allow_remote)
     model = resolve_model(settings, reporter)
     output = None if caption.output is None else workspace.path(caption.output)
     if output is not None:
         if rows is not None and output == rows.path:
             raise UsageError(f"{output}: is the list of media, and would be replaced", hint="Name another --output.")
         check_output(output)
-    return CaptionRequest(model, tuple(map(row_of, media)), output, rows)
+    return CaptionRequest(model, media, output, rows)
 
 
 def resolve_model(settings: Settings, reporter: Reporter) -> str:

@@ -1,0 +1,112 @@
+"""Captions beside references: their scores, and how they differ from another model's."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from aurora_cli.config.settings import EvaluateSettings
+from aurora_cli.errors import DataError, UsageError
+from aurora_cli.evaluation.captions import CaptionOf
+from aurora_cli.evaluation.matching import Matched, match
+from aurora_cli.evaluation.meteor import Meteor
+from aurora_cli.evaluation.references import ReferenceSet
+from aurora_cli.evaluation.resampling import differences, intervals
+from aurora_cli.evaluation.scores import DISTINCT, METRICS, Scored, Scorer
+from aurora_cli.evaluation.stored import Against, Apart, DifferenceValue, Value
+from aurora_cli.evaluation.tokens import TokenizerName
+
+APART = 20
+"""Media on which two models differ most that are written."""
+
+
+def metrics_named(given: Sequence[str]) -> list[str]:
+    """The metrics of these names, in the order of the table; all where none is named.
+
+    Raises:
+        UsageError: one is none.
+    """
+    if unknown := [name for name in given if name not in METRICS]:
+        raise UsageError(f"--metric {unknown[0]}: is no metric; there are {', '.join(METRICS)}")
+    return [name for name in METRICS if not given or name in given]
+
+
+class Scoring:
+    """Scores captions of the media of one set of references, all of them in one way."""
+
+    def __init__(
+        self,
+        references: ReferenceSet,
+        source: Path,
+        evaluate: EvaluateSettings,
+        tokenizer: TokenizerName,
+        meteor: Meteor | None,
+    ) -> None:
+        """`source`: the file of the references, as messages name it.
+
+        Raises:
+            UsageError: a metric is none.
+        """
+        self.selected = metrics_named(evaluate.metrics)
+        self._references, self._source, self._evaluate = references, source, evaluate
+        self._scorer = Scorer(tokenizer, meteor)
+
+    def matched(self, path: Path, captions: Sequence[CaptionOf]) -> Matched:
+        """The captions of a file with the references of their media.
+
+        Raises:
+            DataError: none has any.
+        """
+        matched = match(captions, self._references)
+        if not matched.captions:
+            raise DataError(
+                f"{path}: none of its captions is of a medium that {self._source} has references of: it begins with "
+                f"{captions[0].names[0]!r}, the references with {self._references.names[0][0]!r}"
+            )
+        return matched
+
+    def values(self, matched: Matched) -> dict[str, Value]:
+        """Each selected metric with its interval."""
+        scorer, evaluate, scored = self._scorer, self._evaluate, self._scored(matched)
+        found = intervals(scored.columns_NC, scorer.statistic, resamples=evaluate.resamples, seed=evaluate.seed)
+        values = {name: Value(**each._asdict()) for name, each in zip(scorer.names, found, strict=True)}
+        values |= {name: Value(value=value) for name, value in zip(DISTINCT, scored.distinct, strict=True)}
+        if not scored.has_cut:
+            del values["cut"]
+        return {name: values[name] for name in self.selected if name in values}
+
+    def against(self, path: Path, matched: Matched, others: Matched) -> Against:
+        """The difference to the captions of another file, on the media that both caption.
+
+        Raises:
+            DataError: there are none.
+        """
+        theirs = dict(zip(others.names, others.captions, strict=True))
+        both = [at for at, name in enumerate(matched.names) if name in theirs]
+        if not both:
+            raise DataError(f"{path}: captions none of the media that are evaluated")
+        names = [matched.names[at] for at in both]
+        ours, texts = [matched.captions[at] for at in both], [matched.references[at] for at in both]
+        scorer, evaluate = self._scorer, self._evaluate
+        first = self._scored(Matched(names, ours, texts, [], []))
+        second = self._scored(Matched(names, [theirs[name] for name in names], texts, [], []))
+        found = differences(
+            first.columns_NC, second.columns_NC, scorer.statistic, resamples=evaluate.resamples, seed=evaluate.seed
+        )
+        values = {name: DifferenceValue(**each._asdict()) for name, each in zip(scorer.names, found, strict=True)}
+        if not (first.has_cut and second.has_cut):
+            del values["cut"]
+        by_item = scorer.cider(first) - scorer.cider(second)
+        order = sorted(range(len(names)), key=lambda item: -abs(by_item[item]))[:APART]
+        return Against(
+            captions=str(path),
+            matched=len(names),
+            metrics={name: values[name] for name in self.selected if name in values},
+            apart=tuple(
+                Apart(id=names[at], difference=by_item[at], caption=ours[at].text, against=theirs[names[at]].text)
+                for at in order
+                if by_item[at]
+            ),
+        )
+
+    def _scored(self, matched: Matched) -> Scored:
+        captions = [caption.text for caption in matched.captions]
+        return self._scorer.scored(captions, matched.references, [caption.is_cut for caption in matched.captions])

@@ -1,6 +1,7 @@
 """The most memory that was held: of a GPU what torch holds there, else what the process does."""
 
 import contextlib
+import ctypes
 import resource
 from pathlib import Path
 
@@ -27,5 +28,6 @@ def reset_peak_memory(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps what was freed, which would count as held
         _CLEAR.write_text(_CLEAR_PEAK)

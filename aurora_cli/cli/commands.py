@@ -267,6 +267,16 @@ _SPECS = (
             Flag("evaluate.captions", (), "CAPTIONS"),
             Flag("evaluate.references", ("--references",), "FILE"),
             Flag("evaluate.against", ("--against",), "CAPTIONS"),
+            Heading("Captions first"),
+            Flag("evaluate.model", ("--model",), "DIR|ID"),
+            Flag("evaluate.media", ("--media",), "PATH"),
+            Flag("evaluate.media_root", ("--media-root",), "DIR"),
+            Flag("evaluate.token_kept_ratios", ("--token-kept-ratio", "--visual-token-merge-ratio"), "RATIO"),
+            Flag("evaluate.frames", ("--frames",), "N"),
+            Flag("caption.prompt", ("--prompt",)),
+            Flag("caption.max_new_tokens", ("--max-new-tokens",)),
+            Flag("caption.device", ("--device",)),
+            Flag("caption.batch_size", ("--batch-size",)),
             Heading("How"),
             Flag("evaluate.metrics", ("--metric",), "NAME"),
             Flag("evaluate.tokenizer", ("--tokenizer",)),
@@ -277,10 +287,13 @@ _SPECS = (
         ),
         (
             "aurora evaluate captions.jsonl --references references.jsonl",
+            "aurora evaluate --references references.jsonl --token-kept-ratio 1 --token-kept-ratio 0.3 --frames 8",
+            "aurora evaluate --model export/huggingface --media val/ --references captions_val2014.json",
             "aurora evaluate new.jsonl --references captions_val2014.json --against old.jsonl --metric cider",
         ),
         "BLEU, ROUGE-L and CIDEr-D as publications compute them, each with the interval in which 95 of 100 such sets"
-        " of media would put it. With --against, whether two models differ on the same media.",
+        " of media would put it. With --against, whether two models differ on the same media. Without CAPTIONS a model"
+        " captions first; with several kept ratios, how many visual tokens are enough.",
     ),
     CommandSpec(
         "serve",

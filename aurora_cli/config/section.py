@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 def _as_list(value: object) -> object:
     """A lone value where a list is meant: `AURORA_DOWNLOAD__SPLITS=vision`, `splits: vision`."""
-    return [value] if isinstance(value, str | Path | float) else value
+    return [value] if isinstance(value, str | Path | float | int) else value
 
 
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
@@ -18,6 +18,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Triple = tuple[float, float, float]
 KeptRatio = Annotated[float, Field(gt=0.0, le=1.0)]
 KeptRatios = Annotated[tuple[KeptRatio, ...], BeforeValidator(_as_list)]
+Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_list)]
 
 
 class Mark(Enum):

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config.section import KeptRatios, Names, Section
+from aurora_cli.config.section import Counts, KeptRatios, Names, Section
 from aurora_cli.constants import VIDEO_QUESTION
 
 Layout = Literal["xtuner", "huggingface", "official", "onnx", "gguf"]
@@ -129,13 +129,28 @@ class EvaluateSettings(Section):
     """`aurora evaluate`."""
 
     captions: Path | None = None
-    """What is evaluated: the output of `aurora caption`, or any .jsonl or .csv with ids and captions."""
+    """Of `aurora caption`, or any .jsonl or .csv with ids and captions; none: a model captions first."""
 
     references: Path | None = None
     """What it is compared with: lines of `id` and `references`, COCO's annotations, or what `aurora import` reads."""
 
     against: Path | None = None
     """Captions of the same media by another model; none: no comparison."""
+
+    model: str | None = None
+    """What captions: folder of an export or a run, or a hub id; none: as `aurora caption`."""
+
+    media: Names = ()
+    """Images, videos, folders and patterns to caption; none: the media that the references name."""
+
+    media_root: Path | None = None
+    """Folder that those lie in; none: beside the references, or in the workspace."""
+
+    token_kept_ratios: KeptRatios = ()
+    """Share of a frame's patches that reach the language model; several make the curve; none: as trained."""
+
+    frames: Counts = ()
+    """Frames taken evenly from a video, each number at each kept ratio; none: as trained, else 8."""
 
     metrics: Names = ()
     """Metrics that are shown and written; none: all."""
@@ -150,7 +165,7 @@ class EvaluateSettings(Section):
     """Of the resamples."""
 
     output: Path | None = None
-    """Folder for the results; none: evaluation/<name of the captions' file>."""
+    """Folder for the results; none: evaluation/<name of the captions' file, or of the model>."""
 
 
 class ServeSettings(Section):

@@ -14,7 +14,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import SETTINGS_FILE, STAGES
 from aurora_cli.demo.child import Step, run_command
 from aurora_cli.demo.drawing import IMAGE_ATTRIBUTES, VIDEO_ATTRIBUTES
-from aurora_cli.demo.workspace import EXAMPLE_VIDEO, TEST_MEDIA, prepare
+from aurora_cli.demo.workspace import EXAMPLE_VIDEO, TEST_MEDIA, TRUTH_FILE, prepare
 from aurora_cli.io.atomic import remove
 from aurora_cli.pipeline.result import Result
 
@@ -31,8 +31,15 @@ PIPELINE: tuple[tuple[str, ...], ...] = (
 )
 CAPTIONS = f"{REPORT}/captions.jsonl"
 BLANK = f"{REPORT}/blank.jsonl"
+RATIOS = (1, 0.75, 0.5, 0.375, 0.25)
+"""Of the curve that the demo ends with; its tower cannot merge further down."""
 CAPTION_TEST_MEDIA = ("caption", f"{TEST_MEDIA}/images", f"{TEST_MEDIA}/videos", "--output", CAPTIONS)
 CAPTION_BLANK = ("caption", f"{TEST_MEDIA}/blank/image.png", f"{TEST_MEDIA}/blank/clip.mp4", "--output", BLANK)
+EVALUATE = (
+    *("aurora", "evaluate", "--references", f"{TEST_MEDIA}/{TRUTH_FILE}"),
+    *(word for ratio in RATIOS for word in ("--token-kept-ratio", str(ratio))),
+)
+"""The command that measures the demo's captioner by kept ratio."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +116,7 @@ def _report(workspace: Workspace, steps: list[Step]) -> DemoResult:
         f"captions  {sheet}",
         f"loss      {plot}",
         f"{len(steps)} commands in {seconds:.0f} s. Now: {go_there}aurora caption {EXAMPLE_VIDEO}",
+        f"How many visual tokens are enough: {go_there}{' '.join(EVALUATE)}",
     ]
     return DemoResult(
         str(workspace.root),

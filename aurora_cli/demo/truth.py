@@ -7,6 +7,7 @@ from pathlib import Path
 
 from aurora_cli.demo.dataset import VIDEO_FILE_FRAMES, encode_video, png
 from aurora_cli.demo.drawing import IMAGE_ATTRIBUTES, VIDEO_ATTRIBUTES, Scene, blank, draw, image_scene, video_scene
+from aurora_cli.demo.workspace import TRUTH_FILE
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import read_json, write_json
 from aurora_cli.io.json_files import JsonObject
@@ -14,7 +15,6 @@ from aurora_cli.io.json_files import JsonObject
 SEED = 2
 FORMER_NAMES = {"pictures": "images", "clips": "videos"}
 """Folders by the names that they had in version 0.1.0, which scripts may know."""
-TRUTH_FILE = "truth.json"
 
 
 @dataclass(frozen=True)

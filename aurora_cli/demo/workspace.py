@@ -15,6 +15,8 @@ from aurora_cli.io.json_files import StoredModel, read_object
 
 PRESET = "tiny"
 MIRROR, TEST_MEDIA = "mirror", "held-out"
+TRUTH_FILE = "truth.json"
+"""In that folder: what is to be said of each."""
 EXAMPLE_VIDEO = "clip.mp4"
 PREPARED_FILE = "prepared.json"
 

@@ -57,7 +57,7 @@ def read_captions(path: Path) -> CaptionSet:
     limit = _token_limit(path)
     found = CaptionSet([], [])
     for line, row in rows_of(path):
-        caption = row if isinstance(row, str) else _caption(row, limit)
+        caption = row if isinstance(row, str) else caption_of(row, limit)
         if isinstance(caption, str):
             found.unreadable.append(Unreadable(path.name, line, caption))
         else:
@@ -115,11 +115,23 @@ def names_in(row: JsonObject) -> tuple[str, ...]:
     >>> names_in({"id": 7, "media": "val/a.jpg"})
     ('7', 'val/a.jpg', 'a.jpg', 'a')
     """
-    given = {key: str(row[key]) for key in NAMES if isinstance(row.get(key), str | int) and str(row[key]).strip()}
-    span = row.get("span")
-    if isinstance(span, list) and len(span) == 2:  # a part of a video is not the video
+    given, span = _given_in(row), row.get("span")
+    if isinstance(span, list | tuple) and len(span) == 2:  # a part of a video is not the video
         given = {key: name if key == "id" else part_name(name, *span) for key, name in given.items()}
     return with_file_names([*given.values()])
+
+
+def paths_in(row: JsonObject) -> tuple[str, ...]:
+    """Where the medium of a row may lie, the likeliest first: its path, the ends of that, its ids.
+
+    >>> paths_in({"id": 7, "media": "val/a.jpg", "span": [0, 1]})
+    ('val/a.jpg', 'a.jpg', 'a', '7')
+    """
+    return tuple(dict.fromkeys(path for name in reversed(_given_in(row).values()) for path in with_file_names([name])))
+
+
+def _given_in(row: JsonObject) -> dict[str, str]:
+    return {key: str(row[key]) for key in NAMES if isinstance(row.get(key), str | int) and str(row[key]).strip()}
 
 
 def part_name(medium: str, start: float, end: float | None) -> str:
@@ -143,7 +155,8 @@ def with_file_names(given: list[str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*given, *ends, *stems]))
 
 
-def _caption(row: JsonObject, limit: int | None) -> CaptionOf | str:
+def caption_of(row: JsonObject, limit: int | None) -> CaptionOf | str:
+    """The caption of a line, or why it has none; `limit`: tokens that it could have, where that is known."""
     names = names_in(row)
     if not names:
         return f"names nothing it is about; one of {', '.join(NAMES)} was expected"

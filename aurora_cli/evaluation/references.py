@@ -10,15 +10,29 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.console import unheard
-from aurora_cli.data.annotations.records import Message
+from aurora_cli.data.annotations.records import Message, Rejection, Span
+from aurora_cli.data.annotations.spans import pair_in, span_of
 from aurora_cli.data.importing.format import Options
-from aurora_cli.data.importing.item import Refused
+from aurora_cli.data.importing.item import Item, Refused
 from aurora_cli.data.importing.registry import recognised
+from aurora_cli.data.importing.table import question_in
 from aurora_cli.errors import DataError
-from aurora_cli.evaluation.captions import Unreadable, names_in, part_name, rows_of, with_file_names
+from aurora_cli.evaluation.captions import Unreadable, names_in, part_name, paths_in, rows_of, with_file_names
 from aurora_cli.io.json_files import JsonObject
 
 KEY = "references"
+
+
+class About(NamedTuple):
+    """The medium of references, as they name it."""
+
+    paths: tuple[str, ...]
+    """Where it may lie, the likeliest first; of a list of frames those of all. None: it is no single medium."""
+    span: Span | None = None
+    """The part of the video; None: all of it."""
+    is_frame_list: bool = False
+    question: str | None = None
+    """That the references answer; None: any that wants a caption."""
 
 
 class ReferenceSet(NamedTuple):
@@ -27,6 +41,7 @@ class ReferenceSet(NamedTuple):
     names: list[tuple[str, ...]]
     """What each medium is known by; the first stands in reports."""
     texts: list[list[str]]
+    about: list[About]
     unreadable: list[Unreadable]
 
 
@@ -36,11 +51,13 @@ class _Gathered:
     def __init__(self) -> None:
         self.texts: dict[str, list[str]] = {}
         self.names: dict[str, tuple[str, ...]] = {}
+        self.about: dict[str, About] = {}
         self.unreadable: list[Unreadable] = []
 
-    def add(self, names: tuple[str, ...], texts: list[str]) -> None:
+    def add(self, names: tuple[str, ...], texts: list[str], about: About) -> None:
         self.texts.setdefault(names[0], []).extend(texts)
         self.names.setdefault(names[0], names)
+        self.about.setdefault(names[0], about)
 
 
 def read_references(path: Path) -> ReferenceSet:
@@ -61,7 +78,10 @@ def read_references(path: Path) -> ReferenceSet:
     if not gathered.texts:
         raise DataError(f"{path}: holds no reference")
     return ReferenceSet(
-        [gathered.names[key] for key in gathered.texts], [*gathered.texts.values()], gathered.unreadable
+        [gathered.names[key] for key in gathered.texts],
+        [*gathered.texts.values()],
+        [gathered.about[key] for key in gathered.texts],
+        gathered.unreadable,
     )
 
 
@@ -82,7 +102,13 @@ def _lists(path: Path, gathered: _Gathered) -> None:
         elif not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
             gathered.unreadable.append(Unreadable(path.name, line, f"{KEY}: a list of texts was expected"))
         else:
-            gathered.add(names, texts)
+            try:
+                pair = pair_in(row.get("span"))
+                about = About(paths_in(row), None if pair is None else span_of(pair, "span"))
+            except Rejection as rejection:
+                gathered.unreadable.append(Unreadable(path.name, line, f"{rejection.reason}: {rejection.detail}"))
+                continue
+            gathered.add(names, texts, about)
 
 
 def _coco(path: Path) -> JsonObject | None:
@@ -108,7 +134,8 @@ def _coco_references(path: Path, coco: JsonObject, gathered: _Gathered) -> None:
             gathered.unreadable.append(Unreadable(path.name, number, "an annotation without image_id and caption"))
             continue
         file = files.get(image)
-        gathered.add(with_file_names([str(image), *([file] if isinstance(file, str) else [])]), [text])
+        names = [str(image), *([file] if isinstance(file, str) else [])]
+        gathered.add(with_file_names(names), [text], About(with_file_names(names[::-1])))
 
 
 def _importable(path: Path, gathered: _Gathered) -> None:
@@ -123,7 +150,18 @@ def _importable(path: Path, gathered: _Gathered) -> None:
             continue
         own = [row.id] if row.messages is not None else []  # of a record; elsewhere an id may be a caption's alone
         medium = row.media[0] if row.span is None else part_name(row.media[0], *row.span)
-        gathered.add(with_file_names([medium, *own]), [text])
+        gathered.add(with_file_names([medium, *own]), [text], _about(row))
+
+
+def _about(row: Item) -> About:
+    if row.is_frame_list:
+        paths = row.media
+    elif len(row.media) == 1:
+        paths = with_file_names([row.media[0], *([row.other] if row.other else [])])
+    else:
+        paths = ()
+    asked = next((message.text for message in row.messages or () if message.role == "human"), row.question)
+    return About(paths, row.span, row.is_frame_list, question_in(asked))
 
 
 def _answer(messages: list[Message]) -> str | None:

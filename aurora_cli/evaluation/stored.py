@@ -7,6 +7,8 @@ from aurora_cli.evaluation.tokens import TokenizerName
 from aurora_cli.io.json_files import StoredModel
 
 FILE = "evaluation.json"
+CURVE_FILE = "curve.svg"
+"""Beside it, where there is a curve."""
 
 
 @dataclass(frozen=True)

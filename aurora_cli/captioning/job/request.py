@@ -41,9 +41,7 @@ class Captioned(NamedTuple):
     """Rows that are the same as an earlier one."""
 
 
-def named_rows(
-    given: Sequence[str], root: Path, reporter: Reporter, *, allow_remote: bool = False
-) -> tuple[Row, ...]:
+def named_rows(given: Sequence[str], root: Path, reporter: Reporter, *, allow_remote: bool = False) -> tuple[Row, ...]:
     """The media that a user names: files, folders of them, patterns, addresses.
 
     Raises:

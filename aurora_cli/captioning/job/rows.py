@@ -8,6 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from aurora_cli.captioning.job.output import CaptionKey
+from aurora_cli.captioning.job.row_media import RowMedia
+from aurora_cli.captioning.job.row_values import Value, check_lines, columns_of, values_of
 from aurora_cli.captioning.result import Uncaptioned, part_of
 from aurora_cli.data.annotations.keys import Key, KeyCounts, KeyTable, Reading
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
@@ -15,9 +18,6 @@ from aurora_cli.data.annotations.spans import part_in, span_in
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.tokenization.prompt import check_prompt
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.captioning.job.output import CaptionKey
-from aurora_cli.captioning.job.row_media import RowMedia
-from aurora_cli.captioning.job.row_values import Value, check_lines, columns_of, values_of
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 

@@ -17,6 +17,7 @@ from aurora_cli.captioning.job.output import CaptionKey, key_of, open_output
 from aurora_cli.captioning.job.request import Captioned, CaptionRequest
 from aurora_cli.captioning.job.rows import Row
 from aurora_cli.captioning.job.source import CaptionerSource
+from aurora_cli.captioning.memory import reset_peak_memory
 from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Uncaptioned, part_of
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
@@ -122,6 +123,7 @@ class CaptionSession:
             return
         self._output.add(())  # shows before the work, not after it, whether the file can be written
         captioner = self._source.captioner
+        reset_peak_memory(captioner.model.device)
         total = None
         if self._request.rows is None:
             rows += todo
@@ -152,9 +154,7 @@ class CaptionSession:
         """A thread fetches and reads ahead while others are captioned; each is shown when those before it are."""
         size = self._caption.batch_size
         read = taken_ahead(lambda: ((row, self._read(captioner, row)) for row in rows), size, waits=False)
-        for batch in captioner.captions(
-            self._with_positions_checked(captioner, read), self._options, batch_size=size
-        ):
+        for batch in captioner.captions(self._with_positions_checked(captioner, read), self._options, batch_size=size):
             for caption in batch.captions:
                 self._reporter.stream_line(line_of(caption))
             yield batch

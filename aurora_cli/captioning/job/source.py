@@ -2,6 +2,8 @@
 
 from functools import cached_property
 
+from PIL import Image
+
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.loading import build_captioner
 from aurora_cli.captioning.options import CaptionOptions, options_of
@@ -16,12 +18,13 @@ from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 class CaptionerSource:
     """A checkpoint, and the captioner that it becomes."""
 
-    def __init__(self, settings: Settings, model: str, reporter: Reporter) -> None:
-        """
+    def __init__(self, settings: Settings, model: str, reporter: Reporter, *, warms_up: bool = False) -> None:
+        """`warms_up`: what is done once, at a captioner's first caption, is done before anything is measured.
+
         Raises:
             DataError: the model is damaged.
         """
-        self._settings = settings
+        self._settings, self._warms_up = settings, warms_up
         self.checkpoint = open_checkpoint(model, OpenOptions(settings.workspace, None, settings.model))
         if (note := pixels_note(self.checkpoint.path)) is not None:
             reporter.info(note)
@@ -40,7 +43,7 @@ class CaptionerSource:
     def captioner(self) -> Captioner:
         """Its own options are those of the settings; a session names others with each call."""
         settings, caption = self._settings, self._settings.caption
-        return build_captioner(
+        captioner = build_captioner(
             self.checkpoint,
             self.options(caption),
             root=settings.workspace,
@@ -48,3 +51,6 @@ class CaptionerSource:
             device=caption.device,
             device_map=caption.device_map,
         )
+        if self._warms_up:
+            captioner.caption([Image.new("RGB", (captioner.image_settings.image_size,) * 2)], max_new_tokens=2)
+        return captioner

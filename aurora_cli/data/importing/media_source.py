@@ -63,7 +63,7 @@ class FolderMedia:
             return path
         if "\0" in path or "\\" in path:
             path = path.replace("\\", "/").replace("\0", "")
-        for candidate in _spellings(path, kind):
+        for candidate in spellings(path, kind):
             if (found := self._find(candidate, kind)) is not None:
                 return found
         return None
@@ -116,7 +116,7 @@ class ArchivedMedia:
             return b"" if file is None else file.read()
 
 
-def _spellings(path: str, kind: Kind | None) -> tuple[str, ...]:
+def spellings(path: str, kind: Kind | None = None) -> tuple[str, ...]:
     """A path, and where it has no known suffix, the path with those of its kind."""
     suffix = path[path.rfind(".") :].lower() if "." in path else ""
     if suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES:

@@ -1,118 +1,174 @@
-"""`aurora evaluate`: scores of captions beside references, and of two models on the same media."""
+"""`aurora evaluate`: scores of captions beside references, by kept ratio, and of two models on the same media."""
 
 import contextlib
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aurora_cli.config.settings import EvaluateSettings, Settings
+from aurora_cli.captioning.job.request import named_rows
+from aurora_cli.captioning.job.rows import Row
+from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
-from aurora_cli.errors import UsageError
-from aurora_cli.evaluation.captions import read_captions
+from aurora_cli.errors import DataError
+from aurora_cli.evaluation.best import enough_tokens
+from aurora_cli.evaluation.captions import CaptionSet, read_captions
+from aurora_cli.evaluation.matching import Matched
 from aurora_cli.evaluation.meteor import Meteor, find_meteor
-from aurora_cli.evaluation.references import read_references
+from aurora_cli.evaluation.references import ReferenceSet, read_references
 from aurora_cli.evaluation.scores import METEOR
-from aurora_cli.evaluation.stored import FILE, Evaluation
+from aurora_cli.evaluation.stored import CURVE_FILE, FILE, CurvePoint, Evaluation, Value
 from aurora_cli.evaluation.tokens import resolve_tokenizer
-from aurora_cli.io.atomic import disk_errors, lock_output
-from aurora_cli.pipeline.evaluate.result import SHOWN, EvaluateResult
+from aurora_cli.io.atomic import disk_errors, lock_output, write_text
+from aurora_cli.pipeline.evaluate.points import Candidate, caption_points, points_of
+from aurora_cli.pipeline.evaluate.reference_media import reference_media
+from aurora_cli.pipeline.evaluate.request import EvaluateRequest, resolve_request
+from aurora_cli.pipeline.evaluate.result import EvaluateResult, result_of
 from aurora_cli.pipeline.evaluate.scoring import Scoring, metrics_named
 
 
-class _Files(NamedTuple):
-    captions: Path
-    references: Path
-    against: Path | None
-    output: Path
+class _Scored(NamedTuple):
+    """Captions with their scores."""
+
+    candidate: Candidate
+    matched: Matched
+    values: dict[str, Value]
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> EvaluateResult:
-    """Score captions beside references. Lines that give none are listed, and make the exit code 3.
+    """Score captions beside references, those of a model after they are made. What gives none is listed, and makes the
+    exit code 3.
 
     Raises:
-        UsageError: no captions or references are named, or a metric that is none.
-        DataError: a file is missing, or no caption belongs to any reference.
+        UsageError: no references are named, a metric that is none, or captions and how to make them.
+        DataError: a file is missing, no caption belongs to any reference, or there is no model.
+        SettingsError: a tower cannot merge down to a kept ratio.
         HostError: the tokenizer that is asked for is not there.
     """
-    evaluate = settings.evaluate
-    files = _files(evaluate, Workspace(settings.workspace))
-    selected = metrics_named(evaluate.metrics)
+    request = resolve_request(settings, reporter)
+    selected = metrics_named(settings.evaluate.metrics)
+    if dry_run and request.captions is not None:
+        return EvaluateResult(str(request.captions), str(request.references), str(request.output), dry_run=True)
+    references = read_references(request.references)
+    rows = _rows(settings, request, references, reporter)
     if dry_run:
-        return EvaluateResult(str(files.captions), str(files.references), str(files.output), dry_run=True)
+        return EvaluateResult(
+            "",
+            str(request.references),
+            str(request.output),
+            dry_run=True,
+            model=request.model,
+            media=len(rows),
+            points=len(points_of(settings)),
+        )
+    with disk_errors(request.output):
+        request.output.mkdir(parents=True, exist_ok=True)
+    with lock_output(request.output, "aurora evaluate"):
+        evaluation = _evaluated(settings, request, references, rows, selected, reporter)
+        with disk_errors(request.output):
+            if evaluation.curve is not None and evaluation.enough is not None:
+                from aurora_cli.reports.curve import curve_chart, standalone
+
+                drawing = standalone(curve_chart(evaluation.curve, evaluation.enough.metric))
+                write_text(request.output / CURVE_FILE, drawing)
+            evaluation.write(request.output / FILE)
+    return result_of(evaluation, request.output / FILE, selected, is_auto=settings.evaluate.tokenizer == "auto")
+
+
+def _rows(
+    settings: Settings, request: EvaluateRequest, references: ReferenceSet, reporter: Reporter
+) -> tuple[Row, ...]:
+    """What is captioned first."""
+    evaluate, workspace = settings.evaluate, Workspace(settings.workspace)
+    if request.captions is not None:
+        return ()
+    if evaluate.media:
+        return named_rows(evaluate.media, workspace.root, reporter, allow_remote=settings.caption.allow_remote)
+    beside = request.references if request.references.is_dir() else request.references.parent
+    folder = beside if evaluate.media_root is None else workspace.path(evaluate.media_root)
+    media = reference_media(references, folder, workspace)
+    if not media.rows:
+        raise DataError(
+            f"{folder}: has none of the media that {request.references} names; the first is {media.missing[0]}",
+            hint="--media-root DIR says where they are, --media PATH names them.",
+        )
+    if media.missing:
+        reporter.warning(f"{len(media.missing):,} media of the references are not there; first {media.missing[0]}")
+    return media.rows
+
+
+def _evaluated(
+    settings: Settings,
+    request: EvaluateRequest,
+    references: ReferenceSet,
+    rows: tuple[Row, ...],
+    selected: list[str],
+    reporter: Reporter,
+) -> Evaluation:
+    evaluate = settings.evaluate
     tokenizer = resolve_tokenizer(evaluate.tokenizer)
-    captions, references = read_captions(files.captions), read_references(files.references)
-    unreadable = [*captions.unreadable, *references.unreadable]
-    reporter.info(f"scoring {len(captions.captions):,} captions")
+    ours, others = _read(request.captions), _read(request.against)
     has_meteor = METEOR in selected and find_meteor() is not None
     with Meteor() if has_meteor else contextlib.nullcontext() as meteor:
-        scoring = Scoring(references, files.references, evaluate, tokenizer, meteor)
-        matched, against = scoring.matched(files.captions, captions.captions), None
-        values = scoring.values(matched)
-        if files.against is not None:
-            others = read_captions(files.against)
-            unreadable += others.unreadable
-            against = scoring.against(files.against, matched, scoring.matched(files.against, others.captions))
-    evaluation = Evaluation(
-        captions=str(files.captions),
-        references=str(files.references),
+        scoring = Scoring(references, request.references, evaluate, selected, tokenizer, meteor)
+        theirs = None if request.against is None else scoring.matched(request.against, others.captions)
+        if request.captions is not None:
+            candidates: Iterable[Candidate] = [Candidate(request.captions, ours.captions)]
+        else:
+            points = points_of(settings)
+            candidates = caption_points(settings, request.model or "", rows, points, request.output, reporter)
+        scored = [_scored(scoring, candidate, reporter) for candidate in candidates]
+        curve = _curve(scored) if evaluate.token_kept_ratios or evaluate.frames else None
+        enough = None if curve is None else enough_tokens(curve)
+        best = scored[0 if enough is None else enough.best]
+        against = None
+        if theirs is not None and request.against is not None:
+            against = scoring.against(request.against, best.matched, theirs)
+    made = best.candidate.made
+    return Evaluation(
+        captions=str(best.candidate.file),
+        references=str(request.references),
         tokenizer=tokenizer,
         resamples=evaluate.resamples,
         seed=evaluate.seed,
-        matched=len(matched.captions),
-        captions_without_reference=tuple(matched.captions_alone),
-        references_without_caption=tuple(matched.references_alone),
-        unreadable=tuple((each.file, each.line, each.reason) for each in unreadable),
-        metrics=values,
+        matched=len(best.matched.captions),
+        captions_without_reference=tuple(best.matched.captions_alone),
+        references_without_caption=tuple(best.matched.references_alone),
+        unreadable=tuple(
+            (each.file, each.line, each.reason)
+            for each in (*ours.unreadable, *references.unreadable, *others.unreadable)
+        ),
+        metrics=best.values,
         against=against,
-    )
-    with disk_errors(files.output):
-        files.output.mkdir(parents=True, exist_ok=True)
-        with lock_output(files.output, "aurora evaluate"):
-            evaluation.write(files.output / FILE)
-    return EvaluateResult(
-        captions=evaluation.captions,
-        references=evaluation.references,
-        output=str(files.output / FILE),
-        tokenizer=tokenizer,
-        matched=len(matched.captions),
-        captions_without_reference=len(matched.captions_alone),
-        references_without_caption=len(matched.references_alone),
-        unreadable=len(unreadable),
-        metrics=values,
-        against=against,
-        notes=tuple(_notes(evaluation, evaluate, selected)),
+        model=request.model,
+        trained_ratio=None if made is None else made.trained_ratio,
+        uncaptioned=0 if made is None else made.uncaptioned,
+        cost=None if made is None else made.cost,
+        curve=curve,
+        enough=enough,
     )
 
 
-def _files(evaluate: EvaluateSettings, workspace: Workspace) -> _Files:
-    if evaluate.captions is None or evaluate.references is None:
-        lacking = "captions" if evaluate.captions is None else "references"
-        raise UsageError(f"no {lacking} are named", hint="aurora evaluate captions.jsonl --references references.jsonl")
-    captions = workspace.path(evaluate.captions)
-    return _Files(
-        captions,
-        workspace.path(evaluate.references),
-        None if evaluate.against is None else workspace.path(evaluate.against),
-        workspace.path(evaluate.output or Path("evaluation", captions.stem)),
+def _read(path: Path | None) -> CaptionSet:
+    return CaptionSet([], []) if path is None else read_captions(path)
+
+
+def _scored(scoring: Scoring, candidate: Candidate, reporter: Reporter) -> _Scored:
+    reporter.info(f"scoring {len(candidate.captions):,} captions")
+    matched = scoring.matched(candidate.file, candidate.captions)
+    return _Scored(candidate, matched, scoring.values(matched))
+
+
+def _curve(scored: Sequence[_Scored]) -> tuple[CurvePoint, ...]:
+    return tuple(
+        CurvePoint(
+            token_kept_ratio=made.token_kept_ratio,
+            frames=made.frames,
+            captions=str(each.candidate.file),
+            matched=len(each.matched.captions),
+            metrics=each.values,
+            cost=made.cost,
+        )
+        for each in scored
+        if (made := each.candidate.made) is not None
     )
-
-
-def _notes(evaluation: Evaluation, evaluate: EvaluateSettings, selected: list[str]) -> list[str]:
-    """What was not scored, and what a score of publications is not comparable with."""
-    notes = []
-    for names, what in (
-        (evaluation.captions_without_reference, "captions have no reference"),
-        (evaluation.references_without_caption, "media with references have no caption"),
-        ([f"{file}:{line}: {reason}" for file, line, reason in evaluation.unreadable], "lines cannot be read"),
-    ):
-        if names:
-            some = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
-            notes.append(f"{len(names):,} {what}: {some}")
-    if METEOR in selected and METEOR not in evaluation.metrics:
-        notes.append(f"meteor is left out: it takes {_JAVA}")
-    if evaluation.tokenizer == "python" and evaluate.tokenizer == "auto":
-        notes.append(f"publications cut words with Java's tokenizer: {_JAVA}")
-    return notes
-
-
-_JAVA = "pip install 'aurora-cli[evaluate]', and a Java"

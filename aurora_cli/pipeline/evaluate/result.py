@@ -1,11 +1,18 @@
 """What `aurora evaluate` found, as lines and as `--json`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
-from aurora_cli.evaluation.stored import Against, Value
+from aurora_cli.evaluation.scores import METEOR
+from aurora_cli.evaluation.stored import Against, Cost, CurvePoint, Enough, Evaluation, Value
 from aurora_cli.evaluation.tokens import TokenizerName
+from aurora_cli.pipeline.evaluate.curve_table import curve_table, enough_lines
 from aurora_cli.pipeline.result import Result
+
+_JAVA = "pip install 'aurora-cli[evaluate]', and a Java"
 
 SHOWN = 5
 """Ids of each list that are named on the screen."""
@@ -16,9 +23,14 @@ class EvaluateResult(Result):
     """The scores, and what could not be scored."""
 
     captions: str
+    """Empty: they are to be made."""
     references: str
     output: str
     dry_run: bool = False
+    media: int = 0
+    """To caption, of a dry run."""
+    points: int = 0
+    """At which they are captioned, of a dry run."""
     tokenizer: TokenizerName | None = None
     matched: int = 0
     captions_without_reference: int = 0
@@ -26,15 +38,21 @@ class EvaluateResult(Result):
     unreadable: int = 0
     metrics: dict[str, Value] = field(default_factory=dict)
     against: Against | None = None
-    curve: None = None
-    """Scores by kept ratio: not measured by this version."""
+    model: str | None = None
+    uncaptioned: int = 0
+    cost: Cost | None = None
+    curve: tuple[CurvePoint, ...] | None = None
+    enough: Enough | None = None
     notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         if self.dry_run:
-            return [f"Would score {self.captions} beside {self.references}, and write {self.output}"]
+            return [self._planned()]
         lines = [f"{self.matched:,} captions beside their references; words by the {self.tokenizer} tokenizer"]
-        lines += [f"  {name:<12} {_shown(value)}" for name, value in self.metrics.items()]
+        if self.curve is None:
+            lines += [f"  {name:<12} {_shown(value)}" for name, value in self.metrics.items()]
+        else:
+            lines += [*curve_table(self.curve), *enough_lines(self.curve, self.enough)]
         lines += self.notes
         if self.against is not None:
             lines += _against_lines(self.against)
@@ -42,7 +60,58 @@ class EvaluateResult(Result):
 
     @property
     def exit_code(self) -> int:
-        return EXIT_DATA if self.unreadable else EXIT_OK
+        return EXIT_DATA if self.unreadable or self.uncaptioned else EXIT_OK
+
+    def _planned(self) -> str:
+        if self.model is None:
+            return f"Would score {self.captions} beside {self.references}, and write {self.output}"
+        where = f" at {self.points} points" if self.points > 1 else ""
+        return (
+            f"Would caption {self.media:,} media with {self.model}{where}, score the captions beside"
+            f" {self.references}, and write {self.output}"
+        )
+
+
+def result_of(evaluation: Evaluation, output: Path, selected: Sequence[str], *, is_auto: bool) -> EvaluateResult:
+    """What the command line shows of an evaluation; `is_auto`: nobody asked for its tokenizer."""
+    return EvaluateResult(
+        captions=evaluation.captions,
+        references=evaluation.references,
+        output=str(output),
+        tokenizer=evaluation.tokenizer,
+        matched=evaluation.matched,
+        captions_without_reference=len(evaluation.captions_without_reference),
+        references_without_caption=len(evaluation.references_without_caption),
+        unreadable=len(evaluation.unreadable),
+        metrics=evaluation.metrics,
+        against=evaluation.against,
+        model=evaluation.model,
+        uncaptioned=evaluation.uncaptioned,
+        cost=evaluation.cost,
+        curve=evaluation.curve,
+        enough=evaluation.enough,
+        notes=tuple(_notes(evaluation, selected, is_auto=is_auto)),
+    )
+
+
+def _notes(evaluation: Evaluation, selected: Sequence[str], *, is_auto: bool) -> list[str]:
+    """What was not scored, and what a score of publications is not comparable with."""
+    notes = []
+    for names, what in (
+        (evaluation.captions_without_reference, "captions have no reference"),
+        (evaluation.references_without_caption, "media with references have no caption"),
+        ([f"{file}:{line}: {reason}" for file, line, reason in evaluation.unreadable], "lines cannot be read"),
+    ):
+        if names:
+            some = ", ".join(names[:SHOWN]) + (", ..." if len(names) > SHOWN else "")
+            notes.append(f"{len(names):,} {what}: {some}")
+    if evaluation.uncaptioned:
+        notes.append(f"{evaluation.uncaptioned:,} media could not be captioned; {REJECTS_FILE} says why")
+    if METEOR in selected and METEOR not in evaluation.metrics:
+        notes.append(f"meteor is left out: it takes {_JAVA}")
+    if evaluation.tokenizer == "python" and is_auto:
+        notes.append(f"publications cut words with Java's tokenizer: {_JAVA}")
+    return notes
 
 
 def _shown(value: Value) -> str:

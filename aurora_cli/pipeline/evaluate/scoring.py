@@ -37,15 +37,12 @@ class Scoring:
         references: ReferenceSet,
         source: Path,
         evaluate: EvaluateSettings,
+        selected: Sequence[str],
         tokenizer: TokenizerName,
         meteor: Meteor | None,
     ) -> None:
-        """`source`: the file of the references, as messages name it.
-
-        Raises:
-            UsageError: a metric is none.
-        """
-        self.selected = metrics_named(evaluate.metrics)
+        """`source`: the file of the references, as messages name it; `selected`: metrics."""
+        self._selected = selected
         self._references, self._source, self._evaluate = references, source, evaluate
         self._scorer = Scorer(tokenizer, meteor)
 
@@ -71,7 +68,7 @@ class Scoring:
         values |= {name: Value(value=value) for name, value in zip(DISTINCT, scored.distinct, strict=True)}
         if not scored.has_cut:
             del values["cut"]
-        return {name: values[name] for name in self.selected if name in values}
+        return {name: values[name] for name in self._selected if name in values}
 
     def against(self, path: Path, matched: Matched, others: Matched) -> Against:
         """The difference to the captions of another file, on the media that both caption.
@@ -99,7 +96,7 @@ class Scoring:
         return Against(
             captions=str(path),
             matched=len(names),
-            metrics={name: values[name] for name in self.selected if name in values},
+            metrics={name: values[name] for name in self._selected if name in values},
             apart=tuple(
                 Apart(id=names[at], difference=by_item[at], caption=ours[at].text, against=theirs[names[at]].text)
                 for at in order

@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from aurora_cli.captioning.job import source
+from aurora_cli.captioning.job.output import CaptionFile
 from aurora_cli.captioning.options import CaptionOptions, Decoding
 from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.config.merging import TokenMerging
@@ -23,8 +25,6 @@ from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.io.atomic import lock_output, read_json
 from aurora_cli.pipeline.caption import command as caption
-from aurora_cli.captioning.job import source
-from aurora_cli.captioning.job.output import CaptionFile
 from aurora_cli.pipeline.convert.command import run as convert
 from tests.captioners import GOLDEN, caption_settings, convert_settings, make_runs
 

@@ -11,13 +11,13 @@ from PIL import Image
 
 import aurora_cli
 from aurora_cli.captioning.inputs import caption_inputs
+from aurora_cli.captioning.job import source
+from aurora_cli.captioning.job.output import CaptionFile
 from aurora_cli.captioning.result import Uncaptioned
 from aurora_cli.console import Reporter
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.caption import command as caption
-from aurora_cli.captioning.job import source
-from aurora_cli.captioning.job.output import CaptionFile
 from tests.captioners import MODEL, caption_settings, make_runs
 
 SHADES = [20, 60, 100, 140, 180, 220, 250, 10]

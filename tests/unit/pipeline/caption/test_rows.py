@@ -14,9 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from aurora_cli.captioning.job.rows import Row, RowReader
 from aurora_cli.captioning.result import Uncaptioned
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.captioning.job.rows import Row, RowReader
 
 PIXEL = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7"
 

@@ -127,8 +127,7 @@ def test_the_tokenizer_is_never_swapped_in_silence(folder, monkeypatch):
 )
 @pytest.mark.slow
 def test_a_caption_with_line_ends_shifts_no_other():
-    from aurora_cli.evaluation.stored import Evaluation
-from aurora_cli.evaluation.tokens import tokenize
+    from aurora_cli.evaluation.tokens import tokenize
 
     texts = ["", "one\rtwo", "three\u2028four\x85five", "six\n", "", "...", "seven", ""]
     assert tokenize(texts, "ptb") == ["", "one two", "three four five", "six", "", "", "seven", ""]

@@ -19,6 +19,6 @@ def enough_tokens(points: Sequence[CurvePoint]) -> Enough | None:
     scores = [point.metrics[metric] for point in points]
     tokens = [point.cost.visual_tokens for point in points]
     best = max(range(len(points)), key=lambda at: (scores[at].value, -tokens[at]))
-    low = scores[best].value if scores[best].low is None else scores[best].low
+    low = scores[best].value if (low := scores[best].low) is None else low
     as_good = [at for at, score in enumerate(scores) if score.value >= low]
     return Enough(metric, min(as_good, key=lambda at: (tokens[at], -scores[at].value)), best)

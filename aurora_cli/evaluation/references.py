@@ -160,8 +160,8 @@ def _about(row: Item) -> About:
         paths = with_file_names([row.media[0], *([row.other] if row.other else [])])
     else:
         paths = ()
-    asked = next((message.text for message in row.messages or () if message.role == "human"), row.question)
-    return About(paths, row.span, row.is_frame_list, question_in(asked))
+    question = next((message.text for message in row.messages or () if message.role == "human"), row.question)
+    return About(paths, row.span, row.is_frame_list, question_in(question))
 
 
 def _answer(messages: list[Message]) -> str | None:

@@ -6,6 +6,7 @@ all else                            by the formats of `aurora import`: a medium'
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -41,8 +42,9 @@ class ReferenceSet(NamedTuple):
     names: list[tuple[str, ...]]
     """What each medium is known by; the first stands in reports."""
     texts: list[list[str]]
-    about: list[About]
     unreadable: list[Unreadable]
+    about: Sequence[About] = ()
+    """The medium of each."""
 
 
 class _Gathered:
@@ -80,8 +82,8 @@ def read_references(path: Path) -> ReferenceSet:
     return ReferenceSet(
         [gathered.names[key] for key in gathered.texts],
         [*gathered.texts.values()],
-        [gathered.about[key] for key in gathered.texts],
         gathered.unreadable,
+        [gathered.about[key] for key in gathered.texts],
     )
 
 

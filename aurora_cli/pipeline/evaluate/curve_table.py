@@ -14,7 +14,7 @@ WIDTH = 120
 
 
 def curve_table(curve: Sequence[CurvePoint]) -> list[str]:
-    """A line a point: its scores with their intervals, and what a medium costs."""
+    """A row a point: its scores, below each its interval, and what a medium costs."""
     from rich import box
     from rich.console import Console
     from rich.table import Table
@@ -45,29 +45,23 @@ def enough_lines(curve: Sequence[CurvePoint], enough: Enough | None) -> list[str
     if enough is None:
         return []
     point, best = curve[enough.point], curve[enough.best]
-    low = best.metrics[enough.metric].low
-    words = f"{_named(point)}, {point.cost.tokens_per_frame:,.1f} visual tokens a frame, are"
+    fewest = f"Fewest tokens by {enough.metric}: {point.cost.tokens_per_frame:,.1f} a frame ({_named(point)})"
     if enough.point == enough.best:
-        return [f"Fewest tokens for the best {enough.metric}: {words} the best itself"]
-    return [
-        f"Fewest tokens for the best {enough.metric}: {words} within the interval of the best ({_named(best)}),"
-        f" {best.metrics[enough.metric].value:.3f} down to {low:.3f}"
-    ]
+        return [f"{fewest}: the best score, and none with fewer tokens is within its interval"]
+    score = best.metrics[enough.metric]
+    return [f"{fewest}, within the interval of the best ({_named(best)}: {' '.join(_shown(score).splitlines())})"]
 
 
 def _named(point: CurvePoint) -> str:
-    """
-    The point as a sentence names it.
-    """
-    return f"kept ratio {point.token_kept_ratio:g} with {point.frames} frames"
+    return f"kept ratio {point.token_kept_ratio:g}, {point.frames} frames"
 
 
 def _shown(value: Value) -> str:
     """
-    >>> _shown(Value(value=0.5, low=0.25, high=0.75)), _shown(Value(value=12.0))
-    ('0.500 (0.250-0.750)', '12.000')
+    >>> _shown(Value(value=0.5, low=0.25, high=0.75)).splitlines(), _shown(Value(value=12.0))
+    (['0.500', '0.250 to 0.750'], '12.000')
     """
-    interval = "" if value.low is None or value.high is None else f" ({value.low:.3f}-{value.high:.3f})"
+    interval = "" if value.low is None or value.high is None else f"\n{value.low:.3f} to {value.high:.3f}"
     return f"{value.value:.3f}{interval}"
 
 

@@ -142,7 +142,7 @@ def test_the_file_the_table_and_the_drawing_hold_the_curve(workspace):
     shown = [line for line in lines if line.split()[:1] in (["1"], ["0.5"], ["0.25"])]
     assert len(shown) == 3
     assert "16.0" in shown[0]
-    assert any(line.startswith("Fewest tokens for the best cider: kept ratio ") for line in lines)
+    assert any(line.startswith("Fewest tokens by cider: ") for line in lines)
     drawing = ElementTree.parse(folder / "curve.svg").getroot()
     titles = [each.text for each in drawing.iter("{http://www.w3.org/2000/svg}title")]
     assert sum("kept ratio 0.25, 8 frames" in (title or "") for title in titles) == 2  # its dot and its interval

@@ -204,6 +204,11 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             "Evaluation",
         ),
         Format(
+            "evaluation/<captions>/evaluation.html",
+            "The same as a page for a browser: scores, the curve, the best and the worst media with their images, and"
+            " where two models differ.",
+        ),
+        Format(
             "rejected.jsonl beside the captions",
             "A line for each image or video that could not be captioned.",
             None,

@@ -9,6 +9,8 @@ from aurora_cli.io.json_files import StoredModel
 FILE = "evaluation.json"
 CURVE_FILE = "curve.svg"
 """Beside it, where there is a curve."""
+PAGE_FILE = "evaluation.html"
+"""Beside it, the same to look at."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,19 @@ class DifferenceValue(Value):
 
 
 @dataclass(frozen=True)
+class Example:
+    """A medium that a captioner does best or worst."""
+
+    id: str
+    cider: float
+    """Of its caption alone."""
+    caption: str
+    references: tuple[str, ...]
+    medium: str | None = None
+    """The path of its image or video; none: it is not here."""
+
+
+@dataclass(frozen=True)
 class Apart:
     """A medium on which two models differ most."""
 
@@ -37,6 +52,9 @@ class Apart:
     """In CIDEr."""
     caption: str
     against: str
+    references: tuple[str, ...] = ()
+    medium: str | None = None
+    """As of an `Example`."""
 
 
 @dataclass(frozen=True)
@@ -109,6 +127,9 @@ class Evaluation(StoredModel):
     unreadable: tuple[tuple[str, int, str], ...]
     """File, line and reason of lines that give no caption or no reference."""
     metrics: dict[str, Value]
+    best: tuple[Example, ...] = ()
+    """The best first."""
+    worst: tuple[Example, ...] = ()
     against: Against | None = None
     model: str | None = None
     """That captioned; none: the captions were there."""

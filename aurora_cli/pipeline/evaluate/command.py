@@ -17,9 +17,11 @@ from aurora_cli.evaluation.matching import Matched
 from aurora_cli.evaluation.meteor import Meteor, find_meteor
 from aurora_cli.evaluation.references import ReferenceSet, read_references
 from aurora_cli.evaluation.scores import METEOR
-from aurora_cli.evaluation.stored import CURVE_FILE, FILE, CurvePoint, Evaluation, Value
+from aurora_cli.evaluation.stored import CURVE_FILE, FILE, PAGE_FILE, CurvePoint, Evaluation, Value
 from aurora_cli.evaluation.tokens import resolve_tokenizer
 from aurora_cli.io.atomic import disk_errors, lock_output, write_text
+from aurora_cli.pipeline.evaluate.examples import Examples
+from aurora_cli.pipeline.evaluate.page import write_page
 from aurora_cli.pipeline.evaluate.points import Candidate, caption_points, points_of
 from aurora_cli.pipeline.evaluate.reference_media import reference_media
 from aurora_cli.pipeline.evaluate.request import EvaluateRequest, resolve_request
@@ -72,6 +74,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
                 drawing = standalone(curve_chart(evaluation.curve, evaluation.enough.metric))
                 write_text(request.output / CURVE_FILE, drawing)
             evaluation.write(request.output / FILE)
+            write_page(request.output / PAGE_FILE, evaluation)
     return result_of(evaluation, request.output / FILE, selected, is_auto=settings.evaluate.tokenizer == "auto")
 
 
@@ -108,6 +111,9 @@ def _evaluated(
     evaluate = settings.evaluate
     tokenizer = resolve_tokenizer(evaluate.tokenizer)
     ours, others = _read(request.captions), _read(request.against)
+    workspace = Workspace(settings.workspace)
+    beside = [file.parent for file in (request.captions, request.references) if file is not None]
+    examples = Examples([workspace.root, *beside, *([workspace.path(root)] if (root := evaluate.media_root) else [])])
     has_meteor = METEOR in selected and find_meteor() is not None
     with Meteor() if has_meteor else contextlib.nullcontext() as meteor:
         scoring = Scoring(references, request.references, evaluate, selected, tokenizer, meteor)
@@ -123,7 +129,8 @@ def _evaluated(
         best = scored[0 if enough is None else enough.best]
         against = None
         if theirs is not None and request.against is not None:
-            against = scoring.against(request.against, best.matched, theirs)
+            against = scoring.against(request.against, best.matched, theirs, examples)
+        cider_N = scoring.cider(best.matched)
     made = best.candidate.made
     return Evaluation(
         captions=str(best.candidate.file),
@@ -139,6 +146,8 @@ def _evaluated(
             for each in (*ours.unreadable, *references.unreadable, *others.unreadable)
         ),
         metrics=best.values,
+        best=examples.best(best.matched, cider_N),
+        worst=examples.worst(best.matched, cider_N),
         against=against,
         model=request.model,
         trained_ratio=None if made is None else made.trained_ratio,

@@ -7,7 +7,7 @@ from pathlib import Path
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.evaluation.scores import METEOR
-from aurora_cli.evaluation.stored import Against, Cost, CurvePoint, Enough, Evaluation, Value
+from aurora_cli.evaluation.stored import PAGE_FILE, Against, Cost, CurvePoint, Enough, Evaluation, Value
 from aurora_cli.evaluation.tokens import TokenizerName
 from aurora_cli.pipeline.evaluate.curve_table import curve_table, enough_lines
 from aurora_cli.pipeline.result import Result
@@ -26,6 +26,7 @@ class EvaluateResult(Result):
     """Empty: they are to be made."""
     references: str
     output: str
+    page: str | None = None
     dry_run: bool = False
     media: int = 0
     """To caption, of a dry run."""
@@ -56,7 +57,7 @@ class EvaluateResult(Result):
         lines += self.notes
         if self.against is not None:
             lines += _against_lines(self.against)
-        return [*lines, self.output]
+        return [*lines, self.output, f"to look at: {self.page}"]
 
     @property
     def exit_code(self) -> int:
@@ -78,6 +79,7 @@ def result_of(evaluation: Evaluation, output: Path, selected: Sequence[str], *, 
         captions=evaluation.captions,
         references=evaluation.references,
         output=str(output),
+        page=str(output.with_name(PAGE_FILE)),
         tokenizer=evaluation.tokenizer,
         matched=evaluation.matched,
         captions_without_reference=len(evaluation.captions_without_reference),

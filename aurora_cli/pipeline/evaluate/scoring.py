@@ -6,6 +6,7 @@ from pathlib import Path
 from aurora_cli.config.settings import EvaluateSettings
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.evaluation.captions import CaptionOf
+from aurora_cli.evaluation.corpus import Floats
 from aurora_cli.evaluation.matching import Matched, match
 from aurora_cli.evaluation.meteor import Meteor
 from aurora_cli.evaluation.references import ReferenceSet
@@ -13,6 +14,7 @@ from aurora_cli.evaluation.resampling import differences, intervals
 from aurora_cli.evaluation.scores import DISTINCT, METRICS, Scored, Scorer
 from aurora_cli.evaluation.stored import Against, Apart, DifferenceValue, Value
 from aurora_cli.evaluation.tokens import TokenizerName
+from aurora_cli.pipeline.evaluate.examples import Examples
 
 APART = 20
 """Media on which two models differ most that are written."""
@@ -70,7 +72,11 @@ class Scoring:
             del values["cut"]
         return {name: values[name] for name in self._selected if name in values}
 
-    def against(self, path: Path, matched: Matched, others: Matched) -> Against:
+    def cider(self, matched: Matched) -> Floats:
+        """(N,) of each caption by itself."""
+        return self._scorer.cider(self._scored(matched))
+
+    def against(self, path: Path, matched: Matched, others: Matched, examples: Examples) -> Against:
         """The difference to the captions of another file, on the media that both caption.
 
         Raises:
@@ -98,7 +104,14 @@ class Scoring:
             matched=len(names),
             metrics={name: values[name] for name in self._selected if name in values},
             apart=tuple(
-                Apart(id=names[at], difference=by_item[at], caption=ours[at].text, against=theirs[names[at]].text)
+                Apart(
+                    id=names[at],
+                    difference=by_item[at],
+                    caption=ours[at].text,
+                    against=theirs[names[at]].text,
+                    references=tuple(texts[at]),
+                    medium=examples.medium(ours[at].names),
+                )
                 for at in order
                 if by_item[at]
             ),

@@ -1,5 +1,6 @@
 """The curve of an evaluation: a score by visual tokens, with intervals; drawn for a page, or as a file of its own."""
 
+import re
 from collections.abc import Sequence
 
 from markupsafe import Markup, escape
@@ -69,16 +70,25 @@ def curve_chart(points: Sequence[CurvePoint], metric: str, *, width: float = WID
         if is_by_medium:
             x = plot.left + number * plot.across / len(by_frames)
             parts.append(f'<rect x="{x:.1f}" y="6" width="10" height="10" rx="2" style="fill:{colour}"/>')
-            parts.append(text(x + 15, 15, f"{frames} frames", anchor="start"))
+            parts.append(text(x + 15, 15, f"{metric}, {frames} frames", anchor="start"))
+        else:
+            parts.append(text(plot.left, 15, metric, anchor="start"))
     return svg(name, axis, parts, plot)
 
 
 def standalone(drawing: Markup) -> str:
-    """A drawing of a page as a file that any program shows."""
+    """A drawing of a page as a file that any program shows, in the page's light colours.
+
+    Viewers that are no browsers know no variables of CSS: their values stand in their places.
+    """
     style = environment().get_template("chart.css").render()
-    opening = f'<svg xmlns="http://www.w3.org/2000/svg" style="{STYLE}" '
+    light, _, rest = style.partition("@media")
+    colours = dict(re.findall(r"(--[\w-]+): (#\w+)", light))
+    rules = "\n".join(line for line in rest.splitlines() if line.startswith("svg "))
     head, _, body = drawing.removeprefix("<svg ").partition(">")
-    return f"{opening}{head}><style>\n{style}</style>{body}\n"
+    opening = f'<svg xmlns="http://www.w3.org/2000/svg" style="{STYLE}" {head}>'
+    whole = f"{opening}<style>\n{rules}\n</style>{body}\n"
+    return re.sub(r"var\((--[\w-]+)\)", lambda found: colours[found[1]], whole)
 
 
 def _ends(value: Value) -> tuple[float, float, float]:

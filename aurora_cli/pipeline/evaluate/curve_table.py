@@ -23,7 +23,7 @@ def curve_table(curve: Sequence[CurvePoint]) -> list[str]:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     names = ("kept ratio", "frames", "tokens a frame", *metrics, "prefill ms", "decode ms", "memory MB")
     for name in names:
-        table.add_column(name, justify="right", overflow="fold")
+        table.add_column(name, justify="right", min_width=len("0.000-1.000") if name in metrics else None)
     for point in curve:
         cost = point.cost
         table.add_row(
@@ -59,9 +59,9 @@ def _named(point: CurvePoint) -> str:
 def _shown(value: Value) -> str:
     """
     >>> _shown(Value(value=0.5, low=0.25, high=0.75)).splitlines(), _shown(Value(value=12.0))
-    (['0.500', '0.250 to 0.750'], '12.000')
+    (['0.500', '0.250-0.750'], '12.000')
     """
-    interval = "" if value.low is None or value.high is None else f"\n{value.low:.3f} to {value.high:.3f}"
+    interval = "" if value.low is None or value.high is None else f"\n{value.low:.3f}-{value.high:.3f}"
     return f"{value.value:.3f}{interval}"
 
 

@@ -2,6 +2,7 @@
 
 {"id": ..., "references": [...]}    JSONL, or an array of them
 COCO's annotations                  known by the image's id too, as COCO's results name it
+a token store                       of `aurora tokenize`, as a validation share is: the first answer of each row
 all else                            by the formats of `aurora import`: a medium's captions are its references
 """
 
@@ -19,6 +20,7 @@ from aurora_cli.data.importing.registry import recognised
 from aurora_cli.data.importing.table import question_in
 from aurora_cli.errors import DataError
 from aurora_cli.evaluation.captions import Unreadable, names_in, part_name, paths_in, rows_of, with_file_names
+from aurora_cli.evaluation.tokenized_references import store_in, tokenized_references
 from aurora_cli.io.json_files import JsonObject
 
 KEY = "references"
@@ -75,6 +77,8 @@ def read_references(path: Path) -> ReferenceSet:
         _lists(path, gathered)
     elif path.is_file() and (coco := _coco(path)) is not None:
         _coco_references(path, coco, gathered)
+    elif (store := store_in(path)) is not None:
+        _tokenized(store, gathered)
     else:
         _importable(path, gathered)
     if not gathered.texts:
@@ -138,6 +142,16 @@ def _coco_references(path: Path, coco: JsonObject, gathered: _Gathered) -> None:
         file = files.get(image)
         names = [str(image), *([file] if isinstance(file, str) else [])]
         gathered.add(with_file_names(names), [text], About(with_file_names(names[::-1])))
+
+
+def _tokenized(store: Path, gathered: _Gathered) -> None:
+    for number, row in enumerate(tokenized_references(store), 1):
+        if row.text is None or not row.media:
+            gathered.unreadable.append(Unreadable(store.name, number, "no answer, or not about one medium"))
+            continue
+        medium = row.media[0] if row.span is None else part_name(row.media[0], *row.span)
+        paths = row.media if row.is_frame_list else with_file_names([row.media[0]])
+        gathered.add(with_file_names([medium, row.id]), [row.text], About(paths, row.span, row.is_frame_list))
 
 
 def _importable(path: Path, gathered: _Gathered) -> None:

@@ -87,3 +87,17 @@ def test_they_are_looked_for_in_the_workspace_too(root):
     (root / "top.png").write_bytes((root / "val" / "a.png").read_bytes())
     media = found(root, [{"id": "top.png", "references": ["x"]}, {"id": "val/a.png", "references": ["y"]}])
     assert names(media) == ["top.png", "val/a.png"]
+
+
+def test_a_token_store_gives_the_same_references_and_media_as_the_file_that_it_was_made_from():
+    workspace = Path(__file__).parents[3] / "fixtures" / "workspace-0.1.0"
+    file = workspace / "data" / "language" / "llava_mix" / "llava_mix.jsonl"
+    made = read_references(workspace / "tokenized" / "language" / "llava_mix")
+    plain = read_references(file)
+    assert made.texts == plain.texts
+    assert made.texts[0] == ["A blue circle at the top right."]
+    assert {*plain.names[0]} <= {*made.names[0]}
+    (shard,) = (workspace / "tokenized" / "language" / "llava_mix" / "shards").iterdir()
+    assert read_references(shard).texts == made.texts
+    lists = read_references(workspace / "tokenized" / "language" / "sharegpt4video_caption")
+    assert all(about.is_frame_list and len(about.paths) > 1 for about in lists.about)

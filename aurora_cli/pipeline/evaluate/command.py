@@ -93,7 +93,7 @@ def _rows(
     if not media.rows:
         raise DataError(
             f"{folder}: has none of the media that {request.references} names; the first is {media.missing[0]}",
-            hint="--media-root DIR says where they are, --media PATH names them. What is about several images is left out.",
+            hint="--media-root DIR says where they are, --media PATH names them (each caption is about one medium).",
         )
     if media.missing:
         reporter.warning(f"{len(media.missing):,} media of the references are not there; first {media.missing[0]}")

@@ -97,7 +97,7 @@ def test_a_token_store_gives_the_same_references_and_media_as_the_file_that_it_w
     assert made.texts == plain.texts
     assert made.texts[0] == ["A blue circle at the top right."]
     assert {*plain.names[0]} <= {*made.names[0]}
-    (shard,) = (workspace / "tokenized" / "language" / "llava_mix" / "shards").iterdir()
-    assert read_references(shard).texts == made.texts
+    first = read_references(workspace / "tokenized" / "language" / "llava_mix" / "shards" / "part-00000").texts
+    assert first == made.texts[: len(first)]
     lists = read_references(workspace / "tokenized" / "language" / "sharegpt4video_caption")
     assert all(about.is_frame_list and len(about.paths) > 1 for about in lists.about)

@@ -39,12 +39,15 @@ class Captioner:
         options: CaptionOptions,
         *,
         is_foreign: bool = False,
+        trained_ratios: tuple[float, ...] = (),
     ) -> None:
-        """`is_foreign`: others trained the model by the tokenizer's own template."""
+        """`is_foreign`: others trained the model by the tokenizer's own template; `trained_ratios`: of one that was
+        trained at several kept ratios."""
         self.model = model
         self.tokenizer = tokenizer
         self.image_settings = image_settings
         self.options = options
+        self.trained_ratios = trained_ratios
         self.prompter = Prompter(tokenizer, options.template, is_foreign=is_foreign)
         """Writes its prompts."""
         self.never = _ids_never_written(model, None if is_foreign else tokenizer)

@@ -89,4 +89,11 @@ def build_captioner(
         model = build_model(checkpoint, options.merging, dtype, target)
     else:
         model = spread(build_model(checkpoint, options.merging, dtype), device_map)
-    return Captioner(model, text_tokenizer, checkpoint.model, options, is_foreign=is_foreign(checkpoint))
+    return Captioner(
+        model,
+        text_tokenizer,
+        checkpoint.model,
+        options,
+        is_foreign=is_foreign(checkpoint),
+        trained_ratios=checkpoint.trained_ratios,
+    )

@@ -54,6 +54,9 @@ class OpenedCheckpoint:
     """What a user should know of how it was read."""
     prompting: Prompting | None = None
     """None: not known."""
+    trained_ratios: tuple[float, ...] = ()
+    """The kept ratios that one training had, ascending, of which `merging` has the largest; none: it has the only one.
+    """
     described_by: tuple[Path, ...] = ()
     """Files, besides those of the tensors, that make it what it is."""
 

@@ -138,6 +138,9 @@ class WeightFacts(StoredModel):
     WHAT: ClassVar[str] = "what `aurora convert` writes beside weights"
 
     merging: TokenMerging | None = None
+    """In a mixture of kept ratios, at the largest."""
+    trained_ratios: tuple[float, ...] = ()
+    """The kept ratios of a mixture, ascending; none: that of `merging` is the only one."""
     model: ModelSettings | None = None
     history: tuple[StageHistory, ...] = ()
     """Oldest first."""

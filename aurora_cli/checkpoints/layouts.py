@@ -184,6 +184,7 @@ def _with_facts(
         config=config,
         model=facts.model or model,
         merging=stored or ORIGINAL_MERGING,
+        trained_ratios=facts.trained_ratios,
         tokenizer=tokenizer,
         history=facts.history,
         notes=(*(() if stored else (merging_unknown(path),)), *(() if note is None else (note,))),

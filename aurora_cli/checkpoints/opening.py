@@ -89,6 +89,7 @@ def _open_step(path: Path, options: OpenOptions, seen: tuple[Path, ...] = ()) ->
         config=_grown(base.config, tensors),
         model=model,
         merging=metadata.merging,
+        trained_ratios=metadata.trained_ratios,
         tokenizer=model.tokenizer or base.tokenizer,
         history=(*base.history, stage),
         notes=(),
@@ -201,6 +202,7 @@ def _over_base(path: Path, kind: Kind, own: Tensors, options: OpenOptions) -> Op
         kind=kind,
         model=options.model or base.model,
         merging=base.merging if says_merging else ORIGINAL_MERGING,
+        trained_ratios=base.trained_ratios if says_merging else (),
         tokenizer=(options.model and options.model.tokenizer) or base.tokenizer,
         notes=base.notes if says_merging else (merging_unknown(path),),
     )

@@ -163,7 +163,7 @@ _SPECS = (
             Flag("train.data", ("--data",), "DIR[:WEIGHT]"),
             Flag("train.media_root", ("--media-root",), "DIR"),
             Heading("Visual tokens"),
-            Flag("merging.kept_ratio", ("--token-kept-ratio", "--visual-token-merge-ratio")),
+            Flag("merging.kept_ratio", ("--token-kept-ratio", "--visual-token-merge-ratio"), "RATIO"),
             Flag("merging.slowfast", ("--slowfast",)),
             Heading("The run"),
             Flag("train.plan", ("--plan",)),

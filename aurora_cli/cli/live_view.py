@@ -11,7 +11,7 @@ from rich.text import Text
 
 from aurora_cli.cli.console import ends_about
 from aurora_cli.cli.pace import Pace
-from aurora_cli.cli.terminal_chart import PLAIN, TRAINING, VALIDATION, chart
+from aurora_cli.cli.terminal_chart import OTHERS, PLAIN, TRAINING, VALIDATION, chart
 from aurora_cli.reports.metrics import RunMetrics
 from aurora_cli.reports.samples import NewestCaptions, newest_captions
 from aurora_cli.runs.layout import FINISHED_FILE, METRICS_FILE, SAMPLES
@@ -74,16 +74,18 @@ class RunView:
         rows = min(size.rows, MOST_ROWS)
         head = [*self._stage_lines(width), self._bar(width), *flowed(self._times(now, clock), width)]
         head += flowed(self._facts(), width, "dim")
-        below = self._legend()
+        below = self._legend(width)
         left = rows - len(head) - len(below) - 1  # 1: the axis below the chart
         captions = self._caption_lines(width, most=left - CHART_ROWS)
         curves = self._metrics.curves
+        training, *others = [*self._metrics.loss_by_ratio.values()] or [curves["loss"].points()]
         drawn = chart(
-            curves["loss"].points(),
+            training,
             curves["validation_loss"].points(),
             width,
             left - len(captions) if left - len(captions) >= CHART_ROWS else 0,
             ascii_only=self.ascii_only,
+            others=others,
         )
         lines = [*head, *below, *drawn, *captions][: max(rows, 1)]
         for line in lines:
@@ -152,7 +154,7 @@ class RunView:
         ]
         return [fact for fact in facts if fact]
 
-    def _legend(self) -> list[Text]:
+    def _legend(self, width: int) -> list[Text]:
         metrics = self._metrics
         if metrics.first is None or metrics.last is None:
             return []
@@ -164,7 +166,7 @@ class RunView:
             line.append(f"   {point} validation {last:.4f}", VALIDATION)
         if metrics.validation_lowest is not None:
             line.append(f", lowest {metrics.validation_lowest:.4f} at {metrics.validation_lowest_step:,}", "dim")
-        return [line, *self._scores()]
+        return [line, *self._scores(), *self._ratio_lines(width)]
 
     def _scores(self) -> list[Text]:
         """Of captions of validation samples, where they are evaluated."""
@@ -176,6 +178,20 @@ class RunView:
         line.append(f", highest {metrics.cider_highest:.4f} at {metrics.cider_highest_step:,}", "dim")
         rest = [f"   {name} {getattr(evaluated, key):.4f}" for key, name in CAPTION_SCORES.items() if key != "cider"]
         return [line.append("".join(rest), "dim")]
+
+    def _ratio_lines(self, width: int) -> list[Text]:
+        """Of a mixture of kept ratios, the last loss at each, in the style of its curve; and the validation loss."""
+        metrics = self._metrics
+        if not metrics.loss_by_ratio:
+            return []
+        line = Text("at kept ratio", "dim", no_wrap=True)
+        for number, (ratio, points) in enumerate(metrics.loss_by_ratio.items()):
+            style = OTHERS[(number - 1) % len(OTHERS)] if number else TRAINING
+            line.append(f"   {ratio}: {points[-1][1]:.4f}", f"not dim {style}")
+            if measured := metrics.validation_by_ratio.get(ratio):
+                line.append(f" ({measured[-1][1]:.4f})", f"not dim {VALIDATION}")
+        line.truncate(width)
+        return [line]
 
     def _caption_lines(self, width: int, most: int) -> list[Text]:
         """The newest captions, each above its reference, in at most so many lines."""

@@ -24,6 +24,9 @@ LEAST_COLUMNS = 10
 TRAINING, VALIDATION, AXIS = "cyan", "magenta", "dim"
 """Styles."""
 
+OTHERS = ("green", "yellow", "blue", "red", "white")
+"""Styles of further lines of training; more begin again."""
+
 
 class Marks(NamedTuple):
     """The characters of a chart."""
@@ -40,10 +43,18 @@ PLAIN, DRAWN = Marks("o", "+", "|", "+", "-"), Marks("●", "┤", "│", "└",
 
 
 def chart(
-    training: Sequence[Point], validation: Sequence[Point], width: int, rows: int, *, ascii_only: bool
+    training: Sequence[Point],
+    validation: Sequence[Point],
+    width: int,
+    rows: int,
+    *,
+    ascii_only: bool,
+    others: Sequence[Sequence[Point]] = (),
 ) -> list[Text]:
-    """`rows` lines of curves over steps, and one that names the first and the last step; none where nothing fits."""
-    axis = axis_of((value for _, value in (*training, *validation)), logarithmic=None)
+    """`rows` lines of curves over steps, and one that names the first and the last step; none where nothing fits.
+    `others` are lines beside that of training, in styles of their own."""
+    everything = [point for points in (training, *others, validation) for point in points]
+    axis = axis_of((value for _, value in everything), logarithmic=None)
     if axis is None or rows < 2:
         return []
     labels = _labels(axis, rows)
@@ -52,9 +63,11 @@ def chart(
     if columns < LEAST_COLUMNS:
         return []
     marks = PLAIN if ascii_only else DRAWN
-    first, last = _ends([step for step, _ in (*training, *validation)])
+    first, last = _ends([step for step, _ in everything])
     canvas = _Canvas(columns, rows)
-    canvas.line([_at(axis, point, first, last) for point in training])
+    for number, points in enumerate((training, *others)):
+        style = OTHERS[(number - 1) % len(OTHERS)] if number else TRAINING
+        canvas.line([_at(axis, point, first, last) for point in points], style)
     points = {canvas.cell(at) for at in (_at(axis, point, first, last) for point in validation) if at is not None}
     lines = []
     for row in range(rows):
@@ -64,7 +77,7 @@ def chart(
         for begin, end in itertools.pairwise((-1, *measured, columns)):
             if begin >= 0:
                 line.append(marks.point, VALIDATION)
-            line.append(canvas.characters(row, begin + 1, end, ascii_only=ascii_only), TRAINING)
+            line.append_text(canvas.characters(row, begin + 1, end, ascii_only=ascii_only))
         lines.append(line)
     begin, end = f"step {first:,.0f}", f"{last:,.0f}"
     between = marks.floor * max(1, columns - len(begin) - len(end) - 2)
@@ -100,6 +113,7 @@ class _Canvas:
     def __init__(self, columns: int, rows: int) -> None:
         self._columns, self._rows = columns, rows
         self._bits: dict[tuple[int, int], int] = {}
+        self._styles: dict[tuple[int, int], str] = {}
 
     def _dot(self, at: Point) -> tuple[int, int]:
         """Column from the left and height from below."""
@@ -110,7 +124,7 @@ class _Canvas:
         x, y = self._dot(at)
         return x // ACROSS, self._rows - 1 - y // UP
 
-    def line(self, points: Sequence[Point | None]) -> None:
+    def line(self, points: Sequence[Point | None], style: str) -> None:
         """Through the points, or through the mean of those above one dot; none breaks it."""
         before: tuple[int, int] | None = None
         for point in self._means(points):
@@ -119,7 +133,7 @@ class _Canvas:
                 x, y = before or now
                 steps = max(abs(now[0] - x), abs(now[1] - y), 1)
                 for part in range(steps + 1):
-                    self._set(x + round((now[0] - x) * part / steps), y + round((now[1] - y) * part / steps))
+                    self._set(x + round((now[0] - x) * part / steps), y + round((now[1] - y) * part / steps), style)
             before = now
 
     def _means(self, points: Sequence[Point | None]) -> Iterator[Point | None]:
@@ -130,11 +144,17 @@ class _Canvas:
             heights = [point[1] for point in group if point is not None]
             yield None if column is None else (column / width, sum(heights) / len(heights))
 
-    def _set(self, x: int, y: int) -> None:
+    def _set(self, x: int, y: int, style: str) -> None:
         cell = (x // ACROSS, self._rows - 1 - y // UP)
+        self._styles[cell] = style
         self._bits[cell] = self._bits.get(cell, 0) | DOTS[x % ACROSS][y % UP]
 
-    def characters(self, row: int, begin: int, end: int, *, ascii_only: bool) -> str:
-        """Those of a row's columns from `begin` to before `end`."""
-        cells = (self._bits.get((column, row), 0) for column in range(begin, end))
-        return "".join(" " if not bits else "*" if ascii_only else chr(0x2800 + bits) for bits in cells)
+    def characters(self, row: int, begin: int, end: int, *, ascii_only: bool) -> Text:
+        """Those of a row's columns from `begin` to before `end`, each in the style of the last line through it."""
+        text = Text(no_wrap=True)
+        cells = [(self._bits.get((column, row), 0), self._styles.get((column, row))) for column in range(begin, end)]
+        for style, alike in itertools.groupby(cells, lambda cell: cell[1] or TRAINING):
+            text.append(
+                "".join(" " if not bits else "*" if ascii_only else chr(0x2800 + bits) for bits, _ in alike), style
+            )
+        return text

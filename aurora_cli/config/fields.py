@@ -15,6 +15,8 @@ from pydantic.fields import FieldInfo
 from aurora_cli.config.section import Mark
 from aurora_cli.config.settings import Settings
 
+_NAMES = {int: "int", float: "float", bool: "bool", str: "text", Path: "path"}
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -63,8 +65,8 @@ class Setting:
             return f"{len(get_args(self.annotation))} numbers"
         if get_origin(self.annotation) is dict:
             return "mapping"
-        names = {int: "int", float: "float", bool: "bool", str: "text", Path: "path"}
-        return names.get(self.annotation, "mapping")
+        first, *_ = _forms(self.annotation) or (self.annotation,)
+        return _NAMES.get(_bare(first), "mapping")
 
     @property
     def allowed(self) -> str:
@@ -72,7 +74,7 @@ class Setting:
         if self.choices:
             return "one of " + ", ".join(self.choices)
         words = []
-        for rule in _constraints(self.info):
+        for rule in (*_constraints(self.info), *_constraints_of_forms(self.annotation)):
             match rule:
                 case annotated_types.Ge(ge=bound):
                     words.append(f"at least {bound}")
@@ -84,7 +86,8 @@ class Setting:
                     words.append(f"below {bound}")
                 case _ if getattr(rule, "pattern", None):
                     words.append(f"like {(self.info.examples or [self.default])[0]}")
-        return " and ".join(words)
+        others = [f"or {_NAMES.get(_bare(form), 'mapping')}" for form in _forms(self.annotation)[1:]]
+        return ", ".join([" and ".join(words), *others])
 
 
 def settings(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[Setting]:
@@ -145,6 +148,22 @@ def _walk(model: type[BaseModel], prefix: str) -> Iterator[Setting]:
 def _constraints(info: FieldInfo) -> Iterator[Any]:
     for rule in info.metadata:
         yield from rule if isinstance(rule, annotated_types.GroupedMetadata) else (rule,)
+
+
+def _constraints_of_forms(annotation: Any) -> Iterator[Any]:
+    for form in _forms(annotation):
+        for info in get_args(form)[1:]:
+            if isinstance(info, FieldInfo):
+                yield from _constraints(info)
+
+
+def _forms(annotation: Any) -> tuple[Any, ...]:
+    """Of a value that may be one thing or another, each; of others none."""
+    return get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else ()
+
+
+def _bare(annotation: Any) -> Any:
+    return get_args(annotation)[0] if get_origin(annotation) is Annotated else annotation
 
 
 def _without_none(annotation: Any) -> Any:

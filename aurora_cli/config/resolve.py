@@ -15,6 +15,7 @@ import yaml
 from pydantic import ValidationError
 
 from aurora_cli.config import fields
+from aurora_cli.config.merging import TAGS
 from aurora_cli.config.presets import Layer, SettingsTree, layer_of, load_preset
 from aurora_cli.config.section import Section
 from aurora_cli.config.settings import Settings
@@ -249,7 +250,7 @@ def _last(layers: list[Layer], path: str, default: Any) -> Any:
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
     lines = []
     for finding in error.errors(include_url=False):
-        path = ".".join(str(part) for part in finding["loc"])
+        path = ".".join(str(part) for part in finding["loc"] if part not in TAGS)
         setting = _nearest_setting(path)
         source = _origin(path, origins)
         came = f" (from {source})" if source else ""
@@ -263,9 +264,11 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
         elif setting is not None and setting.many and path != setting.path:  # one item of a list
             reason = finding["msg"].replace("Input", "it", 1)
             lines.append(f"{setting.path}: {value!r}{came} is not allowed: {reason}")
+        elif finding["type"] == "value_error":
+            lines.append(f"{path}: {value!r}{came} is not allowed: {finding['ctx']['error']}")
         else:
-            allowed = setting.allowed if setting else ""
-            reason = allowed or (setting.kind if setting else finding["msg"])
+            allowed = setting.allowed if setting and path == setting.path else ""
+            reason = allowed or (setting.kind if setting and path == setting.path else finding["msg"])
             lines.append(f"{path}: {value!r}{came} is not allowed: {_say(setting, reason)}")
     return lines
 

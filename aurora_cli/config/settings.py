@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from aurora_cli.config.importing import ImportSettings
-from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.merging import MergingSettings
 from aurora_cli.config.preparing import (
     DownloadSettings,
     ExtractSettings,
@@ -48,7 +48,7 @@ class Settings(BaseSettings):
     """A preset's name, or a file or folder like one."""
 
     model: ModelSettings = ModelSettings()
-    merging: TokenMerging = TokenMerging()
+    merging: MergingSettings = MergingSettings()
     download: DownloadSettings = DownloadSettings()
     merge_tars: MergeTarsSettings = MergeTarsSettings()
     extract: ExtractSettings = ExtractSettings()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from huggingface_hub import ModelCardData
 
+from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.data.download.origin import Origin
 from aurora_cli.export.layouts.common import ExportJob, dtype_name, text_config, vision_config
 from aurora_cli.export.receipt import CARD_FILE
@@ -141,17 +142,24 @@ def _merging(job: ExportJob, layout: str) -> str:
         merging=merging,
     )
     rows: list[tuple[str, str]] = [
-        ("kept ratio", f"{merging.kept_ratio:g}"),
+        *_trained_at(checkpoint),
+        ("kept ratio" + " unless another is said" * bool(checkpoint.trained_ratios), f"{merging.kept_ratio:g}"),
         ("tokens of a frame", f"{tokens:,} of {patches:,}"),
         ("schedule", merging.schedule),
         ("proportional attention", "yes" if merging.proportional_attention else "no"),
         ("first frame of a video whole (slow-fast)", "yes" if merging.slowfast else "no"),
     ]
     notes = [note for note in checkpoint.notes if "does not say how" in note or "the graph merges" in note]
-    warning = None if layout == "onnx" else right_at(merging)
+    warning = None if layout == "onnx" else right_at(merging, checkpoint.trained_ratios)
     if warning is not None:
         notes.append(f"**This model is {warning}.**")
     return "\n\n".join([_table(("setting", "value"), rows), *notes])
+
+
+def _trained_at(checkpoint: OpenedCheckpoint) -> list[tuple[str, str]]:
+    """Of a model for several numbers of tokens."""
+    ratios = checkpoint.trained_ratios
+    return [("trained at kept ratios", ", ".join(f"{ratio:g}" for ratio in ratios))] if ratios else []
 
 
 def _history(job: ExportJob) -> str:

@@ -289,7 +289,7 @@ def _folder_of(own: OwnSettings, part: str) -> Path:
 
 
 def _tokens_of_video(settings: Settings, tower: Tower, frames: int) -> int:
-    size, merging = settings.model.image_size, settings.merging
+    size, merging = settings.model.image_size, settings.merging.largest
     shape = (size, size, tower.patch_size, tower.layers, settings.model.feature_layer, tower.kind.class_token)
     merged = num_visual_tokens(*shape, merging)
     first = num_visual_tokens(*shape) if merging.slowfast and frames > 1 else merged

@@ -22,7 +22,7 @@ CHARACTER, ASIDE = 8.6, 7.0
 LABELS = 9
 """Labels along the horizontal axis at most."""
 
-COLOURS = 4
+COLOURS = 6
 """Series that the page has colours for; more begin again."""
 
 Point = tuple[float, float]

@@ -75,6 +75,18 @@ class RunMetrics:
         self.cider_highest_step = 0
         self.recent: deque[MetricsLine] = deque(maxlen=RECENT)
         self.curves = {key: Curve() for key in CURVES}
+        self._loss_by_ratio: dict[float, Curve] = {}
+        self._validation_by_ratio: dict[float, Curve] = {}
+
+    @property
+    def loss_by_ratio(self) -> dict[str, list[Point]]:
+        """The loss of steps at each kept ratio, ascending; none: the run has but one."""
+        return _by_ratio(self._loss_by_ratio)
+
+    @property
+    def validation_by_ratio(self) -> dict[str, list[Point]]:
+        """The validation loss at each kept ratio, ascending; none: the run has but one, or it is not measured."""
+        return _by_ratio(self._validation_by_ratio)
 
     def update(self) -> None:
         """Read on. A file that was replaced (a resumed run cuts it back) is read from its start.
@@ -124,7 +136,15 @@ class RunMetrics:
             self.evaluated_last = line
             if self.cider_highest is None or line.cider > self.cider_highest:
                 self.cider_highest, self.cider_highest_step = line.cider, line.step
+        if line.kept_ratio is not None:
+            self._loss_by_ratio.setdefault(line.kept_ratio, Curve()).add(line.step, line.loss)
+        for ratio, loss in (line.validation_loss_by_ratio or {}).items():
+            self._validation_by_ratio.setdefault(float(ratio), Curve()).add(line.step, loss)
         for key, curve in self.curves.items():
             value: float | None = getattr(line, key)
             if value is not None:
                 curve.add(line.step, value)
+
+
+def _by_ratio(curves: dict[float, Curve]) -> dict[str, list[Point]]:
+    return {f"{ratio:g}": curves[ratio].points() for ratio in sorted(curves)}

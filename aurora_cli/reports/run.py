@@ -149,6 +149,7 @@ def _curves(metrics: RunMetrics) -> list[Chart]:
     loss = line_chart(losses, name="Loss by step", axis="step", logarithmic=None)
     return [
         Chart("Loss", loss, "mean over target tokens, in nats"),
+        *_curves_by_ratio(metrics),
         _chart(metrics, "lr", "Learning rate", "the highest of the parts'"),
         _chart(metrics, "grad_norm", "Gradient norm", "before clipping", logarithmic=None),
         _chart(metrics, "tokens_per_s", "Tokens a second", "text and visual, all processes"),
@@ -167,6 +168,19 @@ def _score_curves(metrics: RunMetrics) -> list[Chart]:
     others = {called: metrics.curves[key].points() for key, called in CAPTION_SCORES.items() if called != name}
     drawing = line_chart(others, name="Other scores of captions by step", axis="step")
     return [_chart(metrics, "cider", name, note), Chart("Other scores", drawing, note)]
+
+
+def _curves_by_ratio(metrics: RunMetrics) -> list[Chart]:
+    """Of a mixture of kept ratios, a curve for each."""
+    charts = {
+        "Loss by kept ratio": (metrics.loss_by_ratio, "of the steps at each"),
+        "Validation loss by kept ratio": (metrics.validation_by_ratio, "of all validation samples, at each"),
+    }
+    return [
+        Chart(heading, line_chart(curves, name=f"{heading}, by step", axis="step", logarithmic=None), note)
+        for heading, (curves, note) in charts.items()
+        if curves
+    ]
 
 
 def _chart(metrics: RunMetrics, key: str, heading: str, note: str, *, logarithmic: bool | None = False) -> Chart:
@@ -191,6 +205,10 @@ def _start(metadata: CheckpointMetadata | None) -> list[tuple[str, str]]:
         ("trains", ", ".join(metadata.trained)),
         *([("by adapters", json.dumps(written["lora"]))] if metadata.lora else []),
         ("token merging", json.dumps(written["merging"])),
+        *(
+            [("kept ratios", ", ".join(f"{ratio:g}" for ratio in metadata.trained_ratios))]
+            * bool(metadata.trained_ratios)
+        ),
     ]
 
 

@@ -66,6 +66,10 @@ class MetricsLine(JsonLine):
     """Share of a caption's 4-grams that stand in it before."""
     evaluated_captions: int | None = None
     """That these are of."""
+    kept_ratio: float | None = None
+    """Of the step, in a run that trains at several; so too the next."""
+    validation_loss_by_ratio: dict[str, float] | None = None
+    """At each kept ratio; `validation_loss` is their mean, by their weights."""
 
 
 class Rejection(NamedTuple):

@@ -88,6 +88,7 @@ class CheckpointMetadata(StoredModel):
     trained: tuple[str, ...]
     """The parts that a checkpoint holds."""
     merging: TokenMerging
+    """In a mixture of kept ratios, at the largest."""
     model: ModelSettings
     order_hash: str
     """Over the samples of every step so far, in their order."""
@@ -105,6 +106,8 @@ class CheckpointMetadata(StoredModel):
     """What the best of the run's checkpoints is known by."""
     validation_folders: tuple[TrainedFolder, ...] = ()
     """Merged folders that the run is measured on alone; their weight says nothing."""
+    trained_ratios: tuple[float, ...] = ()
+    """The kept ratios of a mixture, ascending; none: that of `merging` is the only one."""
 
     def score(self, metric: KeepBest) -> Score | None:
         """None: it was not measured at this step."""

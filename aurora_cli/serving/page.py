@@ -53,6 +53,8 @@ class ModelFacts(TypedDict):
     tokens: dict[str, int]
     """Percent of the patches kept -> tokens of a frame, for those that the tower's layers can reach."""
     ratio: float
+    trained_ratios: list[float]
+    """Of a model that was trained at several."""
     slowfast: bool
     prompt: str
     clip_prompt: str
@@ -88,6 +90,7 @@ class Page:
             "patches": self._tokens["100"],
             "tokens": self._tokens,
             "ratio": options.merging.kept_ratio,
+            "trained_ratios": [*self.captioner.trained_ratios],
             "slowfast": options.merging.slowfast,
             "prompt": options.prompt,
             "clip_prompt": options.clip_prompt,

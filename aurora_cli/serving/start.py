@@ -84,7 +84,7 @@ def serve(
         HostError: the port is taken.
     """
     from aurora_cli.captioning.loading import build_captioner
-    from aurora_cli.captioning.options import options_of
+    from aurora_cli.captioning.options import beyond_trained, options_of
     from aurora_cli.checkpoints.checkpoint import OpenOptions
     from aurora_cli.checkpoints.opening import open_checkpoint
     from aurora_cli.checkpoints.stated.processors import pixels_note
@@ -117,6 +117,8 @@ def serve(
         )
         if (note := pixels_note(checkpoint.path)) is not None:
             reporter.info(note)
+        if warning := beyond_trained(captioner.options.merging.kept_ratio, captioner.trained_ratios):
+            reporter.warning(warning)
         service = Service(model, captioner, limits, lambda error: reporter.warning(_trace(error)))
         url = url_of(listening)
         reporter.info(f"{model} captions at {url} (Ctrl-C ends it)")

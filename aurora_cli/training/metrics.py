@@ -5,13 +5,17 @@ import resource
 
 import torch
 
+from aurora_cli.config.merging import TokenMerging
 from aurora_cli.runs.lines import CAPTION_SCORES, MetricsLine
 from aurora_cli.runs.metadata import EvaluationScore, Measured, ValidationScore
 from aurora_cli.training.step import StepResult, ValidationResult
 
 
-def metrics_line(step: int, epoch: float, lr: float, result: StepResult, seconds: float) -> MetricsLine:
-    """What a step came to that took `seconds`, reading included, at the rate `lr`; `epoch` is where the data are."""
+def metrics_line(
+    step: int, epoch: float, lr: float, result: StepResult, seconds: float, merging: TokenMerging | None
+) -> MetricsLine:
+    """What a step came to that took `seconds`, reading included, at the rate `lr`; `epoch` is where the data are;
+    `merging` is the step's own, in a mixture."""
     totals = result.totals
     return MetricsLine(
         step=step,
@@ -27,6 +31,7 @@ def metrics_line(step: int, epoch: float, lr: float, result: StepResult, seconds
         step_s=round(seconds, 6),
         tokens_per_s=round(totals.tokens / seconds, 3),
         max_mem_mb=round(_max_memory_mb(), 1),
+        kept_ratio=None if merging is None else merging.kept_ratio,
     )
 
 
@@ -36,6 +41,7 @@ def with_validation(line: MetricsLine, result: ValidationResult) -> MetricsLine:
             "validation_loss": result.loss,
             "validation_samples": result.totals.samples,
             "validation_target_tokens": result.totals.target,
+            "validation_loss_by_ratio": {f"{ratio:g}": loss for ratio, loss in result.loss_by_ratio.items()} or None,
         }
     )
 
@@ -68,9 +74,10 @@ def _validation_score(line: MetricsLine) -> ValidationScore | None:
 def note_of(line: MetricsLine) -> str:
     """A step's line of metrics in a few words."""
     validation = "" if line.validation_loss is None else f" (validation {line.validation_loss:.4f})"
+    at_ratio = "" if line.kept_ratio is None else f" at kept ratio {line.kept_ratio:g}"
     cider = "" if line.cider is None else f", {CAPTION_SCORES['cider']} {line.cider:.4f}"
     return (
-        f"loss {line.loss:.4f}{validation}{cider}, lr {line.lr:.3g}, {line.tokens_per_s:,.0f} tokens/s,"
+        f"loss {line.loss:.4f}{at_ratio}{validation}{cider}, lr {line.lr:.3g}, {line.tokens_per_s:,.0f} tokens/s,"
         f" {line.fill:.0%} full, {line.max_mem_mb / 1024:,.1f} GB"
     )
 

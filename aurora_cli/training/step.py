@@ -5,11 +5,12 @@ nor micro-batches show in it.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models.packed_rows import PackedRows
 from aurora_cli.runs.lines import Rejection
 from aurora_cli.training.engine.engine import Engine
@@ -50,6 +51,10 @@ class MicroBatch(Protocol):
     def is_cached(self) -> torch.Tensor | None: ...
     @property
     def media_keys(self) -> list[bytes | None] | None: ...
+    @property
+    def merging(self) -> TokenMerging | None:
+        """Of its frames, alike in all micro-batches of a step; none: the network's own."""
+        ...
 
 
 OnEncoded = Callable[[MicroBatch, torch.Tensor | None], None]
@@ -96,8 +101,12 @@ class ValidationResult(NamedTuple):
     """What the validation samples came to, over all ranks."""
 
     loss: float
+    """In a mixture of kept ratios, the mean of the losses at each, by their shares."""
     totals: Totals
+    """In a mixture, at the smallest ratio, which all samples fit into a pack at."""
     rejected: list[Rejection]
+    loss_by_ratio: dict[float, float]
+    """In a mixture: at each ratio, ascending."""
 
 
 def optimizer_step(
@@ -116,6 +125,7 @@ def optimizer_step(
         with engine.accelerator.accumulate(engine.model):
             output = engine.model(
                 packed=packed_rows(batch, engine.device),
+                merging=batch.merging,
                 num_items_in_batch=denominator.float(),
                 always_encode=always_encode,
             )
@@ -137,29 +147,46 @@ def evaluate(
     always_encode: bool,
     on_batch: Callable[[], None],
     on_encoded: OnEncoded,
+    ratio_shares: Mapping[float, float],
 ) -> ValidationResult:
-    """The loss of samples that are not learned from; `on_batch` is called before each micro-batch."""
-    counts = _as_tensor(Totals())
-    loss = torch.zeros((), dtype=torch.float64, device=engine.device)
+    """The loss of samples that are not learned from; `on_batch` is called before each micro-batch. `ratio_shares`: of
+    the kept ratios of a mixture, ascending; none of a single one."""
+    ratios: list[float | None] = [*ratio_shares] or [None]
+    counts = [_as_tensor(Totals()) for _ in ratios]
+    losses = [torch.zeros((), dtype=torch.float64, device=engine.device) for _ in ratios]
     rejected: list[Rejection] = []
     engine.model.eval()
     try:
         for batches in steps:
-            counts += _as_tensor(totals_of(batches))
+            merging = batches[0].merging
+            which = 0 if merging is None else ratios.index(merging.kept_ratio)
+            counts[which] += _as_tensor(totals_of(batches))
             for batch in batches:
                 on_batch()
                 rows = packed_rows(batch, engine.device)
-                output = engine.model(packed=rows, num_items_in_batch=1.0, always_encode=always_encode)
-                loss += output.loss
+                output = engine.model(packed=rows, merging=merging, num_items_in_batch=1.0, always_encode=always_encode)
+                losses[which] += output.loss
                 _hand_on(batch, output, on_encoded)
-                rejected += batch.rejected
+                if which == 0:  # at other ratios they are the same again
+                    rejected += batch.rejected
     finally:
         engine.model.train()
-    *counted, loss_sum = engine.sum_over_ranks(torch.cat([counts.to(engine.device), loss[None]])).tolist()
-    totals = Totals(*map(int, counted))
+    counted = torch.cat([torch.stack(counts).to(engine.device), torch.stack(losses)[:, None]], dim=1)
+    summed = engine.sum_over_ranks(counted).tolist()
+    totals = Totals(*map(int, summed[0][:-1]))
     if totals.rejected:
         rejected = engine.gather_lists(rejected)
-    return ValidationResult(loss_sum / max(1, totals.target), totals, rejected)
+    # A ratio that none of the samples fits into a pack at has no loss.
+    by_ratio = {
+        ratio: loss / of_ratio[TARGET]
+        for ratio, (*of_ratio, loss) in zip(ratio_shares, summed, strict=False)
+        if of_ratio[TARGET]
+    }
+    if not by_ratio:
+        return ValidationResult(summed[0][-1] / max(1, totals.target), totals, rejected, {})
+    weight = sum(ratio_shares[ratio] for ratio in by_ratio)
+    mean = sum(ratio_shares[ratio] * loss for ratio, loss in by_ratio.items()) / weight
+    return ValidationResult(mean, totals, rejected, by_ratio)
 
 
 def _hand_on(batch: MicroBatch, output: Any, on_encoded: OnEncoded) -> None:

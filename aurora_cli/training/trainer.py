@@ -1,8 +1,8 @@
 """The training loop: one optimizer step after another, on every rank alike."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn, Protocol
 
 import torch
@@ -41,7 +41,8 @@ class StepSource(Protocol):
         ...
 
     def validation_batches(self, rank: int, world_size: int) -> Iterator[Sequence[MicroBatch]]:
-        """A rank's micro-batches of all validation samples, grouped as those of steps are."""
+        """A rank's micro-batches of all validation samples, grouped as those of steps are; of a mixture, at each kept
+        ratio."""
         ...
 
 
@@ -55,6 +56,8 @@ class LoopOptions:
     seed: int
     always_encode: bool
     """Run the tower and the projector in every micro-batch, images or not, so that all ranks do the same."""
+    ratio_shares: Mapping[float, float] = field(default_factory=dict)
+    """Of the kept ratios of a mixture, ascending; none of a single one."""
 
 
 class Step(NamedTuple):
@@ -142,7 +145,8 @@ class Trainer:
         if problem := self.guards.problem(before, state, result.loss, engine.guard_grad_norm(result.grad_norm)):
             self._give_up(problem, step, samples)
         epoch, seconds = self.source.epoch_after(step), time.perf_counter() - began
-        return Step(state, metrics_line(step, epoch, engine.peak_lr * factor, result, seconds), result.stop)
+        line = metrics_line(step, epoch, engine.peak_lr * factor, result, seconds, batches[0].merging)
+        return Step(state, line, result.stop)
 
     def _give_up(self, problem: Problem, step: int, samples: list[int]) -> NoReturn:
         """End the run on every rank; rank 0 says why."""
@@ -173,6 +177,7 @@ class Trainer:
             self.options.always_encode,
             lambda: self.callback.on_validation_batch(step),
             self.callback.on_encoded,
+            self.options.ratio_shares,
         )
 
     def _save(self, state: TrainState, line: MetricsLine) -> None:

@@ -102,6 +102,7 @@ class Toy(nn.Module):
         packed: PackedRows,
         num_items_in_batch: torch.Tensor,
         always_encode: bool,
+        merging: None = None,
     ) -> SimpleNamespace:
         input_ids, labels, pixel_values, weight = packed.input_ids, packed.labels, packed.pixel_values, 1.0
         if pixel_values is None:

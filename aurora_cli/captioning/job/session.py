@@ -18,7 +18,7 @@ from aurora_cli.captioning.job.request import Captioned, CaptionRequest
 from aurora_cli.captioning.job.rows import Row
 from aurora_cli.captioning.job.source import CaptionerSource
 from aurora_cli.captioning.memory import reset_peak_memory
-from aurora_cli.captioning.options import CaptionOptions
+from aurora_cli.captioning.options import CaptionOptions, beyond_trained
 from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Uncaptioned, part_of
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.facts import file_stamps
@@ -46,6 +46,8 @@ class CaptionSession:
     ) -> None:
         self._source, self._request, self._caption, self._reporter = source, request, caption, reporter
         self._options = source.options(caption)
+        if warning := beyond_trained(self._options.merging.kept_ratio, source.checkpoint.trained_ratios):
+            reporter.warning(warning)
         self._output = open_output(request.output, fingerprint(source.checkpoint, self._options))
         self._uncaptioned: list[Uncaptioned] = []
         self._checked: set[MediaKind] = set()

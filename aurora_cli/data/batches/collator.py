@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 import torch
 
+from aurora_cli.config.merging import TokenMerging
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.features.space import FeatureForm, FeaturePrecision
 from aurora_cli.runs.lines import Rejection
@@ -82,6 +83,8 @@ class Batch(NamedTuple):
     """That its samples are made of, those that cannot be read among them."""
     rejected: list[Rejection]
     """Samples that the loss leaves out."""
+    merging: TokenMerging | None = None
+    """How its frames merge; none: as the network's config says."""
     features: torch.Tensor | None = None
     """(N, C) what the projector reads of the cached frames, in reading order; none where no features are kept."""
     is_cached: torch.Tensor | None = None
@@ -96,10 +99,12 @@ def collate(
     image_token_id: int,
     token_counts: TokenCounts,
     form: FeatureForm | None = None,
+    merging: TokenMerging | None = None,
 ) -> Batch:
     """Each pack a row, padded at its end to the longest; `pixel_values` still uint8, channels last.
 
-    `form`: of the samples' features, where features are kept.
+    `merging` is what gives so many tokens; none: the network's own. `form`: of the samples' features, where features
+    are kept.
     """
     rows = [_row(pack, image_token_id, token_counts) for pack in packs]
     length = max(SHORTEST_ROW, *(len(row.input_ids) for row in rows))
@@ -128,6 +133,7 @@ def collate(
             if sample.failure is not None
         ],
         **kept._asdict(),
+        merging=merging,
     )
 
 

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 
 from aurora_cli.data.batches.collator import TokenCounts
-from aurora_cli.data.batches.selection import PackBudget, TooLong, epoch_samples, fit
+from aurora_cli.data.batches.mixture import RatioWheels
+from aurora_cli.data.batches.selection import PackBudget, TooLong, epoch_samples, epoch_visits, fit
 from aurora_cli.data.batches.validation import ValidationBy, split_by_medium, split_by_row
 from aurora_cli.data.token_store.media_keys import MediaKeys, joined
 from aurora_cli.data.token_store.store import open_store
@@ -44,6 +45,20 @@ class TooMuch(NamedTuple):
     most_frames: int
 
 
+class Mixed(NamedTuple):
+    """What a corpus knows besides where a run trains at several kept ratios, ascending."""
+
+    token_counts: tuple[TokenCounts, ...]
+    """At each."""
+    videos: np.ndarray
+    """int32: of the frames of each sample, those that are the first of a video."""
+    fitting: np.ndarray
+    """uint8: at how many of the ratios, from the smallest on, a pack holds the sample; one that is cut, at one."""
+    shares: tuple[float, ...]
+    """Of all samples, those that an epoch takes at each ratio, if all fit."""
+    wheels: RatioWheels
+
+
 @dataclass(frozen=True, eq=False)
 class Corpus:
     """All samples of a run, numbered through its stores."""
@@ -53,7 +68,7 @@ class Corpus:
     starts: np.ndarray
     """Number of the first sample of each store; behind the last, how many there are."""
     lengths: np.ndarray
-    """int32: language-model tokens of each sample, at most a pack's."""
+    """int32: language-model tokens of each sample, at most a pack's; at the smallest kept ratio."""
     frames: np.ndarray
     """int32: frames of each sample."""
     trained: tuple[np.ndarray, ...]
@@ -65,6 +80,8 @@ class Corpus:
     too_much: TooMuch
     budget: PackBudget
     seed: int
+    mixed: "Mixed | None" = None
+    """None: the run has one kept ratio."""
 
     @classmethod
     def from_stores(
@@ -73,13 +90,16 @@ class Corpus:
         *,
         validation_stores: Sequence[WeightedStore] = (),
         token_counts: TokenCounts,
+        larger: Sequence[TokenCounts] = (),
+        shares: Sequence[float] = (1.0,),
         budget: PackBudget,
         too_long: TooLong,
         validation_share: float = 0.0,
         validation_by: ValidationBy = "medium",
         seed: int = 0,
     ) -> "Corpus":
-        """The table of the stores' summaries; no row is read.
+        """The table of the stores' summaries; no row is read. In a mixture `token_counts` are those at the smallest
+        kept ratio, `larger` those at the others, ascending, and `shares` those of all of them.
 
         Raises:
             DataError: a store is damaged, no sample fits into a pack, or none is left to train on.
@@ -90,12 +110,18 @@ class Corpus:
         starts = np.cumsum([0, *(len(summary.length) for summary in summaries)])
         lengths, frames = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
         fits = np.empty(starts[-1], bool)
+        in_mixture = starts[-1] if larger else 0
+        videos, ratios_fitting = np.zeros(in_mixture, np.int32), np.ones(in_mixture, np.uint8)
         cut = media = most_visual = most_frames = 0
         for start, summary in zip(starts, summaries, strict=False):
             visual = token_counts.in_all(summary.frames, summary.videos)
             one = fit(summary.length - summary.frames + visual, visual, summary.frames, budget, too_long)
             part = slice(start, start + len(summary.length))
             lengths[part], frames[part], fits[part] = one.lengths, summary.frames, one.fits
+            for counts in larger:
+                more = counts.in_all(summary.frames, summary.videos) - visual
+                ratios_fitting[part] += ~one.is_cut & (one.lengths + more <= budget.tokens)
+                videos[part] = summary.videos
             cut += int(one.is_cut.sum())
             media += int((~one.media_fit).sum())
             most_visual = max(most_visual, int(visual[~one.media_fit].max(initial=0)))
@@ -114,17 +140,23 @@ class Corpus:
         else:
             of_share = fitting[split_by_medium(rows, _media_keys(stores[:number], to_train), validation_share)]
         to_train[of_share] = False  # of `fits`, too, which it is a part of
+        trained = tuple(np.flatnonzero(fits[a:b]) + a for a, b in pairwise(starts[: number + 1]))
+        mixed = None
+        if larger:
+            wheels = RatioWheels(shares, np.concatenate(trained), ratios_fitting, seed)
+            mixed = Mixed((token_counts, *larger), videos, ratios_fitting, tuple(shares), wheels)
         return cls(
             stores=stores,
             starts=starts,
             lengths=lengths,
             frames=frames,
-            trained=tuple(np.flatnonzero(fits[a:b]) + a for a, b in pairwise(starts[: number + 1])),
+            trained=trained,
             validation=np.concatenate([of_share, np.flatnonzero(fits[starts[number] :]) + starts[number]]),
             too_long=left_out,
             too_much=TooMuch(cut, media, most_visual, most_frames),
             budget=budget,
             seed=seed,
+            mixed=mixed,
         )
 
     @property
@@ -134,13 +166,64 @@ class Corpus:
 
     @property
     def constant(self) -> bool:
-        """Whether every epoch takes the same samples: no fractional weights."""
-        return all(store.weight == int(store.weight) for store in self.stores)
+        """Whether every epoch takes the same samples, at the same ratio: no fractional weights, and no mixture."""
+        return self.mixed is None and all(store.weight == int(store.weight) for store in self.stores)
 
     def epoch(self, epoch: int) -> np.ndarray:
         """Numbers of the samples that an epoch takes, as `epoch_samples`."""
-        weights = [store.weight for store in self.stores[: len(self.trained)]]
-        return epoch_samples(self.trained, weights, seed=self.seed, epoch=epoch)
+        return epoch_samples(self.trained, self._weights, seed=self.seed, epoch=epoch)
+
+    def epoch_at(self, epoch: int, ratio: int) -> np.ndarray:
+        """Those of them that it takes at this of the kept ratios."""
+        if self.mixed is None:
+            return self.epoch(epoch)
+        return np.concatenate(
+            [
+                visit.numbers[self.mixed.wheels.ratios(*visit) == ratio]
+                for visit in epoch_visits(self.trained, self._weights, seed=self.seed, epoch=epoch)
+            ]
+        )
+
+    def lengths_at(self, numbers: np.ndarray, ratio: int) -> np.ndarray:
+        """int32: language-model tokens of these samples at this of the kept ratios, which they fit into a pack at."""
+        lengths = self.lengths[numbers]
+        if self.mixed is None or ratio == 0:
+            return lengths
+        frames, videos = self.frames[numbers], self.mixed.videos[numbers]
+        smallest, here = (self.mixed.token_counts[index].in_all(frames, videos) for index in (0, ratio))
+        return lengths + (here - smallest)
+
+    def longest(self, numbers: np.ndarray) -> np.ndarray:
+        """int32: language-model tokens of these samples at the largest kept ratio that each is taken at."""
+        lengths = self.lengths[numbers]
+        for ratio in range(1, 1 if self.mixed is None else len(self.mixed.shares)):
+            assert self.mixed is not None
+            fits = self.mixed.fitting[numbers] > ratio
+            lengths[fits] = self.lengths_at(numbers[fits], ratio)
+        return lengths
+
+    def chances(self, numbers: np.ndarray, ratio: int) -> np.ndarray:
+        """How many of the visits of each of these samples are at this of the kept ratios: 0 to 1."""
+        if self.mixed is None:
+            return np.ones(len(numbers))
+        fitting, sums = self.mixed.fitting[numbers], np.cumsum(self.mixed.shares)
+        return np.where(fitting > ratio, self.mixed.shares[ratio] / sums[fitting - 1], 0.0)
+
+    def validation_at(self, ratio: int) -> np.ndarray:
+        """The validation samples that a pack holds at this of the kept ratios."""
+        if self.mixed is None:
+            return self.validation
+        return self.validation[self.mixed.fitting[self.validation] > ratio]
+
+    def too_long_at(self, ratio: int) -> int:
+        """How many samples are trained on, and not at this of the kept ratios."""
+        if self.mixed is None:
+            return 0
+        return sum(int((self.mixed.fitting[numbers] <= ratio).sum()) for numbers in self.trained)
+
+    @property
+    def _weights(self) -> list[float]:
+        return [store.weight for store in self.stores[: len(self.trained)]]
 
     def notes(self) -> list[str]:
         """What a person should know at the start: which samples do not go in as they are."""

@@ -9,11 +9,12 @@ import atexit
 import weakref
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from aurora_cli.data.batches.collator import Batch, collate
+from aurora_cli.data.batches.mixture import StepRatio
 from aurora_cli.data.batches.reader import SampleReader
 from aurora_cli.errors import AuroraError, HostError
 from aurora_cli.io.prefetch import taken_ahead
@@ -25,30 +26,42 @@ FETCHED = 2
 """Micro-batches that lie ready as floats in the training process."""
 
 
+class Request(NamedTuple):
+    """A micro-batch that is wanted."""
+
+    packs: list[np.ndarray]
+    """The samples of each."""
+    ratio: int
+    """Which of the run's kept ratios it has."""
+
+
 @dataclass
 class MicroBatches:
-    """Reads and collates the micro-batch of the sample numbers given. What goes wrong comes back as a value."""
+    """Reads and collates the micro-batches that are wanted. What goes wrong comes back as a value."""
 
     reader: SampleReader
     image_token_id: int
+    ratios: tuple[StepRatio, ...]
 
-    def __getitem__(self, packs: list[np.ndarray]) -> "Batch | AuroraError":
+    def __getitem__(self, wanted: Request) -> "Batch | AuroraError":
+        ratio = self.ratios[wanted.ratio]
         try:
-            samples = [self.reader.pack(numbers) for numbers in packs]
+            samples = [self.reader.pack(numbers, ratio.token_counts) for numbers in wanted.packs]
         except AuroraError as error:  # raised over there it would carry the worker's traceback as its message
             return error
         cache = self.reader.features
         return collate(
             samples,
             image_token_id=self.image_token_id,
-            token_counts=self.reader.token_counts,
+            token_counts=ratio.token_counts,
+            merging=ratio.merging,
             form=None if cache is None else cache.form,
         )
 
 
 def read_ahead(
     micro_batches: MicroBatches,
-    wanted: Iterable[list[np.ndarray]],
+    wanted: Iterable[Request],
     workers: int,
     mean: Sequence[float],
     std: Sequence[float],
@@ -69,7 +82,7 @@ def read_ahead(
 
 
 def _read_by_workers(
-    micro_batches: MicroBatches, wanted: Iterable[list[np.ndarray]], workers: int
+    micro_batches: MicroBatches, wanted: Iterable[Request], workers: int
 ) -> Generator[Batch, None, None]:
     from torch.utils.data import DataLoader
 

@@ -77,22 +77,39 @@ def plan_packs(
     assert_never(batching)
 
 
+def count_packs(
+    lengths: np.ndarray, frames: np.ndarray, *, pack_tokens: int, pack_frames: int, batching: Batching
+) -> int:
+    """How many packs `plan_packs` makes, in a fraction of its time."""
+    if batching != "packed":
+        return len(lengths)
+    width, histogram = _histogram(lengths, frames)
+    sizes = np.flatnonzero(histogram)
+    classes = SizeClasses(sizes // width, sizes % width, histogram[sizes], np.zeros(0, np.int64))
+    return sum(pattern.repeats for pattern in _patterns(classes, pack_tokens, pack_frames))
+
+
+def _histogram(lengths: np.ndarray, frames: np.ndarray) -> tuple[int, np.ndarray]:
+    """What a length is multiplied with in the number of a size, to which its frames are added; samples of each size."""
+    width = int(frames.max(initial=0)) + 1
+    histogram = np.zeros((int(lengths.max(initial=0)) + 1) * width, np.int64)
+    for chunk in _chunks(lengths):
+        histogram += np.bincount(_sizes(lengths[chunk], frames[chunk], width), minlength=len(histogram))
+    return width, histogram
+
+
 def _size_classes(lengths: np.ndarray, frames: np.ndarray, rng: np.random.Generator) -> SizeClasses:
     """Sort samples by size with one radix sort, and shuffle those of equal size."""
     if len(lengths) == 0:
         empty = np.zeros(0, np.int64)
         return SizeClasses(empty, empty, empty, empty)
-    width = int(frames.max()) + 1
-    chunks = [slice(start, start + CHUNK) for start in range(0, len(lengths), CHUNK)]
-    histogram = np.zeros((int(lengths.max()) + 1) * width, np.int64)
-    for chunk in chunks:
-        histogram += np.bincount(_sizes(lengths[chunk], frames[chunk], width), minlength=len(histogram))
+    width, histogram = _histogram(lengths, frames)
     sizes = np.flatnonzero(histogram)
     class_of_size = np.zeros(len(histogram), np.int32)
     class_of_size[sizes] = np.arange(len(sizes))
     # numpy sorts 16-bit integers by radix, wider ones by merging at a sixth of the speed
     classes = np.empty(len(lengths), np.uint16 if len(sizes) <= 1 << 16 else np.int32)
-    for chunk in chunks:
+    for chunk in _chunks(lengths):
         classes[chunk] = class_of_size[_sizes(lengths[chunk], frames[chunk], width)]
     order = np.argsort(classes, kind="stable")
     counts = histogram[sizes]
@@ -101,6 +118,10 @@ def _size_classes(lengths: np.ndarray, frames: np.ndarray, rng: np.random.Genera
         start, end = end, end + count
         rng.shuffle(order[start:end])
     return SizeClasses(sizes // width, sizes % width, counts, order)
+
+
+def _chunks(samples: np.ndarray) -> list[slice]:
+    return [slice(start, start + CHUNK) for start in range(0, len(samples), CHUNK)]
 
 
 def _sizes(lengths: np.ndarray, frames: np.ndarray, width: int) -> np.ndarray:

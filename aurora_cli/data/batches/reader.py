@@ -38,8 +38,12 @@ class SampleReader:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": {}, "_media": {}}
 
-    def pack(self, numbers: np.ndarray) -> list[TrainingSample]:
-        """The samples of one pack, in order, their frames decoded; those of media whose features are kept are not."""
+    def pack(self, numbers: np.ndarray, token_counts: TokenCounts | None = None) -> list[TrainingSample]:
+        """The samples of one pack, in order, their frames decoded; those of media whose features are kept are not.
+
+        `token_counts`: at the pack's kept ratio; none: those of the reader.
+        """
+        counts = token_counts or self.token_counts
         stores = np.searchsorted(self.starts, numbers, side="right") - 1
         found: dict[int, _Draft] = {}
         for index in np.unique(stores).tolist():
@@ -48,10 +52,10 @@ class SampleReader:
             rows = self._store(index).rows(row_numbers)
             for position, row_number, row in zip(positions.tolist(), row_numbers, rows, strict=True):
                 media = self._media_below(self._media_root(index, row_number))
-                found[position] = self._draft(int(numbers[position]), row, media)
+                found[position] = self._draft(int(numbers[position]), row, media, counts)
         drafts = [found[position] for position in range(len(numbers))]
         if self.features is not None:
-            drafts = self._with_features(drafts, self.features)
+            drafts = self._with_features(drafts, self.features, counts)
         return [_with_frames(draft) for draft in drafts]
 
     def _store(self, index: int) -> TokenStore:
@@ -68,8 +72,8 @@ class SampleReader:
             self._media[root] = MediaReader(MediaRoot(root), self.image_size, self.mean, self.sampling)
         return self._media[root]
 
-    def _draft(self, number: int, row: Row, media: MediaReader) -> "_Draft":
-        length = len(row.input_ids) - sum(row.media_lengths) + sum(self.token_counts.per_frame(row.media_lengths))
+    def _draft(self, number: int, row: Row, media: MediaReader, counts: TokenCounts) -> "_Draft":
+        length = len(row.input_ids) - sum(row.media_lengths) + sum(counts.per_frame(row.media_lengths))
         kept = len(row.input_ids) - max(0, length - self.pack_tokens)
         if kept < len(row.input_ids) and not _can_be_cut(row, kept):
             reason = f"{length} tokens do not fit into a pack of {self.pack_tokens}, and no target token is left before"
@@ -81,7 +85,7 @@ class SampleReader:
         )
         return _Draft(sample, row, media)
 
-    def _with_features(self, drafts: list["_Draft"], cache: FeatureCache) -> list["_Draft"]:
+    def _with_features(self, drafts: list["_Draft"], cache: FeatureCache, counts: TokenCounts) -> list["_Draft"]:
         """The drafts with the features of their media, as far as they are kept: one look for all of a pack."""
         keys = [_keys(draft) for draft in drafts]
         wanted = [key for of_draft in keys for key in of_draft if key is not None]
@@ -90,7 +94,7 @@ class SampleReader:
         for draft, of_draft in zip(drafts, keys, strict=True):
             features = [None if key is None else there[key] for key in of_draft]
             for number, (length, one) in enumerate(zip(draft.sample.media_lengths, features, strict=True)):
-                tokens = sum(self.token_counts.per_frame([length]))
+                tokens = sum(counts.per_frame([length]))
                 if one is not None and len(one) != tokens * cache.form.token_bytes:
                     features[number] = None
             done.append(draft._replace(keys=of_draft, features=features))

@@ -65,9 +65,19 @@ def epoch_order(packs: int, block: int, *, seed: int, epoch: int) -> np.ndarray:
 class PackRow:
     """The endless row of packs. Holds the plan of one epoch at a time."""
 
-    def __init__(self, plan: Callable[[int], Packs], *, seed: int, block: int, constant: bool) -> None:
-        """`plan(epoch)` names samples, `block` as in `epoch_order`; `constant`: all epochs have as many packs."""
+    def __init__(
+        self,
+        plan: Callable[[int], Packs],
+        *,
+        seed: int,
+        block: int,
+        constant: bool,
+        count: Callable[[int], int] | None = None,
+    ) -> None:
+        """`plan(epoch)` names samples, `block` as in `epoch_order`; `constant`: all epochs have as many packs; else
+        `count(epoch)` may say how many, faster than its plan."""
         self._plan = plan
+        self._count = count
         self._seed = seed
         self._block = block
         self._constant = constant
@@ -97,7 +107,10 @@ class PackRow:
     def packs_in_epoch(self, epoch: int) -> int:
         epoch = 0 if self._constant else epoch
         if epoch not in self._counts:
-            self._epoch(epoch)
+            if self._count is not None and epoch > 0:  # the first one's plan is needed next
+                self._counts[epoch] = self._count(epoch)
+            else:
+                self._epoch(epoch)
         return self._counts[epoch]
 
     def packs_in_epochs(self, epochs: float) -> int:

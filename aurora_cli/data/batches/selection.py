@@ -49,19 +49,34 @@ def fit(lengths: np.ndarray, visual: np.ndarray, frames: np.ndarray, budget: Pac
     return Fit(np.minimum(lengths, budget.tokens), fits, beyond & fits, media_fit)
 
 
+class Visit(NamedTuple):
+    """Samples that an epoch takes."""
+
+    numbers: np.ndarray
+    before: np.ndarray | int
+    """How often each has been taken before, by the whole part of its store's weight, or by the fraction."""
+
+
+def epoch_visits(stores: Sequence[np.ndarray], weights: Sequence[float], *, seed: int, epoch: int) -> list[Visit]:
+    """What an epoch takes of each store's samples, by weight: 2 takes each twice, 0.5 the next half every time."""
+    visits: list[Visit] = []
+    for index, (numbers, weight) in enumerate(zip(stores, weights, strict=True)):
+        whole = int(weight)
+        visits += [Visit(numbers, epoch * whole + copy) for copy in range(whole)]
+        share = weight - whole
+        if share and len(numbers):
+            some = max(1, round(share * len(numbers)))
+            shuffled = np.random.default_rng([seed, index, WEIGHT_STREAM]).permutation(numbers)
+            turns, indices = np.divmod(np.arange(some) + epoch * some, len(numbers))
+            visits.append(Visit(shuffled[indices], turns))
+    return visits
+
+
 def epoch_samples(stores: Sequence[np.ndarray], weights: Sequence[float], *, seed: int, epoch: int) -> np.ndarray:
-    """Numbers of the samples that an epoch takes of each store's, by weight: 2 takes each twice, 0.5 the next half
-    every time.
+    """Numbers of the samples of `epoch_visits`.
 
     >>> epoch_samples([np.array([5, 6])], [2.0], seed=0, epoch=0).tolist()
     [5, 6, 5, 6]
     """
-    taken: list[np.ndarray] = []
-    for index, (numbers, weight) in enumerate(zip(stores, weights, strict=True)):
-        taken += [numbers] * int(weight)
-        share = weight - int(weight)
-        if share and len(numbers):
-            some = max(1, round(share * len(numbers)))
-            shuffled = np.random.default_rng([seed, index, WEIGHT_STREAM]).permutation(numbers)
-            taken.append(shuffled[(np.arange(some) + epoch * some) % len(numbers)])
+    taken = [visit.numbers for visit in epoch_visits(stores, weights, seed=seed, epoch=epoch)]
     return taken[0] if len(taken) == 1 else np.concatenate(taken)

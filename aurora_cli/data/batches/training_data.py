@@ -1,7 +1,7 @@
 """What a run trains on: its samples packed and ordered, and one process's micro-batches of every optimizer step."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,12 +9,14 @@ import numpy as np
 from aurora_cli.data.batches.by_epoch import read_by_epoch
 from aurora_cli.data.batches.collator import Batch, TokenCounts
 from aurora_cli.data.batches.corpus import Corpus, WeightedStore
-from aurora_cli.data.batches.loader import MicroBatches, read_ahead
-from aurora_cli.data.batches.packing import Batching, Packs, plan_packs
+from aurora_cli.data.batches.loader import MicroBatches, Request, read_ahead
+from aurora_cli.data.batches.mixture import StepRatio
+from aurora_cli.data.batches.packing import Batching, Packs, count_packs, plan_packs
 from aurora_cli.data.batches.reader import SampleReader
 from aurora_cli.data.batches.sampler import PackRow, accumulation, first_step_after_epoch, requests
 from aurora_cli.data.batches.selection import PackBudget, TooLong
 from aurora_cli.data.batches.shared_plan import PlanShare
+from aurora_cli.data.batches.step_order import RatioStep, StepOrder
 from aurora_cli.data.batches.validation import ValidationBy
 from aurora_cli.data.features.cache import FeatureCache
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling
@@ -55,23 +57,28 @@ class TrainingData:
         stores: Sequence[WeightedStore],
         plan: BatchPlan,
         *,
-        token_counts: TokenCounts,
+        token_counts: TokenCounts | list[StepRatio],
         image_token_id: int,
         validation: Sequence[WeightedStore] = (),
         share: PlanShare | None = None,
         features: FeatureCache | None = None,
     ) -> None:
-        """`validation` stores are measured on alone; `share` lets one process of several plan for all; `features` are
-        read instead of the pixels of media that they are there of.
+        """`token_counts`: at the run's kept ratio, or each of its kept ratios, ascending; `validation` stores are
+        measured on alone; `share` lets one process of several plan for all; `features` are read instead of the pixels
+        of media that they are there of.
 
         Raises:
             DataError: a store is damaged, no sample fits into a pack, or none is left to train on.
         """
         self.plan = plan
+        self.ratios = tuple(token_counts) if isinstance(token_counts, list) else (StepRatio(None, token_counts),)
+        smallest, *larger = (ratio.token_counts for ratio in self.ratios)
         self.corpus = Corpus.from_stores(
             stores,
             validation_stores=validation,
-            token_counts=token_counts,
+            token_counts=smallest,
+            larger=larger,
+            shares=[ratio.share for ratio in self.ratios],
             budget=plan.budget,
             too_long=plan.too_long,
             validation_share=plan.validation_share,
@@ -84,21 +91,21 @@ class TrainingData:
             plan.image_size,
             plan.image_mean,
             plan.budget.tokens,
-            token_counts,
+            smallest,
             plan.sampling,
         )
-        self._micro_batches = MicroBatches(replace(self.reader, features=features), image_token_id)
-        self.row = PackRow(
-            lambda epoch: self._epoch_plan(epoch, share),
-            seed=plan.seed,
-            block=plan.global_batch_packs if plan.batching == "grouped" else 1,
-            constant=self.corpus.constant,
-        )
-        if plan.max_steps is not None:
+        self._micro_batches = MicroBatches(replace(self.reader, features=features), image_token_id, self.ratios)
+        self.rows = tuple(self._row(ratio, share) for ratio in range(len(self.ratios)))
+        """Of packs, one for each kept ratio."""
+        epochs = plan.epochs if plan.max_steps is None else None
+        self.order = StepOrder(self.rows, plan.global_batch_packs, seed=plan.seed, epochs=epochs)
+        if self.order.ends is None:
+            assert plan.max_steps is not None
+            self.total_steps = plan.max_steps
             self.total_packs = plan.max_steps * plan.global_batch_packs
         else:
-            self.total_packs = self.row.packs_in_epochs(plan.epochs)
-        self.total_steps = math.ceil(self.total_packs / plan.global_batch_packs)
+            self.total_steps = self.order.steps
+            self.total_packs = sum(self.order.ends)
 
     @property
     def has_validation(self) -> bool:
@@ -108,16 +115,33 @@ class TrainingData:
     @property
     def samples_in_run(self) -> int:
         """Samples that the run takes, repeats counted: exact for whole epochs."""
-        return round(len(self.corpus.epoch(0)) * self.total_packs / self.row.packs_in_epoch(0))
+        return round(len(self.corpus.epoch(0)) * self.total_packs / self.packs_in_epoch)
 
     @property
     def part_of_epoch(self) -> bool:
         """Whether the run takes only some of its samples."""
-        return self.total_packs < self.row.packs_in_epoch(0)
+        return self.total_packs < self.packs_in_epoch
+
+    @property
+    def ends(self) -> Sequence[int]:
+        """Packs of each of `rows` that the run takes, at most."""
+        return self.order.ends or (self.total_packs,) * len(self.rows)
+
+    @property
+    def packs_in_epoch(self) -> int:
+        """In the first one; others have as many, but for fractional weights and mixtures."""
+        return sum(row.packs_in_epoch(0) for row in self.rows)
 
     def notes(self) -> list[str]:
         """What a person should know at the start: samples that do not go in as they are, and too few steps."""
         plan, lines = self.plan, self.corpus.notes()
+        for number, ratio in enumerate(self.ratios):
+            too_long = self.corpus.too_long_at(number)
+            if too_long and ratio.merging is not None:
+                lines.append(
+                    f"{too_long:,} samples are too long for a pack at kept ratio {ratio.merging.kept_ratio:g}:"
+                    " they are trained at the smaller ones"
+                )
         if self.total_steps < FEW_STEPS and plan.max_steps is None:
             smaller = plan.global_batch_packs > 1
             lines.append(
@@ -130,10 +154,9 @@ class TrainingData:
     def epoch_after(self, step: int) -> float:
         """Epochs done after `step` steps (counted from 1).
 
-        Of a half-done epoch, the share of its packs.
+        Of a half-done epoch, the share of its packs, or in a mixture of its steps.
         """
-        epoch, index = self.row.locate(min(step * self.plan.global_batch_packs, self.total_packs))
-        return epoch + index / self.row.packs_in_epoch(epoch)
+        return self.order.epochs_after(step)
 
     def batches(self, rank: int, world_size: int, *, start_step: int = 0) -> Iterator[list[Batch]]:
         """The micro-batches of each optimizer step, from the one after `start_step` finished ones to the last.
@@ -142,29 +165,50 @@ class TrainingData:
             UsageError: processes x micro-batch do not divide the global batch (at once).
             HostError: a worker died.
         """
-        return self._steps(self.row, range(start_step, self.total_steps), self.total_packs, rank, world_size)
+        steps = range(start_step, self.total_steps)
+        return self._steps(self.rows, self.ends, steps, self.order.locate, rank, world_size)
 
     def validation_batches(self, rank: int, world_size: int) -> Iterator[list[Batch]]:
-        """Every validation sample once, in groups like an optimizer step's; every rank gets as many.
+        """Every validation sample once at each kept ratio, where it fits into a pack, in groups like an optimizer
+        step's; every rank gets as many.
 
         Raises:
             UsageError, HostError: as `batches`.
         """
-        numbers = self.corpus.validation
-        row = PackRow(lambda epoch: self._packs(numbers, epoch), seed=0, block=max(1, len(numbers)), constant=True)
-        packs = row.packs_in_epoch(0)
-        steps = math.ceil(packs / self.plan.global_batch_packs)
-        return self._steps(row, range(steps), packs, rank, world_size)
+        rows = [self._validation_row(ratio) for ratio in range(len(self.ratios))]
+        ends = [row.packs_in_epoch(0) for row in rows]
+        located = [
+            RatioStep(ratio, number)
+            for ratio, packs in enumerate(ends)
+            for number in range(math.ceil(packs / self.plan.global_batch_packs))
+        ]
+        return self._steps(rows, ends, range(len(located)), located.__getitem__, rank, world_size)
 
-    def _epoch_plan(self, epoch: int, share: PlanShare | None) -> Packs:
+    def _validation_row(self, ratio: int) -> PackRow:
+        numbers = self.corpus.validation_at(ratio)
+        return PackRow(
+            lambda epoch: self._packs(numbers, ratio, epoch), seed=0, block=max(1, len(numbers)), constant=True
+        )
+
+    def _row(self, ratio: int, share: PlanShare | None) -> PackRow:
+        return PackRow(
+            lambda epoch: self._epoch_plan(epoch, ratio, share),
+            seed=self.plan.seed,
+            block=self.plan.global_batch_packs if self.plan.batching == "grouped" else 1,
+            constant=self.corpus.constant,
+            count=lambda epoch: self._count(epoch, ratio),
+        )
+
+    def _epoch_plan(self, epoch: int, ratio: int, share: PlanShare | None) -> Packs:
         def make() -> Packs:
-            return self._packs(self.corpus.epoch(epoch), epoch)
+            return self._packs(self.corpus.epoch_at(epoch, ratio), ratio, epoch)
 
-        return make() if share is None else share.plan(f"epoch-{epoch:05d}", make)
+        name = f"epoch-{epoch:05d}" + (f"-ratio-{ratio}" if len(self.ratios) > 1 else "")
+        return make() if share is None else share.plan(name, make)
 
-    def _packs(self, numbers: np.ndarray, epoch: int) -> Packs:
+    def _packs(self, numbers: np.ndarray, ratio: int, epoch: int) -> Packs:
         packs = plan_packs(
-            self.corpus.lengths[numbers],
+            self.corpus.lengths_at(numbers, ratio),
             self.corpus.frames[numbers],
             pack_tokens=self.plan.budget.tokens,
             pack_frames=self.plan.budget.frames,
@@ -174,27 +218,51 @@ class TrainingData:
         )
         return packs._replace(samples=numbers[packs.samples])
 
-    def _steps(self, row: PackRow, steps: range, packs: int, rank: int, world_size: int) -> Iterator[list[Batch]]:
+    def _count(self, epoch: int, ratio: int) -> int:
+        """Packs of an epoch, without their plan."""
+        numbers = self.corpus.epoch_at(epoch, ratio)
+        return count_packs(
+            self.corpus.lengths_at(numbers, ratio),
+            self.corpus.frames[numbers],
+            pack_tokens=self.plan.budget.tokens,
+            pack_frames=self.plan.budget.frames,
+            batching=self.plan.batching,
+        )
+
+    def _steps(
+        self,
+        rows: Sequence[PackRow],
+        ends: Sequence[int],
+        steps: range,
+        locate: Callable[[int], RatioStep],
+        rank: int,
+        world_size: int,
+    ) -> Iterator[list[Batch]]:
+        """`ends`: packs of each row; `locate(step)` says which of them a step takes."""
         plan = self.plan
         accumulations = accumulation(plan.global_batch_packs, world_size, plan.micro_batch_packs)
 
+        def wanted(some: range) -> Iterator[Request]:
+            for ratio, number in map(locate, some):
+                for packs in requests(
+                    rows[ratio],
+                    range(number, number + 1),
+                    packs=ends[ratio],
+                    rank=rank,
+                    world_size=world_size,
+                    micro=plan.micro_batch_packs,
+                    accumulations=accumulations,
+                ):
+                    yield Request(packs, ratio)
+
         def read(some: range) -> Iterator[list[Batch]]:
-            wanted = requests(
-                row,
-                some,
-                packs=packs,
-                rank=rank,
-                world_size=world_size,
-                micro=plan.micro_batch_packs,
-                accumulations=accumulations,
-            )
-            return self._read(wanted, accumulations)
+            return self._read(wanted(some), accumulations)
 
         if self._micro_batches.reader.features is None:
             return read(steps)
-        return read_by_epoch(read, steps, lambda step: first_step_after_epoch(row, step, plan.global_batch_packs))
+        return read_by_epoch(read, steps, lambda step: first_step_after_epoch(rows[0], step, plan.global_batch_packs))
 
-    def _read(self, wanted: Iterator[list[np.ndarray]], accumulations: int) -> Iterator[list[Batch]]:
+    def _read(self, wanted: Iterator[Request], accumulations: int) -> Iterator[list[Batch]]:
         step: list[Batch] = []
         plan = self.plan
         for batch in read_ahead(self._micro_batches, wanted, plan.workers, plan.image_mean, plan.image_std):

@@ -34,6 +34,8 @@ class ConvertResult(Result):
     bytes: int = 0
     dtype: str = ""
     merging: MergingValues | None = None
+    trained_ratios: tuple[float, ...] = ()
+    """Of a model that was trained at several kept ratios, of which `merging` has the largest."""
     stages: tuple[str, ...] = ()
     verified: bool | None = None
     """None: not requested."""
@@ -56,7 +58,8 @@ class ConvertResult(Result):
             + (", ".join(self.stages) or "somebody else"),
         ]
         if self.merging is not None:
-            kept = f"kept ratio {self.merging['kept_ratio']:g}, schedule {self.merging['schedule']}"
+            ratios = self.trained_ratios or (self.merging["kept_ratio"],)
+            kept = f"kept ratio {', '.join(f'{ratio:g}' for ratio in ratios)}, schedule {self.merging['schedule']}"
             lines.append(f"  visual tokens merge with {kept}")
         for each in self.differences:
             values = "visual tokens" if self.format == "onnx" else "logits"
@@ -71,7 +74,7 @@ class ConvertResult(Result):
         """Of weights, which others may run unmerged; a graph merges by itself."""
         if self.merging is None or self.format == "onnx":
             return []
-        warning = right_at(TokenMerging(**self.merging))
+        warning = right_at(TokenMerging(**self.merging), self.trained_ratios)
         return [] if warning is None else [f"  {warning}"]
 
     @property
@@ -92,6 +95,7 @@ def result_of(facts: ExportFacts, output: Path, *, done: bool) -> ConvertResult:
         bytes=sum(facts.receipt.files.values()),
         dtype=facts.dtype,
         merging=None if merging is None else MergingValues(**merging.model_dump(mode="json")),
+        trained_ratios=facts.trained_ratios,
         stages=tuple(stage.stage for stage in facts.history),
         verified=None if verification is None else verification.ok,
         differences=() if verification is None else verification.differences,

@@ -82,6 +82,7 @@ def _write(
         ExportSettings(convert=request, model=checkpoint.model).write(partial / SETTINGS_FILE)
         facts = ExportFacts(
             merging=checkpoint.merging,
+            trained_ratios=checkpoint.trained_ratios,
             model=checkpoint.model,
             history=checkpoint.history,
             prompting=checkpoint.prompting,
@@ -108,7 +109,8 @@ def _as_written(checkpoint: OpenedCheckpoint, request: ConvertRequest) -> Opened
             seeing = {name: each for name, each in checkpoint.tensors.items() if part_of(name) != "language_model"}
             merging = checkpoint.merging.model_copy(update={"kept_ratio": ratio})
             trained = f"the graph merges at kept ratio {ratio:g}; the model was trained at"
-            other = [] if merging == checkpoint.merging else [f"{trained} {checkpoint.merging.kept_ratio:g}"]
+            is_trained = ratio in (checkpoint.merging.kept_ratio, *checkpoint.trained_ratios)
+            other = [] if is_trained else [f"{trained} {checkpoint.merging.kept_ratio:g}"]
             return replace(checkpoint, tensors=seeing, merging=merging, notes=(*checkpoint.notes, *other))
         case "xtuner" | "official":
             return checkpoint

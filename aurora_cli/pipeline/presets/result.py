@@ -18,6 +18,8 @@ class StageSummary:
     packs_a_step: int
     pack_tokens: int
     length: str
+    trained_ratios: tuple[float, ...] = ()
+    """Of a mixture, ascending; `kept_ratio` is the largest."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class PresetsResult(Result):
                 lines.append(f"  {stage.stage:<11} {start}: {trains}")
                 lines.append(
                     f"  {'':<11} {stage.length}, {stage.packs_a_step} packs of {stage.pack_tokens} tokens a step, "
-                    f"kept ratio {stage.kept_ratio:g}"
+                    f"kept ratio {', '.join(f'{ratio:g}' for ratio in stage.trained_ratios or (stage.kept_ratio,))}"
                 )
         lines += [f"{name} (of this workspace): {reason}" for name, reason in (self.unreadable or {}).items()]
         return [

@@ -1,7 +1,9 @@
 """The samples that a stage trains on, packed and ordered, at the lengths that its network gives them."""
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.data.batches.collator import TokenCounts
 from aurora_cli.data.batches.corpus import WeightedStore
+from aurora_cli.data.batches.mixture import StepRatio
 from aurora_cli.data.batches.selection import PackBudget
 from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
@@ -19,7 +21,6 @@ def plan_data(
     instead of pixels."""
 
     settings = plan.settings
-    size = settings.model.image_size
     media_root = settings.train.media_root
     trained, validation = (
         [
@@ -37,11 +38,20 @@ def plan_data(
         trained,
         batch_plan(settings, plan.validation_by),
         validation=validation,
-        token_counts=config.frame_token_counts(size, size, settings.merging),
+        token_counts=token_counts_of(settings, config),
         image_token_id=config.image_token_id,
         share=share,
         features=features,
     )
+
+
+def token_counts_of(settings: Settings, config: AuroraCapConfig) -> TokenCounts | list[StepRatio]:
+    """What frames become at the run's kept ratio; of a mixture, at each of them."""
+    size, merging = settings.model.image_size, settings.merging
+    counts = [config.frame_token_counts(size, size, one) for one in merging.mergings]
+    if len(counts) == 1:
+        return counts[0]
+    return [StepRatio(*each) for each in zip(merging.mergings, counts, merging.mixture.shares, strict=True)]
 
 
 def batch_plan(settings: Settings, validation_by: ValidationBy = "medium") -> BatchPlan:

@@ -78,7 +78,7 @@ def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> tu
     settings = plan.settings
     if plan.resume is not None and not adapted:
         saved = open_checkpoint(plan.resume, OpenOptions(root=settings.workspace))
-        return build(saved, settings.merging, assign=assign), saved
+        return build(saved, settings.merging.largest, assign=assign), saved
     start = open_start(plan)
     _check_patches(plan, start)
     rows = check_rows((*plan.data, *plan.validation), settings, start)
@@ -90,7 +90,7 @@ def build_model(plan: StagePlan, assign: Assign, *, adapted: bool = False) -> tu
             start = _with_projector(start, plan)
         _seed(settings)  # every rank makes the same new projector
         fresh = frozenset[Part]({"projector"})
-    return build(start, settings.merging, fresh=fresh, assign=assign), start
+    return build(start, settings.merging.largest, fresh=fresh, assign=assign), start
 
 
 def _check_patches(plan: StagePlan, start: OpenedCheckpoint) -> None:
@@ -150,7 +150,7 @@ def write_initial(folder: Path, settings: Settings) -> None:
     values = llava_config(model.vision_config, model.text_config, model, **sources).to_dict()
     values |= {
         "architectures": [AuroraCap.__name__],
-        "merging": settings.merging.model_dump(mode="json"),
+        "merging": settings.merging.largest.model_dump(mode="json"),
         "image_size": model.image_size,
     }
     _seed(settings)

@@ -104,7 +104,7 @@ def check_settings(settings: Settings, processes: int) -> None:
     train = settings.train
     trained_parts(train)
     adapted_parts(train)
-    check_features(train)
+    check_features(settings)
     check_fit(train)
     check_quantized(train, engine_name(train, processes))
     check_trackers(train.trackers)

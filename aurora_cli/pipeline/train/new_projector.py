@@ -91,7 +91,7 @@ def new_projector(plan: StagePlan, start: OpenedCheckpoint) -> dict[str, Tensor]
 def sample_features(plan: StagePlan, start: OpenedCheckpoint) -> Iterator[Tensor]:
     """(N, C) of each frame of the sample, as the projector is going to receive them."""
     settings = plan.settings
-    model, merging = settings.model, settings.merging
+    model, merging = settings.model, settings.merging.largest
     config = config_of(start, merging)
     removals = config.removals(model.image_size, model.image_size, merging)
     tower: Any = build_tower(start, device="auto", fresh=frozenset({"projector"}))

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from aurora_cli.config.merging import MergingSettings
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
@@ -155,7 +156,8 @@ def _metadata(plan: StagePlan, network: Network, data: TrainingData) -> Checkpoi
         steps=data.total_steps,
         base=plan.start.base,
         trained=tuple(network.trained),
-        merging=plan.settings.merging,
+        merging=plan.settings.merging.largest,
+        trained_ratios=plan.settings.merging.trained_ratios,
         model=plan.settings.model,
         order_hash="",
         lora={**network.adapters},
@@ -175,7 +177,12 @@ def _loop_options(settings: Settings, network: Network, running: Engine) -> Loop
         seed=settings.train.seed,
         # Where tower and projector are neither trained nor sharded, a batch without media needs neither.
         always_encode=running.zero_stage == 3 or bool({"vision_tower", "projector"} & network.trained.keys()),
+        ratio_shares=_ratio_shares(settings.merging),
     )
+
+
+def _ratio_shares(merging: MergingSettings) -> dict[float, float]:
+    return dict(zip(merging.trained_ratios, merging.mixture.shares, strict=False))
 
 
 def _announce(plan: StagePlan, rank: Rank, network: Network, data: TrainingData, reporter: Reporter) -> None:

@@ -30,7 +30,8 @@ def beyond_positions(data: TrainingData, config: AuroraCapConfig) -> BeyondPosit
     """Of all samples, those for validation too; none if all fit."""
     positions = positions_of(config.get_text_config())
     corpus = data.corpus
-    lengths = corpus.lengths[np.concatenate([*corpus.trained, corpus.validation])]
+    numbers = np.concatenate([*corpus.trained, corpus.validation])
+    lengths = corpus.longest(numbers)
     longer = lengths[lengths > positions.limit]
     return BeyondPositions(len(longer), int(longer.max()), positions) if len(longer) else None
 

@@ -3,12 +3,15 @@
 Shapes: L layers of the tower that run.
 """
 
+import functools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
+from aurora_cli.captioning.options import beyond_trained
 from aurora_cli.captioning.result import MediaKind
 from aurora_cli.checkpoints.facts import FACTS_FILE, WeightFacts
 from aurora_cli.checkpoints.stated.towers import CONFIG_FILE, stated_pixels
@@ -67,6 +70,8 @@ class ServedModel(NamedTuple):
     merging: TokenMerging
     frames: int
     """Of a video, as in training."""
+    trained_ratios: tuple[float, ...] = ()
+    """Of weights that were trained at several kept ratios."""
 
     @property
     def side(self) -> int:
@@ -90,6 +95,8 @@ class ServedModel(NamedTuple):
             ) from error
         merging = {"kept_ratio": checked.token_kept_ratio, "slowfast": checked.slowfast}
         merging = {name: value for name, value in merging.items() if value is not None}
+        if checked.token_kept_ratio is not None:
+            _warn_beyond(checked.token_kept_ratio, self.trained_ratios)
         return MediaRequest(self.merging.model_copy(update=merging), checked.frames or self.frames)
 
     def plan(self, kind: MediaKind, request: MediaRequest) -> MediumPlan:
@@ -126,8 +133,19 @@ def served_model(name: str, config: AuroraCapConfig, revision: str | None = None
     side = config.image_size or vision.image_size
     frames = TokenizeSettings().frames if facts.prompting is None else facts.prompting.frames
     return ServedModel(
-        config, model.model_copy(update={"image_size": side}), facts.merging or config.token_merging, frames
+        config,
+        model.model_copy(update={"image_size": side}),
+        facts.merging or config.token_merging,
+        frames,
+        facts.trained_ratios,
     )
+
+
+@functools.lru_cache(maxsize=1000)
+def _warn_beyond(kept_ratio: float, trained: tuple[float, ...]) -> None:
+    """Once a ratio, into the server's log."""
+    if warning := beyond_trained(kept_ratio, trained):
+        logging.getLogger("vllm.aurora").warning(warning)
 
 
 def _folder(name: str, revision: str | None) -> Path:

@@ -23,7 +23,7 @@ from aurora_cli.cli import live
 from aurora_cli.cli.console import ConsoleReporter
 from aurora_cli.cli.live_view import RunView, Size, stage_states
 from aurora_cli.cli.pace import Pace
-from aurora_cli.cli.terminal_chart import chart
+from aurora_cli.cli.terminal_chart import OTHERS, TRAINING, chart
 from aurora_cli.runs.lines import CaptionLine, append_lines, write_lines
 from tests.distributed import tiny_workspace
 from tests.run_files import metrics_line
@@ -346,3 +346,20 @@ def test_ctrl_c_in_a_real_terminal_saves_and_leaves_it_sane(tmp_path: Path) -> N
     assert "\x1b[?1049h" not in text  # no other screen was opened
     assert re.search(r"it is saved", text)
     assert text.endswith("\r\n")
+
+
+def test_a_mixture_is_drawn_as_a_line_for_each_kept_ratio(tmp_path: Path) -> None:
+    """0.1 stands at 4, 1 at 2: two level lines, and their losses below the facts."""
+    view = run_at_work(tmp_path, steps=0)
+    by_ratio = {"0.1": 4.5, "1": 2.5}
+    lines = [
+        metrics_line(n, loss=4.0 if n % 2 else 2.0, kept_ratio=0.1 if n % 2 else 1.0,
+                     validation_loss_by_ratio=by_ratio if n == 20 else None) for n in range(1, 21)
+    ]  # fmt: skip
+    append_lines(view.run_dir / "metrics.jsonl", lines)
+    view.update()
+    drawn = view.lines(Size(80, 24), 1.0, NOON)
+    (legend,) = [line for line in drawn if "at kept ratio" in line.plain]
+    assert legend.plain.split() == ["at", "kept", "ratio", "0.1:", "4.0000", "(4.5000)", "1:", "2.0000", "(2.5000)"]
+    styles = {str(span.style) for line in drawn if "│" in line.plain or "┤" in line.plain for span in line.spans}
+    assert {TRAINING, OTHERS[0]} <= styles

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,7 +13,7 @@ from aurora_cli.runs.lines import cut_back
 from tests.run_files import metrics_line
 
 
-def line(step: int, **given: float) -> str:
+def line(step: int, **given: Any) -> str:
     return json.dumps(metrics_line(step, **given).to_json()) + "\n"
 
 
@@ -98,3 +99,14 @@ def test_the_lowest_validation_loss_is_not_the_last(tmp_path: Path) -> None:
     found = RunMetrics(path)
     found.update()
     assert (found.validation_last, found.validation_lowest) == (2.0, 1.5)
+
+
+def test_of_a_mixture_there_is_a_curve_for_each_kept_ratio(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    measured = {"validation_loss_by_ratio": {"0.1": 3.0, "1": 2.0}, "validation_loss": 2.5}
+    steps = [(1, 1.0, {}), (2, 0.1, measured), (3, 1.0, {})]
+    path.write_text("".join(line(step, kept_ratio=ratio, loss=step, **given) for step, ratio, given in steps))
+    found = RunMetrics(path)
+    found.update()
+    assert found.loss_by_ratio == {"0.1": [(2.0, 2.0)], "1": [(1.0, 1.0), (3.0, 3.0)]}
+    assert found.validation_by_ratio == {"0.1": [(2.0, 3.0)], "1": [(2.0, 2.0)]}

@@ -110,3 +110,18 @@ def test_rejects_are_counted_by_their_reasons_of_which_not_too_many_are_told_apa
     assert (found.total, len(found.first)) == (30, 12)
     assert found.reasons == [("other reasons", 12), ("reason 1", 6), ("reason 2", 6), ("reason 3", 6)]
     assert found.first[0] == ShownReject(1, "r1", "", "1.jpg: reason 1")
+
+
+def test_the_page_of_a_mixture_has_a_curve_for_each_kept_ratio(root: Path) -> None:
+    metrics = root / "runs/vision/metrics.jsonl"
+    metrics.unlink()
+    ratios = (0.1, 0.25, 0.5)
+    by_ratio = {f"{ratio:g}": 1.0 + ratio for ratio in ratios}
+    lines = [metrics_line(n, kept_ratio=ratios[n % 3], validation_loss_by_ratio=by_ratio) for n in range(1, 31)]
+    append_lines(metrics, lines)
+    path = root / "runs/vision/checkpoints/step-00001000/checkpoint.json"
+    metadata("vision", STEPS).model_copy(update={"trained_ratios": ratios}).write(path)
+    page = run_page(root / "runs/vision", root)
+    assert "Validation loss by kept ratio" in page
+    assert page.count("<title>0.25</title>") == 2
+    assert "0.1, 0.25, 0.5" in page

@@ -194,27 +194,31 @@ def _afresh(settings: Settings) -> Settings:
 
 
 def amounts_of(data: TrainingData, config: AuroraCapConfig) -> DataAmounts:
-    """Exact counts of the data as training plans it."""
+    """Exact counts of the data as training plans it; tokens of a mixture as expectation."""
     corpus = data.corpus
     epoch = corpus.epoch(0)
-    frames, visual = int(corpus.frames[epoch].sum()), 0
+    frames, visual = int(corpus.frames[epoch].sum()), 0.0
     for store, start, end in zip(corpus.stores, corpus.starts[:-1], corpus.starts[1:], strict=True):
         summary = open_store(store.folder).summary()
-        local = epoch[(epoch >= start) & (epoch < end)] - start
-        tokens = data.reader.token_counts.in_all(summary.frames, summary.videos)
-        visual += int(tokens[local].sum())
-    tokens = int(corpus.lengths[epoch].sum(dtype="int64"))
-    packs = data.row.packs_in_epoch(0)
+        own = epoch[(epoch >= start) & (epoch < end)]
+        for number, ratio in enumerate(data.ratios):
+            tokens = ratio.token_counts.in_all(summary.frames, summary.videos)[own - start]
+            visual += float(tokens @ corpus.chances(own, number))
+    expected, planned = 0.0, 0
+    for number in range(len(data.ratios)):
+        expected += float(corpus.lengths_at(epoch, number) @ corpus.chances(epoch, number))
+        planned += int(corpus.lengths_at(corpus.epoch_at(0, number), number).sum(dtype="int64"))
+    packs = data.packs_in_epoch
     beyond = beyond_positions(data, config)
     return DataAmounts(
         samples=len(epoch),
         packs=packs,
-        text_tokens=tokens - visual,
-        visual_tokens=visual,
+        text_tokens=round(expected) - round(visual),
+        visual_tokens=round(visual),
         frames=frames,
-        fill=tokens / (packs * data.reader.pack_tokens),
+        fill=planned / (packs * data.reader.pack_tokens),
         steps=data.total_steps,
-        epochs=round(data.total_packs / packs, 6),
+        epochs=round(data.epoch_after(data.total_steps), 6),
         left_out=len(corpus.too_long),
         validation_samples=len(corpus.validation),
         beyond_positions=None if beyond is None else str(beyond),

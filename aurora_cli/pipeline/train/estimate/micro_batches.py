@@ -18,24 +18,30 @@ def sizes_of(data: TrainingData, settings: Settings) -> tuple[MicroBatchSize, ..
     micro = settings.train.micro_batch_packs
     summaries = [open_store(store.folder).summary() for store in data.corpus.stores]
     table = Summary(*(np.concatenate(columns) for columns in zip(*summaries, strict=True)))
-    sizes = set()
-    for first in range(0, min(data.total_packs, LOOKED_AT * micro), micro):
-        packs = [data.row.pack(position) for position in range(first, min(first + micro, data.total_packs))]
-        samples = np.concatenate(packs)
-        positions = max(int(data.corpus.lengths[pack].sum(dtype="int64")) for pack in packs)
-        if data.plan.batching != "packed":
-            positions = int(data.corpus.lengths[samples].max())
-        frames = int(data.corpus.frames[samples].sum())
-        whole = int(table.videos[samples].sum()) if settings.merging.slowfast else 0
-        targets = int(table.target_tokens[samples].sum())
-        sizes.add(MicroBatchSize(micro, max(SHORTEST_ROW, positions), frames - whole, whole, targets))
-    return largest(list(sizes))
+    found: list[MicroBatchSize] = []
+    for ratio, (row, end) in enumerate(zip(data.rows, data.ends, strict=True)):
+        sizes = set()
+        for first in range(0, min(end, LOOKED_AT * micro // len(data.rows)), micro):
+            packs = [row.pack(position) for position in range(first, min(first + micro, end))]
+            samples = np.concatenate(packs)
+            lengths = [data.corpus.lengths_at(pack, ratio) for pack in packs]
+            positions = max(int(of_pack.sum(dtype="int64")) for of_pack in lengths)
+            if data.plan.batching != "packed":
+                positions = int(np.concatenate(lengths).max())
+            frames = int(data.corpus.frames[samples].sum())
+            whole = int(table.videos[samples].sum()) if settings.merging.slowfast else 0
+            targets = int(table.target_tokens[samples].sum())
+            rows = max(SHORTEST_ROW, positions)
+            sizes.add(MicroBatchSize(micro, rows, frames - whole, whole, targets, settings.merging.mergings[ratio]))
+        found += largest(list(sizes)) if sizes else ()
+    return tuple(found)
 
 
 def full_size(config: AuroraCapConfig, settings: Settings) -> MicroBatchSize:
-    """Of packs full of images, every second other token a target, at most; for want of data."""
-    train, side = settings.train, settings.model.image_size
+    """Of packs full of images, every second other token a target, at most; for want of data. In a mixture, at the
+    smallest kept ratio, where most frames go into a pack."""
+    train, side, merging = settings.train, settings.model.image_size, settings.merging.mergings[0]
     tokens = train.micro_batch_packs * train.pack_tokens
-    a_frame = max(1, config.frame_token_counts(side, side, settings.merging).merged)
+    a_frame = max(1, config.frame_token_counts(side, side, merging).merged)
     frames = min(train.micro_batch_packs * train.pack_frames, tokens // a_frame)
-    return MicroBatchSize(train.micro_batch_packs, train.pack_tokens, frames, 0, tokens // 2)
+    return MicroBatchSize(train.micro_batch_packs, train.pack_tokens, frames, 0, tokens // 2, merging)

@@ -11,6 +11,7 @@ from aurora_cli.checkpoints.checkpoint import OpenOptions
 from aurora_cli.checkpoints.locate import locate_config
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.checkpoints.stated.towers import vision_config_of
+from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.batches.training_data import TrainingData
@@ -48,7 +49,7 @@ def config_of(settings: Settings) -> AuroraCapConfig:
             names = {"tower": "model.vision_config", "language": "model.text_config"}
         llava = blueprint.llava_config(vision_config_of(vision), text, model, **names)
     values = llava.to_dict() | {
-        "merging": settings.merging.model_dump(mode="json"),
+        "merging": settings.merging.largest.model_dump(mode="json"),
         "image_size": model.image_size,
     }
     return AuroraCapConfig.from_dict(values)
@@ -137,13 +138,13 @@ def _matrices(layer: Any) -> int:
     return sum(parameter.numel() for parameter in layer.parameters() if parameter.ndim == 2)
 
 
-def _tokens_of_layers(model: AuroraCap, settings: Settings) -> list[int]:
+def _tokens_of_layers(model: AuroraCap, settings: Settings, merging: TokenMerging) -> list[int]:
     """Tokens of one frame in each layer of the tower, where the MLP works."""
     size = settings.model.image_size
     tower: Any = model.model.vision_tower
     tokens = (size // tower.config.patch_size) ** 2 + int(tower.encoder.class_token)
     lengths = []
-    for removed in model.config.removals(size, size, settings.merging):
+    for removed in model.config.removals(size, size, merging):
         tokens -= removed
         lengths.append(tokens)
     return lengths
@@ -166,22 +167,24 @@ class Flops(NamedTuple):
 
 
 def flops_of(model: AuroraCap, data: TrainingData, settings: Settings, parts: list[PartSize]) -> Flops:
-    """What the parts compute in an epoch."""
+    """What the parts compute in an epoch; in a mixture, as expectation."""
 
     trained = {part.name: part.trained > 0 for part in parts}
     again = settings.train.gradient_checkpointing
     corpus = data.corpus
     epoch = corpus.epoch(0)
-    lengths, counts = np.unique(corpus.lengths[epoch], return_counts=True)
     layers, config = _language_layers(model), model.config.get_text_config()
-    language = sum(
-        int(count) * layers.number * forward_flops(layers, [int(length)], attended=0.5)
-        for length, count in zip(lengths, counts, strict=True)
-    )
-    head = 2.0 * config.hidden_size * config.vocab_size * float(corpus.lengths[epoch].sum(dtype="int64"))
-    tower = int(corpus.frames[epoch].sum()) * forward_flops(
-        _tower_layers(model), _tokens_of_layers(model, settings), attended=1.0
-    )
+    language = head = tower = 0.0
+    for ratio, merging in enumerate(settings.merging.mergings):
+        chances = corpus.chances(epoch, ratio)
+        met, chances = epoch[chances > 0], chances[chances > 0]
+        counts = np.bincount(corpus.lengths_at(met, ratio), chances)
+        for length in np.flatnonzero(counts).tolist():
+            flops = forward_flops(layers, [length], attended=0.5)
+            language += float(counts[length]) * layers.number * flops
+        head += 2.0 * config.hidden_size * config.vocab_size * float(counts @ np.arange(len(counts)))
+        of_frame = forward_flops(_tower_layers(model), _tokens_of_layers(model, settings, merging), attended=1.0)
+        tower += float(corpus.frames[met] @ chances) * of_frame
     before = trained["vision_tower"] or trained["projector"]
     return Flops(
         (language + head) * passes(trained=trained["language_model"], trained_before=before, recomputed=again),

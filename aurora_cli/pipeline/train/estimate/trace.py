@@ -39,6 +39,8 @@ class MicroBatchSize(NamedTuple):
     whole: int
     """Frames of which every token is kept (slow-fast)."""
     targets: int
+    merging: TokenMerging = WHOLE
+    """Of the frames that are not kept whole."""
 
 
 class StepMemory(NamedTuple):
@@ -167,7 +169,7 @@ def _loss(
     """As `models.packed_rows.packed_loss`, for ids and samples that nobody looks at."""
     config, rows = network.config, (size.packs, size.positions)
     side = settings.model.image_size
-    kinds: tuple[tuple[int, TokenMerging], ...] = ((size.whole, WHOLE), (size.merged, settings.merging))
+    kinds: tuple[tuple[int, TokenMerging], ...] = ((size.whole, WHOLE), (size.merged, size.merging))
     pixels_F3HW = torch.empty(size.whole + size.merged, 3, side, side)
     with contextlib.nullcontext() if autocast is None else torch.autocast("cpu", autocast):
         embeds_PTC: Any = network.get_input_embeddings()(torch.zeros(rows, dtype=torch.long))

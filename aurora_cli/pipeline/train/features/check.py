@@ -1,14 +1,22 @@
 """Whether a stage can keep features."""
 
+from aurora_cli.config.settings import Settings
 from aurora_cli.config.training import TrainSettings
 from aurora_cli.errors import UsageError
 
 
-def check_features(train: TrainSettings) -> None:
+def check_features(settings: Settings) -> None:
     """
     Raises:
-        UsageError: features are to be kept of a tower that is trained.
+        UsageError: features are to be kept of a tower that is trained, or that gives others at each kept ratio.
     """
+    train = settings.train
+    if train.cache_features and (ratios := settings.merging.trained_ratios):
+        raise UsageError(
+            f"train.cache_features: stage {train.stage!r} trains at {len(ratios)} kept ratios (merging.kept_ratio), at"
+            " each of which the tower gives other features",
+            hint="Leave it out here, or train at one: --token-kept-ratio 0.5",
+        )
     if train.cache_features and (setting := what_trains_tower(train)) is not None:
         raise UsageError(
             f"train.cache_features: stage {train.stage!r} trains the vision tower ({setting}), so that it gives other"
@@ -16,6 +24,14 @@ def check_features(train: TrainSettings) -> None:
             hint="Leave it out here, or freeze the tower: --set train.vision_tower=null. With --stage all it is left"
             " out where the tower is trained.",
         )
+
+
+def why_no_features(settings: Settings) -> str | None:
+    """What a stage does that keeps it from keeping features; none: it can."""
+    if ratios := settings.merging.trained_ratios:
+        return f"trains at {len(ratios)} kept ratios (merging.kept_ratio)"
+    setting = what_trains_tower(settings.train)
+    return None if setting is None else f"trains the vision tower ({setting})"
 
 
 def what_trains_tower(train: TrainSettings) -> str | None:

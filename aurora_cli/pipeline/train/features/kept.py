@@ -45,7 +45,7 @@ def open_features(settings: Settings, network: Network, rank: Rank, reporter: Re
     if opened is None:
         return None
     size = settings.model.image_size
-    counts = network.model.config.frame_token_counts(size, size, settings.merging)
+    counts = network.model.config.frame_token_counts(size, size, settings.merging.largest)
     keeper = FeatureKeeper(
         FeatureCache(opened.folder, opened.form),
         counts,

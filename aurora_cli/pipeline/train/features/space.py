@@ -59,7 +59,7 @@ def feature_space(settings: Settings, network: Network) -> FeatureSpace:
         image_size=settings.model.image_size,
         image_mean=settings.model.image_mean,
         image_std=settings.model.image_std,
-        merging=settings.merging,
+        merging=settings.merging.largest,
         precision=resolved_precision(settings.train.precision, cuda=cuda),
         width=facts.hidden_size,
         device="cuda" if cuda else "cpu",

@@ -14,7 +14,7 @@ from aurora_cli.console import Reporter
 from aurora_cli.errors import AuroraError, Interrupted, UsageError
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.train import command
-from aurora_cli.pipeline.train.features.check import what_trains_tower
+from aurora_cli.pipeline.train.features.check import why_no_features
 from aurora_cli.pipeline.train.plan import plan_stage, run_folder
 from aurora_cli.pipeline.train.stages.stage_settings import stage_settings
 from aurora_cli.runs.layout import REPORT_FILE
@@ -90,7 +90,7 @@ def _each(resolved: Resolved) -> dict[str, Resolved]:
     for number, one in enumerate(each_stage(resolved)):
         settings = one.settings
         changes: dict[str, bool | None] = {"init_from": None} if number else {}
-        if what_trains_tower(settings.train) is not None:
+        if why_no_features(settings) is not None:
             changes["cache_features"] = False
         settings = settings.model_copy(update={"train": settings.train.model_copy(update=changes)})
         stages[settings.train.stage] = replace(one, settings=settings)
@@ -99,10 +99,10 @@ def _each(resolved: Resolved) -> dict[str, Resolved]:
 
 def _left_out(given: Settings, own: Settings) -> list[str]:
     """What a stage leaves out of what is meant for all."""
-    setting = what_trains_tower(own.train)
-    if not given.train.cache_features or setting is None:
+    reason = why_no_features(own)
+    if not given.train.cache_features or reason is None:
         return []
-    return [f"stage {own.train.stage} trains the vision tower ({setting}): it keeps no features"]
+    return [f"stage {own.train.stage} {reason}: it keeps no features"]
 
 
 def _check_stage(name: str, one: Resolved, trained_before: frozenset[str]) -> None:

@@ -352,7 +352,7 @@ def test_max_steps_decide_alone_and_epochs_are_counted(workspace: Path) -> None:
     data = data_of(workspace, max_steps=7)
     assert data.total_steps == 7
     assert len(list(data.batches(0, 1))) == 7
-    packs = data.row.packs_in_epoch(0)
+    packs = data.packs_in_epoch
     assert data.epoch_after(3) == pytest.approx(12 / packs)
     part = data_of(workspace, epochs=0.5)
     assert part.total_packs == -(-packs // 2)

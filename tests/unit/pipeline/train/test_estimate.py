@@ -10,6 +10,7 @@ import pytest
 import torch
 import yaml
 
+from aurora_cli.config.merging import MergingSettings
 from aurora_cli.config.settings import Settings
 from aurora_cli.pipeline.train import command as train
 from aurora_cli.pipeline.train.estimate.estimate import estimate_stage
@@ -156,3 +157,23 @@ def test_its_memory_is_within_a_fifth_of_the_runs(engine: str, root: Path) -> No
     planned = json.loads(told[0])["memory_mb"]
     lines = (root / f"runs/{engine}/metrics.jsonl").read_text().splitlines()
     assert planned == pytest.approx(json.loads(lines[-1])["max_mem_mb"], rel=0.2)
+
+
+def test_a_mixture_of_kept_ratios_is_priced_as_what_its_ratios_cost_by_their_weights(root: Path) -> None:
+    """All fit at both: a quarter of the samples at 1, of 16 tokens a frame, the others at 0.25, of 4."""
+
+    def plan_at(kept_ratio: Any) -> TrainEstimate:
+        one = requested(root, epochs=3.0, pack_tokens=256)
+        return estimate_stage(one.model_copy(update={"merging": MergingSettings(kept_ratio=kept_ratio)}), 1)
+
+    few, all_, mixed = map(plan_at, (0.25, 1.0, {"ratios": [0.25, 1.0], "weights": [3, 1]}))
+    assert few.data is not None
+    assert all_.data is not None
+    assert mixed.data is not None
+    assert few.flops is not None
+    assert all_.flops is not None
+    expected = round(0.75 * few.data.visual_tokens + 0.25 * all_.data.visual_tokens)
+    assert (mixed.data.visual_tokens, mixed.data.text_tokens) == (expected, few.data.text_tokens)
+    assert mixed.flops == pytest.approx(0.75 * few.flops + 0.25 * all_.flops)
+    assert (mixed.hours or 0) * (mixed.flops_per_s or 0) * 3600 == pytest.approx(mixed.flops)
+    assert few.data.packs <= mixed.data.packs <= all_.data.packs

@@ -92,3 +92,12 @@ def test_the_entry_point_names_a_function_that_is_there() -> None:
     project = tomllib.loads((Path(__file__).parents[4] / "pyproject.toml").read_text())
     module, name = project["project"]["entry-points"]["vllm.general_plugins"]["aurora"].split(":")
     assert callable(getattr(import_module(module), name))
+
+
+def test_beyond_the_ratios_of_training_the_log_says_so_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    served = export(tmp_path, TokenMerging(kept_ratio=0.5))._replace(trained_ratios=(0.25, 0.5))
+    for ratio in (0.25, 0.3, 0.5, 0.75, 0.75):
+        served.requested({"token_kept_ratio": ratio})
+    assert [record.message for record in caplog.records] == [
+        "kept ratio 0.75 lies outside of those that the model was trained at (0.25, 0.5): captions may be worse"
+    ]

@@ -209,6 +209,13 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             " where two models differ.",
         ),
         Format(
+            "evaluation/<captions>/judgements.jsonl",
+            "What a judge (`aurora evaluate --judge`) said of each question: added to, never written anew. What it says"
+            " of another caption, prompt or model is left there.",
+            "Judgement",
+            line=True,
+        ),
+        Format(
             "rejected.jsonl beside the captions",
             "A line for each image or video that could not be captioned.",
             None,

@@ -282,6 +282,14 @@ _SPECS = (
             Flag("evaluate.tokenizer", ("--tokenizer",)),
             Flag("evaluate.resamples", ("--resamples",)),
             Flag("evaluate.seed", ("--seed",)),
+            Flag("evaluate.check_contamination", ("--check-contamination",), "DATA"),
+            Heading("A language model as judge"),
+            Flag("evaluate.judge.url", ("--judge",), "URL"),
+            Flag("evaluate.judge.model", ("--judge-model",), "NAME", needs="--judge"),
+            Flag("evaluate.judge.key_env", ("--judge-key-env",), "NAME", needs="--judge"),
+            Flag("evaluate.judge.concurrency", ("--judge-concurrency",), needs="--judge"),
+            Flag("evaluate.judge.prompts", ("--judge-prompts",), "DIR", needs="--judge"),
+            Flag("evaluate.judge.write_prompts", ("--write-judge-prompts",), "DIR"),
             Heading("Where to"),
             Flag("evaluate.output", ("--output",), "DIR"),
         ),
@@ -290,6 +298,8 @@ _SPECS = (
             "aurora evaluate --references references.jsonl --token-kept-ratio 1 --token-kept-ratio 0.3 --frames 8",
             "aurora evaluate --model export/huggingface --media val/ --references captions_val2014.json",
             "aurora evaluate new.jsonl --references captions_val2014.json --against old.jsonl --metric cider",
+            "aurora evaluate captions.jsonl --references questions.jsonl --judge http://127.0.0.1:8000/v1"
+            " --judge-model llama",
         ),
         "BLEU, ROUGE-L and CIDEr-D as publications compute them, each with the interval in which 95 of 100 such sets"
         " of media would put it. With --against, whether two models differ on the same media. Without CAPTIONS a model"

@@ -23,6 +23,8 @@ from aurora_cli.constants import ALL_STAGES, SETTINGS_FILE
 from aurora_cli.errors import SettingsError
 
 ENV_PREFIX = "AURORA_"
+KEY_SUFFIX = "_KEY"
+"""Of variables with secrets, which commands read themselves: no settings, and shown in no message about settings."""
 NOBODY, PRESET = -1, 0
 """Ranks of a default, and of the preset."""
 KEPT_RATIO = "merging.kept_ratio"
@@ -170,6 +172,8 @@ def _environment_layers(environment: Mapping[str, str]) -> list[Layer]:
         if not name.startswith(ENV_PREFIX):
             continue
         path = name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+        if name.endswith(KEY_SUFFIX) and path not in fields.by_path():
+            continue
         layers.append(_path_layer(path, environment[name], f"environment variable {name}"))
     return layers
 

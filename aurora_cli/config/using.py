@@ -8,7 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config.section import Counts, KeptRatios, Names, Section
+from aurora_cli.config.judging import JudgeSettings
+from aurora_cli.config.section import Counts, KeptRatios, Names, Paths, Section
 from aurora_cli.constants import VIDEO_QUESTION
 
 Layout = Literal["xtuner", "huggingface", "official", "onnx", "gguf"]
@@ -132,7 +133,8 @@ class EvaluateSettings(Section):
     """Of `aurora caption`, or any .jsonl or .csv with ids and captions; none: a model captions first."""
 
     references: Path | None = None
-    """What it is compared with: lines of `id` and `references`, COCO's annotations, or what `aurora import` reads."""
+    """What it is compared with: lines of `id` and `references` or `qa`, COCO's annotations, or what `aurora import`
+    reads."""
 
     against: Path | None = None
     """Captions of the same media by another model; none: no comparison."""
@@ -166,6 +168,14 @@ class EvaluateSettings(Section):
 
     output: Path | None = None
     """Folder for the results; none: evaluation/<name of the captions' file, or of the model>."""
+
+    check_contamination: Paths = ()
+    """Training data to look for the media and captions in: tokenized folders, or files of annotations or captions."""
+
+    near_images: bool = True
+    """Compare with training media by their looks too, which decodes all of them."""
+
+    judge: JudgeSettings = JudgeSettings()
 
 
 class ServeSettings(Section):

@@ -11,7 +11,7 @@ from aurora_cli.constants import SETTINGS_SUFFIX
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject, read_object
 
-NAMES = ("id", "image_id", "video_id", "media", "image", "video", "file_name")
+NAMES = ("id", "image_id", "video_id", "media", "image", "video", "file_name", "video_name")
 """Keys that say what a caption is about; the first of them that a row has is its name in reports."""
 
 DEEPEST = 8

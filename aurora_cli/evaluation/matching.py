@@ -17,6 +17,18 @@ class Matched(NamedTuple):
     """Captions of media that have no references; also a second caption of a medium."""
     references_alone: list[str]
     """Media with references and no caption."""
+    media: Sequence[str] = ()
+    """What the references call the media of `names`: of two files of captions, what names the same one."""
+
+    def with_texts(self) -> "Matched":
+        """Without the media that have no text to compare with, but questions for a judge."""
+        at = [index for index, texts in enumerate(self.references) if texts]
+        return self._replace(
+            names=[self.names[index] for index in at],
+            captions=[self.captions[index] for index in at],
+            references=[self.references[index] for index in at],
+            media=[self.media[index] for index in at],
+        )
 
 
 def match(captions: Sequence[CaptionOf], references: ReferenceSet) -> Matched:
@@ -50,4 +62,5 @@ def match(captions: Sequence[CaptionOf], references: ReferenceSet) -> Matched:
         [references.texts[at] for at in order],
         alone,
         [names[0] for at, names in enumerate(references.names) if at not in found],
+        [references.names[at][0] for at in order],
     )

@@ -1,13 +1,14 @@
 """What captions are compared with: references in every form that `aurora import` reads, or a line an id.
 
 {"id": ..., "references": [...]}    JSONL, or an array of them
+{"id": ..., "qa": [...]}            questions for a judge; the row may have references, or a right caption, as well
 COCO's annotations                  known by the image's id too, as COCO's results name it
 a token store                       of `aurora tokenize`, as a validation share is: the first answer of each row
 all else                            by the formats of `aurora import`: a medium's captions are its references
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from aurora_cli.data.importing.registry import recognised
 from aurora_cli.data.importing.table import question_in
 from aurora_cli.errors import DataError
 from aurora_cli.evaluation.captions import Unreadable, names_in, part_name, paths_in, rows_of, with_file_names
+from aurora_cli.evaluation.judge.questions import Question, holds_questions, questions_in
 from aurora_cli.evaluation.tokenized_references import store_in, tokenized_references
 from aurora_cli.io.json_files import JsonObject
 
@@ -44,9 +46,12 @@ class ReferenceSet(NamedTuple):
     names: list[tuple[str, ...]]
     """What each medium is known by; the first stands in reports."""
     texts: list[list[str]]
+    """None of a medium that there are only questions about."""
     unreadable: list[Unreadable]
     about: Sequence[About] = ()
     """The medium of each."""
+    questions: Mapping[str, list[Question]] = {}
+    """What a judge is asked about a medium, by the name that stands in reports."""
 
 
 class _Gathered:
@@ -57,11 +62,23 @@ class _Gathered:
         self.names: dict[str, tuple[str, ...]] = {}
         self.about: dict[str, About] = {}
         self.unreadable: list[Unreadable] = []
+        self.questions: dict[str, list[Question]] = {}
 
     def add(self, names: tuple[str, ...], texts: list[str], about: About) -> None:
         self.texts.setdefault(names[0], []).extend(texts)
         self.names.setdefault(names[0], names)
         self.about.setdefault(names[0], about)
+
+    def add_row(self, names: tuple[str, ...], texts: list[str], row: JsonObject, at: Unreadable) -> bool:
+        """Whether the row says of which medium, or part of one, the texts are; else it is listed as unreadable `at`."""
+        try:
+            pair = pair_in(row.get("span"))
+            about = About(paths_in(row), None if pair is None else span_of(pair, "span"))
+        except Rejection as rejection:
+            self.unreadable.append(at._replace(reason=f"{rejection.reason}: {rejection.detail}"))
+            return False
+        self.add(names, texts, about)
+        return True
 
 
 def read_references(path: Path) -> ReferenceSet:
@@ -73,7 +90,9 @@ def read_references(path: Path) -> ReferenceSet:
     if not path.exists():
         raise DataError(f"{path}: there are no references")
     gathered = _Gathered()
-    if path.is_file() and _has_key(path):
+    if path.is_file() and holds_questions(path):
+        _questions(path, gathered)
+    elif path.is_file() and _has_key(path):
         _lists(path, gathered)
     elif path.is_file() and (coco := _coco(path)) is not None:
         _coco_references(path, coco, gathered)
@@ -88,6 +107,7 @@ def read_references(path: Path) -> ReferenceSet:
         [*gathered.texts.values()],
         gathered.unreadable,
         [gathered.about[key] for key in gathered.texts],
+        gathered.questions,
     )
 
 
@@ -108,13 +128,23 @@ def _lists(path: Path, gathered: _Gathered) -> None:
         elif not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
             gathered.unreadable.append(Unreadable(path.name, line, f"{KEY}: a list of texts was expected"))
         else:
-            try:
-                pair = pair_in(row.get("span"))
-                about = About(paths_in(row), None if pair is None else span_of(pair, "span"))
-            except Rejection as rejection:
-                gathered.unreadable.append(Unreadable(path.name, line, f"{rejection.reason}: {rejection.detail}"))
-                continue
-            gathered.add(names, texts, about)
+            gathered.add_row(names, texts, row, Unreadable(path.name, line, ""))
+
+
+def _questions(path: Path, gathered: _Gathered) -> None:
+    for line, row in rows_of(path):
+        names = () if isinstance(row, str) else names_in(row)
+        if isinstance(row, str) or not names:
+            reason = row if isinstance(row, str) else "names nothing it is about"
+            gathered.unreadable.append(Unreadable(path.name, line, reason))
+            continue
+        questions, unreadable = questions_in(row, path.name, line)
+        gathered.unreadable += unreadable
+        texts = row.get(KEY, row.get("caption", []))
+        texts = [texts] if isinstance(texts, str) else texts
+        known = [text for text in texts if isinstance(text, str)] if isinstance(texts, list) else []
+        if gathered.add_row(names, known, row, Unreadable(path.name, line, "")):
+            gathered.questions.setdefault(names[0], []).extend(questions)
 
 
 def _coco(path: Path) -> JsonObject | None:

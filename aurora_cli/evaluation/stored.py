@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from aurora_cli.evaluation.contamination.found import Contamination
+from aurora_cli.evaluation.judge.summary import Judged
 from aurora_cli.evaluation.tokens import TokenizerName
 from aurora_cli.io.json_files import StoredModel
 
@@ -49,7 +51,7 @@ class Apart:
 
     id: str
     difference: float
-    """In CIDEr."""
+    """In the metric that they are ordered by."""
     caption: str
     against: str
     references: tuple[str, ...] = ()
@@ -66,6 +68,10 @@ class Against:
     metrics: dict[str, DifferenceValue]
     apart: tuple[Apart, ...]
     """Those on which they differ most, the largest first."""
+    apart_by: str = "cider"
+    """In which metric; where there are only questions, the judge's score."""
+    judged: Judged | None = None
+    """What a judge said of the other captions."""
 
 
 @dataclass(frozen=True)
@@ -143,3 +149,7 @@ class Evaluation(StoredModel):
     """By kept ratio and frames, as they were named."""
     enough: Enough | None = None
     """None: there is no curve, or no score that says which point is better."""
+    judged: Judged | None = None
+    """What a judge was asked, at all points; none: there is none."""
+    contamination: Contamination | None = None
+    """None: no training data are named to look in."""

@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,6 +14,10 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import DataError
 from aurora_cli.evaluation.best import enough_tokens
 from aurora_cli.evaluation.captions import CaptionSet, read_captions
+from aurora_cli.evaluation.contamination.found import Contamination
+from aurora_cli.evaluation.judge.marks import JUDGED
+from aurora_cli.evaluation.judge.prompts import HELD, write_prompts
+from aurora_cli.evaluation.judge.summary import Judged
 from aurora_cli.evaluation.matching import Matched
 from aurora_cli.evaluation.meteor import Meteor, find_meteor
 from aurora_cli.evaluation.references import ReferenceSet, read_references
@@ -20,12 +25,15 @@ from aurora_cli.evaluation.scores import METEOR
 from aurora_cli.evaluation.stored import CURVE_FILE, FILE, PAGE_FILE, CurvePoint, Evaluation, Value
 from aurora_cli.evaluation.tokens import resolve_tokenizer
 from aurora_cli.io.atomic import disk_errors, lock_output, write_text
+from aurora_cli.pipeline.evaluate.contamination import check_contamination
 from aurora_cli.pipeline.evaluate.examples import Examples
+from aurora_cli.pipeline.evaluate.judge_scores import CaptionJudge
+from aurora_cli.pipeline.evaluate.judging import JudgedCaptions, check_judge
 from aurora_cli.pipeline.evaluate.page import write_page
 from aurora_cli.pipeline.evaluate.points import Candidate, caption_points, points_of
 from aurora_cli.pipeline.evaluate.reference_media import reference_media
 from aurora_cli.pipeline.evaluate.request import EvaluateRequest, resolve_request
-from aurora_cli.pipeline.evaluate.result import EvaluateResult, result_of
+from aurora_cli.pipeline.evaluate.result import EvaluateResult, PromptsResult, result_of
 from aurora_cli.pipeline.evaluate.scoring import Scoring, metrics_named
 
 
@@ -35,9 +43,10 @@ class _Scored(NamedTuple):
     candidate: Candidate
     matched: Matched
     values: dict[str, Value]
+    judged: JudgedCaptions | None
 
 
-def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> EvaluateResult:
+def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> EvaluateResult | PromptsResult:
     """Score captions beside references, those of a model after they are made. What gives none is listed, and makes the
     exit code 3.
 
@@ -47,11 +56,25 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         SettingsError: a tower cannot merge down to a kept ratio.
         HostError: the tokenizer that is asked for is not there.
     """
+    evaluate, workspace = settings.evaluate, Workspace(settings.workspace)
+    if evaluate.judge.write_prompts is not None:
+        return _write_prompts(workspace.path(evaluate.judge.write_prompts), dry_run=dry_run)
     request = resolve_request(settings, reporter)
-    selected = metrics_named(settings.evaluate.metrics)
-    if dry_run and request.captions is not None:
+    selected = metrics_named(evaluate.metrics, has_judge=evaluate.judge.url is not None)
+    if dry_run and request.captions is not None and evaluate.judge.url is None:
         return EvaluateResult(str(request.captions), str(request.references), str(request.output), dry_run=True)
     references = read_references(request.references)
+    check_judge(evaluate.judge, references, request.references)
+    selected = [name for name in selected if any(references.texts) or name in JUDGED]
+    judge = None
+    if any(name in JUDGED for name in selected):
+        judge = CaptionJudge(evaluate, workspace, references, selected, reporter)
+    if dry_run and request.captions is not None:
+        captions = read_captions(request.captions).captions
+        plan = () if judge is None else (judge.plan(captions, references, request.output),)
+        return EvaluateResult(
+            str(request.captions), str(request.references), str(request.output), dry_run=True, notes=plan
+        )
     rows = _rows(settings, request, references, reporter)
     if dry_run:
         return EvaluateResult(
@@ -66,7 +89,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     with disk_errors(request.output):
         request.output.mkdir(parents=True, exist_ok=True)
     with lock_output(request.output, "aurora evaluate"):
-        evaluation = _evaluated(settings, request, references, rows, selected, reporter)
+        evaluation = _evaluated(settings, request, references, rows, selected, judge, reporter)
         with disk_errors(request.output):
             if evaluation.curve is not None and evaluation.enough is not None:
                 from aurora_cli.reports.curve import curve_chart, standalone
@@ -75,7 +98,12 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
                 write_text(request.output / CURVE_FILE, drawing)
             evaluation.write(request.output / FILE)
             write_page(request.output / PAGE_FILE, evaluation)
-    return result_of(evaluation, request.output / FILE, selected, is_auto=settings.evaluate.tokenizer == "auto")
+    return result_of(evaluation, request.output / FILE, selected, is_auto=evaluate.tokenizer == "auto")
+
+
+def _write_prompts(folder: Path, *, dry_run: bool) -> PromptsResult:
+    paths = [folder / name for name in HELD] if dry_run else write_prompts(folder)
+    return PromptsResult(tuple(map(str, paths)), dry_run)
 
 
 def _rows(
@@ -106,6 +134,7 @@ def _evaluated(
     references: ReferenceSet,
     rows: tuple[Row, ...],
     selected: list[str],
+    judge: CaptionJudge | None,
     reporter: Reporter,
 ) -> Evaluation:
     evaluate = settings.evaluate
@@ -123,14 +152,17 @@ def _evaluated(
         else:
             points = points_of(settings)
             candidates = caption_points(settings, request.model or "", rows, points, request.output, reporter)
-        scored = [_scored(scoring, candidate, reporter) for candidate in candidates]
+        scored = [_scored(scoring, judge, candidate, request, reporter) for candidate in candidates]
         curve = _curve(scored) if evaluate.token_kept_ratios or evaluate.frames else None
         enough = None if curve is None else enough_tokens(curve)
         best = scored[0 if enough is None else enough.best]
         against = None
         if theirs is not None and request.against is not None:
             against = scoring.against(request.against, best.matched, theirs, examples)
-        cider_N = scoring.cider(best.matched)
+            if judge is not None and best.judged is not None:
+                against = judge.against(against, (best.matched, best.judged), theirs, request.against, examples)
+        in_words = best.matched.with_texts()
+        cider_N = scoring.cider(in_words)
     made = best.candidate.made
     return Evaluation(
         captions=str(best.candidate.file),
@@ -146,8 +178,8 @@ def _evaluated(
             for each in (*ours.unreadable, *references.unreadable, *others.unreadable)
         ),
         metrics=best.values,
-        best=examples.best(best.matched, cider_N),
-        worst=examples.worst(best.matched, cider_N),
+        best=examples.best(in_words, cider_N),
+        worst=examples.worst(in_words, cider_N),
         against=against,
         model=request.model,
         trained_ratio=None if made is None else made.trained_ratio,
@@ -155,6 +187,8 @@ def _evaluated(
         cost=None if made is None else made.cost,
         curve=curve,
         enough=enough,
+        judged=_of_all_points(scored),
+        contamination=_contamination(settings, request, best.matched, reporter),
     )
 
 
@@ -162,10 +196,35 @@ def _read(path: Path | None) -> CaptionSet:
     return CaptionSet([], []) if path is None else read_captions(path)
 
 
-def _scored(scoring: Scoring, candidate: Candidate, reporter: Reporter) -> _Scored:
+def _scored(
+    scoring: Scoring, judge: CaptionJudge | None, candidate: Candidate, request: EvaluateRequest, reporter: Reporter
+) -> _Scored:
     reporter.info(f"scoring {len(candidate.captions):,} captions")
     matched = scoring.matched(candidate.file, candidate.captions)
-    return _Scored(candidate, matched, scoring.values(matched))
+    values = scoring.values(matched)
+    if judge is None:
+        return _Scored(candidate, matched, values, None)
+    judged = judge.judged(matched, request.output)
+    return _Scored(candidate, matched, {**values, **judge.values(judged)}, judged)
+
+
+def _of_all_points(scored: Sequence[_Scored]) -> Judged | None:
+    first, *others = (None if each.judged is None else each.judged.summary for each in scored)
+    return reduce(lambda one, other: one if one is None or other is None else one + other, others, first)
+
+
+def _contamination(
+    settings: Settings, request: EvaluateRequest, matched: Matched, reporter: Reporter
+) -> Contamination | None:
+    evaluate, workspace = settings.evaluate, Workspace(settings.workspace)
+    if not evaluate.check_contamination:
+        return None
+    folders = [request.references.parent, *(file.parent for file in (request.captions,) if file is not None)]
+    named = [] if evaluate.media_root is None else [workspace.path(evaluate.media_root)]
+    data = map(workspace.path, evaluate.check_contamination)
+    return check_contamination(
+        data, matched, [*named, workspace.root, *folders], workspace, reporter, evaluate.near_images
+    )
 
 
 def _curve(scored: Sequence[_Scored]) -> tuple[CurvePoint, ...]:

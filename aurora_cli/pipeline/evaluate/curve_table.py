@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from aurora_cli.evaluation.stored import CurvePoint, Enough, Value
 
-SHOWN = ("cider", "meteor", "rouge_l", "bleu_4")
+SHOWN = ("vdc_score", "vdc_accuracy", "cider", "meteor", "rouge_l", "bleu_4")
 """Scores that have a column; where none of these was computed, all have."""
 
 WIDTH = 120

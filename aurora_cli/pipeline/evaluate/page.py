@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from aurora_cli.evaluation.judge.marks import ACCURACY, SCORE
+from aurora_cli.evaluation.judge.verdict import HIGHEST
 from aurora_cli.evaluation.stored import Against, CurvePoint, DifferenceValue, Evaluation, Example, Value
 from aurora_cli.io.atomic import write_text
 from aurora_cli.pipeline.evaluate.curve_table import enough_lines
@@ -21,12 +23,12 @@ CALLED = {
     "distinct_1": "distinct words", "distinct_2": "distinct pairs",
 }  # fmt: skip
 """Metrics as people call them; others by their name."""
-SCALES = {"cider": (0.0, 10.0), "words": None}
+SCALES = {"cider": (0.0, 10.0), SCORE: (0.0, float(HIGHEST)), "words": None}
 """What a metric is drawn on; others from 0 to 1."""
 LOW_IS_BETTER = {"repetition", "cut"}
 NEITHER = {"words", "distinct_1", "distinct_2"}
 """Metrics of which neither more nor less is better."""
-FACTS = ("cider", "bleu_4", "rouge_l", "meteor", "words", "repetition")
+FACTS = (SCORE, ACCURACY, "cider", "bleu_4", "rouge_l", "meteor", "words", "repetition")
 CURVES = 4
 """Drawings of the curve."""
 NAMES = 50
@@ -158,7 +160,7 @@ def _number(value: float) -> str:
 
 
 def _row(name: str, value: Value) -> MetricRow:
-    scale = SCALES.get(name, (0.0, 1.0))
+    scale = SCALES.get(SCORE if name.startswith(SCORE) else name, (0.0, 1.0))
     drawing = None if scale is None else interval_bar(value.value, value.low, value.high, scale)
     return MetricRow(_called(name), _number(value.value), _fact(name, value).note, drawing)
 
@@ -168,7 +170,7 @@ def _pair(evaluation: Evaluation, against: Against, thumbnails: Thumbnails) -> P
     cards = [
         Card(
             one.id,
-            f"CIDEr-D {one.difference:+.2f}",
+            f"{_called(against.apart_by)} {one.difference:+.2f}",
             thumbnails.of(one.medium),
             [(ours, one.caption), (theirs, one.against)],
             one.references,
@@ -257,12 +259,18 @@ def _unscored(evaluation: Evaluation) -> list[Unscored]:
         ("media with references and no caption", evaluation.references_without_caption),
         ("lines that cannot be read", [f"{file}:{line}: {reason}" for file, line, reason in evaluation.unreadable]),
     ]
+    if (judged := evaluation.judged) is not None:
+        for questions, what in ((judged.unparseable, "replies without a verdict"), (judged.failed, "failed questions")):
+            lists.append((what, [f"{each.id}: {each.question} ({each.reason})" for each in questions]))
     return [Unscored(what, [*names[:NAMES]], len(names)) for what, names in lists if names]
 
 
 def _how(evaluation: Evaluation) -> list[tuple[str, str]]:
     words = {"ptb": "Stanford's tokenizer, as publications do", "python": "aurora's tokenizer, without Java"}
+    judged, contamination = evaluation.judged, evaluation.contamination
     return [
+        *([] if judged is None else [("judge", f"{judged.model}, prompts {judged.prompts[:12]}")]),
+        *([] if contamination is None else [("in the training data", "; ".join(contamination.counts()))]),
         ("captions", evaluation.captions),
         ("references", evaluation.references),
         ("words cut by", words[evaluation.tokenizer]),

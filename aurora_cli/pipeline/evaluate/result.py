@@ -1,12 +1,15 @@
 """What `aurora evaluate` found, as lines and as `--json`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
-from aurora_cli.evaluation.scores import METEOR
+from aurora_cli.evaluation.contamination.found import Contamination
+from aurora_cli.evaluation.judge.summary import Judged
+from aurora_cli.evaluation.scores import METEOR, METRICS
 from aurora_cli.evaluation.stored import PAGE_FILE, Against, Cost, CurvePoint, Enough, Evaluation, Value
 from aurora_cli.evaluation.tokens import TokenizerName
 from aurora_cli.pipeline.evaluate.curve_table import curve_table, enough_lines
@@ -16,6 +19,20 @@ _JAVA = "pip install 'aurora-cli[evaluate]', and a Java"
 
 SHOWN = 5
 """Ids of each list that are named on the screen."""
+
+
+AnyValue = TypeVar("AnyValue", bound=Value)
+
+
+@dataclass(frozen=True)
+class PromptsResult(Result):
+    """The judge's prompts, as files to change."""
+
+    prompts: tuple[str, ...]
+    dry_run: bool = False
+
+    def lines(self) -> list[str]:
+        return [f"{'Would write ' if self.dry_run else ''}{path}" for path in self.prompts]
 
 
 @dataclass(frozen=True)
@@ -44,24 +61,33 @@ class EvaluateResult(Result):
     cost: Cost | None = None
     curve: tuple[CurvePoint, ...] | None = None
     enough: Enough | None = None
+    judged: Judged | None = None
+    contamination: Contamination | None = None
     notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         if self.dry_run:
-            return [self._planned()]
-        lines = [f"{self.matched:,} captions beside their references; words by the {self.tokenizer} tokenizer"]
+            return [self._planned(), *self.notes]
+        words = f"; words by the {self.tokenizer} tokenizer" if any(name in METRICS for name in self.metrics) else ""
+        lines = [f"{self.matched:,} captions beside their references{words}"]
         if self.curve is None:
-            lines += [f"  {name:<12} {_shown(value)}" for name, value in self.metrics.items()]
+            lines += [f"  {name} {_shown(value)}" for name, value in _aligned(self.metrics)]
         else:
             lines += [*curve_table(self.curve), *enough_lines(self.curve, self.enough)]
+        if self.judged is not None:
+            lines += self.judged.lines()
         lines += self.notes
         if self.against is not None:
             lines += _against_lines(self.against)
+        if self.contamination is not None:
+            lines += self.contamination.lines()
         return [*lines, self.output, f"to look at: {self.page}"]
 
     @property
     def exit_code(self) -> int:
-        return EXIT_DATA if self.unreadable or self.uncaptioned else EXIT_OK
+        judged = [self.judged, None if self.against is None else self.against.judged]
+        has_failed = any(each is not None and each.failed for each in judged)
+        return EXIT_DATA if self.unreadable or self.uncaptioned or has_failed else EXIT_OK
 
     def _planned(self) -> str:
         if self.model is None:
@@ -92,6 +118,8 @@ def result_of(evaluation: Evaluation, output: Path, selected: Sequence[str], *, 
         cost=evaluation.cost,
         curve=evaluation.curve,
         enough=evaluation.enough,
+        judged=evaluation.judged,
+        contamination=evaluation.contamination,
         notes=tuple(_notes(evaluation, selected, is_auto=is_auto)),
     )
 
@@ -111,9 +139,15 @@ def _notes(evaluation: Evaluation, selected: Sequence[str], *, is_auto: bool) ->
         notes.append(f"{evaluation.uncaptioned:,} media could not be captioned; {REJECTS_FILE} says why")
     if METEOR in selected and METEOR not in evaluation.metrics:
         notes.append(f"meteor is left out: it takes {_JAVA}")
-    if evaluation.tokenizer == "python" and is_auto:
+    if evaluation.tokenizer == "python" and is_auto and any(name in METRICS for name in selected):
         notes.append(f"publications cut words with Java's tokenizer: {_JAVA}")
     return notes
+
+
+def _aligned(metrics: Mapping[str, AnyValue]) -> list[tuple[str, AnyValue]]:
+    """With names of one width."""
+    width = max(map(len, metrics), default=0)
+    return [(f"{name:<{max(12, width)}}", value) for name, value in metrics.items()]
 
 
 def _shown(value: Value) -> str:
@@ -127,11 +161,13 @@ def _shown(value: Value) -> str:
 
 def _against_lines(against: Against) -> list[str]:
     lines = [f"less {against.captions}, on the {against.matched:,} media that both caption:"]
-    for name, value in against.metrics.items():
+    for name, value in _aligned(against.metrics):
         p = "" if value.p is None else f"  p = {value.p:.3f}"
-        lines.append(f"  {name:<12} {_shown(value)}{p}")
+        lines.append(f"  {name} {_shown(value)}{p}")
+    if against.judged is not None:
+        lines += against.judged.lines()
     if against.apart:
-        lines.append("they differ most (CIDEr) on:")
+        lines.append(f"they differ most ({against.apart_by}) on:")
         lines += [
             f"  {each.difference:+.2f} {each.id}: {each.caption} | {each.against}" for each in against.apart[:SHOWN]
         ]

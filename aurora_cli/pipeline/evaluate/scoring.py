@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from aurora_cli.config.settings import EvaluateSettings
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.evaluation.captions import CaptionOf
 from aurora_cli.evaluation.corpus import Floats
+from aurora_cli.evaluation.judge.marks import JUDGED
 from aurora_cli.evaluation.matching import Matched, match
 from aurora_cli.evaluation.meteor import Meteor
 from aurora_cli.evaluation.references import ReferenceSet
@@ -20,15 +23,18 @@ APART = 20
 """Media on which two models differ most that are written."""
 
 
-def metrics_named(given: Sequence[str]) -> list[str]:
+def metrics_named(given: Sequence[str], *, has_judge: bool = False) -> list[str]:
     """The metrics of these names, in the order of the table; all where none is named.
 
     Raises:
-        UsageError: one is none.
+        UsageError: one is none, or takes a judge.
     """
-    if unknown := [name for name in given if name not in METRICS]:
-        raise UsageError(f"--metric {unknown[0]}: is no metric; there are {', '.join(METRICS)}")
-    return [name for name in METRICS if not given or name in given]
+    there = (*METRICS, *JUDGED) if has_judge else METRICS
+    if unknown := next((name for name in given if name not in there), None):
+        if unknown in JUDGED:
+            raise UsageError(f"--metric {unknown}: takes a judge", hint="--judge URL --judge-model NAME")
+        raise UsageError(f"--metric {unknown}: is no metric; there are {', '.join(there)}")
+    return [name for name in there if not given or name in given]
 
 
 class Scoring:
@@ -43,8 +49,8 @@ class Scoring:
         tokenizer: TokenizerName,
         meteor: Meteor | None,
     ) -> None:
-        """`source`: the file of the references, as messages name it; `selected`: metrics."""
-        self._selected = selected
+        """`source`: the references, as messages name them; of the `selected` metrics, those of words count."""
+        self._selected = [name for name in selected if name in METRICS]
         self._references, self._source, self._evaluate = references, source, evaluate
         self._scorer = Scorer(tokenizer, meteor)
 
@@ -63,7 +69,10 @@ class Scoring:
         return matched
 
     def values(self, matched: Matched) -> dict[str, Value]:
-        """Each selected metric with its interval."""
+        """Each selected metric of words with its interval; none where no medium has a text to compare with."""
+        matched = matched.with_texts()
+        if not matched.names or not self._selected:
+            return {}
         scorer, evaluate, scored = self._scorer, self._evaluate, self._scored(matched)
         found = intervals(scored.columns_NC, scorer.statistic, resamples=evaluate.resamples, seed=evaluate.seed)
         values = {name: Value(**each._asdict()) for name, each in zip(scorer.names, found, strict=True)}
@@ -74,6 +83,8 @@ class Scoring:
 
     def cider(self, matched: Matched) -> Floats:
         """(N,) of each caption by itself."""
+        if not matched.names:
+            return np.zeros(0)
         return self._scorer.cider(self._scored(matched))
 
     def against(self, path: Path, matched: Matched, others: Matched, examples: Examples) -> Against:
@@ -82,15 +93,19 @@ class Scoring:
         Raises:
             DataError: there are none.
         """
-        theirs = dict(zip(others.names, others.captions, strict=True))
-        both = [at for at, name in enumerate(matched.names) if name in theirs]
+        theirs = dict(zip(others.media, others.captions, strict=True))
+        both = [at for at, medium in enumerate(matched.media) if medium in theirs]
         if not both:
             raise DataError(f"{path}: captions none of the media that are evaluated")
+        count, both = len(both), [at for at in both if matched.references[at]]
+        if not both or not self._selected:
+            return Against(captions=str(path), matched=count, metrics={}, apart=())
         names = [matched.names[at] for at in both]
         ours, texts = [matched.captions[at] for at in both], [matched.references[at] for at in both]
         scorer, evaluate = self._scorer, self._evaluate
         first = self._scored(Matched(names, ours, texts, [], []))
-        second = self._scored(Matched(names, [theirs[name] for name in names], texts, [], []))
+        other = [theirs[matched.media[at]] for at in both]
+        second = self._scored(Matched(names, other, texts, [], []))
         found = differences(
             first.columns_NC, second.columns_NC, scorer.statistic, resamples=evaluate.resamples, seed=evaluate.seed
         )
@@ -101,14 +116,14 @@ class Scoring:
         order = sorted(range(len(names)), key=lambda item: -abs(by_item[item]))[:APART]
         return Against(
             captions=str(path),
-            matched=len(names),
+            matched=count,
             metrics={name: values[name] for name in self._selected if name in values},
             apart=tuple(
                 Apart(
                     id=names[at],
                     difference=by_item[at],
                     caption=ours[at].text,
-                    against=theirs[names[at]].text,
+                    against=other[at].text,
                     references=tuple(texts[at]),
                     medium=examples.medium(ours[at].names),
                 )

@@ -222,3 +222,11 @@ def test_a_setting_is_read_under_the_name_that_an_earlier_version_gave_it(tmp_pa
     assert (resolved.settings.demo.images, resolved.settings.demo.videos) == (60, 24)
     (tmp_path / "config.yaml").write_text(dump_yaml(resolved.settings).replace("videos: 24", "clips: 25"))
     assert load_resolved(tmp_path / "config.yaml").demo.videos == 25
+
+
+def test_a_key_in_the_environment_is_no_setting_and_in_no_message():
+    environment = {"AURORA_JUDGE_KEY": "sk-1", "AURORA_MY_OWN_KEY": "sk-2", "AURORA_EVALUATE__SEED": "7"}
+    assert resolve(environment=environment).settings.evaluate.seed == 7
+    with pytest.raises(SettingsError) as error:
+        resolve(environment={**environment, "AURORA_NOTHING": "x"})
+    assert "sk-" not in str(error.value)

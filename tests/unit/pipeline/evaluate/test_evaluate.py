@@ -92,6 +92,14 @@ def test_two_models_are_compared_on_the_media_that_both_caption(folder):
     assert back.metrics["cider"].value == pytest.approx(-against.metrics["cider"].value)
 
 
+def test_two_models_whose_files_name_the_media_otherwise_are_compared(folder):
+    rows = [json.loads(line) for line in (folder / "c.jsonl").read_text("utf-8").splitlines()]
+    (folder / "old.jsonl").write_text("".join(json.dumps({**row, "id": f"old/{row['id']}"}) + "\n" for row in rows))
+    against = evaluated(folder, against="old.jsonl", metrics=("cider",)).against
+    assert against is not None
+    assert (against.matched, against.metrics["cider"].value) == (60, 0)
+
+
 def test_nothing_named_nothing_there_and_nothing_that_meets_are_errors_that_say_what_to_do(folder):
     with pytest.raises(UsageError, match="no references are named"):
         evaluated(folder, references=None)

@@ -10,7 +10,7 @@ from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.data.download.origin import Origin
 from aurora_cli.export.layouts.common import ExportJob, dtype_name, text_config, vision_config
 from aurora_cli.export.receipt import CARD_FILE
-from aurora_cli.export.trained_ratio import right_at
+from aurora_cli.export.trained_ratio import MEASURED, right_at
 from aurora_cli.io.atomic import write_text
 from aurora_cli.models.merge_plan import num_visual_tokens
 from aurora_cli.models.towers.kinds import has_class_token
@@ -153,6 +153,7 @@ def _merging(job: ExportJob, layout: str) -> str:
     warning = None if layout == "onnx" else right_at(merging, checkpoint.trained_ratios)
     if warning is not None:
         notes.append(f"**This model is {warning}.**")
+    notes += [f"{note[0].upper()}{note[1:]}." for note in checkpoint.notes if note.startswith(MEASURED)]
     return "\n\n".join([_table(("setting", "value"), rows), *notes])
 
 

@@ -37,6 +37,7 @@ from aurora_cli.export.model_card import write_card
 from aurora_cli.export.positions import at_trained_size
 from aurora_cli.export.receipt import SETTINGS_FILE, ExportSettings, file_sizes, is_current, read_facts
 from aurora_cli.io.atomic import atomic_directory, existing_parent
+from aurora_cli.pipeline.convert.evaluated import note_of_evaluation
 
 
 def write_export(settings: Settings, request: ConvertRequest, output: Path, reporter: Reporter) -> ExportFacts:
@@ -69,7 +70,10 @@ def write_export(settings: Settings, request: ConvertRequest, output: Path, repo
 def _write(
     settings: Settings, request: ConvertRequest, checkpoint: OpenedCheckpoint, output: Path, reporter: Reporter
 ) -> ExportFacts:
+    measured = note_of_evaluation(checkpoint, request.source, Workspace(settings.workspace))
     checkpoint = _as_written(checkpoint, request)
+    if measured is not None and request.format != "onnx":  # whose graph has a ratio of its own
+        checkpoint = replace(checkpoint, notes=(*checkpoint.notes, measured))
     size = sum(tensor.num_bytes for tensor in checkpoint.tensors.values())
     free = shutil.disk_usage(existing_parent(output)).free
     if free < size:

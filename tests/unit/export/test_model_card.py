@@ -1,6 +1,7 @@
 """The card of an export says what the model is made of, and admits what nobody recorded."""
 
 import json
+import os
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import yaml
 
 from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.data.download.origins import origins_of
+from aurora_cli.evaluation.stored import Cost, CurvePoint, Enough, Evaluation, Value
 from aurora_cli.io.atomic import read_json, write_json
 from aurora_cli.pipeline.convert.command import run
 from tests.captioners import WEIGHTS, convert_settings, make_runs
@@ -78,3 +80,48 @@ def test_a_card_that_was_edited_stays(tmp_path):
     card.write_text("mine")
     assert not run(settings).done
     assert card.read_text() == "mine"
+
+
+def test_an_evaluation_since_the_weights_stands_beside_the_ratio_that_they_are_right_at(tmp_path):
+    make_runs(tmp_path)
+
+    def point(ratio: float, frames: int, value: float) -> CurvePoint:
+        score = {"cider": Value(value, value - 0.25, value + 0.25)}
+        return CurvePoint(ratio, frames, "c.jsonl", 200, score, Cost(8, 8))
+
+    def evaluation(model: str, *curve: CurvePoint) -> Evaluation:
+        return Evaluation(
+            captions="c.jsonl",
+            references=str(tmp_path / "truth.json"),
+            tokenizer="python",
+            resamples=100,
+            seed=0,
+            matched=200,
+            captions_without_reference=(),
+            references_without_caption=(),
+            unreadable=(),
+            metrics={},
+            model=model,
+            curve=curve,
+            enough=Enough("cider", 0, 0),
+        )
+
+    file = tmp_path / "evaluation" / "language" / "evaluation.json"
+    curve = point(1.0, 8, 1.5), point(0.5, 4, 9.0), point(0.5, 8, 2.0)
+    sentence = (
+        "Measured on 200 media of truth.json: cider 2.000 (1.750 to 2.250) at kept ratio 0.5, "
+        "1.500 (1.250 to 1.750) at kept ratio 1."
+    )
+    settings = [
+        convert_settings(tmp_path, format="huggingface", output=Path(name), verify=False) for name in ("a", "b", "c")
+    ]
+    evaluation("runs/language", *curve).write(file)
+    assert sentence in card_of(settings[0])[1]
+    evaluation("runs/projection", *curve).write(file)
+    assert "Measured" not in card_of(settings[1])[1]
+    evaluation("runs/language", *curve[:2]).write(file)  # unmerged with other frames is no comparison
+    assert "Measured" not in card_of(settings[2])[1]
+    evaluation("runs/language", *curve).write(file)
+    os.utime(file, (1, 1))  # older than the weights
+    again = convert_settings(tmp_path, format="xtuner", output=Path("d"), verify=False)
+    assert "Measured" not in card_of(again)[1]

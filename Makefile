@@ -17,7 +17,8 @@ PYTEST  := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-
 unexport PYTHONDONTWRITEBYTECODE
 
 # Environments of programs that serve exports, each with aurora in it.
-SERVERS ?= build/servers
+SERVERS   ?= build/servers
+LLAMA_CPP ?= llama-cpp-python==0.3.36
 
 .PHONY: help demo test tests quick quick-tests coverage lint format types docs reference bench soak serve-check pins clean
 .DEFAULT_GOAL := help
@@ -72,20 +73,14 @@ docs: $(VENV)/.installed-dev reference  ## build the site into site/
 bench: $(VENV)/.installed-dev  ## every benchmark: the floor, ours, the ratio
 	@for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
 
-.PHONY: serve-check-gguf
-LLAMA_CPP ?= llama-cpp-python==0.3.36
-
-serve-check-gguf:  ## llama.cpp beside aurora caption, id for id; compiles it into an environment of its own
-	@test -x build/servers/llama-cpp/bin/python || $(PYTHON) -m venv build/servers/llama-cpp
-	build/servers/llama-cpp/bin/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,gguf]' $(LLAMA_CPP)
-	AURORA_SERVE_MEDIA=50 build/servers/llama-cpp/bin/python -m pytest -s tests/integration/test_llama_cpp.py
-
 soak: $(VENV)/.installed-dev  ## the long fault campaigns
 	$(BIN)/python -m pytest -m soak --timeout 7200
 
-serve-check: $(SERVERS)/vllm/.installed  ## installs programs that serve exports, and compares what they write with aurora caption
-	@echo "== vLLM"
-	OMP_NUM_THREADS=1 $(SERVERS)/vllm/bin/python -m pytest -s tests/serve_check/test_vllm.py
+serve-check: $(SERVERS)/vllm/.installed $(SERVERS)/llama-cpp/.installed  ## installs programs that serve exports, and compares what they write with aurora caption
+	@echo "== vLLM, and aurora serve beside it"
+	OMP_NUM_THREADS=1 $(SERVERS)/vllm/bin/python -m pytest -s tests/serve_check/test_vllm.py tests/serve_check/test_http.py
+	@echo "== llama.cpp"
+	OMP_NUM_THREADS=1 $(SERVERS)/llama-cpp/bin/python -m pytest -s tests/serve_check/test_llama_cpp.py
 
 pins: $(VENV)/.installed-dev  ## pin what is installed here: after the tests passed with it
 	@{ echo "# What CI and a machine without a GPU install: tried together on CPython 3.11. make pins writes it."; \
@@ -111,6 +106,12 @@ $(SERVERS)/vllm/.installed: pyproject.toml constraints/vllm.txt
 	$(SERVERS)/vllm/bin/python -m pip install -qq --disable-pip-version-check --no-deps -r constraints/vllm.txt
 	$(SERVERS)/vllm/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@$(SERVERS)/vllm/bin/python tests/serve_check/vllm_metadata.py
+	@touch $@
+
+$(SERVERS)/llama-cpp/.installed: pyproject.toml constraints/cpu.txt
+	@echo "== installing llama.cpp into $(SERVERS)/llama-cpp: it is compiled, which takes ten minutes and more"
+	@$(PYTHON) -m venv $(SERVERS)/llama-cpp
+	$(SERVERS)/llama-cpp/bin/python -m pip install -qq --disable-pip-version-check $(CONSTRAINTS) -e '.[dev,gguf]' $(LLAMA_CPP)
 	@touch $@
 
 $(BIN)/python:

@@ -215,7 +215,10 @@ class ServeSettings(Section):
     """A request, and a file that it names, has at most so many megabytes."""
 
     max_megapixels: float = Field(default=50.0, gt=0.0)
-    """An image has at most so many million pixels."""
+    """An image, and a frame of a video, has at most so many million pixels."""
+
+    max_video_frames: int = Field(default=100_000, ge=1)
+    """A video has at most so many frames: the default is almost an hour at 30 a second."""
 
     drain_s: float = Field(default=30.0, ge=0.0)
     """After Ctrl-C running requests may take so many seconds to end."""

@@ -120,7 +120,7 @@ class Conversations:
         Raises:
             DataError: it cannot be read.
         """
-        return medium.frames(options.frames, self.captioner.image_settings, options.sampling, self.limits.max_pixels)
+        return medium.frames(options.frames, self.captioner.image_settings, options.sampling, self.limits)
 
     def _ids(self, turns: list[ChatTurn], lengths: list[int], options: CaptionOptions) -> tuple[list[int], int]:
         """The prompt's ids, and how many tokens the language model reads.

@@ -29,7 +29,7 @@ from aurora_cli.data.media.kinds import IMAGE_SUFFIXES
 from aurora_cli.data.media.reader import image_pixels, video_pixels
 from aurora_cli.data.media.remote import fetch_bytes
 from aurora_cli.data.media.transforms import normalise, padding_colour
-from aurora_cli.data.media.video_decoder import Sampling, evenly_spaced
+from aurora_cli.data.media.video_decoder import Sampling, VideoLimits, evenly_spaced
 from aurora_cli.serving.refusal import Refusal
 
 _DATA = re.compile(r"data:(?:([\w.+-]+)/([\w.+-]+))?(?:;[\w.+-]+=[^;,]*)*;base64,", re.IGNORECASE)
@@ -52,7 +52,12 @@ class MediaLimits:
     max_bytes: int = 64 << 20
     """Of a file or an answer from the network."""
     max_pixels: int = 50_000_000
-    """Of an image."""
+    """Of an image, and of a frame of a video."""
+    max_video_frames: int = 100_000
+
+    @property
+    def of_videos(self) -> VideoLimits:
+        return VideoLimits(self.max_pixels, self.max_video_frames)
 
 
 class HeldMedium(NamedTuple):
@@ -64,25 +69,26 @@ class HeldMedium(NamedTuple):
     content: bytes | tuple[bytes, ...]
     """The file, or a video's frames."""
 
-    def frames(self, count: int, model: ModelSettings, sampling: Sampling, max_pixels: int) -> torch.Tensor:
+    def frames(self, count: int, model: ModelSettings, sampling: Sampling, limits: MediaLimits) -> torch.Tensor:
         """(F, 3, S, S) float32: F is 1 of an image, else `count`.
 
         Raises:
-            DataError: it cannot be read, or has more pixels than are taken.
+            DataError: it cannot be read, or has more pixels or frames than are taken.
         """
         size, fill = model.image_size, padding_colour(model.image_mean)
         if self.kind == "image" or isinstance(self.content, tuple):
             contents = self._selected(count)
             for content in contents:
-                check_pixels(content, self.name, max_pixels)
+                check_pixels(content, self.name, limits.max_pixels)
             levels = torch.stack(
                 [torch.from_numpy(image_pixels(content, self.name, size, fill).copy()) for content in contents]
             )
         else:
             if Path(self.name).suffix.lower() in IMAGE_SUFFIXES:
-                check_pixels(self.content, self.name, max_pixels)
+                check_pixels(self.content, self.name, limits.max_pixels)
             with _as_file(self.content) as path:
-                levels = torch.from_numpy(video_pixels(path, self.name, count, size, fill, sampling))
+                pixels = video_pixels(path, self.name, count, size, fill, sampling, limits=limits.of_videos)
+            levels = torch.from_numpy(pixels)
         return normalise(levels, model.image_mean, model.image_std)
 
     def _selected(self, count: int) -> Sequence[bytes]:

@@ -97,7 +97,13 @@ def serve(
     own = settings.serve
     limits = ServiceLimits(
         EngineLimits(own.queue, own.max_batch_tokens, own.batch_size),
-        MediaLimits(media_root, own.allow_remote, int(own.max_request_mb * 1e6), int(own.max_megapixels * 1e6)),
+        MediaLimits(
+            media_root,
+            own.allow_remote,
+            int(own.max_request_mb * 1e6),
+            int(own.max_megapixels * 1e6),
+            own.max_video_frames,
+        ),
         GuardRules(
             address.api_key,
             int(own.max_request_mb * 1e6),

@@ -2,6 +2,7 @@
 
 import contextlib
 import http.client
+import io
 import json
 import os
 import re
@@ -20,8 +21,9 @@ import psutil
 import pytest
 from PIL import Image
 
+from aurora_cli.demo.dataset import encode_video
 from tests.captioners import make_runs
-from tests.serving import CHAT, events_of, question
+from tests.serving import CHAT, IMAGE, events_of, image_part, question, video_part
 
 pytest.importorskip("uvicorn", reason="starlette and uvicorn, of the extra `serve`, are not here")
 
@@ -156,6 +158,47 @@ def test_bodies_of_100_mb_are_refused_and_memory_stays(server):
     assert server.megabytes < before + 100
 
 
+def test_bombs_and_cut_media_are_refused_and_memory_stays(server):
+    """An image of 400 million pixels in 49 kB, a video of 67 million a frame; and what ends in the middle."""
+    server.ask(body=question())
+    before = server.megabytes
+    flat = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(flat, "PNG")
+    large = encode_video([Image.new("RGB", (8_192, 8_192))])
+    small = encode_video([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)])
+    for part, words in (
+        (image_part(flat.getvalue()), "at most 50,000,000"),
+        (video_part(flat.getvalue()), "at most 50,000,000"),
+        (video_part(large), "8,192 x 8,192 pixels"),
+        (video_part(small[: len(small) // 2]), "not a readable video"),
+        (image_part(IMAGE.read_bytes()[:900]), "not a readable image"),
+    ):
+        with ThreadPoolExecutor(4) as pool:
+            for status, body in pool.map(lambda part: server.ask(body=question("x", part)), [part] * 4):
+                assert (status, words in body.decode()) == (422, True), body
+    assert server.ask(body=question("x", video_part(small)))[0] == 200
+    assert server.megabytes < before + 150
+
+
+def test_no_file_is_read_without_a_root_and_none_outside_of_it(server, workspace, tmp_path):
+    for url in ("/etc/passwd", "file:///etc/passwd", "../../etc/passwd", "aurora.yaml"):
+        assert server.ask(body=question("x", image_part(url=url)))[0] == 400
+    (tmp_path / "root").mkdir()
+    for name in ("root/in.png", "out.png"):
+        (tmp_path / name).write_bytes(IMAGE.read_bytes())
+    (tmp_path / "root" / "link.png").symlink_to(tmp_path / "out.png")
+    with served(workspace, "--media-root", str(tmp_path / "root")) as rooted:
+        for url, status in (
+            ("in.png", 200),
+            ("../out.png", 403),
+            ("link.png", 403),
+            ("file:///etc/passwd", 403),
+            (f"file://{tmp_path}/root/%2e%2e/out.png", 403),
+            ("no.png", 404),
+        ):
+            assert rooted.ask(body=question("x", image_part(url=url)))[0] == status, url
+
+
 def test_wrong_keys_get_nothing(server):
     for key in ("", "Bearer", "Bearer x", f"Bearer {KEY}x", f"Basic {KEY}"):
         assert server.ask(body=question(), Authorization=key)[0] == 401
@@ -169,9 +212,6 @@ def test_a_stream_arrives_in_pieces_and_is_the_whole_answer(server):
 
 def test_a_killed_server_leaves_nothing_and_starts_again(workspace):
     """While 20 requests with videos run."""
-    from aurora_cli.demo.dataset import encode_video
-    from tests.serving import video_part
-
     video = encode_video([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)])
     before = sorted(path for path in workspace.rglob("*"))
     server = Server(workspace)

@@ -1,16 +1,19 @@
 """What programs that serve exports are compared on: small captioners, media, and the ids of `aurora caption`."""
 
+import base64
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
+import aurora_cli
 from aurora_cli.captioning.caption_stream import Writing
 from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.inputs import Media as Medium
 from aurora_cli.captioning.inputs import caption_inputs
 from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.result import Caption
@@ -52,6 +55,19 @@ def make_export(folder: Path, tower: str, language: str, **model: int) -> Path:
     return folder / "export" / "huggingface"
 
 
+class Served(NamedTuple):
+    """An export, and the captioner that `aurora caption` makes of it."""
+
+    name: str
+    export: Path
+    captioner: Captioner
+
+
+def make_served(folder: Path, tower: str, language: str, **model: int) -> Served:
+    export = make_export(folder, tower, language, **model)
+    return Served(f"{tower}-{language}", export, aurora_cli.load_captioner(export, device="cpu"))
+
+
 class Media(NamedTuple):
     images: list[Path]
     videos: list[Path]
@@ -77,11 +93,12 @@ def _blocks(draw: np.random.Generator, width: int, height: int) -> Image.Image:
 
 
 def ids_of_caption(
-    captioner: Captioner, media: Sequence[Path], kept_ratio: float, slowfast: bool = False
+    captioner: Captioner, media: Sequence[Medium], kept_ratio: float, slowfast: bool = False, **changes: object
 ) -> list[list[int]]:
-    """The new ids of greedy captions."""
-    changes = {"token_kept_ratio": kept_ratio, "slowfast": slowfast, "max_new_tokens": NEW_TOKENS}
-    options = captioner.options.changed(changes)
+    """The new ids of greedy captions; `changes` are other options by their names."""
+    given = {"token_kept_ratio": kept_ratio, "slowfast": slowfast, "max_new_tokens": NEW_TOKENS, **changes}
+    options = captioner.options.changed(given)
+    inputs = caption_inputs(media)
     ids: dict[str, list[int]] = {}
 
     def kept(writing: Writing, options: CaptionOptions) -> Caption:
@@ -90,8 +107,22 @@ def ids_of_caption(
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(captioner, "_caption", kept)
-        captioner.caption_batch(caption_inputs(media), options)
-    return [ids[str(medium)] for medium in media]
+        captioner.caption_batch(inputs, options)
+    return [ids[medium.name] for medium in inputs]
+
+
+def uri(path: Path) -> dict[str, Any]:
+    """The medium as a part of a message."""
+    kind = "video" if path.suffix == ".mp4" else "image"
+    suffix = {"jpg": "jpeg"}.get(path.suffix[1:], path.suffix[1:])
+    data = base64.b64encode(path.read_bytes()).decode()
+    return {"type": f"{kind}_url", f"{kind}_url": {"url": f"data:{kind}/{suffix};base64,{data}"}}
+
+
+def chat_about(captioner: Captioner, *media: Path) -> list[dict[str, Any]]:
+    """The messages that ask as `aurora caption` asks."""
+    question = captioner.options.question("video" if media[-1].suffix == ".mp4" else "image")
+    return [{"role": "user", "content": [*map(uri, media), {"type": "text", "text": question}]}]
 
 
 def share_equal(found: Sequence[Sequence[int]], expected: Sequence[Sequence[int]]) -> float:

@@ -3,32 +3,26 @@
 `make serve-check` installs vLLM for CPUs into an environment of its own, and runs this there.
 """
 
-import base64
 import json
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import torch
 
-import aurora_cli
 from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.inputs import caption_inputs
 from tests.serve_check.captions import (
     NEW_TOKENS,
     Media,
+    Served,
+    chat_about,
     ids_of_caption,
-    make_export,
-    make_media,
+    make_served,
     share_equal,
     write,
 )
@@ -40,41 +34,11 @@ RATIOS = (1.0, 0.5, 0.1)
 ENGINE = Path(__file__).parent / "vllm_engine.py"
 
 
-class Served(NamedTuple):
-    name: str
-    export: Path
-    captioner: Captioner
-
-
-@pytest.fixture(scope="module")
-def media(tmp_path_factory: pytest.TempPathFactory) -> Media:
-    return make_media(tmp_path_factory.mktemp("media"))
-
-
 @pytest.fixture(scope="module", params=["clip-llama-56", "siglip-qwen2-84", "dinov2-llama-56"])
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
     """The second one's images are larger than those that its tower was made for."""
     tower, language, side = request.param.split("-")
-    export = make_export(tmp_path_factory.mktemp(request.param), tower, language, image_size=int(side))
-    return Served(request.param, export, aurora_cli.load_captioner(export, device="cpu"))
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    export = make_export(tmp_path_factory.mktemp("plain"), "clip", "llama")
-    return Served("clip-llama", export, aurora_cli.load_captioner(export, device="cpu"))
-
-
-def uri(path: Path) -> dict[str, Any]:
-    kind = "video" if path.suffix == ".mp4" else "image"
-    suffix = {"jpg": "jpeg"}.get(path.suffix[1:], path.suffix[1:])
-    data = base64.b64encode(path.read_bytes()).decode()
-    return {"type": f"{kind}_url", f"{kind}_url": {"url": f"data:{kind}/{suffix};base64,{data}"}}
-
-
-def chat_about(captioner: Captioner, *media: Path) -> list[dict[str, Any]]:
-    question = captioner.options.question("video" if media[-1].suffix == ".mp4" else "image")
-    return [{"role": "user", "content": [*map(uri, media), {"type": "text", "text": question}]}]
+    return make_served(tmp_path_factory.mktemp(request.param), tower, language, image_size=int(side))
 
 
 def call(chats: list[Any], kept_ratio: float | None = None, **changes: object) -> dict[str, Any]:
@@ -190,63 +154,3 @@ def test_without_the_plugin_it_is_llava_and_merges_nothing(plain: Served, media:
     assert {answer["prompt"] for answer in answers[0]} == {plain.captioner.prompt_tokens("image", options)}
     # Its image processor resizes by torchvision, a level aside here and there.
     assert share_equal(ids(answers[0]), ids_of_caption(plain.captioner, images, 1.0)) >= 0.5
-
-
-@pytest.fixture
-def server(plain: Served, tmp_path: Path) -> Iterator[str]:
-    """The address of `vllm serve`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    command = [str(Path(sys.executable).with_name("vllm")), "serve", str(plain.export), "--served-model-name", "it"]
-    command += ["--host", "127.0.0.1", "--port", address.rsplit(":", 1)[1], "--trust-request-mm-kwargs"]
-    command += ["--dtype", "float32", "--max-model-len", "1024", "--enforce-eager"]
-    environment = os.environ | {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1"}
-    log = tmp_path / "log"
-    with (
-        log.open("w") as output,
-        subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT) as child,
-    ):
-        try:
-            for _ in range(300):
-                assert child.poll() is None, log.read_text()[-3000:]
-                if "Application startup complete" in log.read_text():
-                    break
-                time.sleep(1)
-            yield f"{address}/v1/chat/completions"
-        finally:
-            child.terminate()
-
-
-def ask(url: str, chat: list[Any], **more: object) -> tuple[int, dict[str, Any]]:
-    body = {
-        "model": "it",
-        "messages": chat,
-        "temperature": 0,
-        "max_tokens": NEW_TOKENS,
-        "return_token_ids": True,
-        **more,
-    }
-    request = urllib.request.Request(url, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=120) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, json.load(error)
-
-
-def test_its_openai_server_takes_data_uris_and_refuses_with_the_reason(
-    server: str, plain: Served, media: Media
-) -> None:
-    captioner = plain.captioner
-    for path in (media.images[0], media.videos[0]):
-        for ratio in (0.5, 0.1):
-            status, answer = ask(server, chat_about(captioner, path), mm_processor_kwargs={"token_kept_ratio": ratio})
-            assert status == 200, answer
-            (expected,) = ids_of_caption(captioner, [path], ratio)
-            (choice,) = answer["choices"]
-            assert choice["token_ids"][: -1 if choice["finish_reason"] == "stop" else None] == expected
-    status, answer = ask(server, chat_about(captioner, media.images[0]), mm_processor_kwargs={"token_kept_ratio": 0.01})
-    assert status == 400
-    assert "kept_ratio is 0.01" in json.dumps(answer)
-    assert ask(server, chat_about(captioner, media.images[0]))[0] == 200

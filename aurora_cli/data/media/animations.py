@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from aurora_cli.data.media.decoders.sampling import Damaged, Sampling, Span, selected_frames
+from aurora_cli.data.media.decoders.sampling import NO_LIMITS, Damaged, Sampling, Span, VideoLimits, selected_frames
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.kinds import ANIMATED_SUFFIXES
 from aurora_cli.data.media.rgb import as_rgb
@@ -20,6 +20,10 @@ SHORTEST_MS = 10
 USUAL_MS = 100
 """What browsers make of a delay of that length or none."""
 
+_FRAMES_IN_ALL = 20
+"""All frames are decoded to learn their times: where pixels are limited, together they have at most as many as so many
+of the largest."""
+
 
 def is_animation(source: Path | bytes, name: str) -> bool:
     """Whether an image has more than one frame; what cannot be read has none."""
@@ -29,7 +33,7 @@ def is_animation(source: Path | bytes, name: str) -> bool:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-                return getattr(image, "n_frames", 1) > 1
+                return getattr(image, "is_animated", False)  # of a GIF `n_frames` reads all of it
     except MemoryError:
         raise
     except Exception:  # Pillow raises anything on damaged files; reading it says what is wrong
@@ -37,7 +41,13 @@ def is_animation(source: Path | bytes, name: str) -> bool:
 
 
 def animation_frames(
-    source: Path | bytes, name: str, frames: int, longest: int, sampling: Sampling, span: Span | None
+    source: Path | bytes,
+    name: str,
+    frames: int,
+    longest: int,
+    sampling: Sampling,
+    span: Span | None,
+    limits: VideoLimits = NO_LIMITS,
 ) -> np.ndarray:
     """(F, H, W, 3) uint8, as `decode_frames`; an image of one frame is a video of one.
 
@@ -48,6 +58,7 @@ def animation_frames(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                _check_size(image, limits)
                 edges_s = frame_edges(image)
                 selected = selected_frames(edges_s[:-1], frames, sampling, span, edges_s[-1])
                 distinct, positions = np.unique(selected, return_inverse=True)
@@ -61,6 +72,20 @@ def animation_frames(
         raise UnreadableMedia(f"{name}: {error}") from error
     except Exception as error:  # as in `decode_image`
         raise UnreadableMedia(f"{name}: not a readable image: {error or type(error).__name__}") from error
+
+
+def _check_size(image: Image.Image, limits: VideoLimits) -> None:
+    """
+    Raises:
+        Damaged: it is larger than is taken.
+    """
+    frames, (width, height) = len(frame_numbers(image)), image.size
+    limits.check(width, height, frames)
+    if frames * width * height > _FRAMES_IN_ALL * limits.pixels:
+        raise Damaged(
+            f"its {frames:,} frames of {width:,} x {height:,} pixels have more than "
+            f"{_FRAMES_IN_ALL * limits.pixels:,} together, which are taken at most"
+        )
 
 
 def frame_numbers(image: Image.Image) -> range:

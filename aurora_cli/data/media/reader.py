@@ -17,7 +17,7 @@ from aurora_cli.data.media.errors import MissingMedia, UnreadableMedia
 from aurora_cli.data.media.images import SHRINK_MARGIN, Colour, decode_image
 from aurora_cli.data.media.kinds import ANIMATED_SUFFIXES, VIDEO_SUFFIXES, frames_among
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_frames, square_image
-from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling, Span, evenly_spaced
+from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, NO_LIMITS, Sampling, Span, VideoLimits, evenly_spaced
 from aurora_cli.data.media.videos import decode_frames
 from aurora_cli.io.data_uri import shown
 from aurora_cli.io.file_version import version_of
@@ -76,6 +76,7 @@ def video_pixels(
     fill: Colour,
     sampling: Sampling = EVENLY_IN_TIME,
     span: Span | None = None,
+    limits: VideoLimits = NO_LIMITS,
 ) -> np.ndarray:
     """(F, S, S, 3): frames selected by `sampling`, of a span or of all of the video, shrunk while decoding where it is
     far larger than wanted.
@@ -83,7 +84,8 @@ def video_pixels(
     Raises:
         UnreadableMedia: naming it and the reason.
     """
-    return square_frames(decode_frames(source, name, frames, SHRINK_MARGIN * size, sampling, span), size, fill)
+    levels = decode_frames(source, name, frames, SHRINK_MARGIN * size, sampling, span, limits)
+    return square_frames(levels, size, fill)
 
 
 def load_frames(

@@ -23,15 +23,27 @@ from aurora_cli.data.media.decoders.decord_frames import NotBelieved, decord_fra
 from aurora_cli.data.media.decoders.header import read_header
 from aurora_cli.data.media.decoders.sampling import (
     EVENLY_IN_TIME,
+    NO_LIMITS,
     Damaged,
     Request,
     Sampling,
     Span,
+    VideoLimits,
     evenly_spaced,
     selected_frames,
 )
 
-__all__ = ["EVENLY_IN_TIME", "Damaged", "Request", "Sampling", "Span", "evenly_spaced", "selected_frames"]
+__all__ = [
+    "EVENLY_IN_TIME",
+    "NO_LIMITS",
+    "Damaged",
+    "Request",
+    "Sampling",
+    "Span",
+    "VideoLimits",
+    "evenly_spaced",
+    "selected_frames",
+]
 
 
 def by_decord(request: Request) -> np.ndarray:
@@ -39,12 +51,14 @@ def by_decord(request: Request) -> np.ndarray:
 
     Raises:
         NotBelieved: PyAV must read it.
-        Damaged, RuntimeError, decord.DECORDError, av.error.FFmpegError: it is damaged.
+        Damaged: it is, or is larger than is taken.
+        RuntimeError, decord.DECORDError, av.error.FFmpegError: it is damaged.
     """
     import av
 
     with av.open(request.path) as container:
         header = read_header(container, request.path)
+    request.limits.check(header.width, header.height, header.frames)
     return decord_frames(request, header)
 
 
@@ -66,8 +80,8 @@ def serve(decoder: str) -> None:
     for line in sys.stdin:
         last_word = decoder != "decord"
         try:
-            path, frames, longest, sampling, span = json.loads(line)
-            request = Request(path, frames, longest, Sampling(*sampling), span and tuple(span))
+            path, frames, longest, sampling, span, limits = json.loads(line)
+            request = Request(path, frames, longest, Sampling(*sampling), span and tuple(span), VideoLimits(*limits))
             pixels = None
             if not last_word:
                 with contextlib.suppress(NotBelieved):

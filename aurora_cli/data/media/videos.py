@@ -8,7 +8,7 @@ import numpy as np
 from aurora_cli.data.media.animations import animation_frames
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.kinds import IMAGE_SUFFIXES
-from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Request, Sampling, Span
+from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, NO_LIMITS, Request, Sampling, Span, VideoLimits
 from aurora_cli.data.media.video_process import DecoderError, decode_video
 
 
@@ -19,6 +19,7 @@ def decode_frames(
     longest: int,
     sampling: Sampling = EVENLY_IN_TIME,
     span: Span | None = None,
+    limits: VideoLimits = NO_LIMITS,
 ) -> np.ndarray:
     """(F, H, W, 3) uint8: frames selected by `sampling`, of a span or of all of the video, whose
     longer side is not far above `longest` pixels.
@@ -27,14 +28,14 @@ def decode_frames(
         UnreadableMedia: naming it and the reason.
     """
     if Path(name).suffix.lower() in IMAGE_SUFFIXES:
-        return animation_frames(source, name, frames, longest, sampling, span)
+        return animation_frames(source, name, frames, longest, sampling, span, limits)
     try:
         if isinstance(source, Path):
-            return decode_video(Request(str(source), frames, longest, sampling, span))
+            return decode_video(Request(str(source), frames, longest, sampling, span, limits))
         # decord reads bytes too, but crashes on damaged ones far more often than on a damaged file
         with tempfile.NamedTemporaryFile(suffix=Path(name).suffix) as file:
             file.write(source)
             file.flush()
-            return decode_video(Request(file.name, frames, longest, sampling, span))
+            return decode_video(Request(file.name, frames, longest, sampling, span, limits))
     except DecoderError as error:
         raise UnreadableMedia(f"{name}: not a readable video: {error}") from error

@@ -290,6 +290,41 @@ def test_an_image_with_too_many_pixels_is_refused_by_its_header(captioner):
     service.close()
 
 
+def gif(frames: int, side: int) -> bytes:
+    """Of two colours that take turns, so that no frame is left out."""
+    file = io.BytesIO()
+    first, *others = (Image.new("P", (side, side), number % 2) for number in range(frames))
+    first.save(file, "GIF", save_all=True, append_images=others)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("limits", "content", "words"),
+    [
+        (MediaLimits(max_pixels=64 * 48 - 1), VIDEO, "64 x 48 pixels"),
+        (MediaLimits(max_video_frames=5), VIDEO, "more than 5 frames"),
+        (MediaLimits(max_video_frames=5), gif(6, 20), "more than 5 frames"),
+        (MediaLimits(max_pixels=400), gif(21, 20), "21 frames of 20 x 20"),
+    ],
+)
+def test_a_video_of_large_or_many_frames_is_refused_by_its_head(captioner, limits, content, words):
+    """Of the video only the head is left: who decoded it would find it damaged."""
+    begin = content.find(b"mdat")
+    if begin >= 0:
+        end = content.index(b"moov")
+        content = content[: begin + 4] + bytes(end - begin - 8) + content[end - 4 :]
+    service = service_of(captioner, ServiceLimits(media=limits))
+    client = TestClient(service.app, base_url=URL)
+    name = "a.mp4" if begin >= 0 else "a.gif"
+    for answer in (
+        client.post(CHAT, json=question("x", video_part(content))),
+        client.post(f"/caption?name={name}", content=content),
+    ):
+        assert (answer.status_code, words in answer.text) == (422, True), answer.text
+    assert client.post(CHAT, json=question("x", image_part(png(20)))).status_code == 200
+    service.close()
+
+
 @pytest.mark.slow
 def test_media_from_the_network_are_fetched_where_that_is_allowed(captioner, client, tmp_path):
     import threading

@@ -6,6 +6,8 @@ beginning. Shapes: F frames, H, W their sides. Times are in the stream's units.
 """
 
 import contextlib
+import itertools
+import sys
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -13,7 +15,7 @@ import numpy as np
 
 from aurora_cli.data.media.decoders.boxes import turn_of
 from aurora_cli.data.media.decoders.header import Header, moving_image, read_header
-from aurora_cli.data.media.decoders.sampling import Damaged, Request, selected_frames, spacing
+from aurora_cli.data.media.decoders.sampling import Damaged, Request, VideoLimits, selected_frames, spacing
 
 
 class _Timeline(NamedTuple):
@@ -41,9 +43,10 @@ def av_frames(request: Request) -> np.ndarray:
 
     with av.open(request.path) as container:
         header = read_header(container, request.path)
+        request.limits.check(header.width, header.height, header.frames)
         stream = moving_image(container)
         unit_s = float(stream.time_base)
-        timeline = _timeline(container, stream, header)
+        timeline = _timeline(container, stream, header, request.limits)
     selected = _select(request, timeline, unit_s)
     distinct, positions = np.unique(selected, return_inverse=True)
     if len(timeline.keys):
@@ -71,17 +74,18 @@ def _select(request: Request, timeline: _Timeline, unit_s: float) -> np.ndarray:
     return selected
 
 
-def _timeline(container: Any, stream: Any, header: Header) -> _Timeline:
+def _timeline(container: Any, stream: Any, header: Header, limits: VideoLimits) -> _Timeline:
     """From the packets, without decoding.
 
     Raises:
-        Damaged: there is no frame.
+        Damaged: there is no frame, or there are more than are taken.
     """
+    with_content = (packet for packet in container.demux(stream) if packet.size)
     packets = [
         (packet.pts if packet.pts is not None else packet.dts, packet.is_keyframe, packet.is_discard, packet.duration)
-        for packet in container.demux(stream)
-        if packet.size
+        for packet in itertools.islice(with_content, min(limits.frames + 1, sys.maxsize))
     ]
+    limits.check(header.width, header.height, len(packets))
     keys = np.sort([start for start, is_key, _, _ in packets if is_key and start is not None])
     if len(keys) == 0:
         raise Damaged("it has no frames")

@@ -18,7 +18,7 @@ def decord_frames(request: Request, header: Header) -> np.ndarray:
 
     Raises:
         NotBelieved: its times are not those of a video that begins at zero, or it misreads the rows of that width.
-        Damaged: it has no frames.
+        Damaged: it has no frames, or more than are taken.
         RuntimeError, decord.DECORDError: unrelated classes, both mean "damaged".
     """
     import decord
@@ -34,6 +34,7 @@ def decord_frames(request: Request, header: Header) -> np.ndarray:
         reader = decord.VideoReader(request.path, num_threads=1, width=width, height=height)
     if len(reader) == 0:
         raise Damaged("it has no frames")
+    request.limits.check(header.width, header.height, len(reader))
     times = reader.get_frame_timestamp(np.arange(len(reader)))
     if not _are_in_order(times[:, 0]):
         raise NotBelieved

@@ -30,6 +30,8 @@ class Header(NamedTuple):
     """Of moving images."""
     hides: bool
     """Whether an edit list hides frames that the file has."""
+    frames: int
+    """As the container says; 0: it says nothing."""
 
     @property
     def is_indexed(self) -> bool:
@@ -97,6 +99,7 @@ def read_header(container: Any, path: str) -> Header:
         border=border,
         tracks=tracks,
         hides="mp4" in container.format.name and any(entry.is_discard for entry in stream.index_entries),
+        frames=stream.frames,
     )
 
 

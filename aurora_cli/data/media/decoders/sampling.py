@@ -1,5 +1,6 @@
 """Which frames of a video are wanted. Times are seconds."""
 
+import sys
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -24,6 +25,27 @@ ROUNDED_S = 1e-3
 """Times are rounded by as much: Matroska counts milliseconds. A frame that a span holds for less is not in it."""
 
 
+class VideoLimits(NamedTuple):
+    """What a video has at most. It is refused by its head, before a frame is decoded."""
+
+    pixels: int = sys.maxsize
+    """Of a frame."""
+    frames: int = sys.maxsize
+
+    def check(self, width: int, height: int, frames: int) -> None:
+        """
+        Raises:
+            Damaged: it has more.
+        """
+        if width * height > self.pixels:
+            raise Damaged(f"its frames have {width:,} x {height:,} pixels; at most {self.pixels:,} are taken")
+        if frames > self.frames:
+            raise Damaged(f"it has more than {self.frames:,} frames, which are taken at most")
+
+
+NO_LIMITS = VideoLimits()
+
+
 class Request(NamedTuple):
     """What is wanted of a video. Travels to the child as JSON."""
 
@@ -34,6 +56,7 @@ class Request(NamedTuple):
     sampling: Sampling = EVENLY_IN_TIME
     span: Span | None = None
     """The part of the video that frames are taken from; none: all of it."""
+    limits: VideoLimits = NO_LIMITS
 
 
 class Damaged(Exception):

@@ -1,10 +1,11 @@
 """llama.cpp captions with the files of `aurora convert --format gguf` as aurora does with nothing merged, id for id.
 
-Skips itself where llama-cpp-python or gguf is not installed; `make serve-check-gguf` installs them, and takes 50 each.
+Skips itself where llama-cpp-python or gguf is not installed; `make serve-check` installs them.
 """
 
-import os
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from aurora_cli.config.settings import ConvertSettings, ModelSettings, Settings
 from aurora_cli.export.tokenizer import copy_tokenizer
 from aurora_cli.pipeline.convert.command import run
 from tests.captioners import TOKENIZER
-from tests.llama_cpp import Shares, compared
+from tests.serve_check import trained
+from tests.serve_check.beside_llama_cpp import QUESTION, Shares, compared
 from tests.tokenizer_families import SENTENCEPIECE
 
 pytestmark = [
@@ -26,7 +28,8 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 
-MEDIA = int(os.environ.get("AURORA_SERVE_MEDIA", "3"))
+MEDIA = 50
+RANDOM_MEDIA = 10
 FRAMES = 4
 TIE = 0.01
 TOKENS = 8
@@ -47,8 +50,16 @@ LANGUAGES: dict[str, Any] = {
 }
 
 
-def captioner(folder: Path, tower: str, language: str, *, image_size: int = 56, **text: Any) -> Path:
-    """A captioner with random weights that spread its logits."""
+def captioner(
+    folder: Path,
+    tower: str,
+    language: str,
+    *,
+    image_size: int = 56,
+    tower_config: Mapping[str, Any] = MappingProxyType({}),
+    **text: Any,
+) -> Path:
+    """A captioner with random weights that spread its logits, unless configs say another range."""
     from aurora_cli.pipeline.train.build_model import write_initial
 
     mean = (0.5,) * 3 if tower == "siglip" else ModelSettings().image_mean
@@ -58,7 +69,7 @@ def captioner(folder: Path, tower: str, language: str, *, image_size: int = 56, 
         image_size=image_size,
         image_mean=mean,
         image_std=mean,
-        vision_config=TOWERS[tower],
+        vision_config={**TOWERS[tower], **tower_config},
         text_config={"vocab_size": 671, **LANGUAGES[language], **text},
     )
     write_initial(folder / "captioner", Settings(workspace=folder, model=model))
@@ -75,10 +86,24 @@ def written(model: Path, folder: Path, quantization: Any = "f16") -> tuple[Path,
     return Path(result.output), result
 
 
+@pytest.fixture(
+    scope="module",
+    params=[("clip", "llama"), ("siglip", "qwen2"), ("clip", "qwen2"), ("siglip", "llama")],
+    ids="-".join,
+)
+def learnt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A captioner that was trained."""
+    tower, language = request.param
+    folder = tmp_path_factory.mktemp("-".join(request.param))
+    model = captioner(folder, tower, language, tower_config={"initializer_range": 0.02}, initializer_range=0.02)
+    trained.train(model, QUESTION, FRAMES)
+    return model
+
+
 def pictures(side: int, frames: int) -> list[list[np.ndarray]]:
     """Noise in blocks, which a tower tells apart."""
     random = np.random.default_rng(side + frames)
-    blocks = random.integers(0, 256, (MEDIA, frames, 7, 7, 3), dtype=np.uint8)
+    blocks = random.integers(0, 256, (RANDOM_MEDIA, frames, 7, 7, 3), dtype=np.uint8)
     return [[*np.kron(each, np.ones((1, side // 7, side // 7, 1), np.uint8))] for each in blocks]
 
 
@@ -88,18 +113,25 @@ def assert_equal_but_for_ties(shares: Shares) -> None:
     assert max(shares.ties, default=0.0) < TIE, shares
 
 
-@pytest.mark.parametrize(
-    ("tower", "language"),
-    [
-        ("clip", "llama"),
-        ("siglip", "llama"),
-        ("clip", "qwen2"),
-        ("siglip", "qwen2"),
-        ("siglip", "smollm2"),
-        ("siglip", "qwen3"),
-    ],
-)
-def test_images_and_videos_get_the_ids_of_aurora_caption(tower: str, language: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("frames", [1, FRAMES], ids=["images", "videos"])
+def test_images_and_videos_get_the_ids_of_aurora_caption(learnt: Path, frames: int, tmp_path: Path) -> None:
+    files, _ = written(learnt, tmp_path)
+    shares = compared(learnt, files, trained.held_out(MEDIA, frames))
+    print(f"{learnt.parent.name}, {frames} frames, f16: {shares.equal} of {shares.media}, {shares.captions} captions")
+    assert shares.equal == shares.media, shares
+    assert shares.captions > MEDIA // 3  # what is compared, media decide
+
+
+@pytest.mark.parametrize("frames", [1, FRAMES], ids=["images", "videos"])
+def test_blocks_of_8_bits_are_near_and_the_share_is_stated(learnt: Path, frames: int, tmp_path: Path) -> None:
+    files, _ = written(learnt, tmp_path, "q8_0")
+    shares = compared(learnt, files, trained.held_out(MEDIA, frames))
+    print(f"{learnt.parent.name}, {frames} frames, q8_0: {shares.equal} of {shares.media}")
+    assert shares.equal > 0.8 * shares.media, shares
+
+
+@pytest.mark.parametrize(("tower", "language"), [("siglip", "smollm2"), ("siglip", "qwen3"), ("clip", "qwen3")])
+def test_random_weights_of_other_kinds_give_the_ids_but_for_ties(tower: str, language: str, tmp_path: Path) -> None:
     model = captioner(tmp_path, tower, language)
     files, result = written(model, tmp_path)
     assert [each.what for each in result.differences][-2:] == [
@@ -109,14 +141,6 @@ def test_images_and_videos_get_the_ids_of_aurora_caption(tower: str, language: s
         shares = compared(model, files, pictures(56, frames), max_new_tokens=TOKENS)
         print(f"{tower} {language}, {frames} frames, f16: {shares.equal} of {shares.media}, ties {shares.ties}")
         assert_equal_but_for_ties(shares)
-
-
-def test_blocks_of_8_bits_are_near_and_the_share_is_stated(tmp_path: Path) -> None:
-    model = captioner(tmp_path, "siglip", "llama")
-    files, _ = written(model, tmp_path, "q8_0")
-    for frames in (1, FRAMES):
-        shares = compared(model, files, pictures(56, frames), max_new_tokens=TOKENS)
-        print(f"siglip llama, {frames} frames, q8_0: {shares.equal} of {shares.media}")
 
 
 def test_four_bits_are_made_by_llama_cpp_and_load(tmp_path: Path) -> None:

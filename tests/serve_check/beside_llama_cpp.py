@@ -1,4 +1,4 @@
-"""Captions by llama.cpp beside those of `aurora caption`, id for id: what tests and `make serve-check-gguf` share."""
+"""Captions by llama.cpp beside those of `aurora caption`, id for id."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,11 +11,11 @@ from PIL import Image
 import aurora_cli
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.inputs import Media
-from aurora_cli.config.merging import TokenMerging
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_image
 from aurora_cli.export.llama_cpp.chat import rendered
 from aurora_cli.export.llama_cpp.running import LlamaCpp
 from aurora_cli.models.merge_plan import WHOLE
+from tests.serve_check.captions import ids_of_caption
 
 QUESTION = "Describe the image in detail."
 
@@ -25,6 +25,8 @@ class Shares(NamedTuple):
 
     equal: int
     media: int
+    captions: int
+    """Different ones of ours."""
     different: list[tuple[list[int], list[int]]]
     """Ours and llama.cpp's."""
     ties: list[float]
@@ -38,25 +40,23 @@ def compared(
 
     `squared`: llama.cpp gets frames as training's transforms make them; else it resizes and pads them itself.
     """
-    merging = TokenMerging(kept_ratio=1.0)
-    captioner = aurora_cli.load_captioner(model, token_merging=merging, device="cpu", dtype="float32")
-    captioner._text_of = lambda ids: " ".join(map(str, ids))
+    captioner = aurora_cli.load_captioner(model, token_merging=WHOLE, device="cpu", dtype="float32")
     given: list[Media] = [np.stack(frames) if len(frames) > 1 else frames[0] for frames in media]
     count = max(map(len, media))
-    ours = captioner.caption(given, prompt=QUESTION, frames=count, max_new_tokens=max_new_tokens)
+    asked = {"prompt": QUESTION, "clip_prompt": QUESTION, "frames": count, "max_new_tokens": max_new_tokens}
+    ours = ids_of_caption(captioner, given, 1.0, **asked)
     settings = captioner.image_settings
     fill, side = padding_colour(settings.image_mean), settings.image_size
     file = next(files.glob("model-*.gguf"))
     different, ties = [], []
     with LlamaCpp(file, next(files.glob("mmproj-*.gguf"))) as llama:
-        for frames, caption in zip(media, ours, strict=True):
+        for frames, mine in zip(media, ours, strict=True):
             shown = [square_image(Image.fromarray(one), side, fill) for one in frames] if squared else frames
             theirs = llama.answer(rendered(file, QUESTION, len(frames)), shown, max_new_tokens).new
-            mine = [int(one) for one in caption.caption.split()]
             if theirs != mine:
                 different.append((mine, theirs))
                 ties.append(_tie(captioner, shown, mine, theirs))
-    return Shares(len(media) - len(different), len(media), different, ties)
+    return Shares(len(media) - len(different), len(media), len(set(map(tuple, ours))), different, ties)
 
 
 def _tie(captioner: Captioner, shown: Sequence[np.ndarray], mine: list[int], theirs: list[int]) -> float:

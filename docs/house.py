@@ -21,8 +21,8 @@ DRAWING = ROOT / "docs" / "images" / "house.svg"
 ARCHITECTURE = ROOT / "docs" / "how-it-works" / "architecture.md"
 BEGIN, END = "<!-- rooms: written by docs/house.py -->", "<!-- rooms: end -->"
 
-GROUND = ("runs", "hub", "config", "io", "console", "errors", "constants")
-"""Drawn as slabs without arrows; the last three share one."""
+GROUND = ("runs", "hub", "config", "io", "console", "errors", "constants", "imports")
+"""Drawn as slabs without arrows; the last four share one."""
 
 Arrow = tuple[str, str]
 

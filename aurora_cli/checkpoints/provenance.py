@@ -5,7 +5,6 @@ from pathlib import Path
 from aurora_cli.checkpoints.facts import AnnotationFile, StageData
 from aurora_cli.data.download.origin import Origin
 from aurora_cli.data.download.origins import recorded_origins
-from aurora_cli.data.token_store.manifest import merged_inputs
 from aurora_cli.errors import DataError
 from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE
 from aurora_cli.runs.metadata import TrainedFolder, TrainState
@@ -30,6 +29,8 @@ def _folders_of(step: Path) -> tuple[TrainedFolder, ...]:
 
 def _data_in(roots: list[Path], folder: str, weight: float, records: int) -> StageData:
     """What the folder's manifest says, in the first of the workspaces that has one."""
+    from aurora_cli.data.token_store.manifest import merged_inputs  # with pyarrow, which an export needs not
+
     workspace = next((root for root in roots if (root / folder).exists()), roots[0])
     inputs = merged_inputs(workspace / folder)
     subsets = dict.fromkeys(Path(file.path).parent for file in inputs)

@@ -10,6 +10,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.using import CaptionSettings
 from aurora_cli.console import Reporter
 from aurora_cli.errors import HostError, UsageError
+from aurora_cli.imports import imported_at_once
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -83,16 +84,17 @@ def serve(
         DataError: the model is damaged.
         HostError: the port is taken.
     """
-    from aurora_cli.captioning.loading import build_captioner
-    from aurora_cli.captioning.options import beyond_trained, options_of
-    from aurora_cli.checkpoints.checkpoint import OpenOptions
-    from aurora_cli.checkpoints.opening import open_checkpoint
-    from aurora_cli.checkpoints.stated.processors import pixels_note
-    from aurora_cli.serving.app import Service, ServiceLimits
-    from aurora_cli.serving.engine import EngineLimits
-    from aurora_cli.serving.guard import GuardRules
-    from aurora_cli.serving.media import MediaLimits
-    from aurora_cli.serving.server import bound_socket, serve_until_stopped, url_of
+    with imported_at_once():
+        from aurora_cli.captioning.loading import build_captioner
+        from aurora_cli.captioning.options import beyond_trained, options_of
+        from aurora_cli.checkpoints.checkpoint import OpenOptions
+        from aurora_cli.checkpoints.opening import open_checkpoint
+        from aurora_cli.checkpoints.stated.processors import pixels_note
+        from aurora_cli.serving.app import Service, ServiceLimits
+        from aurora_cli.serving.engine import EngineLimits
+        from aurora_cli.serving.guard import GuardRules
+        from aurora_cli.serving.media import MediaLimits
+        from aurora_cli.serving.server import bound_socket, serve_until_stopped, url_of
 
     own = settings.serve
     limits = ServiceLimits(

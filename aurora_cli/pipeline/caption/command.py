@@ -5,6 +5,7 @@ import contextlib
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import UsageError
+from aurora_cli.imports import imported_at_once
 from aurora_cli.io.atomic import lock_output
 from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
@@ -27,8 +28,9 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         media = len(request.media) if request.rows is None else request.rows.count()
         return CaptionResult(request.model, dry_run=True, media=media)
     with contextlib.nullcontext() if request.output is None else lock_output(request.output, "aurora caption"):
-        from aurora_cli.captioning.job.session import CaptionSession
-        from aurora_cli.captioning.job.source import CaptionerSource
+        with imported_at_once():
+            from aurora_cli.captioning.job.session import CaptionSession
+            from aurora_cli.captioning.job.source import CaptionerSource
 
         source = CaptionerSource(settings, request.model, reporter)
         captioned = CaptionSession(source, request, settings.caption, reporter).run()

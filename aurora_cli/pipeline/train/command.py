@@ -18,6 +18,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.batches.sampler import accumulation
 from aurora_cli.errors import EXIT_OK, AuroraError, DataError, Interrupted
+from aurora_cli.imports import imported_at_once
 from aurora_cli.io.atomic import file_lock, write_text
 from aurora_cli.pipeline.train.captions.check import check_keep_best
 from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, unmeasured
@@ -115,7 +116,8 @@ def check_settings(settings: Settings, processes: int) -> None:
 
 
 def _train_as(rank: Rank, settings: Settings, reporter: Reporter) -> TrainResult:
-    from aurora_cli.pipeline.train.process import train_as  # with torch
+    with imported_at_once():
+        from aurora_cli.pipeline.train.process import train_as  # with torch
 
     return train_as(rank, settings, reporter)
 

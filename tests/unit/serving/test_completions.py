@@ -32,6 +32,7 @@ from tests.serving import (
     service_of,
     video_part,
 )
+from tests.videos import write_video
 
 VIDEO = encode_video([Image.new("RGB", (64, 48), (40 * number, 90, 255 - 40 * number)) for number in range(6)])
 
@@ -293,36 +294,52 @@ def test_an_image_with_too_many_pixels_is_refused_by_its_header(captioner):
 def gif(frames: int, side: int) -> bytes:
     """Of two colours that take turns, so that no frame is left out."""
     file = io.BytesIO()
-    first, *others = (Image.new("P", (side, side), number % 2) for number in range(frames))
+    first, *others = (Image.new("RGB", (side, side), (200 * (number % 2), 0, 0)) for number in range(frames))
     first.save(file, "GIF", save_all=True, append_images=others)
     return file.getvalue()
 
 
+@pytest.fixture(scope="module")
+def h264(tmp_path_factory) -> bytes:
+    """Six frames, of which the head alone is left: who decoded it would find it damaged."""
+    content = write_video(tmp_path_factory.mktemp("video") / "a.mp4", range(0, 198, 33)).read_bytes()
+    begin, end = content.index(b"mdat") + 4, content.index(b"moov") - 4
+    return content[:begin] + bytes(end - begin) + content[end:]
+
+
 @pytest.mark.parametrize(
-    ("limits", "content", "words"),
+    ("limits", "name", "words"),
     [
-        (MediaLimits(max_pixels=64 * 48 - 1), VIDEO, "64 x 48 pixels"),
-        (MediaLimits(max_video_frames=5), VIDEO, "more than 5 frames"),
-        (MediaLimits(max_video_frames=5), gif(6, 20), "more than 5 frames"),
-        (MediaLimits(max_pixels=400), gif(21, 20), "21 frames of 20 x 20"),
+        (MediaLimits(max_pixels=64 * 48 - 1), "a.mp4", "64 x 48 pixels"),
+        (MediaLimits(max_video_frames=5), "a.mp4", "more than 5 frames"),
+        (MediaLimits(max_video_frames=5), "a.gif", "more than 5 frames"),
+        (MediaLimits(max_pixels=64 * 48, max_video_frames=6), "a.mp4", "not a readable video: "),
+        (MediaLimits(max_pixels=400), "a.gif", "21 frames of 20 x 20"),
     ],
 )
-def test_a_video_of_large_or_many_frames_is_refused_by_its_head(captioner, limits, content, words):
-    """Of the video only the head is left: who decoded it would find it damaged."""
-    begin = content.find(b"mdat")
-    if begin >= 0:
-        end = content.index(b"moov")
-        content = content[: begin + 4] + bytes(end - begin - 8) + content[end - 4 :]
+def test_a_video_of_large_or_many_frames_is_refused_by_its_head(captioner, h264, limits, name, words):
+    content = h264 if name == "a.mp4" else gif(21, 20)
     service = service_of(captioner, ServiceLimits(media=limits))
     client = TestClient(service.app, base_url=URL)
-    name = "a.mp4" if begin >= 0 else "a.gif"
     for answer in (
         client.post(CHAT, json=question("x", video_part(content))),
         client.post(f"/caption?name={name}", content=content),
     ):
         assert (answer.status_code, words in answer.text) == (422, True), answer.text
-    assert client.post(CHAT, json=question("x", image_part(png(20)))).status_code == 200
+        assert ("at most" in answer.text) == (words != "not a readable video: ")
     service.close()
+
+
+def test_frames_that_are_larger_than_the_head_says_are_not_decoded(captioner, tmp_path):
+    """Two videos one behind the other, as cameras write them that turn."""
+    first = write_video(tmp_path / "a.ts", [0, 33], size=(32, 32))
+    second = write_video(tmp_path / "b.ts", [66, 99], size=(64, 48))
+    content = first.read_bytes() + second.read_bytes()
+    for limits, status in ((MediaLimits(), 200), (MediaLimits(max_pixels=32 * 32), 422)):
+        service = service_of(captioner, ServiceLimits(media=limits))
+        answer = TestClient(service.app, base_url=URL).post(CHAT, json=question("x", video_part(content)))
+        assert answer.status_code == status, answer.text
+        service.close()
 
 
 @pytest.mark.slow

@@ -44,7 +44,7 @@ def av_frames(request: Request) -> np.ndarray:
     with av.open(request.path) as container:
         header = read_header(container, request.path)
         request.limits.check(header.width, header.height, header.frames)
-        stream = moving_image(container)
+        stream = moving_image(container, request.limits)
         unit_s = float(stream.time_base)
         timeline = _timeline(container, stream, header, request.limits)
     selected = _select(request, timeline, unit_s)
@@ -131,7 +131,7 @@ def _sought(request: Request, header: Header, timeline: _Timeline, wanted: np.nd
     starts, keys = timeline.starts, timeline.keys
     images: list[np.ndarray] = []
     with av.open(request.path) as container:
-        stream = moving_image(container)
+        stream = moving_image(container, request.limits)
         frames: Iterator[tuple[Any, bool]] = iter(())
         coming = -1
         for number in wanted.tolist():
@@ -165,7 +165,7 @@ def _from_beginning(
 
     images: list[np.ndarray] = []
     with av.open(request.path) as container:
-        stream = moving_image(container)
+        stream = moving_image(container, request.limits)
         frames, coming = _decoded(container, stream), 0
         for number in wanted.tolist():
             for frame, is_patched in _until_end(frames, len(images), len(wanted)):
@@ -195,7 +195,7 @@ def _decoded_timeline(request: Request, listed: _Timeline) -> _Timeline:
     import av
 
     with av.open(request.path) as container:
-        came = [frame.pts for frame in _until_damage(_decoded(container, moving_image(container)))]
+        came = [frame.pts for frame in _until_damage(_decoded(container, moving_image(container, request.limits)))]
     if not came:
         raise Damaged("it has no frames")
     if None not in came and (np.diff(came) > 0).all():

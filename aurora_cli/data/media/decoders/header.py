@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from aurora_cli.data.media.decoders.boxes import Border, Turn, framing_of
-from aurora_cli.data.media.decoders.sampling import Damaged
+from aurora_cli.data.media.decoders.sampling import NO_LIMITS, Damaged, VideoLimits
 
 BELIEVED = frozenset({"h264", "vp8", "vp9", "av1"})
 """Codecs whose frames decord was seen to number as a player shows them, in the containers below."""
@@ -103,8 +103,10 @@ def read_header(container: Any, path: str) -> Header:
     )
 
 
-def moving_image(container: Any) -> Any:
+def moving_image(container: Any, limits: VideoLimits = NO_LIMITS) -> Any:
     """The video stream that a player shows: the default or else the best one, as libav ranks them; not a cover.
+
+    A frame of more pixels than `limits` is not decoded either: a head may say less, or nothing.
 
     Raises:
         Damaged: there is none.
@@ -115,6 +117,8 @@ def moving_image(container: Any) -> Any:
     best = container.streams.best("video") if len(moving) > 1 else moving[0]
     stream = best if best in moving else moving[0]
     stream.codec_context.thread_count = 1
+    if limits.pixels < NO_LIMITS.pixels:
+        stream.codec_context.options = {"max_pixels": str(limits.pixels)}
     return stream
 
 

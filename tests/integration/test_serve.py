@@ -24,6 +24,7 @@ from PIL import Image
 from aurora_cli.demo.dataset import encode_video
 from tests.captioners import make_runs
 from tests.serving import CHAT, IMAGE, events_of, image_part, question, video_part
+from tests.videos import write_video
 
 pytest.importorskip("uvicorn", reason="starlette and uvicorn, of the extra `serve`, are not here")
 
@@ -158,18 +159,18 @@ def test_bodies_of_100_mb_are_refused_and_memory_stays(server):
     assert server.megabytes < before + 100
 
 
-def test_bombs_and_cut_media_are_refused_and_memory_stays(server):
-    """An image of 400 million pixels in 49 kB, a video of 67 million a frame; and what ends in the middle."""
+def test_bombs_and_cut_media_are_refused_and_memory_stays(server, tmp_path):
+    """An image of 400 million pixels in 49 kB, a video of 52 million a frame; and what ends in the middle."""
     server.ask(body=question())
     before = server.megabytes
     flat = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(flat, "PNG")
-    large = encode_video([Image.new("RGB", (8_192, 8_192))])
+    large = write_video(tmp_path / "a.mp4", [0], size=(8_192, 6_400)).read_bytes()
     small = encode_video([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)])
     for part, words in (
-        (image_part(flat.getvalue()), "at most 50,000,000"),
-        (video_part(flat.getvalue()), "at most 50,000,000"),
-        (video_part(large), "8,192 x 8,192 pixels"),
+        (image_part(flat.getvalue()), "50,000,000 pixels"),
+        (video_part(flat.getvalue()), "not a readable video"),
+        (video_part(large), "8,192 x 6,400 pixels"),
         (video_part(small[: len(small) // 2]), "not a readable video"),
         (image_part(IMAGE.read_bytes()[:900]), "not a readable image"),
     ):

@@ -20,6 +20,7 @@ from aurora_cli.pipeline.convert.command import run
 from tests.captioners import TOKENIZER
 from tests.serve_check import trained
 from tests.serve_check.beside_llama_cpp import QUESTION, Shares, compared
+from tests.serve_check.trained import FRAMES
 from tests.tokenizer_families import SENTENCEPIECE
 
 pytestmark = [
@@ -30,7 +31,6 @@ pytestmark = [
 
 MEDIA = 50
 RANDOM_MEDIA = 10
-FRAMES = 4
 TIE = 0.01
 TOKENS = 8
 SIZES = {"image_size": 56, "patch_size": 14, "hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
@@ -96,7 +96,7 @@ def learnt(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     tower, language = request.param
     folder = tmp_path_factory.mktemp("-".join(request.param))
     model = captioner(folder, tower, language, tower_config={"initializer_range": 0.02}, initializer_range=0.02)
-    trained.train(model, QUESTION, FRAMES)
+    trained.train(model, QUESTION)
     return model
 
 
@@ -119,7 +119,7 @@ def test_images_and_videos_get_the_ids_of_aurora_caption(learnt: Path, frames: i
     shares = compared(learnt, files, trained.held_out(MEDIA, frames))
     print(f"{learnt.parent.name}, {frames} frames, f16: {shares.equal} of {shares.media}, {shares.captions} captions")
     assert shares.equal == shares.media, shares
-    assert shares.captions > MEDIA // 3  # what is compared, media decide
+    assert shares.captions > MEDIA // 2  # what is compared, media decide
 
 
 @pytest.mark.parametrize("frames", [1, FRAMES], ids=["images", "videos"])

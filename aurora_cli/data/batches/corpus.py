@@ -5,6 +5,7 @@ The training process keeps it. Rows and media are read elsewhere, by `reader.Sam
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -177,12 +178,8 @@ class Corpus:
         """Those of them that it takes at this of the kept ratios."""
         if self.mixed is None:
             return self.epoch(epoch)
-        return np.concatenate(
-            [
-                visit.numbers[self.mixed.wheels.ratios(*visit) == ratio]
-                for visit in epoch_visits(self.trained, self._weights, seed=self.seed, epoch=epoch)
-            ]
-        )
+        visits = partial(epoch_visits, self.trained, self._weights, seed=self.seed, epoch=epoch)
+        return np.concatenate([numbers[ratios == ratio] for numbers, ratios in self.mixed.wheels.epoch(epoch, visits)])
 
     def lengths_at(self, numbers: np.ndarray, ratio: int) -> np.ndarray:
         """int32: language-model tokens of these samples at this of the kept ratios, which they fit into a pack at."""

@@ -5,7 +5,7 @@ each visit the wheel has turned by one: in a turn a sample meets all ratios exac
 are dealt out evenly, so do the samples of every epoch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.data.batches.collator import TokenCounts
 from aurora_cli.data.batches.packing import CHUNK
+from aurora_cli.data.batches.selection import Visit
 
 SLOT_STREAM = 3
 """Keeps the slots' random numbers apart from those of plan, order and weights."""
@@ -20,8 +21,8 @@ SLOT_STREAM = 3
 LARGEST_WHEEL = 1000
 """Weights are true to a part in so many, at least."""
 
-SLOT_BITS = 16
-"""Of a sample's slot, as a share of the wheel."""
+SLOTS = 1 << 16
+"""Of a wheel, whatever its ratios: a sample's slot is a number below."""
 
 
 class StepRatio(NamedTuple):
@@ -60,25 +61,30 @@ class RatioWheels:
         pack holds it: at these alone it is taken, by their shares beside each other."""
         self._wheels = [wheel(shares[:count]) for count in range(1, len(shares) + 1)]
         self._fitting = fitting
-        ranks = np.arange(len(trained), dtype=np.uint32)
-        np.random.default_rng([seed, SLOT_STREAM]).shuffle(ranks)
         self._slots = np.zeros(len(fitting), np.uint16)
-        for some in _chunks(len(trained)):
-            middles = (2 * ranks[some].astype(np.uint64) + 1) << np.uint64(SLOT_BITS - 1)
-            self._slots[trained[some]] = middles // np.uint64(len(trained))
+        self._dealt: tuple[int, list[tuple[np.ndarray, np.ndarray]]] | None = None
+        rng = np.random.default_rng([seed, SLOT_STREAM])
+        for start in range(0, len(trained), SLOTS):  # what is shuffled stays in the cache, and neighbours are spread
+            some = trained[start : start + SLOTS]
+            ranks = rng.permutation(len(some))
+            self._slots[some] = (2 * ranks + 1) * SLOTS // (2 * len(some))
+
+    def epoch(self, epoch: int, visits: Callable[[], list[Visit]]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The samples of an epoch's visits, and the ratio of each; those of the last epoch are remembered."""
+        if self._dealt is None or self._dealt[0] != epoch:
+            self._dealt = None
+            self._dealt = epoch, [(visit.numbers, self.ratios(*visit)) for visit in visits()]
+        return self._dealt[1]
 
     def ratios(self, numbers: np.ndarray, visits: np.ndarray | int) -> np.ndarray:
         """uint8: the ratio of each of the samples, by how often it has been taken before."""
         found = np.empty(len(numbers), np.uint8)
-        for some in _chunks(len(numbers)):
-            slots, fitting = self._slots[numbers[some]].astype(np.int64), self._fitting[numbers[some]]
-            turned = visits if isinstance(visits, int) else visits[some]
+        for start in range(0, len(numbers), CHUNK):
+            some = slice(start, start + CHUNK)
+            slots, fitting = self._slots[numbers[some]], self._fitting[numbers[some]]
+            before = visits if isinstance(visits, int) else visits[some]
             for count in np.flatnonzero(np.bincount(fitting)).tolist():
-                of_wheel = self._wheels[count - 1]
-                ratios = of_wheel[((slots * len(of_wheel) >> SLOT_BITS) + turned) % len(of_wheel)]
+                own = self._wheels[count - 1]
+                ratios = own[(slots.astype(np.int64) * len(own) // SLOTS + before) % len(own)]
                 found[some] = np.where(fitting == count, ratios, found[some])
         return found
-
-
-def _chunks(count: int) -> list[slice]:
-    return [slice(start, start + CHUNK) for start in range(0, count, CHUNK)]

@@ -73,6 +73,16 @@ class StepOrder:
         whole = 1.0 if self._epochs is None else min(1.0, self._epochs - current.number)
         return current.number + whole * (steps - current.first) / len(current.ratios)
 
+    def steps_of_ratios(self, steps: int) -> list[int]:
+        """Of the first so many steps, those of each ratio."""
+        counts, done = np.zeros(len(self._rows), np.int64), 0
+        while done < steps and len(self._rows) > 1:
+            epoch = self._epoch_of(done)
+            some = epoch.ratios[: steps - done]
+            counts += np.bincount(some, minlength=len(counts))
+            done += len(some)
+        return counts.tolist()
+
     def _epoch_of(self, step: int) -> _Epoch:
         if self._current is None or step < self._current.first:
             self._current = self._make(0, first=0)

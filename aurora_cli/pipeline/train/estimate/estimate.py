@@ -223,7 +223,15 @@ def amounts_of(data: TrainingData, config: AuroraCapConfig) -> DataAmounts:
         validation_samples=len(corpus.validation),
         beyond_positions=None if beyond is None else str(beyond),
         notes=tuple(data.notes()),
+        steps_by_ratio=_steps_by_ratio(data),
     )
+
+
+def _steps_by_ratio(data: TrainingData) -> dict[str, int] | None:
+    steps = data.order.steps_of_ratios(data.total_steps)
+    ratios = [ratio.merging for ratio in data.ratios]
+    named = {f"{merging.kept_ratio:g}": count for merging, count in zip(ratios, steps, strict=True) if merging}
+    return named or None
 
 
 def _import_engine(engine: str) -> None:

@@ -32,6 +32,8 @@ class DataAmounts:
     """Samples that are longer than the language model has positions for."""
     notes: tuple[str, ...] = ()
     """Samples that do not go in as they are."""
+    steps_by_ratio: dict[str, int] | None = None
+    """Of a mixture: the steps at each kept ratio, ascending; tokens and arithmetic are then what is to be expected."""
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,17 @@ class TrainEstimate(Result):
             f"an epoch: {data.samples:,} samples, {data.frames:,} frames, {data.text_tokens:,} text +"
             f" {data.visual_tokens:,} visual tokens, {data.packs:,} packs, {data.fill:.1%} full",
             f"the run: {data.epochs:,.2f} epochs, {data.steps:,} steps of about {per_step:,.0f} samples",
+            *_ratio_lines(data.steps_by_ratio),
             f"arithmetic: {self.flops:.3g} FLOPs, {_duration(self.hours or 0.0)} at {self.flops_per_s:.3g} FLOP/s a"
             " process (train.flops_per_s)",
         ]
+
+
+def _ratio_lines(steps_by_ratio: dict[str, int] | None) -> list[str]:
+    if steps_by_ratio is None:
+        return []
+    steps = ", ".join(f"{steps:,} at {ratio}" for ratio, steps in steps_by_ratio.items())
+    return [f"steps by kept ratio: {steps}; tokens and arithmetic are what is to be expected"]
 
 
 def _duration(hours: float) -> str:

@@ -177,3 +177,8 @@ def test_a_mixture_of_kept_ratios_is_priced_as_what_its_ratios_cost_by_their_wei
     assert mixed.flops == pytest.approx(0.75 * few.flops + 0.25 * all_.flops)
     assert (mixed.hours or 0) * (mixed.flops_per_s or 0) * 3600 == pytest.approx(mixed.flops)
     assert few.data.packs <= mixed.data.packs <= all_.data.packs
+    assert mixed.data.steps_by_ratio is not None
+    assert [*mixed.data.steps_by_ratio] == ["0.25", "1"]
+    assert sum(mixed.data.steps_by_ratio.values()) == mixed.data.steps
+    assert any(line.startswith("steps by kept ratio: ") for line in mixed.lines())
+    assert few.data.steps_by_ratio is None

@@ -199,8 +199,9 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             },
         ),
         Format(
-            "evaluation/<captions>/evaluation.json",
-            "The scores of `aurora evaluate`, and the ids that met no other.",
+            "evaluation/<captions or model>/evaluation.json",
+            "The scores of `aurora evaluate`, and the ids that met no other. Where a model captioned first its"
+            " `captions*.jsonl` lie beside it, one a point of the curve, and the drawing `curve.svg`.",
             "Evaluation",
         ),
         Format(

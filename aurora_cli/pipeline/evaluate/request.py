@@ -7,7 +7,7 @@ from aurora_cli.checkpoints.locate import check_name
 from aurora_cli.config.settings import EvaluateSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
-from aurora_cli.errors import UsageError
+from aurora_cli.errors import DataError, UsageError
 from aurora_cli.runs.find import find_model
 
 
@@ -41,7 +41,7 @@ def resolve_request(settings: Settings, reporter: Reporter) -> EvaluateRequest:
             f"{captions}: holds captions already, and {named[0]} says how to make them", hint="Leave one of them out."
         )
     if captions is None:
-        model = evaluate.model or settings.caption.model or str(find_model(workspace, reporter))
+        model = evaluate.model or settings.caption.model or _own_model(workspace, reporter)
         check_name(model, workspace.root)
     name = (workspace.root / (model or "")).resolve().name if captions is None else captions.stem
     return EvaluateRequest(
@@ -51,6 +51,20 @@ def resolve_request(settings: Settings, reporter: Reporter) -> EvaluateRequest:
         against=None if evaluate.against is None else workspace.path(evaluate.against),
         output=workspace.path(evaluate.output or Path("evaluation", name)),
     )
+
+
+def _own_model(workspace: Workspace, reporter: Reporter) -> str:
+    """
+    Raises:
+        DataError: there is none.
+    """
+    try:
+        return str(find_model(workspace, reporter))
+    except DataError as error:
+        raise DataError(
+            f"no captions are named, and {error.message}",
+            hint="aurora evaluate captions.jsonl --references references.jsonl",
+        ) from error
 
 
 def _captioning(evaluate: EvaluateSettings) -> list[str]:

@@ -103,6 +103,8 @@ def test_two_models_whose_files_name_the_media_otherwise_are_compared(folder):
 def test_nothing_named_nothing_there_and_nothing_that_meets_are_errors_that_say_what_to_do(folder):
     with pytest.raises(UsageError, match="no references are named"):
         evaluated(folder, references=None)
+    with pytest.raises(DataError, match="no captions are named, and there is no model here"):
+        evaluated(folder, captions=None)
     with pytest.raises(DataError, match="there is no such file of captions"):
         evaluated(folder, captions="nowhere.jsonl")
     (folder / "else.jsonl").write_text('{"id": "other", "references": ["x"]}\n')

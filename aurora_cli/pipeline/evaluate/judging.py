@@ -94,7 +94,7 @@ def judge_captions(
     with lock_output(journal, "aurora evaluate"):
         kept = Journal(journal)
         left = _left(pending, kept)
-        reporter.info(f"{len(pending):,} questions, {len(pending) - len(left):,} of them judged before")
+        reporter.info(f"{len(pending):,} questions, {len(left):,} of them to be asked: equal captions are judged once")
         failed: dict[str, str] = {}
         with (
             contextlib.closing(judge.endpoint()) as endpoint,

@@ -273,6 +273,31 @@ def test_rows_as_vdc_has_them_are_read(folder, judge):
     assert {name: value.value for name, value in result.metrics.items()} == {"vdc_accuracy": 1.0}
 
 
+def test_a_dry_run_says_how_many_questions_it_would_ask_and_asks_none(folder, judge):
+    write_captions(folder / "c.jsonl", {**CAPTIONS, "d": CAPTIONS["c"]})  # as c, with the same question
+    settings = {"captions": "c.jsonl", "references": "q.jsonl", "judge": {"url": judge.url, "model": "m"}}
+    planned = run(Settings(workspace=folder, evaluate=EvaluateSettings.model_validate(settings)), dry_run=True)
+    assert planned.lines()[1] == "Would have 5 of 6 questions judged by m"
+    assert judge.prompts == []
+    assert not (folder / "evaluation").exists()
+    evaluated(folder, judge)
+    planned = run(Settings(workspace=folder, evaluate=EvaluateSettings.model_validate(settings)), dry_run=True)
+    assert planned.lines()[1] == "Would have 0 of 6 questions judged by m"
+
+
+def test_what_was_asked_at_several_points_adds_up(folder, judge):
+    judge.always = {"colour: blue": "400"}
+    first = evaluated(folder, judge).judged
+    write_captions(folder / "c.jsonl", {"a": "colour: green"})
+    second = evaluated(folder, judge).judged
+    assert first is not None
+    assert second is not None
+    both = first + second
+    assert (both.questions, both.scored, both.requests, both.prompt_tokens) == (5 + 2, 3 + 2, 6 + 4, 600 + 400)
+    assert both.by_category == {"short": 3, "main_object": 2}
+    assert [each.id for each in both.failed] == ["b", "b"]
+
+
 def test_what_is_missing_says_what_to_type(folder, judge):
     plain = {"captions": "c.jsonl", "references": "q.jsonl"}
     for given, message in (

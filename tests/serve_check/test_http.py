@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,12 @@ import pytest
 
 from tests.serve_check.captions import NEW_TOKENS, Media, Served, chat_about, ids_of_caption
 
-pytest.importorskip("vllm", reason="vLLM is not installed: make serve-check")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+# Not imported: it sets variables of this process.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: make serve-check"),
+]
 
 IMAGES, VIDEOS = 20, 10
 RATIOS = (0.5, 0.1)

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,12 @@ from tests.serve_check.captions import (
     write,
 )
 
-pytest.importorskip("vllm", reason="vLLM is not installed: make serve-check")
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("default")]
+# Not imported: it sets variables of this process.
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("default"),
+    pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: make serve-check"),
+]
 
 RATIOS = (1.0, 0.5, 0.1)
 ENGINE = Path(__file__).parent / "vllm_engine.py"

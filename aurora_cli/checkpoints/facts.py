@@ -139,7 +139,7 @@ class WeightFacts(StoredModel):
 
     merging: TokenMerging | None = None
     """In a mixture of kept ratios, at the largest."""
-    trained_ratios: tuple[float, ...] = ()
+    trained_ratios: tuple[float, ...] = Field(default=(), exclude_if=lambda ratios: not ratios)
     """The kept ratios of a mixture, ascending; none: that of `merging` is the only one."""
     model: ModelSettings | None = None
     history: tuple[StageHistory, ...] = ()

@@ -215,20 +215,18 @@ def test_a_killed_server_leaves_nothing_and_starts_again(workspace):
     """While 20 requests with videos run."""
     video = encode_video([Image.new("RGB", (64, 64), (40 * number,) * 3) for number in range(6)])
     before = sorted(path for path in workspace.rglob("*"))
-    server = Server(workspace)
-    first = server.seconds
-    with ThreadPoolExecutor(20) as pool:
+    with served(workspace) as server, ThreadPoolExecutor(20) as pool:
         requests = [pool.submit(server.ask, body=question("x", video_part(video), max_tokens=300)) for _ in range(20)]
-        time.sleep(0.5)
+        while not server.gauge("requests_running") and not all(request.done() for request in requests):
+            time.sleep(0.005)
         server.process.send_signal(signal.SIGKILL)
         server.process.wait(10)
         statuses = {request.result()[0] for request in requests}
     assert 0 in statuses
-    server.end()
     assert sorted(path for path in workspace.rglob("*")) == before
     with served(workspace) as again:
         assert again.ask(body=question("x", video_part(video)))[0] == 200
-        assert again.seconds < 2 * first + 2
+        assert again.seconds < 2 * server.seconds + 2
         again.process.terminate()
         assert again.process.wait(10) == 0
 

@@ -114,7 +114,7 @@ def interleaved(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Indices of the counts, each as often as it says, so that every stretch has about its share of each.
 
     >>> interleaved(np.array([2, 4]), np.random.default_rng(0)).tolist()
-    [1, 0, 1, 1, 0, 1]
+    [1, 1, 0, 0, 1, 1]
     """
     moments = [(np.arange(count) + rng.random(count)) / count for count in counts.tolist()]
     return np.repeat(np.arange(len(counts)), counts)[np.argsort(np.concatenate(moments), kind="stable")]

@@ -230,9 +230,9 @@ def _with_fake_weights(model: AuroraCap) -> AuroraCap:
 def largest(sizes: Sequence[MicroBatchSize]) -> tuple[MicroBatchSize, ...]:
     """Those of which one takes the most memory: with the most frames, positions, or targets.
 
-    >>> largest([MicroBatchSize(1, 9, 2, 0, 4), MicroBatchSize(1, 8, 3, 0, 3), MicroBatchSize(1, 9, 1, 0, 4)])
-    (MicroBatchSize(packs=1, positions=9, merged=2, whole=0, targets=4), \
-MicroBatchSize(packs=1, positions=8, merged=3, whole=0, targets=3))
+    >>> sizes = [MicroBatchSize(1, 9, 2, 0, 4), MicroBatchSize(1, 8, 3, 0, 3), MicroBatchSize(1, 9, 1, 0, 4)]
+    >>> [(size.positions, size.merged, size.targets) for size in largest(sizes)]
+    [(9, 2, 4), (8, 3, 3)]
     """
     most = (
         max(sizes, key=lambda one: (one.packs * one.positions, one.merged + one.whole, one.targets)),

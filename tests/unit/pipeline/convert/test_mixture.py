@@ -68,5 +68,5 @@ def test_an_export_of_an_export_says_the_same_and_of_one_ratio_nothing(workspace
     other = tmp_path / "other"
     make_runs(other)
     plain = run(convert_settings(other, format="huggingface", verify=False))
-    assert json.loads((Path(plain.output) / "aurora.json").read_text())["trained_ratios"] == []
+    assert "trained_ratios" not in json.loads((Path(plain.output) / "aurora.json").read_text())
     assert "trained at kept ratios" not in (Path(plain.output) / "README.md").read_text()

@@ -223,6 +223,14 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             {"media, reason": "which one, and why", "output": "string: the captions' file that it is missing in"},
         ),
     ),
+    "At work": (
+        Format(
+            ".lock in an output's folder, .<name>.lock beside a file",
+            "Who writes it, while somebody does; touched every 15 seconds. What a killed process left is taken by the"
+            " next one on the same machine. One of another machine stays until somebody removes it: the error says how.",
+            "Claim",
+        ),
+    ),
     "The demo": (
         Format("aurora-demo/prepared.json", "What `aurora demo` drew, written when all of it is there.", "Prepared"),
     ),
@@ -256,7 +264,7 @@ def page(generated: str) -> str:
         "",
         "Every file that aurora writes, by its path in the workspace. JSON files of aurora's own have a schema number."
         " A newer version reads what an older one wrote; keys that it does not know are ignored. Every file is written"
-        " under another name and renamed: one that exists is whole. A `.lock` beside an output says who is at work.",
+        " under another name and renamed: one that exists is whole.",
     ]
     for title, formats in GROUPS.items():
         lines += ["", f"## {title}"]

@@ -5,7 +5,6 @@ A crash at any moment leaves the old file, the new one, or a `.partial` neighbou
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -14,10 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from aurora_cli.errors import HostError, UsageError
+from aurora_cli.errors import HostError
 
 PARTIAL_SUFFIX = ".partial"
-LOCK_FILE = ".lock"
 
 
 @contextlib.contextmanager
@@ -45,7 +43,7 @@ def atomic_directory(path: Path) -> Iterator[Path]:
     """
     partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
     old = path.with_name(f".{path.name}.old")
-    with _making(path):
+    with path_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         remove(partial)
         partial.mkdir()
@@ -87,13 +85,13 @@ def disk_errors(path: Path) -> Iterator[None]:
 
 def _opened(file: Path, mode: str, path: Path) -> IO[Any]:
     """`file`, open for writing, and the folders above it; it serves `path`, which errors name."""
-    with _making(path):
+    with path_errors(path):
         file.parent.mkdir(parents=True, exist_ok=True)
         return open(file, mode, encoding=None if "b" in mode else "utf-8")
 
 
 @contextlib.contextmanager
-def _making(path: Path) -> Iterator[None]:
+def path_errors(path: Path) -> Iterator[None]:
     """Turn whatever keeps a name from being made on the way to `path` into a HostError that names it."""
     try:
         with disk_errors(path):
@@ -102,60 +100,6 @@ def _making(path: Path) -> Iterator[None]:
         above = existing_parent(path.parent)
         reason = error.strerror if above.is_dir() else f"{above} is no folder"
         raise HostError(f"{path}: cannot be written: {reason}") from error
-
-
-@contextlib.contextmanager
-def file_lock(folder: Path, purpose: str) -> Iterator[None]:
-    """Hold `folder` alone. The lock dies with the process.
-
-    Raises:
-        UsageError: another process holds it; the message says which.
-    """
-    with _opened(folder / LOCK_FILE, "a+", folder) as file:
-        _lock(file, folder, purpose)
-        yield
-
-
-@contextlib.contextmanager
-def lock_output(path: Path, purpose: str, *, wait: bool = False) -> Iterator[None]:
-    """Hold the name `path` alone, of a file or a folder that is replaced. The lock lies beside it, and goes.
-
-    `wait`: for the other process that holds it, where all of them hold it briefly.
-
-    Raises:
-        UsageError: another process holds it; the message says which.
-    """
-    lock = path.with_name(f".{path.name}.lock")
-    while True:
-        with _opened(lock, "a+", path) as file:
-            _lock(file, path, purpose, wait=wait)
-            if not _is_still(file, lock):  # its last holder removed it between our open and our lock
-                continue
-            try:
-                yield
-            finally:
-                lock.unlink(missing_ok=True)
-            return
-
-
-def _lock(file: IO[str], what: Path, purpose: str, *, wait: bool = False) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.seek(0)
-        holder = file.read().strip() or "another process"
-        raise UsageError(f"{what}: is being written by {holder}", hint="Wait for it, or stop it.") from error
-    file.truncate(0)
-    file.write(f"{purpose} (process {os.getpid()})")
-    file.flush()
-
-
-def _is_still(file: IO[str], path: Path) -> bool:
-    """Whether the open file is the one that has this name now."""
-    try:
-        return os.path.samestat(os.fstat(file.fileno()), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def open_to_append(path: Path) -> IO[str]:

@@ -17,7 +17,7 @@ from aurora_cli.data.token_store.merge import checked_shards, is_merged, merged_
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.data.tokenization.preview import RowPreview, preview_of
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.atomic import file_lock
+from aurora_cli.io.locks import file_lock
 from aurora_cli.pipeline.result import Result
 
 

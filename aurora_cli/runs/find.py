@@ -6,7 +6,8 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import STAGES
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import LOCK_FILE, PARTIAL_SUFFIX
+from aurora_cli.io.atomic import PARTIAL_SUFFIX
+from aurora_cli.io.locks import LOCK_FILE
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, FINISHED_FILE, INITIAL, METRICS_FILE
 
 SIGNS = (CONFIG_FILE, METRICS_FILE, CHECKPOINTS)
@@ -19,8 +20,10 @@ def is_run(folder: Path) -> bool:
 
 def is_free_for_a_run(folder: Path) -> bool:
     """Whether nothing is there but a run, its beginning, or what one leaves that was stopped at its first file."""
-    first = {LOCK_FILE, f".{CONFIG_FILE}{PARTIAL_SUFFIX}", INITIAL}
-    return not folder.exists() or is_run(folder) or all(path.name in first for path in folder.iterdir())
+    if not folder.exists() or is_run(folder):
+        return True
+    first = (f".{CONFIG_FILE}{PARTIAL_SUFFIX}", INITIAL)
+    return all(path.name in first or path.name.startswith(LOCK_FILE) for path in folder.iterdir())
 
 
 def newest_finished_run(workspace: Workspace) -> Path:

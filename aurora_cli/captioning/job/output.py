@@ -11,8 +11,9 @@ from pydantic import TypeAdapter, ValidationError
 from aurora_cli.captioning.result import Caption, Part, Uncaptioned
 from aurora_cli.constants import REJECTS_FILE, SETTINGS_SUFFIX
 from aurora_cli.errors import UsageError
-from aurora_cli.io.atomic import atomic_write, disk_errors, lock_output, open_to_append, write_json
+from aurora_cli.io.atomic import atomic_write, disk_errors, open_to_append, write_json
 from aurora_cli.io.json_files import JsonObject
+from aurora_cli.io.locks import lock_output
 
 _BEGIN = b'{"media": '
 _LONGEST_LINE = 1 << 24

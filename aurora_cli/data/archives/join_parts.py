@@ -15,8 +15,9 @@ from aurora_cli.console import Advance
 from aurora_cli.data.archives.finding.parts import Archive
 from aurora_cli.data.archives.reading.part_stream import PartStream
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import PARTIAL_SUFFIX, disk_errors, file_lock, fsync_folder
+from aurora_cli.io.atomic import PARTIAL_SUFFIX, disk_errors, fsync_folder
 from aurora_cli.io.durability import start_writing
+from aurora_cli.io.locks import file_lock
 
 _COPY_BYTES = 8 << 20
 _COMPARE_BYTES = 1 << 20

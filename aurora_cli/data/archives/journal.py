@@ -19,8 +19,9 @@ from aurora_cli.data.archives.reading.formats import format_of
 from aurora_cli.data.archives.reading.part_stream import PartStream
 from aurora_cli.data.archives.receipt import ExtractionReceipt, JournalHead, Progress, RejectedMember
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import PARTIAL_SUFFIX, file_lock, fsync_folder, write_text
+from aurora_cli.io.atomic import PARTIAL_SUFFIX, fsync_folder, write_text
 from aurora_cli.io.durability import sync_filesystem
+from aurora_cli.io.locks import file_lock
 
 GROUP_BYTES = 48 << 20
 """Written between two points from which a killed run goes on; with the member that exceeds it, less than 64 MB."""

@@ -6,7 +6,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import UsageError
 from aurora_cli.imports import imported_at_once
-from aurora_cli.io.atomic import lock_output
+from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
 from aurora_cli.pipeline.result import Result

@@ -13,7 +13,8 @@ from aurora_cli.errors import HostError, UsageError
 from aurora_cli.export.receipt import is_current, read_facts
 from aurora_cli.hub.upload import check_repo, push
 from aurora_cli.imports import imported_at_once
-from aurora_cli.io.atomic import disk_errors, lock_output
+from aurora_cli.io.atomic import disk_errors
+from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.convert.result import ConvertResult, result_of
 from aurora_cli.runs.find import newest_finished_run
 

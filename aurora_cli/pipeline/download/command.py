@@ -26,7 +26,8 @@ from aurora_cli.data.download.plan import Plan, make_manifest, make_plan
 from aurora_cli.data.download.selection import select
 from aurora_cli.data.download.source import Source, WrongBytes
 from aurora_cli.errors import HostError
-from aurora_cli.io.atomic import disk_errors, existing_parent, file_lock, fsync_folder
+from aurora_cli.io.atomic import disk_errors, existing_parent, fsync_folder
+from aurora_cli.io.locks import file_lock
 from aurora_cli.pipeline.download.result import DownloadResult, Report
 
 

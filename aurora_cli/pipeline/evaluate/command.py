@@ -24,7 +24,8 @@ from aurora_cli.evaluation.references import ReferenceSet, read_references
 from aurora_cli.evaluation.scores import METEOR
 from aurora_cli.evaluation.stored import CURVE_FILE, FILE, PAGE_FILE, CurvePoint, Evaluation, Value
 from aurora_cli.evaluation.tokens import resolve_tokenizer
-from aurora_cli.io.atomic import disk_errors, lock_output, write_text
+from aurora_cli.io.atomic import disk_errors, write_text
+from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.evaluate.contamination import check_contamination
 from aurora_cli.pipeline.evaluate.examples import Examples
 from aurora_cli.pipeline.evaluate.judge_scores import CaptionJudge

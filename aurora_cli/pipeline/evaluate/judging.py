@@ -19,7 +19,7 @@ from aurora_cli.evaluation.judge.summary import Judged, Unmarked
 from aurora_cli.evaluation.judge.verdict import Verdict, verdict_in
 from aurora_cli.evaluation.matching import Matched
 from aurora_cli.evaluation.references import ReferenceSet
-from aurora_cli.io.atomic import lock_output
+from aurora_cli.io.locks import lock_output
 
 JOURNAL = "judgements.jsonl"
 

@@ -20,9 +20,10 @@ from aurora_cli.data.importing.questions import Questions, read_questions
 from aurora_cli.data.importing.validation import Sides
 from aurora_cli.data.seen import SeenOnDisk
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.atomic import atomic_write, disk_errors, file_lock, write_text
+from aurora_cli.io.atomic import atomic_write, disk_errors, write_text
 from aurora_cli.io.durability import sync_filesystem
 from aurora_cli.io.json_files import JsonObject
+from aurora_cli.io.locks import file_lock
 from aurora_cli.pipeline.import_data.before import (
     BEGUN,
     check_apart,

@@ -30,7 +30,8 @@ from aurora_cli.data.tokenization.pool import EncodingPool
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer, find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
-from aurora_cli.io.atomic import file_lock, sha256_of
+from aurora_cli.io.atomic import sha256_of
+from aurora_cli.io.locks import file_lock
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.tokenize.jobs import OTHER_SPLIT, TokenizeJob, plan_jobs
 from aurora_cli.pipeline.tokenize.shards import make_shards

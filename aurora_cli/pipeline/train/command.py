@@ -19,7 +19,8 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.batches.sampler import accumulation
 from aurora_cli.errors import EXIT_OK, AuroraError, DataError, Interrupted
 from aurora_cli.imports import imported_at_once
-from aurora_cli.io.atomic import file_lock, write_text
+from aurora_cli.io.atomic import write_text
+from aurora_cli.io.locks import file_lock
 from aurora_cli.pipeline.train.captions.check import check_keep_best
 from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, unmeasured
 from aurora_cli.pipeline.train.estimate.limit import check_fit

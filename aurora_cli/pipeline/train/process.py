@@ -14,7 +14,8 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import HostError, is_out_of_memory
-from aurora_cli.io.atomic import file_lock, remove, write_text
+from aurora_cli.io.atomic import remove, write_text
+from aurora_cli.io.locks import file_lock
 from aurora_cli.pipeline.train.plan import StagePlan, extent_of, plan_stage
 from aurora_cli.pipeline.train.result import TrainResult, facts_of, nothing_to_do
 from aurora_cli.pipeline.train.run import build_run

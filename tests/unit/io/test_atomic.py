@@ -1,13 +1,13 @@
 """Files that are whole or absent."""
 
 import errno
-import multiprocessing
 from pathlib import Path
 
 import pytest
 
-from aurora_cli.errors import HostError, UsageError
+from aurora_cli.errors import HostError
 from aurora_cli.io import atomic
+from aurora_cli.io.locks import file_lock
 
 
 def test_a_file_appears_only_when_the_block_ends_well(tmp_path: Path) -> None:
@@ -52,14 +52,8 @@ def test_a_disk_that_refuses_is_exit_4_and_names_the_path(tmp_path: Path, code: 
     assert "out" in str(caught.value)
 
 
-def _hold(folder: Path, ready: multiprocessing.Event, done: multiprocessing.Event) -> None:
-    with atomic.file_lock(folder, "aurora tokenize"):
-        ready.set()
-        done.wait(30)
-
-
 @pytest.mark.parametrize(
-    "write", [atomic.atomic_write, atomic.atomic_directory, lambda path: atomic.file_lock(path, "a test")]
+    "write", [atomic.atomic_write, atomic.atomic_directory, lambda path: file_lock(path, "a test")]
 )
 def test_a_place_where_nothing_can_be_made_is_exit_4_and_says_why(tmp_path: Path, write) -> None:
     (tmp_path / "file").touch()
@@ -72,18 +66,3 @@ def test_a_place_where_nothing_can_be_made_is_exit_4_and_says_why(tmp_path: Path
         with pytest.raises(HostError, match=f"cannot be written: {why}") as caught, write(path):
             pytest.fail("it was written")
         assert caught.value.message.startswith(str(path))
-
-
-@pytest.mark.slow
-def test_a_folder_is_held_by_one_process_and_the_other_learns_by_whom(tmp_path: Path) -> None:
-    context = multiprocessing.get_context("spawn")
-    ready, done = context.Event(), context.Event()
-    holder = context.Process(target=_hold, args=(tmp_path, ready, done))
-    holder.start()
-    assert ready.wait(30)
-    with pytest.raises(UsageError, match=rf"aurora tokenize \(process {holder.pid}\)"), atomic.file_lock(tmp_path, "x"):
-        pass
-    holder.kill()
-    holder.join()
-    with atomic.file_lock(tmp_path, "aurora tokenize"):
-        pass

@@ -23,7 +23,8 @@ from aurora_cli.data.media.listing import list_media
 from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, HostError, UsageError
-from aurora_cli.io.atomic import lock_output, read_json
+from aurora_cli.io.atomic import read_json
+from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.caption import command as caption
 from aurora_cli.pipeline.convert.command import run as convert
 from tests.captioners import GOLDEN, caption_settings, convert_settings, make_runs
@@ -103,7 +104,7 @@ def test_an_output_has_one_writer_at_a_time(workspace):
     mine = caption_settings(workspace, GOOD[1], max_new_tokens=4, output=output)
     with (
         lock_output(output, "aurora caption"),
-        pytest.raises(UsageError, match=r"captions\.jsonl: is being written by aurora caption \(process \d+\)"),
+        pytest.raises(UsageError, match=r"captions\.jsonl: is being written by aurora caption \(process \d+ on "),
     ):
         caption.run(mine)
     assert not output.exists()

@@ -14,7 +14,8 @@ from aurora_cli.console import SILENT
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.atomic import file_lock, read_json
+from aurora_cli.io.atomic import read_json
+from aurora_cli.io.locks import file_lock
 from aurora_cli.pipeline.extract.command import run as extract
 from aurora_cli.pipeline.inspect.annotations import inspect_annotations
 from aurora_cli.pipeline.merge_shards import run as merge

@@ -481,8 +481,8 @@ def test_a_folder_of_something_else_is_refused_as_a_runs(folder: str, resume: st
 @pytest.mark.slow
 def test_a_run_that_was_killed_before_its_first_file_was_whole_may_begin_again(root: Path) -> None:
     (root / "runs/language").mkdir(parents=True)
-    for name in (".lock", ".config.yaml.partial"):
-        (root / "runs/language" / name).touch()
+    (root / "runs/language/.lock").write_text("aurora train (process 12)")  # as versions before 0.3 left it
+    (root / "runs/language/.config.yaml.partial").touch()
     assert train.run(alone(root, max_steps=1)).did == "trained"
 
 

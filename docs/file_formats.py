@@ -227,7 +227,7 @@ GROUPS: dict[str, tuple[Format, ...]] = {
         Format(
             ".lock in an output's folder, .<name>.lock beside a file",
             "Who writes it, while somebody does; touched every 15 seconds. What a killed process left is taken by the"
-            " next one on the same machine. One of another machine stays until somebody removes it: the error says how.",
+            " next one on the same machine. One of another machine stays until it is removed: the error says how.",
             "Claim",
         ),
     ),

@@ -24,7 +24,7 @@ from aurora_cli.io.lock_claim import Claim, claim_of_this_process, is_flocked, r
 
 LOCK_FILE = ".lock"
 _WAIT_S = 0.02
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK)
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
 
 
 @contextlib.contextmanager

@@ -155,7 +155,7 @@ class EvaluateSettings(Section):
     """Frames taken evenly from a video, each number at each kept ratio; none: as trained, else 8."""
 
     metrics: Names = ()
-    """Metrics that are shown and written; none: all."""
+    """Metrics that are shown and written; none: all but `spice`, which takes Stanford's parser."""
 
     tokenizer: Literal["auto", "ptb", "python"] = "auto"
     """What cuts words: `ptb` is publications' own, which takes Java; `auto` takes it where it is."""
@@ -167,7 +167,8 @@ class EvaluateSettings(Section):
     """Of the resamples."""
 
     output: Path | None = None
-    """Folder for the results; none: evaluation/<name of the captions' file, or of the model>."""
+    """Folder for the results; none: evaluation/<name of the captions' file, or of the model>, and the references' name
+    behind it where results with other references are there."""
 
     check_contamination: Paths = ()
     """Training data to look for the media and captions in: tokenized folders, or files of annotations or captions."""

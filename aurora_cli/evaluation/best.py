@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from aurora_cli.evaluation.stored import CurvePoint, Enough
 
-RANKED = ("vdc_score", "cider", "meteor", "rouge_l", "bleu_4", "bleu_3", "bleu_2", "bleu_1")
+RANKED = ("vdc_score", "cider", "spice", "meteor", "rouge_l", "bleu_4", "bleu_3", "bleu_2", "bleu_1")
 """Scores of which more is better; the first of these that was computed decides."""
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from aurora_cli.errors import HostError
 from aurora_cli.evaluation.corpus import Floats
-from aurora_cli.evaluation.java import find_jar
+from aurora_cli.evaluation.java import JAVA, find_jar
 
 _JAR = Path("meteor", "meteor-1.5.jar")
 _BAR = "|||"
@@ -41,7 +41,7 @@ class Meteor:
                 "METEOR takes pycocoevalcap and Java; one of them is not there",
                 hint="pip install 'aurora-cli[evaluate]', and a Java (Debian: default-jre-headless)",
             )
-        command = ["java", "-jar", "-Xmx2G", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
+        command = [*JAVA, "-jar", "-Xmx2G", str(jar), "-", "-", "-stdio", "-l", "en", "-norm"]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

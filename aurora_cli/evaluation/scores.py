@@ -9,6 +9,7 @@ from aurora_cli.evaluation import overlap
 from aurora_cli.evaluation.corpus import Corpus, Floats
 from aurora_cli.evaluation.meteor import Meteor
 from aurora_cli.evaluation.rouge import rouge_l
+from aurora_cli.evaluation.spice import spice
 from aurora_cli.evaluation.tokens import TokenizerName, tokenize
 
 BLEU = ("bleu_1", "bleu_2", "bleu_3", "bleu_4")
@@ -18,17 +19,20 @@ share of captions that the limit of tokens ended."""
 DISTINCT = ("distinct_1", "distinct_2")
 """Different words, and pairs of words, of all captions over all of them: no sum over items, so without an interval."""
 
-METEOR = "meteor"
+METEOR, SPICE = "meteor", "spice"
 
-METRICS = (*BLEU, "rouge_l", METEOR, *MEANS[1:], *DISTINCT)
+METRICS = (*BLEU, "rouge_l", METEOR, "cider", SPICE, *MEANS[2:], *DISTINCT)
 """In the order in which they are shown."""
+
+ON_REQUEST = (SPICE,)
+"""Only where they are named."""
 
 
 class Scored(NamedTuple):
     """What the metrics are computed from."""
 
     columns_NC: Floats
-    """BLEU's columns, those of `MEANS`, ones; then METEOR's, where it runs."""
+    """BLEU's columns, those of `MEANS`, SPICE where it is wanted, ones; then METEOR's, where it runs."""
     distinct: tuple[float, float]
     has_cut: bool
     """Whether it is known which captions the limit of tokens ended."""
@@ -37,10 +41,13 @@ class Scored(NamedTuple):
 class Scorer:
     """Computes the metrics, with METEOR's program running beside it where there is one and it is wanted."""
 
-    def __init__(self, tokenizer: TokenizerName, meteor: Meteor | None = None) -> None:
+    def __init__(self, tokenizer: TokenizerName, meteor: Meteor | None = None, *, has_spice: bool = False) -> None:
         self._tokenizer: TokenizerName = tokenizer
-        self._meteor = meteor
-        self.names = (*BLEU, *MEANS) if meteor is None else (*BLEU, *MEANS, METEOR)
+        self._meteor, self._has_spice = meteor, has_spice
+        means = (*MEANS, SPICE) if has_spice else MEANS
+        self._own = overlap.BLEU_COLUMNS + len(means) + 1
+        """Columns without METEOR's."""
+        self.names = (*BLEU, *means) if meteor is None else (*BLEU, *means, METEOR)
         """What `statistic` gives."""
 
     def scored(
@@ -49,7 +56,7 @@ class Scorer:
         """Tokenize captions and references, and compute what the metrics add up.
 
         Raises:
-            HostError: the tokenizer is not there, or a program of Java's fails.
+            HostError: the tokenizer or SPICE is not there, or a program of Java's fails.
         """
         words = iter(tokenize([text for several in references for text in several], self._tokenizer))
         tokens, of_references = (
@@ -60,6 +67,8 @@ class Scorer:
         shared = overlap.overlap(corpus)
         cut_N = [float(bool(each)) for each in is_cut]
         means_NM = [rouge_l(corpus), shared.cider_N, corpus.length_T[: corpus.items], shared.repeated_N, cut_N]
+        if self._has_spice:
+            means_NM.append(spice(tokens, of_references))
         columns = [shared.bleu_NK, *means_NM, np.ones(corpus.items)]
         if self._meteor is not None:
             columns.append(self._meteor.columns(tokens, of_references))
@@ -67,19 +76,16 @@ class Scorer:
 
     def statistic(self, sums: Floats) -> Floats:
         """(..., S): the metrics of `names`, of sums (..., C) of items' columns: the `Statistic` of `resampling`."""
-        means = sums[..., overlap.BLEU_COLUMNS : _OWN - 1] / sums[..., _OWN - 1 : _OWN]
+        own = self._own
+        means = sums[..., overlap.BLEU_COLUMNS : own - 1] / sums[..., own - 1 : own]
         scores = [overlap.bleu(sums[..., : overlap.BLEU_COLUMNS]), means]
         if self._meteor is not None:
-            scores.append(self._meteor.statistic(sums[..., _OWN:]))
+            scores.append(self._meteor.statistic(sums[..., own:]))
         return np.concatenate(scores, axis=-1)
 
     def cider(self, scored: Scored) -> Floats:
         """(N,) CIDEr of each caption by itself."""
         return scored.columns_NC[:, overlap.BLEU_COLUMNS + MEANS.index("cider")]
-
-
-_OWN = overlap.BLEU_COLUMNS + len(MEANS) + 1
-"""Columns without METEOR's."""
 
 
 def _distinct(corpus: Corpus) -> tuple[float, float]:

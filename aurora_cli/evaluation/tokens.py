@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from aurora_cli.errors import HostError
-from aurora_cli.evaluation.java import find_jar
+from aurora_cli.evaluation.java import JAVA, find_jar
 
 TokenizerName = Literal["ptb", "python"]
 
@@ -48,7 +48,7 @@ def _ptb(texts: Sequence[str]) -> list[str]:
             "the Stanford tokenizer takes pycocoevalcap and Java; one of them is not there",
             hint="pip install 'aurora-cli[evaluate]', and a Java (Debian: default-jre-headless)",
         )
-    command = ["java", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    command = [*JAVA, "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     # A line each and nothing else: whether `b.` at its end is an abbreviation hangs on how the next line begins.
     lines = "\n".join(_LINE_ENDS.sub(" ", text) for text in texts)
     done = subprocess.run(command, input=lines.encode("utf-8", "replace"), capture_output=True, check=False)

@@ -21,7 +21,8 @@ from aurora_cli.evaluation.judge.summary import Judged
 from aurora_cli.evaluation.matching import Matched
 from aurora_cli.evaluation.meteor import Meteor, find_meteor
 from aurora_cli.evaluation.references import ReferenceSet, read_references
-from aurora_cli.evaluation.scores import METEOR
+from aurora_cli.evaluation.scores import METEOR, SPICE
+from aurora_cli.evaluation.spice import find_spice
 from aurora_cli.evaluation.stored import CURVE_FILE, FILE, PAGE_FILE, CurvePoint, Evaluation, Value
 from aurora_cli.evaluation.tokens import resolve_tokenizer
 from aurora_cli.io.atomic import disk_errors, write_text
@@ -35,7 +36,7 @@ from aurora_cli.pipeline.evaluate.points import Candidate, caption_points, point
 from aurora_cli.pipeline.evaluate.reference_media import reference_media
 from aurora_cli.pipeline.evaluate.request import EvaluateRequest, resolve_request
 from aurora_cli.pipeline.evaluate.result import EvaluateResult, PromptsResult, result_of
-from aurora_cli.pipeline.evaluate.scoring import Scoring, metrics_named
+from aurora_cli.pipeline.evaluate.scoring import InWords, Scoring, metrics_named
 
 
 class _Scored(NamedTuple):
@@ -43,6 +44,7 @@ class _Scored(NamedTuple):
 
     candidate: Candidate
     matched: Matched
+    in_words: InWords
     values: dict[str, Value]
     judged: JudgedCaptions | None
 
@@ -55,13 +57,15 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         UsageError: no references are named, a metric that is none, or captions and how to make them.
         DataError: a file is missing, no caption belongs to any reference, or there is no model.
         SettingsError: a tower cannot merge down to a kept ratio.
-        HostError: the tokenizer that is asked for is not there.
+        HostError: the tokenizer or SPICE is asked for and not there.
     """
     evaluate, workspace = settings.evaluate, Workspace(settings.workspace)
     if evaluate.judge.write_prompts is not None:
         return _write_prompts(workspace.path(evaluate.judge.write_prompts), dry_run=dry_run)
     request = resolve_request(settings, reporter)
     selected = metrics_named(evaluate.metrics, has_judge=evaluate.judge.url is not None)
+    if SPICE in selected:
+        find_spice()  # before anything is captioned
     if dry_run and request.captions is not None and evaluate.judge.url is None:
         return EvaluateResult(str(request.captions), str(request.references), str(request.output), dry_run=True)
     references = read_references(request.references)
@@ -159,12 +163,10 @@ def _evaluated(
         best = scored[0 if enough is None else enough.best]
         against = None
         if theirs is not None and request.against is not None:
-            against = scoring.against(request.against, best.matched, theirs, examples)
+            against = scoring.against(request.against, best.matched, best.in_words, theirs, examples)
             if judge is not None and best.judged is not None:
                 against = judge.against(against, (best.matched, best.judged), theirs, request.against, examples)
-        in_words = best.matched.with_texts()
-        cider_N = scoring.cider(in_words)
-    made = best.candidate.made
+    made, in_words = best.candidate.made, best.in_words
     return Evaluation(
         captions=str(best.candidate.file),
         references=str(request.references),
@@ -179,8 +181,8 @@ def _evaluated(
             for each in (*ours.unreadable, *references.unreadable, *others.unreadable)
         ),
         metrics=best.values,
-        best=examples.best(in_words, cider_N),
-        worst=examples.worst(in_words, cider_N),
+        best=examples.best(in_words.matched, in_words.cider_N),
+        worst=examples.worst(in_words.matched, in_words.cider_N),
         against=against,
         model=request.model,
         trained_ratio=None if made is None else made.trained_ratio,
@@ -202,11 +204,11 @@ def _scored(
 ) -> _Scored:
     reporter.info(f"scoring {len(candidate.captions):,} captions")
     matched = scoring.matched(candidate.file, candidate.captions)
-    values = scoring.values(matched)
+    in_words = scoring.in_words(matched)
     if judge is None:
-        return _Scored(candidate, matched, values, None)
+        return _Scored(candidate, matched, in_words, in_words.values, None)
     judged = judge.judged(matched, request.output)
-    return _Scored(candidate, matched, {**values, **judge.values(judged)}, judged)
+    return _Scored(candidate, matched, in_words, {**in_words.values, **judge.values(judged)}, judged)
 
 
 def _of_all_points(scored: Sequence[_Scored]) -> Judged | None:

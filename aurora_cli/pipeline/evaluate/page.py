@@ -19,8 +19,8 @@ from aurora_cli.reports.page import Chart, Fact, Page, render
 
 CALLED = {
     "bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4", "rouge_l": "ROUGE-L",
-    "meteor": "METEOR", "cider": "CIDEr-D", "words": "words", "repetition": "repetition", "cut": "cut by the limit",
-    "distinct_1": "distinct words", "distinct_2": "distinct pairs",
+    "meteor": "METEOR", "cider": "CIDEr-D", "spice": "SPICE", "words": "words", "repetition": "repetition",
+    "cut": "cut by the limit", "distinct_1": "distinct words", "distinct_2": "distinct pairs",
 }  # fmt: skip
 """Metrics as people call them; others by their name."""
 SCALES = {"cider": (0.0, 10.0), SCORE: (0.0, float(HIGHEST)), "words": None}

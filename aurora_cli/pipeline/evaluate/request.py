@@ -7,7 +7,8 @@ from aurora_cli.checkpoints.locate import check_name
 from aurora_cli.config.settings import EvaluateSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
-from aurora_cli.errors import DataError, UsageError
+from aurora_cli.errors import AuroraError, DataError, UsageError
+from aurora_cli.evaluation.stored import FILE, Evaluation
 from aurora_cli.runs.find import find_model
 
 
@@ -49,8 +50,26 @@ def resolve_request(settings: Settings, reporter: Reporter) -> EvaluateRequest:
         model=model,
         references=workspace.path(evaluate.references),
         against=None if evaluate.against is None else workspace.path(evaluate.against),
-        output=workspace.path(evaluate.output or Path("evaluation", name)),
+        output=_own_folder(workspace, name, evaluate.references)
+        if evaluate.output is None
+        else workspace.path(evaluate.output),
     )
+
+
+def _own_folder(workspace: Workspace, name: str, references: Path) -> Path:
+    """Where results of these references are or may be: those of other references stay."""
+    longer = "-".join([name, *references.parts[-2:-1], references.stem])
+    folders = [workspace.path(Path("evaluation", each)) for each in (name, f"{name}-{references.stem}", longer)]
+    asked = str(workspace.path(references))
+    return next((folder for folder in folders if _references_of(folder / FILE) in (None, asked)), folders[-1])
+
+
+def _references_of(file: Path) -> str | None:
+    """What a result was made with; None: there is none that can be read."""
+    try:
+        return Evaluation.read(file).references
+    except AuroraError:
+        return None
 
 
 def _own_model(workspace: Workspace, reporter: Reporter) -> str:

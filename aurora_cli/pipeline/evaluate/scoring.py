@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from aurora_cli.evaluation.matching import Matched, match
 from aurora_cli.evaluation.meteor import Meteor
 from aurora_cli.evaluation.references import ReferenceSet
 from aurora_cli.evaluation.resampling import differences, intervals
-from aurora_cli.evaluation.scores import DISTINCT, METRICS, Scored, Scorer
+from aurora_cli.evaluation.scores import DISTINCT, METRICS, ON_REQUEST, SPICE, Scored, Scorer
 from aurora_cli.evaluation.stored import Against, Apart, DifferenceValue, Value
 from aurora_cli.evaluation.tokens import TokenizerName
 from aurora_cli.pipeline.evaluate.examples import Examples
@@ -24,7 +25,7 @@ APART = 20
 
 
 def metrics_named(given: Sequence[str], *, has_judge: bool = False) -> list[str]:
-    """The metrics of these names, in the order of the table; all where none is named.
+    """The metrics of these names, in the order of the table; all but those on request where none is named.
 
     Raises:
         UsageError: one is none, or takes a judge.
@@ -34,7 +35,20 @@ def metrics_named(given: Sequence[str], *, has_judge: bool = False) -> list[str]
         if unknown in JUDGED:
             raise UsageError(f"--metric {unknown}: takes a judge", hint="--judge URL --judge-model NAME")
         raise UsageError(f"--metric {unknown}: is no metric; there are {', '.join(there)}")
-    return [name for name in there if not given or name in given]
+    return [name for name in there if (name in given if given else name not in ON_REQUEST)]
+
+
+class InWords(NamedTuple):
+    """Captions that were compared with texts."""
+
+    matched: Matched
+    """Those of media that have a text."""
+    values: dict[str, Value]
+    """Each selected metric of words with its interval."""
+    cider_N: Floats
+    """Of each caption by itself."""
+    scored: Scored | None
+    """None: of none."""
 
 
 class Scoring:
@@ -52,7 +66,7 @@ class Scoring:
         """`source`: the references, as messages name them; of the `selected` metrics, those of words count."""
         self._selected = [name for name in selected if name in METRICS]
         self._references, self._source, self._evaluate = references, source, evaluate
-        self._scorer = Scorer(tokenizer, meteor)
+        self._scorer = Scorer(tokenizer, meteor, has_spice=SPICE in self._selected)
 
     def matched(self, path: Path, captions: Sequence[CaptionOf]) -> Matched:
         """The captions of a file with the references of their media.
@@ -68,12 +82,16 @@ class Scoring:
             )
         return matched
 
-    def values(self, matched: Matched) -> dict[str, Value]:
-        """Each selected metric of words with its interval; none where no medium has a text to compare with."""
+    def in_words(self, matched: Matched) -> InWords:
+        """Scores beside texts; no values where no medium has one, or no metric of words is selected."""
         matched = matched.with_texts()
-        if not matched.names or not self._selected:
-            return {}
-        scorer, evaluate, scored = self._scorer, self._evaluate, self._scored(matched)
+        if not matched.names:
+            return InWords(matched, {}, np.zeros(0), None)
+        scorer, scored = self._scorer, self._scored(matched)
+        return InWords(matched, self._values(scored) if self._selected else {}, scorer.cider(scored), scored)
+
+    def _values(self, scored: Scored) -> dict[str, Value]:
+        scorer, evaluate = self._scorer, self._evaluate
         found = intervals(scored.columns_NC, scorer.statistic, resamples=evaluate.resamples, seed=evaluate.seed)
         values = {name: Value(**each._asdict()) for name, each in zip(scorer.names, found, strict=True)}
         values |= {name: Value(value=value) for name, value in zip(DISTINCT, scored.distinct, strict=True)}
@@ -81,14 +99,10 @@ class Scoring:
             del values["cut"]
         return {name: values[name] for name in self._selected if name in values}
 
-    def cider(self, matched: Matched) -> Floats:
-        """(N,) of each caption by itself."""
-        if not matched.names:
-            return np.zeros(0)
-        return self._scorer.cider(self._scored(matched))
-
-    def against(self, path: Path, matched: Matched, others: Matched, examples: Examples) -> Against:
+    def against(self, path: Path, matched: Matched, in_words: InWords, others: Matched, examples: Examples) -> Against:
         """The difference to the captions of another file, on the media that both caption.
+
+        `in_words`: the scores of `matched`, which stand where both caption all of it.
 
         Raises:
             DataError: there are none.
@@ -103,7 +117,9 @@ class Scoring:
         names = [matched.names[at] for at in both]
         ours, texts = [matched.captions[at] for at in both], [matched.references[at] for at in both]
         scorer, evaluate = self._scorer, self._evaluate
-        first = self._scored(Matched(names, ours, texts, [], []))
+        first = in_words.scored
+        if first is None or len(both) < len(in_words.matched.names):
+            first = self._scored(Matched(names, ours, texts, [], []))
         other = [theirs[matched.media[at]] for at in both]
         second = self._scored(Matched(names, other, texts, [], []))
         found = differences(

@@ -28,11 +28,14 @@ class Overlap(NamedTuple):
     cider_N: Floats
     repeated_N: Floats
     """Share of a caption's 4-grams that stand in it before (rep-4: Welleck et al., ICLR 2020); 0 below five words."""
+    distinct: tuple[float, float]
+    """Different words, and pairs of words, of all captions over all of them."""
 
 
 def overlap(corpus: Corpus) -> Overlap:
     """Count n-grams once for both."""
     columns: list[Floats] = []
+    different: list[float] = []
     cider_N = np.zeros(corpus.items)
     repeated_N = np.zeros(corpus.items)
     for entries in corpus.entries():
@@ -41,10 +44,11 @@ def overlap(corpus: Corpus) -> Overlap:
         columns.append(_matches(corpus, entries, shared, split))
         cider_N += _similarity(corpus, entries, shared, split) / LONGEST
         repeated_N = _repeated(corpus, entries, split)  # the longest stay
+        different.append(_different(entries, split))
     lengths_N = corpus.length_T[: corpus.items]
     guesses = [np.maximum(0, lengths_N - n) for n in range(LONGEST)]
     bleu_NK = np.stack([*columns, *guesses, lengths_N, _closest(corpus)], axis=1).astype(np.float64)
-    return Overlap(bleu_NK, 10.0 * cider_N, repeated_N)
+    return Overlap(bleu_NK, 10.0 * cider_N, repeated_N, (different[0], different[1]))
 
 
 def bleu(sums: Floats) -> Floats:
@@ -61,8 +65,8 @@ class _Shared:
     """Where an n-gram of a reference stands among the entries of its item's caption."""
 
     def __init__(self, corpus: Corpus, entries: Entries, split: int) -> None:
-        caption_E = entries.text_E[:split] * entries.grams + entries.gram_E[:split]
-        wanted_R = corpus.item_T[entries.text_E[split:]] * entries.grams + entries.gram_E[split:]
+        caption_E = entries.keys(entries.text_E[:split], slice(split))
+        wanted_R = entries.keys(corpus.item_T[entries.text_E[split:]], slice(split, None))
         at_R = np.searchsorted(caption_E, wanted_R)
         at_R[at_R == split] = 0
         self.reference = np.flatnonzero(caption_E[at_R] == wanted_R) if split else np.zeros(0, dtype=np.int64)
@@ -81,9 +85,11 @@ def _matches(corpus: Corpus, entries: Entries, shared: _Shared, split: int) -> F
 
 def _similarity(corpus: Corpus, entries: Entries, shared: _Shared, split: int) -> Floats:
     """(N,) the mean over an item's references of their likeness to the caption, by n-grams of one length."""
-    item_R = corpus.item_T[entries.text_E[split:]]
-    documents = np.unique(item_R * entries.grams + entries.gram_E[split:]) % entries.grams
+    keys_R = entries.keys(corpus.item_T[entries.text_E[split:]], slice(split, None))
+    keys_R.sort()  # `np.unique` would fill a hash table with them: slower, and several times the memory
+    documents = keys_R[np.diff(keys_R, prepend=-1) != 0] % entries.grams
     frequency = np.bincount(documents, minlength=entries.grams)
+    del keys_R, documents
     rarity = np.log(float(corpus.items)) - np.log(np.maximum(1.0, frequency))
     weight = entries.count_E * rarity[entries.gram_E]
     texts = len(corpus.length_T)
@@ -113,3 +119,10 @@ def _repeated(corpus: Corpus, entries: Entries, split: int) -> Floats:
     all_N = np.bincount(entries.text_E[:split], entries.count_E[:split], minlength=corpus.items)
     different_N = np.bincount(entries.text_E[:split], minlength=corpus.items)
     return np.divide(all_N - different_N, all_N, out=np.zeros(corpus.items), where=all_N > 0)
+
+
+def _different(entries: Entries, split: int) -> float:
+    every = int(entries.count_E[:split].sum())
+    is_there = np.zeros(entries.grams, dtype=np.bool_)
+    is_there[entries.gram_E[:split]] = True
+    return int(is_there.sum()) / every if every else 0.0

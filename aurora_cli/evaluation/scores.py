@@ -58,21 +58,28 @@ class Scorer:
         Raises:
             HostError: the tokenizer or SPICE is not there, or a program of Java's fails.
         """
-        words = iter(tokenize([text for several in references for text in several], self._tokenizer))
-        tokens, of_references = (
-            tokenize(captions, self._tokenizer),
-            [[next(words) for _ in each] for each in references],
-        )
-        corpus = Corpus(tokens, of_references)
+        corpus, by_programs = self._read(captions, references)
         shared = overlap.overlap(corpus)
         cut_N = [float(bool(each)) for each in is_cut]
         means_NM = [rouge_l(corpus), shared.cider_N, corpus.length_T[: corpus.items], shared.repeated_N, cut_N]
-        if self._has_spice:
-            means_NM.append(spice(tokens, of_references))
+        if SPICE in by_programs:
+            means_NM.append(by_programs[SPICE])
         columns = [shared.bleu_NK, *means_NM, np.ones(corpus.items)]
+        if METEOR in by_programs:
+            columns.append(by_programs[METEOR])
+        return Scored(np.column_stack(columns), shared.distinct, None not in is_cut)
+
+    def _read(self, captions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[Corpus, dict[str, Floats]]:
+        """Words as numbers, and what programs give that want them as texts: of many, those are not kept."""
+        words = iter(tokenize([text for several in references for text in several], self._tokenizer))
+        of_references = [[next(words) for _ in each] for each in references]
+        tokens = tokenize(captions, self._tokenizer)
+        found: dict[str, Floats] = {}
         if self._meteor is not None:
-            columns.append(self._meteor.columns(tokens, of_references))
-        return Scored(np.column_stack(columns), _distinct(corpus), None not in is_cut)
+            found[METEOR] = self._meteor.columns(tokens, of_references)
+        if self._has_spice:
+            found[SPICE] = spice(tokens, of_references)
+        return Corpus(tokens, of_references), found
 
     def statistic(self, sums: Floats) -> Floats:
         """(..., S): the metrics of `names`, of sums (..., C) of items' columns: the `Statistic` of `resampling`."""
@@ -86,12 +93,3 @@ class Scorer:
     def cider(self, scored: Scored) -> Floats:
         """(N,) CIDEr of each caption by itself."""
         return scored.columns_NC[:, overlap.BLEU_COLUMNS + MEANS.index("cider")]
-
-
-def _distinct(corpus: Corpus) -> tuple[float, float]:
-    shares: list[float] = []
-    for entries, _ in zip(corpus.entries(), DISTINCT, strict=False):
-        is_caption_E = entries.text_E < corpus.items
-        every = int(entries.count_E[is_caption_E].sum())
-        shares.append(len(np.unique(entries.gram_E[is_caption_E])) / every if every else 0.0)
-    return shares[0], shares[1]

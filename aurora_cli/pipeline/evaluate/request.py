@@ -60,8 +60,8 @@ def _own_folder(workspace: Workspace, name: str, references: Path) -> Path:
     """Where results of these references are or may be: those of other references stay."""
     longer = "-".join([name, *references.parts[-2:-1], references.stem])
     folders = [workspace.path(Path("evaluation", each)) for each in (name, f"{name}-{references.stem}", longer)]
-    asked = str(workspace.path(references))
-    return next((folder for folder in folders if _references_of(folder / FILE) in (None, asked)), folders[-1])
+    own = str(workspace.path(references))
+    return next((folder for folder in folders if _references_of(folder / FILE) in (None, own)), folders[-1])
 
 
 def _references_of(file: Path) -> str | None:

@@ -199,6 +199,18 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             },
         ),
         Format(
+            "captions.jsonl.parts/<share>-of-<shares>.json",
+            "Of `aurora caption --shard`, written last: the part is whole. Beside it lie its captions (`.jsonl`) and what"
+            " it could not caption (`.rejected.jsonl`); their lines are those of the files above, with `line`, where in"
+            " the list of media they stand.",
+            "PartReceipt",
+        ),
+        Format(
+            "captions.jsonl.parts/merged.json",
+            "Which parts the output was made of: those are not merged again.",
+            "MergedParts",
+        ),
+        Format(
             "evaluation/<captions or model>/evaluation.json",
             "The scores of `aurora evaluate`, and the ids that met no other. Where a model captioned first its"
             " `captions*.jsonl` lie beside it, one a point of the curve, and the drawing `curve.svg`.",

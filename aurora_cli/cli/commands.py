@@ -243,6 +243,8 @@ _SPECS = (
             Flag("caption.seed", ("--seed",)),
             Heading("Where captions go"),
             Flag("caption.output", ("--output",), "FILE.jsonl"),
+            Heading("Many processes, one result"),
+            Flag("caption.shard", ("--shard",), "I/N", needs="--output"),
             Heading("Devices"),
             Flag("caption.device", ("--device",)),
             Flag("caption.device_map", ("--device-map",)),
@@ -256,8 +258,17 @@ _SPECS = (
             "aurora caption holiday/ --output captions.jsonl --token-kept-ratio 0.3",
             "aurora caption https://example.org/cat.jpg --allow-remote --num-beams 4",
             "aurora caption --manifest parts.jsonl --output captions.jsonl",
+            "aurora caption --manifest parts.jsonl --output captions.jsonl --shard 0/8",
             "aurora caption --serve",
         ),
+    ),
+    CommandSpec(
+        "merge-captions",
+        "pipeline.merge_captions",
+        (Heading("What to join"), Flag("merge_captions.output", (), "OUTPUT")),
+        ("aurora merge-captions captions.jsonl",),
+        "OUTPUT is the --output of `aurora caption --shard I/N`. The last of these joins the parts by itself; this does"
+        " it later, and says which shares are missing.",
     ),
     CommandSpec(
         "evaluate",

@@ -14,6 +14,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": (PIPELINE, "Train a stage (projection, vision, language), or all of them."),
     "convert": (PIPELINE, "Export a run for transformers, xtuner or LLaVA, and prove that it computes the same."),
     "caption": (BESIDE, "Caption images and videos."),
+    "merge-captions": (BESIDE, "Join the parts of captions that many processes made."),
     "evaluate": (BESIDE, "Score captions beside references, with how sure the scores are."),
     "serve": (BESIDE, "Answer OpenAI's clients with a captioner, and open a page."),
     "merge-view": (BESIDE, "Show which patches of an image become one visual token."),

@@ -23,6 +23,7 @@ from aurora_cli.config.using import (
     DemoSettings,
     EvaluateSettings,
     InspectSettings,
+    MergeCaptionsSettings,
     MergeViewSettings,
     PresetsSettings,
     ServeSettings,
@@ -60,6 +61,7 @@ class Settings(BaseSettings):
     checkpoint: CheckpointSettings = CheckpointSettings()
     convert: ConvertSettings = ConvertSettings()
     caption: CaptionSettings = CaptionSettings()
+    merge_captions: MergeCaptionsSettings = MergeCaptionsSettings()
     evaluate: EvaluateSettings = EvaluateSettings()
     serve: ServeSettings = ServeSettings()
     merge_view: MergeViewSettings = MergeViewSettings()

@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from aurora_cli.config import share
 from aurora_cli.config.judging import JudgeSettings
 from aurora_cli.config.section import Counts, KeptRatios, Names, Paths, Section
 from aurora_cli.constants import VIDEO_QUESTION
@@ -104,6 +105,10 @@ class CaptionSettings(Section):
     output: Path | None = None
     """JSONL file for the captions as well; what it holds already is not captioned again."""
 
+    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    """Caption one share of the media, I/N, with I from 0 to N-1, into a part of the output; `auto` takes I and N from
+    SLURM's array or a launcher; none: all media."""
+
     allow_remote: bool = False
     """Fetch media that are URLs, by http and https."""
 
@@ -124,6 +129,13 @@ class CaptionSettings(Section):
 
     max_upload_mb: float = Field(default=200.0, gt=0.0)
     """What is dropped on the page has at most so many megabytes."""
+
+
+class MergeCaptionsSettings(Section):
+    """`aurora merge-captions`."""
+
+    output: Path | None = None
+    """The output of `aurora caption --shard`, beside which its parts lie."""
 
 
 class EvaluateSettings(Section):

@@ -65,6 +65,10 @@ class CaptionOutput:
         self.done: set[CaptionKey] = set()
         """What the file holds captions of."""
 
+    def has(self, key: CaptionKey, line: int) -> bool:
+        """Whether the file holds a caption of this row, which stands in this line of the list of media."""
+        return key in self.done
+
     def held(self, wanted: Collection[CaptionKey]) -> Iterator[Caption]:
         """The captions of these that the file holds."""
         yield from ()
@@ -72,8 +76,8 @@ class CaptionOutput:
     def add(self, captions: Iterable[Caption]) -> None:
         """Write captions; durable when this returns."""
 
-    def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject) -> None:
-        """List what this run could not caption, and note the settings that it had."""
+    def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject, total: int) -> None:
+        """List what this run could not caption of so many media, and note the settings that it had."""
 
 
 class CaptionFile(CaptionOutput):
@@ -84,18 +88,18 @@ class CaptionFile(CaptionOutput):
         super().__init__()
         self.path = path
         self.made_by = made_by
-        for line in _read(path):
+        for line in read_lines(path):
             caption = self._own(line)
             if caption is None or key_of(caption) in self.done:
                 self.replaced += 1
             else:
                 self.done.add(key_of(caption))
         if self.replaced or _is_torn(path):
-            _rewrite(path, map(self._line, self.held(self.done)))
+            rewrite(path, map(self._line, self.held(self.done)))
 
     def held(self, wanted: Collection[CaptionKey]) -> Iterator[Caption]:
         left = {*wanted}
-        for line in _read(self.path) if left else ():
+        for line in read_lines(self.path) if left else ():
             caption = self._own(line)
             if caption is not None and key_of(caption) in left:
                 left.remove(key_of(caption))
@@ -109,20 +113,12 @@ class CaptionFile(CaptionOutput):
             file.flush()
             os.fsync(file.fileno())
 
-    def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject) -> None:
-        """Other outputs may lie in the same folder, and end at the same time: what is listed there of them stays."""
-        path = self.path.parent / REJECTS_FILE
-        with lock_output(path, "aurora caption", wait=True):
-            others = [line for line in _read(path) if line.get("output") != self.path.name]
-            lines = [*others, *({**_stored(each), "output": self.path.name} for each in uncaptioned)]
-            if lines:
-                _rewrite(path, lines)
-            else:
-                path.unlink(missing_ok=True)
-        write_json(self.path.with_name(f"{self.path.name}{SETTINGS_SUFFIX}"), settings)
+    def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject, total: int) -> None:
+        list_rejects(self.path, map(stored, uncaptioned))
+        write_settings(self.path, settings)
 
     def _line(self, caption: Caption) -> JsonObject:
-        return {**_stored(caption), "made_by": self.made_by}
+        return {**stored(caption), "made_by": self.made_by}
 
     def _own(self, line: JsonObject) -> Caption | None:
         """The caption of a line, if it was made so."""
@@ -134,17 +130,32 @@ class CaptionFile(CaptionOutput):
             return None
 
 
-def open_output(path: Path | None, made_by: str) -> CaptionOutput:
-    """The output at `path`, with what it holds already; none: no file is written."""
-    return CaptionOutput() if path is None else CaptionFile(path, made_by)
+def list_rejects(output: Path, rejected: Iterable[JsonObject]) -> None:
+    """List what could not be captioned beside `output`.
+
+    Other outputs may lie in the same folder, and end at the same time: what is listed there of them stays.
+    """
+    path = output.parent / REJECTS_FILE
+    with lock_output(path, "aurora caption", wait=True):
+        others = [line for line in read_lines(path) if line.get("output") != output.name]
+        lines = [*others, *({**line, "output": output.name} for line in rejected)]
+        if lines:
+            rewrite(path, lines)
+        else:
+            path.unlink(missing_ok=True)
 
 
-def _stored(result: Caption | Uncaptioned) -> JsonObject:
+def write_settings(output: Path, settings: JsonObject) -> None:
+    """Note how the captions of `output` were made."""
+    write_json(output.with_name(f"{output.name}{SETTINGS_SUFFIX}"), settings)
+
+
+def stored(result: Caption | Uncaptioned) -> JsonObject:
     """Its fields, without those that only rows of a list have."""
     return {name: value for name, value in asdict(result).items() if value is not None}
 
 
-def _read(path: Path) -> Iterator[JsonObject]:
+def read_lines(path: Path) -> Iterator[JsonObject]:
     """The whole lines; the last one may be torn."""
     if not path.is_file():
         return
@@ -166,7 +177,7 @@ def _is_torn(path: Path) -> bool:
         return file.read() != b"\n"
 
 
-def _rewrite(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
+def rewrite(path: Path, lines: Iterable[Mapping[str, object]]) -> None:
     with atomic_write(path, "w") as file:
         file.writelines(map(_text, lines))
 

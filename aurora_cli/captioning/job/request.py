@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from aurora_cli.captioning.job.parts import Part
 from aurora_cli.captioning.job.rows import Row, RowReader, row_of
 from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.console import Reporter
@@ -24,6 +25,8 @@ class CaptionRequest:
     output: Path | None
     rows: RowReader | None = None
     """The media, where a file lists them: there may be any number of them."""
+    part: Part | None = None
+    """The part of the output that a share of the media becomes; none: all media are here, and go to the output."""
 
 
 class Captioned(NamedTuple):
@@ -52,4 +55,4 @@ def named_rows(given: Sequence[str], root: Path, reporter: Reporter, *, allow_re
         files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
         some = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
         reporter.warning(f"{files} neither image nor video by the name, and passed over: {some}")
-    return tuple(map(row_of, media))
+    return tuple(row_of(medium, number=number) for number, medium in enumerate(media, start=1))

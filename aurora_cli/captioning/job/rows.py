@@ -10,8 +10,9 @@ from typing import NamedTuple
 
 from aurora_cli.captioning.job.output import CaptionKey
 from aurora_cli.captioning.job.row_media import RowMedia
-from aurora_cli.captioning.job.row_values import Value, check_lines, columns_of, values_of
+from aurora_cli.captioning.job.row_values import ALL, Value, check_lines, columns_of, values_of
 from aurora_cli.captioning.result import Uncaptioned, part_of
+from aurora_cli.config.share import Share
 from aurora_cli.data.annotations.keys import Key, KeyCounts, KeyTable, Reading
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
 from aurora_cli.data.annotations.spans import part_in, span_in
@@ -31,6 +32,7 @@ class Row(NamedTuple):
     """A row that can be captioned."""
 
     line: int
+    """Of the list, from 1; in the order of the rows."""
     medium: Medium
     id: str | int | None
     span: Span | None
@@ -42,15 +44,15 @@ class Row(NamedTuple):
         return self.medium.name, self.id, part_of(self.span), self.prompt
 
 
-def row_of(medium: Medium, span: Span | None = None) -> Row:
-    """A medium, or a part of a video, that no list has."""
-    return Row(0, medium, None, span, None)
+def row_of(medium: Medium, span: Span | None = None, number: int = 0) -> Row:
+    """A medium, or a part of a video, that no list has; the `number`-th that is named."""
+    return Row(number, medium, None, span, None)
 
 
 class RowReader:
-    """The rows of a file, in order, and what was met on the way."""
+    """The rows of a file, or of a share of them, in order, and what was met on the way."""
 
-    def __init__(self, path: Path, root: Path, *, allow_remote: bool = False) -> None:
+    def __init__(self, path: Path, root: Path, *, allow_remote: bool = False, share: Share = ALL) -> None:
         """`root`: where media lie that do not lie beside the file.
 
         Raises:
@@ -58,6 +60,9 @@ class RowReader:
             DataError: it is not there, or holds something else than its name says.
         """
         self.path = path
+        self._share = share
+        self.total = 0
+        """Rows of all shares, so far."""
         self._media = RowMedia(path.parent, root, allow_remote=allow_remote)
         self.keys = KeyCounts()
         """Keys that look as if they mattered, and were not read."""
@@ -75,11 +80,15 @@ class RowReader:
 
     def count(self) -> int:
         """How many rows there are."""
-        return sum(1 for _ in values_of(self.path))
+        return sum(value is not None for _, value in values_of(self.path, self._share))
 
     def __iter__(self) -> Iterator[Row | Uncaptioned]:
         """Each row, or why it is none."""
-        for line, value in values_of(self.path):
+        self.total = 0
+        for line, value in values_of(self.path, self._share):
+            self.total += 1
+            if value is None:
+                continue
             try:
                 yield self._row(line, value)
             except Rejection as rejection:

@@ -13,7 +13,8 @@ from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.inputs import CaptionInput
 from aurora_cli.captioning.job.lines import line_of, start_of_line
-from aurora_cli.captioning.job.output import CaptionKey, key_of, open_output
+from aurora_cli.captioning.job.output import CaptionFile, CaptionKey, CaptionOutput, key_of
+from aurora_cli.captioning.job.part_output import PartFile
 from aurora_cli.captioning.job.request import Captioned, CaptionRequest
 from aurora_cli.captioning.job.rows import Row
 from aurora_cli.captioning.job.source import CaptionerSource
@@ -48,7 +49,7 @@ class CaptionSession:
         self._options = source.options(caption)
         if warning := beyond_trained(self._options.merging.kept_ratio, source.checkpoint.trained_ratios):
             reporter.warning(warning)
-        self._output = open_output(request.output, fingerprint(source.checkpoint, self._options))
+        self._output = open_output(request, fingerprint(source.checkpoint, self._options))
         self._uncaptioned: list[Uncaptioned] = []
         self._checked: set[MediaKind] = set()
         self._rows = self._reused = self._repeated = self._skipped = 0
@@ -75,7 +76,7 @@ class CaptionSession:
                 captions |= {key_of(caption): caption for caption in batch.captions}
         if request.rows is not None:  # rows that are no media were found by the thread that reads ahead
             self._uncaptioned.sort(key=lambda each: each.line or 0)
-        self._output.close(self._uncaptioned, {"model": request.model, **self._options.to_json()})
+        self._output.close(self._uncaptioned, {"model": request.model, **self._options.to_json()}, self._total)
         if request.rows is not None and request.rows.keys.warned:
             reporter.warning(key_lines({}, request.rows.keys.warned)[0].strip())
         return Captioned(
@@ -88,6 +89,14 @@ class CaptionSession:
             self._rows,
             self._repeated,
         )
+
+    @property
+    def _total(self) -> int:
+        """Media of all shares, once all of this one are read."""
+        request = self._request
+        if request.rows is not None:
+            return request.rows.total
+        return self._rows if request.part is None or request.part.total is None else request.part.total
 
     def _held(self) -> list[Caption]:
         """Captions of the media named that the output holds, in their order."""
@@ -107,7 +116,7 @@ class CaptionSession:
                 self._repeated += 1
             else:
                 seen.add(row.key)
-                if row.key in self._output.done:
+                if self._output.has(row.key, row.line):
                     self._reused += 1
                 else:
                     yield row
@@ -173,9 +182,11 @@ class CaptionSession:
         with _folder_for_remote([row.medium]) as folder:
             local, missing = fetch_remote([row], folder, int(self._caption.max_remote_mb * 1e6))
             read = missing[0] if missing else captioner.read(_input_of(local[0]), self._options)
-        if isinstance(read, Uncaptioned) and self._request.rows is not None:
+        if not isinstance(read, Uncaptioned):
+            return read
+        if self._request.rows is not None:
             return replace(read, file=str(self._request.rows.path), line=row.line)
-        return read
+        return read if self._request.part is None else replace(read, line=row.line)
 
     def _check_positions(self, captioner: Captioner, rows: Sequence[Row]) -> None:
         """Warn where captions may become too long, once a kind of medium. Of a list, too long a prompt is its row's."""
@@ -185,6 +196,13 @@ class CaptionSession:
         with contextlib.nullcontext() if self._request.rows is None else contextlib.suppress(UsageError):
             for warning in captioner.check_positions(kinds, self._options):
                 self._reporter.warning(warning)
+
+
+def open_output(request: CaptionRequest, made_by: str) -> CaptionOutput:
+    """Where the captions of a request go, with what is there already."""
+    if request.part is not None:
+        return PartFile(request.part, made_by)
+    return CaptionOutput() if request.output is None else CaptionFile(request.output, made_by)
 
 
 def fingerprint(checkpoint: OpenedCheckpoint, options: CaptionOptions) -> str:

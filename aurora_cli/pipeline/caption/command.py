@@ -2,6 +2,8 @@
 
 import contextlib
 
+from aurora_cli.captioning.job.merge_parts import merge_parts
+from aurora_cli.captioning.job.parts import Part, PartReceipt
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import UsageError
@@ -9,6 +11,7 @@ from aurora_cli.imports import imported_at_once
 from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
+from aurora_cli.pipeline.caption_parts import PartsResult, parts_result
 from aurora_cli.pipeline.result import Result
 from aurora_cli.serving.start import Address, check_installed, serve
 
@@ -26,7 +29,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     request = resolve_request(settings, reporter)
     if dry_run:
         media = len(request.media) if request.rows is None else request.rows.count()
-        return CaptionResult(request.model, dry_run=True, media=media)
+        return CaptionResult(request.model, dry_run=True, media=media, share=_named(request.part))
     with contextlib.nullcontext() if request.output is None else lock_output(request.output, "aurora caption"):
         with imported_at_once():
             from aurora_cli.captioning.job.session import CaptionSession
@@ -34,6 +37,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
 
         source = CaptionerSource(settings, request.model, reporter)
         captioned = CaptionSession(source, request, settings.caption, reporter).run()
+    parts = None if request.part is None else _merge(request.part)
     return CaptionResult(
         request.model,
         captioned.captions,
@@ -44,12 +48,24 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         listed_in=None if request.rows is None else str(request.rows.path),
         made=captioned.made,
         repeated=captioned.repeated,
+        share=_named(request.part),
+        parts=parts,
     )
+
+
+def _merge(part: Part) -> PartsResult:
+    """Make the output, if all of its parts are there."""
+    state = merge_parts(part.output, part.share.count, PartReceipt.read(part.receipt))
+    return parts_result(part.output, state)
+
+
+def _named(part: Part | None) -> str | None:
+    return None if part is None else str(part.share)
 
 
 def _serve(settings: Settings, reporter: Reporter, *, dry_run: bool) -> ServeResult:
     caption = settings.caption
-    if ignored := [name for name in ("media", "manifest", "output") if getattr(caption, name)]:
+    if ignored := [name for name in ("media", "manifest", "output", "shard") if getattr(caption, name)]:
         raise UsageError(
             f"--serve: captions what is dropped on the page, and caption.{ignored[0]} would say nothing",
             hint="Leave one of them out.",

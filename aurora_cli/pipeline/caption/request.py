@@ -1,13 +1,21 @@
 """What `aurora caption` shall do, known before weights are read."""
 
+import hashlib
+from collections.abc import Sequence
+
+from aurora_cli.captioning.job.merge_parts import check_replaceable
 from aurora_cli.captioning.job.output import check_output
+from aurora_cli.captioning.job.parts import Part, check_count
 from aurora_cli.captioning.job.request import CaptionRequest, named_rows
-from aurora_cli.captioning.job.rows import RowReader
+from aurora_cli.captioning.job.row_values import ALL
+from aurora_cli.captioning.job.rows import Row, RowReader
 from aurora_cli.checkpoints.locate import check_name
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.share import AUTO, Share, share_of, untaken_share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
 from aurora_cli.errors import UsageError
+from aurora_cli.io.atomic import sha256_of
 from aurora_cli.runs.find import find_model
 
 HOST = "127.0.0.1"
@@ -18,15 +26,19 @@ def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
     """What the settings ask for.
 
     Raises:
-        UsageError: no media, a URL that was not allowed, a folder without any, or an output that holds something else.
+        UsageError: no media, a URL that was not allowed, a folder without any, an output that holds something else, or
+            no such share.
         DataError: there is no such model, or no such list of media.
     """
     caption, workspace = settings.caption, Workspace(settings.workspace)
+    share = _share(caption.shard, reporter)
     rows = None
     if caption.manifest is not None:
         if caption.media:
             raise UsageError(f"media are named, and listed in {caption.manifest}", hint="Leave one of them out.")
-        rows = RowReader(workspace.path(caption.manifest), workspace.root, allow_remote=caption.allow_remote)
+        rows = RowReader(
+            workspace.path(caption.manifest), workspace.root, allow_remote=caption.allow_remote, share=share or ALL
+        )
     elif not caption.media:
         raise UsageError("no media are named", hint="aurora caption image.jpg clip.mp4 folder/")
     media = named_rows(caption.media, workspace.root, reporter, allow_remote=caption.allow_remote)
@@ -36,7 +48,34 @@ def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
         if rows is not None and output == rows.path:
             raise UsageError(f"{output}: is the list of media, and would be replaced", hint="Name another --output.")
         check_output(output)
-    return CaptionRequest(model, media, output, rows)
+    if share is None:
+        return CaptionRequest(model, media, output, rows)
+    if output is None:
+        raise UsageError(f"--shard {share}: nothing says what the parts become", hint="--output captions.jsonl")
+    part = Part(output, share, *_list_of(media, rows))
+    check_count(part)
+    check_replaceable(output)
+    own = tuple(row for position, row in enumerate(media) if share.takes(position))
+    return CaptionRequest(model, own, part.path, rows, part)
+
+
+def _share(said: str | None, reporter: Reporter) -> Share | None:
+    """The share to caption; what follows from the environment is said."""
+    if (line := untaken_share(said)) is not None:
+        reporter.info(line)
+    if (found := share_of(said)) is None:
+        return None
+    if said == AUTO:
+        reporter.info(f"share {found.share}: {found.source}")
+    return found.share
+
+
+def _list_of(media: Sequence[Row], rows: RowReader | None) -> tuple[str, int | None]:
+    """A hash of the list of all media, and how many they are where that is known."""
+    if rows is not None:
+        return sha256_of(rows.path), None
+    names = "\n".join(row.medium.name for row in media)
+    return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest(), len(media)
 
 
 def resolve_model(settings: Settings, reporter: Reporter) -> str:

@@ -1,11 +1,14 @@
 """What `aurora caption` did."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from aurora_cli.captioning.job.lines import line_of, start_of_line
+from aurora_cli.captioning.job.parts import rejects_of
 from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
+from aurora_cli.pipeline.caption_parts import PartsResult
 from aurora_cli.pipeline.result import Result
 
 SHOWN = 20
@@ -30,11 +33,16 @@ class CaptionResult(Result):
     """Captions that this run made."""
     repeated: int = 0
     """Rows of the list that are the same as an earlier one."""
+    share: str | None = None
+    """Of the media, as `--shard` says it; `output` is its part."""
+    parts: PartsResult | None = None
+    """Of the output that all parts become."""
 
     def lines(self) -> list[str]:
         if self.dry_run:
             media = "1 image or video" if self.media == 1 else f"{self.media:,} images and videos"
-            return [f"Would caption {media} with {self.model}"]
+            share = "" if self.share is None else f", share {self.share}"
+            return [f"Would caption {media} with {self.model}{share}"]
         lines = [line_of(caption) for caption in self.captions]
         if self.listed_in is not None:
             lines.append(f"{self.listed_in}: {self.media:,} rows, {self.made + self.reused:,} captioned")
@@ -45,8 +53,11 @@ class CaptionResult(Result):
         shown = self.rejected[: SHOWN if self.listed_in is not None and self.output else None]
         lines += [f"{_named(each)}: NOT CAPTIONED: {each.reason}" for each in shown]
         if len(shown) < len(self.rejected):
-            lines.append(f"and {len(self.rejected) - len(shown):,} more, in {REJECTS_FILE}")
-        return [*lines, f"{self.output}"] if self.output else lines
+            listed_in = REJECTS_FILE if self.parts is None else rejects_of(Path(self.output or "")).name
+            lines.append(f"and {len(self.rejected) - len(shown):,} more, in {listed_in}")
+        if self.output:
+            lines.append(self.output)
+        return lines if self.parts is None else [*lines, *self.parts.lines()]
 
     @property
     def exit_code(self) -> int:

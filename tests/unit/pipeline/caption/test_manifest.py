@@ -242,7 +242,7 @@ def test_outputs_of_one_folder_that_end_at_the_same_time_keep_each_others_reject
 
     def close(file: CaptionFile) -> None:
         for _ in range(5):
-            file.close([Uncaptioned("a.png", "broken")], {})
+            file.close([Uncaptioned("a.png", "broken")], {}, 1)
 
     threads = [threading.Thread(target=close, args=(file,)) for file in files]
     for thread in threads:

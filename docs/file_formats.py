@@ -200,9 +200,9 @@ GROUPS: dict[str, tuple[Format, ...]] = {
         ),
         Format(
             "captions.jsonl.parts/<share>-of-<shares>.json",
-            "Of `aurora caption --shard`, written last: the part is whole. Beside it lie its captions (`.jsonl`) and what"
-            " it could not caption (`.rejected.jsonl`); their lines are those of the files above, with `line`, where in"
-            " the list of media they stand.",
+            "Of `aurora caption --shard`, written last: the part is whole. Beside it lie its captions (`.jsonl`) and"
+            " what it could not caption (`.rejected.jsonl`); their lines are those of the files above, with `line`,"
+            " where in the list of media they stand.",
             "PartReceipt",
         ),
         Format(

@@ -10,8 +10,8 @@ from aurora_cli.captioning.job.output import list_rejects, read_lines, rewrite, 
 from aurora_cli.captioning.job.parts import KEY, LINE, MERGED_FILE, Part, PartReceipt, parts_folder, whole_parts
 from aurora_cli.config.share import Share
 from aurora_cli.errors import UsageError
-from aurora_cli.io.atomic import lock_output
 from aurora_cli.io.json_files import JsonObject, StoredModel
+from aurora_cli.io.locks import lock_output
 
 
 class MergedParts(StoredModel):

@@ -17,7 +17,7 @@ from aurora_cli.config.settings import MergeCaptionsSettings, Settings
 from aurora_cli.config.share import Share
 from aurora_cli.console import Reporter
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.atomic import lock_output
+from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline import merge_captions
 from aurora_cli.pipeline.caption import command as caption
 from tests.captioners import caption_settings, make_runs

@@ -102,6 +102,9 @@ class CaptionSettings(Section):
     batch_size: int = Field(default=8, ge=1)
     """Images or videos at a time."""
 
+    num_processes: int = Field(default=1, ge=1)
+    """Processes on this machine, each with a share of the media; where there are GPUs, each has one of them."""
+
     output: Path | None = None
     """JSONL file for the captions as well; what it holds already is not captioned again."""
 

@@ -1,17 +1,11 @@
 """`aurora caption`: captions of images and videos, or a page to caption them on."""
 
-import contextlib
-
-from aurora_cli.captioning.job.merge_parts import merge_parts
-from aurora_cli.captioning.job.parts import Part, PartReceipt
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import UsageError
-from aurora_cli.imports import imported_at_once
-from aurora_cli.io.locks import lock_output
-from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request
+from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request, resolve_share
 from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
-from aurora_cli.pipeline.caption_parts import PartsResult, parts_result
+from aurora_cli.pipeline.caption.work import caption_in_processes, caption_media, merge
 from aurora_cli.pipeline.result import Result
 from aurora_cli.serving.start import Address, check_installed, serve
 
@@ -26,18 +20,14 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """
     if settings.caption.serve:
         return _serve(settings, reporter, dry_run=dry_run)
-    request = resolve_request(settings, reporter)
+    share = resolve_share(settings, reporter)
+    if settings.caption.num_processes > 1:
+        return caption_in_processes(settings, share, reporter, dry_run=dry_run)
+    request = resolve_request(settings, reporter, share)
     if dry_run:
         media = len(request.media) if request.rows is None else request.rows.count()
-        return CaptionResult(request.model, dry_run=True, media=media, share=_named(request.part))
-    with contextlib.nullcontext() if request.output is None else lock_output(request.output, "aurora caption"):
-        with imported_at_once():
-            from aurora_cli.captioning.job.session import CaptionSession
-            from aurora_cli.captioning.job.source import CaptionerSource
-
-        source = CaptionerSource(settings, request.model, reporter)
-        captioned = CaptionSession(source, request, settings.caption, reporter).run()
-    parts = None if request.part is None else _merge(request.part)
+        return CaptionResult(request.model, dry_run=True, media=media, share=None if share is None else str(share))
+    captioned = caption_media(settings, request, reporter)
     return CaptionResult(
         request.model,
         captioned.captions,
@@ -48,19 +38,9 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         listed_in=None if request.rows is None else str(request.rows.path),
         made=captioned.made,
         repeated=captioned.repeated,
-        share=_named(request.part),
-        parts=parts,
+        share=None if share is None else str(share),
+        parts=None if request.part is None else merge(request.part),
     )
-
-
-def _merge(part: Part) -> PartsResult:
-    """Make the output, if all of its parts are there."""
-    state = merge_parts(part.output, part.share.count, PartReceipt.read(part.receipt))
-    return parts_result(part.output, state)
-
-
-def _named(part: Part | None) -> str | None:
-    return None if part is None else str(part.share)
 
 
 def _serve(settings: Settings, reporter: Reporter, *, dry_run: bool) -> ServeResult:

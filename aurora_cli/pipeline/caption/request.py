@@ -22,16 +22,30 @@ HOST = "127.0.0.1"
 """Where the page is served: this machine alone reaches it."""
 
 
-def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
-    """What the settings ask for.
+def resolve_share(settings: Settings, reporter: Reporter) -> Share | None:
+    """The share that is asked for; none: all media. What the environment says, and what not, is reported.
 
     Raises:
-        UsageError: no media, a URL that was not allowed, a folder without any, an output that holds something else, or
-            no such share.
+        UsageError: there is no such share, or nothing says which one is meant.
+    """
+    said = settings.caption.shard
+    if (line := untaken_share(said)) is not None:
+        reporter.info(line)
+    if (found := share_of(said)) is None:
+        return None
+    if said == AUTO:
+        reporter.info(f"share {found.share}: {found.source}")
+    return found.share
+
+
+def resolve_request(settings: Settings, reporter: Reporter, share: Share | None = None) -> CaptionRequest:
+    """What the settings ask for, or a share of it.
+
+    Raises:
+        UsageError: no media, a URL that was not allowed, a folder without any, or an output that holds something else.
         DataError: there is no such model, or no such list of media.
     """
     caption, workspace = settings.caption, Workspace(settings.workspace)
-    share = _share(caption.shard, reporter)
     rows = None
     if caption.manifest is not None:
         if caption.media:
@@ -51,23 +65,12 @@ def resolve_request(settings: Settings, reporter: Reporter) -> CaptionRequest:
     if share is None:
         return CaptionRequest(model, media, output, rows)
     if output is None:
-        raise UsageError(f"--shard {share}: nothing says what the parts become", hint="--output captions.jsonl")
+        raise UsageError("nothing says what the parts of several processes become", hint="--output captions.jsonl")
     part = Part(output, share, *_list_of(media, rows))
     check_count(part)
     check_replaceable(output)
     own = tuple(row for position, row in enumerate(media) if share.takes(position))
     return CaptionRequest(model, own, part.path, rows, part)
-
-
-def _share(said: str | None, reporter: Reporter) -> Share | None:
-    """The share to caption; what follows from the environment is said."""
-    if (line := untaken_share(said)) is not None:
-        reporter.info(line)
-    if (found := share_of(said)) is None:
-        return None
-    if said == AUTO:
-        reporter.info(f"share {found.share}: {found.source}")
-    return found.share
 
 
 def _list_of(media: Sequence[Row], rows: RowReader | None) -> tuple[str, int | None]:

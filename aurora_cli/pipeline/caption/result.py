@@ -35,6 +35,8 @@ class CaptionResult(Result):
     """Rows of the list that are the same as an earlier one."""
     share: str | None = None
     """Of the media, as `--shard` says it; `output` is its part."""
+    processes: int = 1
+    """Of this machine, each with a share."""
     parts: PartsResult | None = None
     """Of the output that all parts become."""
 
@@ -44,16 +46,20 @@ class CaptionResult(Result):
             share = "" if self.share is None else f", share {self.share}"
             return [f"Would caption {media} with {self.model}{share}"]
         lines = [line_of(caption) for caption in self.captions]
+        if self.listed_in is None and self.processes > 1:
+            lines.append(f"{self.media:,} media, {self.made + self.reused:,} captioned by {self.processes} processes")
         if self.listed_in is not None:
             lines.append(f"{self.listed_in}: {self.media:,} rows, {self.made + self.reused:,} captioned")
         if self.reused:
             lines.append(f"{self.reused:,} of them were captioned before")
         if self.repeated:
             lines.append(f"{self.repeated:,} rows are the same as an earlier one, and have one caption with it")
-        shown = self.rejected[: SHOWN if self.listed_in is not None and self.output else None]
+        is_listed = self.listed_in is not None and (self.output or self.parts)
+        shown = self.rejected[: SHOWN if is_listed or self.processes > 1 else None]
         lines += [f"{_named(each)}: NOT CAPTIONED: {each.reason}" for each in shown]
         if len(shown) < len(self.rejected):
-            listed_in = REJECTS_FILE if self.parts is None else rejects_of(Path(self.output or "")).name
+            in_part = self.parts is not None and self.output is not None
+            listed_in = rejects_of(Path(self.output or "")).name if in_part else REJECTS_FILE
             lines.append(f"and {len(self.rejected) - len(shown):,} more, in {listed_in}")
         if self.output:
             lines.append(self.output)

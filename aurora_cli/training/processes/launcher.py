@@ -41,6 +41,37 @@ def run_workers(command: Sequence[str], world_size: int, *, logs: Path, reporter
         HostError: a worker was killed from outside.
         Interrupted: a signal stopped them.
     """
+    workers, was_stopped = _run(command, world_size, logs, reporter, apart=False)
+    result = workers[0].result
+    if was_stopped and result is None and not any(worker.error for worker in workers):
+        raise Interrupted("stopped before the first step")
+    _raise_first_failure(workers)
+    if result is None:
+        raise WorkerFailed(f"rank 0 ended without a result; its output is in {workers[0].log}")
+    return result
+
+
+def run_apart(command: Sequence[str], count: int, *, logs: Path, reporter: Reporter) -> list[str]:
+    """Start `count` processes that do without one another, and return what each reports: one that fails is told of, and
+    the others go on.
+
+    Raises:
+        AuroraError: the first that any of them raised.
+        WorkerFailed: the first bug.
+        HostError: one was killed from outside.
+        Interrupted: a signal stopped them.
+    """
+    workers, was_stopped = _run(command, count, logs, reporter, apart=True)
+    if was_stopped:
+        raise Interrupted("interrupted; the work so far is safe", hint="Run the same command again to continue.")
+    _raise_first_failure(workers)
+    return [worker.result or "" for worker in workers]
+
+
+def _run(
+    command: Sequence[str], world_size: int, logs: Path, reporter: Reporter, *, apart: bool
+) -> tuple[list["_Worker"], bool]:
+    """The workers after their end, and whether a signal made it."""
     logs.mkdir(parents=True, exist_ok=True)
     port = free_port()
     lifeline_read, lifeline_write = os.pipe()
@@ -58,7 +89,8 @@ def run_workers(command: Sequence[str], world_size: int, *, logs: Path, reporter
                 member = Rank(rank, rank, world_size, master_port=port)
                 workers.append(_Worker(command, member, logs / f"rank-{rank}.log", lifeline_read))
             with contextlib.closing(_Listener(reporter)) as listener:
-                _wait(workers, listener, ending=lambda: bool(signals))
+                tell = reporter.warning if apart else None
+                _wait(workers, listener, ending=lambda: bool(signals), tell_of_failure=tell)
     finally:
         os.close(lifeline_read)
         os.close(lifeline_write)
@@ -66,13 +98,7 @@ def run_workers(command: Sequence[str], world_size: int, *, logs: Path, reporter
             worker.end()
     if len(signals) > 1:
         raise Interrupted("stopped at once; what was saved before is safe")
-    result = workers[0].result
-    if signals and result is None and not any(worker.error for worker in workers):
-        raise Interrupted("stopped before the first step")
-    _raise_first_failure(workers)
-    if result is None:
-        raise WorkerFailed(f"rank 0 ended without a result; its output is in {workers[0].log}")
-    return result
+    return workers, bool(signals)
 
 
 class _Worker:
@@ -116,13 +142,22 @@ class _Worker:
         os.close(self.reports)
 
 
-def _wait(workers: Sequence[_Worker], listener: "_Listener", ending: Callable[[], bool]) -> None:
-    """Listen until every worker has ended, or one has failed and the others had `GRACE_S` to follow."""
+def _wait(
+    workers: Sequence[_Worker],
+    listener: "_Listener",
+    ending: Callable[[], bool],
+    tell_of_failure: Callable[[str], None] | None,
+) -> None:
+    """Listen until every worker has ended, or one has failed and the others had `GRACE_S` to follow.
+
+    Those that do without one another do not follow: each failure is told of as it comes.
+    """
     with selectors.DefaultSelector() as selector:
         for worker in workers:
             os.set_blocking(worker.reports, False)
             selector.register(worker.reports, selectors.EVENT_READ, worker)
         deadline: float | None = None
+        failed: set[int] = set()
         while True:
             for key, _ in selector.select(timeout=0.1):
                 if not listener.read(key.data):
@@ -131,6 +166,14 @@ def _wait(workers: Sequence[_Worker], listener: "_Listener", ending: Callable[[]
                 for worker in workers:
                     listener.read(worker)
                 return
+            for worker in workers if tell_of_failure is not None and not ending() else ():
+                if worker.failed and worker.rank not in failed and tell_of_failure is not None:
+                    failed.add(worker.rank)
+                    listener.read(worker)
+                    why = worker.error.message if worker.error is not None else _end_of(worker)
+                    tell_of_failure(f"process {worker.rank}: {why}; the others go on")
+            if tell_of_failure is not None and not ending():
+                continue
             if deadline is None and any(worker.failed for worker in workers):
                 deadline = time.monotonic() + (10 * GRACE_S if ending() else GRACE_S)
             if deadline is not None and time.monotonic() > deadline:
@@ -201,12 +244,15 @@ def _raise_first_failure(workers: Sequence[_Worker]) -> None:
             raise kind(first.message, hint=first.hint)
         raise WorkerFailed(f"rank {first.rank}: {first.message}\n{first.traceback.rstrip()}")
     for worker in killed or silent:
-        code = worker.process.returncode
-        why = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         raise HostError(
-            f"the worker of rank {worker.rank} {why}; the end of its output:\n{_tail(worker.log)}",
+            f"the worker of rank {worker.rank} {_end_of(worker)}; the end of its output:\n{_tail(worker.log)}",
             hint="SIGKILL is often the kernel's, for want of memory. The same command continues.",
         )
+
+
+def _end_of(worker: _Worker) -> str:
+    code = worker.process.returncode
+    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def _tail(log: Path, lines: int = 15) -> str:

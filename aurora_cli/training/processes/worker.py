@@ -101,15 +101,14 @@ class PipeReporter(Reporter):
 def serve(work: Callable[[Reporter], str]) -> NoReturn:
     """Be a worker: do `work`, report, and leave without the interpreter's clean-up, in which gloo's threads abort.
 
-    The text that `work` returns is what `run_workers` returns, of rank 0.
+    The text that `work` returns is what `run_workers` returns of rank 0, and `run_apart` of all.
     """
     rank = int(os.environ["RANK"])
     reporter = PipeReporter(int(os.environ.pop(REPORTS_FD)), rank)
     threading.Thread(target=_end_with_parent, args=(int(os.environ.pop(LIFELINE_FD)),), daemon=True).start()
     try:
         result = work(reporter)
-        if rank == 0:
-            reporter.send("result", result=result)
+        reporter.send("result", result=result)
         code = 0
     except BaseException as error:
         code = reporter.fail(error)

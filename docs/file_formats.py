@@ -92,6 +92,11 @@ GROUPS: dict[str, tuple[Format, ...]] = {
     ),
     "Token store": (
         Format(
+            "tokenized/<split>/<subset>/shares.json",
+            "Of `aurora tokenize --shard`, until the folder is complete: which share makes which shards.",
+            "SharedWork",
+        ),
+        Format(
             "tokenized/<split>/<subset>/tokenize.json",
             "Written last by `aurora tokenize`: all shards are there.",
             "CompletionManifest",

@@ -128,6 +128,7 @@ _SPECS = (
             Flag("tokenize.on_error", ("--on-error",)),
             Heading("How much at once"),
             Flag("tokenize.workers", ("--workers",)),
+            Flag("tokenize.shard", ("--shard",), "I/N"),
         ),
         (
             "aurora tokenize --batch-size 100000",
@@ -135,6 +136,7 @@ _SPECS = (
             "aurora tokenize my.jsonl --output tokenized/vision/mine --tokenizer ./vicuna",
             "aurora tokenize chats.jsonl --schema openai-messages --template tokenizer --tokenizer ./qwen2",
             "aurora tokenize --language-model ./smollm2 --vision-tower ./siglip2",
+            "aurora tokenize my.jsonl --batch-size 10000 --shard 0/8",
         ),
         with_origins=True,
     ),

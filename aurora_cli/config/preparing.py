@@ -8,6 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from aurora_cli.config import share
 from aurora_cli.config.section import Names, Paths, Section
 
 
@@ -145,6 +146,10 @@ class TokenizeSettings(Section):
 
     force: bool = False
     """Make all shards again, whatever made those that are there."""
+
+    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    """Make one share of the shards, I/N, with I from 0 to N-1; `auto` takes I and N from SLURM's array or a launcher;
+    none: all shards."""
 
 
 class MergeShardsSettings(Section):

@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from aurora_cli.console import Reporter
 from aurora_cli.errors import UsageError
 
 AUTO = "auto"
@@ -54,15 +55,15 @@ class FoundShare(NamedTuple):
     source: str
 
 
-def share_of(said: str | None, environ: Mapping[str, str] = os.environ) -> FoundShare | None:
+def share_of(setting: str | None, environ: Mapping[str, str] = os.environ) -> FoundShare | None:
     """The share that a setting names, `I/N` or `auto`; none: all of the work.
 
     Raises:
         UsageError: there is no such share, or the environment does not say which one is meant.
     """
-    if said is None:
+    if setting is None:
         return None
-    if said == AUTO:
+    if setting == AUTO:
         if (found := share_in(environ)) is None:
             raise UsageError(
                 "--shard auto: nothing says which share: neither SLURM_ARRAY_TASK_ID nor RANK and WORLD_SIZE are set,"
@@ -70,12 +71,27 @@ def share_of(said: str | None, environ: Mapping[str, str] = os.environ) -> Found
                 hint="Say it: --shard 0/8 is the first of eight.",
             )
         return found
-    index, _, count = said.partition("/")
+    index, _, count = setting.partition("/")
     share = Share(int(index), int(count))
     if not 0 <= share.index < share.count:
         shares = f"0/{share.count} to {share.count - 1}/{share.count}" if share.count else "0/1 is all of the work"
-        raise UsageError(f"--shard {said}: there is no such share; they are numbered from 0: {shares}")
+        raise UsageError(f"--shard {setting}: there is no such share; they are numbered from 0: {shares}")
     return FoundShare(share, "--shard")
+
+
+def take_share(setting: str | None, reporter: Reporter) -> Share | None:
+    """The same for this process. What the environment says is reported, be it taken or not.
+
+    Raises:
+        UsageError: as `share_of`.
+    """
+    if (line := untaken_share(setting)) is not None:
+        reporter.info(line)
+    if (found := share_of(setting)) is None:
+        return None
+    if setting == AUTO:
+        reporter.info(f"share {found.share}: {found.source}")
+    return found.share
 
 
 def share_in(environ: Mapping[str, str]) -> FoundShare | None:
@@ -93,9 +109,9 @@ def share_in(environ: Mapping[str, str]) -> FoundShare | None:
     return FoundShare(share, ", ".join(each.source for each in found))
 
 
-def untaken_share(said: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
+def untaken_share(setting: str | None, environ: Mapping[str, str] = os.environ) -> str | None:
     """A line for a process that looks like one of several and was not said to be one; it does all of the work."""
-    if said is not None:
+    if setting is not None:
         return None
     try:
         found = share_in(environ)

@@ -35,8 +35,8 @@ class PartFile(CaptionFile):
             captions += number is not None
         if not in_order:
             numbered = ((self._number(line), line) for line in read_lines(self.path))
-            mine = sorted(((number, line) for number, line in numbered if number), key=operator.itemgetter(0))
-            rewrite(self.path, ({**line, LINE: number} for number, line in mine))
+            own = sorted(((number, line) for number, line in numbered if number), key=operator.itemgetter(0))
+            rewrite(self.path, ({**line, LINE: number} for number, line in own))
         elif not self.path.exists():
             write_text(self.path, "")  # all of the share was rejected, or it has no media
         rewrite(self._part.rejects, self._rejects(uncaptioned))

@@ -120,5 +120,6 @@ def check_count(part: Part) -> None:
     if others := sorted(counts_in(part.folder) - {part.share.count}):
         raise UsageError(
             f"{part.folder}: has parts of {others[0]} shares, and this is share {part.share}",
-            hint=f"Make it one of {others[0]} (--shard I/{others[0]}, --num-processes {others[0]}), name another --output, or remove the folder.",
+            hint=f"Make it one of {others[0]} (--shard I/{others[0]}, --num-processes {others[0]}), name another"
+            " --output, or remove the folder.",
         )

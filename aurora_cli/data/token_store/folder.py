@@ -1,6 +1,6 @@
 """The folder that `tokenize` writes and `merge-shards` reads: which shards are whole, and do they belong together."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from aurora_cli.config.workspace import VALIDATION
@@ -10,10 +10,12 @@ from aurora_cli.data.token_store.entries import Counts
 from aurora_cli.data.token_store.manifest import CompletionManifest, ShardManifest, TokenizeManifest
 from aurora_cli.data.token_store.rejected import collect_rejects
 from aurora_cli.data.token_store.schema import MANIFEST, SHARD_DATA
+from aurora_cli.data.token_store.shares import SHARES
 from aurora_cli.data.token_store.writer import ShardWriter
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import atomic_directory, remove
 from aurora_cli.io.json_files import NewerSchema
+from aurora_cli.io.locks import lock_output
 
 SHARDS = "shards"
 MERGED = "merged"
@@ -65,18 +67,29 @@ def whole_manifest(shard: Path) -> ShardManifest | None:
     return manifest if SHARD_DATA in sizes and sizes == manifest.files else None
 
 
-def begin(folder: Path, base: TokenizeManifest, *, force: bool) -> dict[int, ShardManifest]:
+def begin(
+    folder: Path, base: TokenizeManifest, *, force: bool, makes: Callable[[int], bool] | None = None
+) -> dict[int, ShardManifest]:
     """The manifests of the shards that are there, all made as `base` says; with `force`, all are removed first.
+
+    A process that shares the work `makes` some of the shards, removes only those, and leaves others that were made
+    otherwise to those who make them again.
 
     Raises:
         UsageError: some were made otherwise; the message says in what.
     """
     if force:
         remove(folder / COMPLETE)
-        remove(folder / SHARDS)
+        for shard in (folder / SHARDS).glob("part-*"):
+            number = shard.name.removeprefix("part-")
+            if makes is None or (number.isdigit() and makes(int(number))):
+                remove(shard)
     present = shard_manifests(folder)
-    for index, manifest in present.items():
-        if found := manifest.differences(base):
+    for index, manifest in [*present.items()]:
+        found = manifest.differences(base)
+        if found and force and makes is not None and not makes(index):
+            del present[index]
+        elif found := manifest.differences(base):
             raise UsageError(
                 f"{folder / SHARDS / part_name(index)} was made with other settings: {'; '.join(found)}",
                 hint="Use the same settings, another --output, or --force to make all shards again.",
@@ -102,10 +115,16 @@ def is_complete(folder: Path, manifests: dict[int, ShardManifest]) -> bool:
 def write_shard(folder: Path, index: int, chunks: Iterable[EncodedChunk], base: TokenizeManifest) -> None:
     """Write shard `index` of the folder, from one chunk of records at least: it is there as a whole, or not at all."""
     remove(folder / COMPLETE)
+    shard = folder / SHARDS / part_name(index)
+    with lock_output(shard, "aurora tokenize"):  # where shares overlap, as of other numbers of processes
+        _write_shard(shard, chunks, base)
+
+
+def _write_shard(shard: Path, chunks: Iterable[EncodedChunk], base: TokenizeManifest) -> None:
     lines: list[int] = []
     counts: list[Counts] = []
     source = 0
-    with atomic_directory(folder / SHARDS / part_name(index)) as partial:
+    with atomic_directory(shard) as partial:
         with ShardWriter(partial) as writer, open(partial / REJECTS_FILE, "w", encoding="utf-8") as rejects:
             for chunk in chunks:
                 writer.append(chunk.rows, chunk.summary)
@@ -128,6 +147,8 @@ def write_shard(folder: Path, index: int, chunks: Iterable[EncodedChunk], base: 
 
 
 def finish(folder: Path, manifests: dict[int, ShardManifest], base: TokenizeManifest) -> None:
-    """Write what belongs to all shards, and at last that they are complete."""
-    collect_rejects(folder / REJECTS_FILE, [folder / SHARDS / part_name(index) for index in manifests])
-    CompletionManifest(**dict(base), shards=len(manifests)).write(folder / COMPLETE)
+    """Write what belongs to all shards, and at last that they are complete. Several may have made the last ones."""
+    with lock_output(folder / COMPLETE, "aurora tokenize", wait=True):
+        collect_rejects(folder / REJECTS_FILE, [folder / SHARDS / part_name(index) for index in manifests])
+        CompletionManifest(**dict(base), shards=len(manifests)).write(folder / COMPLETE)
+        (folder / SHARES).unlink(missing_ok=True)

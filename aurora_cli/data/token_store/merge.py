@@ -30,6 +30,7 @@ from aurora_cli.data.token_store.schema import (
     SUMMARY_FILE,
     write_dataset_files,
 )
+from aurora_cli.data.token_store.shares import SHARES, SHOWN, SharedWork, what_to_type
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import atomic_directory
@@ -47,6 +48,14 @@ def checked_shards(folder: Path) -> dict[int, ShardManifest]:
     """
     manifests = shard_manifests(folder)
     completion = CompletionManifest.read_if_there(folder / COMPLETE)
+    if completion is None and (work := SharedWork.read_if_there(folder / SHARES)) is not None:
+        shares = work.missing(manifests)
+        some = ", ".join(map(str, shares[:SHOWN])) + (", ..." if len(shares) > SHOWN else "")
+        raise DataError(
+            f"{folder}: {work.shards - len(manifests):,} of {work.shards:,} shards are missing, which are of share"
+            f"{'s' if len(shares) > 1 else ''} {some} of {work.count}",
+            hint=what_to_type(shares, work.count),
+        )
     if completion is None:
         raise DataError(
             f"{folder}: tokenize has not come to its end, {COMPLETE} is missing ({len(manifests)} shards are there)",

@@ -1,9 +1,10 @@
 """`aurora caption`: captions of images and videos, or a page to caption them on."""
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.share import take_share
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import UsageError
-from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request, resolve_share
+from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
 from aurora_cli.pipeline.caption.work import caption_in_processes, caption_media, merge
 from aurora_cli.pipeline.result import Result
@@ -20,7 +21,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """
     if settings.caption.serve:
         return _serve(settings, reporter, dry_run=dry_run)
-    share = resolve_share(settings, reporter)
+    share = take_share(settings.caption.shard, reporter)
     if settings.caption.num_processes > 1:
         return caption_in_processes(settings, share, reporter, dry_run=dry_run)
     request = resolve_request(settings, reporter, share)

@@ -11,7 +11,7 @@ from aurora_cli.captioning.job.row_values import ALL
 from aurora_cli.captioning.job.rows import Row, RowReader
 from aurora_cli.checkpoints.locate import check_name
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.share import AUTO, Share, share_of, untaken_share
+from aurora_cli.config.share import Share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
 from aurora_cli.errors import UsageError
@@ -20,22 +20,6 @@ from aurora_cli.runs.find import find_model
 
 HOST = "127.0.0.1"
 """Where the page is served: this machine alone reaches it."""
-
-
-def resolve_share(settings: Settings, reporter: Reporter) -> Share | None:
-    """The share that is asked for; none: all media. What the environment says, and what not, is reported.
-
-    Raises:
-        UsageError: there is no such share, or nothing says which one is meant.
-    """
-    said = settings.caption.shard
-    if (line := untaken_share(said)) is not None:
-        reporter.info(line)
-    if (found := share_of(said)) is None:
-        return None
-    if said == AUTO:
-        reporter.info(f"share {found.share}: {found.source}")
-    return found.share
 
 
 def resolve_request(settings: Settings, reporter: Reporter, share: Share | None = None) -> CaptionRequest:

@@ -11,10 +11,12 @@ A shard holds one batch of records of one file, and is whole or absent: a run go
 import hashlib
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.share import Share, take_share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
@@ -23,18 +25,19 @@ from aurora_cli.data.annotations.keys import key_lines
 from aurora_cli.data.annotations.schemas import check_schema
 from aurora_cli.data.annotations.unread_files import unread_files
 from aurora_cli.data.token_store.entries import Counts, SourceFile
-from aurora_cli.data.token_store.folder import COMPLETE, MERGED, is_complete, shard_manifests
-from aurora_cli.data.token_store.manifest import ShardManifest, TokenizeManifest
+from aurora_cli.data.token_store.folder import COMPLETE, MERGED, SHARDS, is_complete, shard_manifests
+from aurora_cli.data.token_store.manifest import TokenizeManifest
+from aurora_cli.data.token_store.shares import SHOWN
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.pool import EncodingPool
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer, find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK
 from aurora_cli.io.atomic import sha256_of
-from aurora_cli.io.locks import file_lock
+from aurora_cli.io.locks import file_lock, lock_output
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.tokenize.jobs import OTHER_SPLIT, TokenizeJob, plan_jobs
-from aurora_cli.pipeline.tokenize.shards import make_shards
+from aurora_cli.pipeline.tokenize.shards import ALL, MadeShards, make_shards
 
 NO_TURNS = "none is a conversation; captions and the like become records by `aurora import FILE`"
 """Said of files all of whose records are of no schema."""
@@ -62,6 +65,10 @@ class TokenizedFolder:
     """Records by the keys that look like one of these, and were not read."""
     animated: int = 0
     """Kept records with an image of several frames, with `--check-media`."""
+    share: str | None = None
+    """Of the shards, that this run was to make."""
+    missing: tuple[int, ...] = ()
+    """Shares that have shards to make yet. The counts are those of the shards that are there."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +110,12 @@ class TokenizeResult(Result):
                     f"--data {merged}; or tokenize it with --split STAGE"
                 )
             if not folder.made:
-                lines.append("  nothing to do: all shards are there")
+                of_share = "" if folder.share is None else f" of share {folder.share}"
+                lines.append(f"  nothing to do: all shards{of_share} are there")
+            if folder.missing:
+                some = ", ".join(map(str, folder.missing[:SHOWN])) + (", ..." if len(folder.missing) > SHOWN else "")
+                shares = "share" if len(folder.missing) == 1 else "shares"
+                lines.append(f"  not complete yet: {shares} {some} of {(folder.share or '').partition('/')[2]} to come")
         return [*lines, *self.unread]
 
     @property
@@ -118,6 +130,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     workspace = Workspace(settings.workspace)
     settings = with_media_root(settings)
     step = settings.tokenize
+    share = take_share(step.shard, reporter)
     check_schema(step.record_schema)
     jobs = plan_jobs(step, workspace)
     for source in (source for job in jobs for source in job.sources):
@@ -131,8 +144,9 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     unfinished = [
         source.path for job in jobs if step.force or not (job.output / COMPLETE).exists() for source in job.sources
     ]
+    total_bytes = sum(path.stat().st_size for path in unfinished) // (1 if share is None else share.count)
     folders = []
-    with EncodingPool(workers=step.workers, total_bytes=sum(path.stat().st_size for path in unfinished)) as pool:
+    with EncodingPool(workers=step.workers, total_bytes=total_bytes) as pool:
         tokenizer = find_tokenizer(name, workspace)
         # Before all else: a template that the tokenizer cannot write must not cost the shards that are there.
         encoder = encoder_of(settings, tokenizer)
@@ -140,11 +154,18 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
             reporter.info(f"template: {note}")
         pool.use(encoder)
         for job in jobs:
-            with file_lock(job.output, "aurora tokenize"):
+            with _held(job.output, share):
                 base = manifest_of(job, tokenizer, settings)
-                manifests, made = make_shards(job, base, tokenizer.serialized, step, pool, reporter)
-                folders.append(folder_of(job, manifests, made))
+                made = make_shards(job, base, tokenizer.serialized, step, pool, reporter, share or ALL)
+                folders.append(folder_of(job, made, share))
     return TokenizeResult(tuple(folders), round(time.perf_counter() - start, 3), unread=not_read)
+
+
+def _held(output: Path, share: Share | None) -> AbstractContextManager[None]:
+    """The folder for this process alone, or the share's work on it."""
+    if share is None:
+        return file_lock(output, "aurora tokenize")
+    return lock_output(output / SHARDS / share.name, f"aurora tokenize --shard {share}")
 
 
 def with_media_root(settings: Settings) -> Settings:
@@ -207,7 +228,7 @@ def manifest_of(job: TokenizeJob, tokenizer: TextTokenizer, settings: Settings) 
             )
             for source in job.sources
         ),
-        settings=step.model_dump(mode="json"),
+        settings=step.model_dump(mode="json", exclude={"shard"}),
     )
 
 
@@ -216,13 +237,15 @@ def chat_template_sha256(tokenizer: TextTokenizer) -> str:
     return hashlib.sha256((tokenizer.chat_template or "").encode()).hexdigest()
 
 
-def folder_of(job: TokenizeJob, manifests: dict[int, ShardManifest], made: int) -> TokenizedFolder:
+def folder_of(job: TokenizeJob, shards: MadeShards, share: Share | None) -> TokenizedFolder:
     """The result for one folder, from the manifests of its shards."""
-    counts = Counts.total(manifest.counts for manifest in manifests.values())
+    counts = Counts.total(manifest.counts for manifest in shards.manifests.values())
     return TokenizedFolder(
         output=str(job.output),
-        shards=len(manifests),
-        made=made,
+        shards=len(shards.manifests),
+        made=shards.made,
+        share=None if share is None else str(share),
+        missing=shards.missing,
         read=counts.read,
         kept=counts.kept,
         rejected=counts.rejected,

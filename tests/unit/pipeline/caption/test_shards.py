@@ -20,6 +20,7 @@ from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline import merge_captions
 from aurora_cli.pipeline.caption import command as caption
+from aurora_cli.pipeline.caption.work import use_gpu
 from tests.captioners import caption_settings, make_runs
 
 MEDIA = 11
@@ -212,3 +213,41 @@ def test_a_process_of_an_array_says_what_it_took(workspace, monkeypatch):
         "share 1/4: task 2 of SLURM's array 1-4",
         "task 2 of SLURM's array 1-4: all of the work is done here; --shard auto takes share 1/4",
     ]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("imports_done")
+def test_processes_of_one_machine_make_the_file_of_one_and_a_share_of_a_share_is_made_by_several(workspace):
+    caption.run(settings(workspace, output="single.jsonl"))
+    result = caption.run(settings(workspace, num_processes=2))
+    single = rejects(workspace, "single.jsonl")
+    assert (result.media, result.made, len(result.rejected), result.exit_code) == (15, 11, 2, 3)
+    assert untimed(workspace / "c.jsonl") == untimed(workspace / "single.jsonl")
+    assert rejects(workspace, "c.jsonl") == single
+    half = caption.run(settings(workspace, output="d.jsonl", num_processes=2, shard="1/2"))
+    assert half.parts is not None
+    assert half.parts.missing == (0, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("imports_done")
+def test_a_process_that_fails_is_told_of_and_the_others_go_on(workspace, monkeypatch):
+    warned: list[str] = []
+    reporter = Reporter()
+    monkeypatch.setattr(reporter, "warning", warned.append)
+    part = Part(workspace / "c.jsonl", Share(1, 2), "", None)
+    with lock_output(part.path, "aurora caption"), pytest.raises(UsageError, match="is being written by"):
+        caption.run(settings(workspace, num_processes=2), reporter)
+    assert any(line.startswith("process 1: ") and line.endswith("; the others go on") for line in warned)
+    assert Part(workspace / "c.jsonl", Share(0, 2), "", None).receipt.exists()
+    assert not part.receipt.exists()
+
+
+@pytest.mark.parametrize(
+    ("process", "gpus", "visible", "seen"),
+    [(0, 1, None, None), (0, 0, None, None), (2, 4, None, "2"), (5, 4, None, "1"), (1, 2, "GPU-a, GPU-b", "GPU-b")],
+)
+def test_each_process_sees_one_gpu(process, gpus, visible, seen):
+    environ = {} if visible is None else {"CUDA_VISIBLE_DEVICES": visible}
+    use_gpu(process, gpus, environ)
+    assert environ.get("CUDA_VISIBLE_DEVICES") == seen

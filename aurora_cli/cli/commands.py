@@ -60,9 +60,14 @@ _SPECS = (
             Flag("extract.sync", ("--sync",)),
             Heading("How much at once"),
             Flag("extract.workers", ("--workers",)),
+            Flag("extract.shard", ("--shard",), "I/N"),
             Flag("extract.max_inflation", ("--max-inflation",)),
         ),
-        ("aurora extract", "aurora extract data/vision/cost --layout index --delete-archives"),
+        (
+            "aurora extract",
+            "aurora extract data/vision/cost --layout index --delete-archives",
+            "aurora extract --shard 0/8",
+        ),
     ),
     CommandSpec(
         "import",

@@ -89,6 +89,10 @@ class ExtractSettings(Section):
     workers: int = Field(default=2, ge=1)
     """Archives at a time."""
 
+    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    """Extract one share of the archives, I/N, with I from 0 to N-1; `auto` takes I and N from SLURM's array or a
+    launcher; none: all archives."""
+
     max_inflation: float = Field(default=100.0, ge=1.0)
     """An archive that grows beyond 16 GiB and beyond so many times its own size is taken for a bomb, and left."""
 

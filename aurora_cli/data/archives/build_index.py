@@ -62,7 +62,9 @@ def build_index(archive: Archive, target: Path, *, settings: ExtractSettings, ad
         tally = _index_directly(work) if direct else _index_copy(work, tar)
         if settings.sync:
             fsync_folder(target)
-        receipt = tally.receipt(str(archive.path), "index", identity, settings.model_dump(mode="json"))
+        receipt = tally.receipt(
+            str(archive.path), "index", identity, settings.model_dump(mode="json", exclude={"shard"})
+        )
         work.state.finish(receipt, sync=settings.sync)
     return receipt
 

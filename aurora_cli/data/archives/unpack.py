@@ -58,7 +58,9 @@ def unpack(archive: Archive, target: Path, *, settings: ExtractSettings, advance
             state.journal(identity, "files", after, sync=settings.sync) as journal,
         ):
             _Unpacking(stream, writer, journal, tally, frozenset(own | {REJECTS_FILE})).run(after)
-        receipt = tally.receipt(str(archive.path), "files", identity, settings.model_dump(mode="json"))
+        receipt = tally.receipt(
+            str(archive.path), "files", identity, settings.model_dump(mode="json", exclude={"shard"})
+        )
         state.finish(receipt, sync=settings.sync)
     return receipt
 

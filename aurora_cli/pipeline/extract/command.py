@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, assert_never
 
 from aurora_cli.config.settings import ExtractSettings, Settings
+from aurora_cli.config.share import Share, take_share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
@@ -22,10 +23,11 @@ from aurora_cli.data.archives.reading.tar_bytes import Advance
 from aurora_cli.data.archives.receipt import ExtractionReceipt, RejectedMember
 from aurora_cli.data.archives.spent import delete_spent
 from aurora_cli.data.archives.unpack import unpack
-from aurora_cli.errors import DataError, HostError, Interrupted
+from aurora_cli.errors import DataError, HostError, Interrupted, UsageError
 from aurora_cli.io.atomic import atomic_write, disk_errors
 from aurora_cli.io.durability import sync_filesystem
-from aurora_cli.pipeline.extract.plan import Job, make_plan
+from aurora_cli.io.locks import lock_output
+from aurora_cli.pipeline.extract.plan import Job, make_plan, shares_of
 from aurora_cli.pipeline.extract.result import SHOWN_REFUSALS, ArchiveOutcome, ExtractResult, RefusedMember
 
 
@@ -36,22 +38,27 @@ class _Done(NamedTuple):
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> ExtractResult:
-    """Extract every archive of `settings.extract.inputs`, several at a time.
+    """Extract every archive of `settings.extract.inputs`, or a share of them, several at a time.
 
     Raises:
         DataError: nothing there to extract
+        UsageError: no such share, or archives would be deleted while others divide the list of them
         HostError: the disk is full or cannot be written; the same command goes on from there
     """
     began = time.monotonic()
     options, workspace = settings.extract, Workspace(settings.workspace)
+    share = _share(options, reporter)
     inputs = [workspace.path(path) for path in options.inputs]
     output = None if options.output is None else workspace.path(options.output)
     plan = make_plan(inputs, output, options)
-    jobs, problems = plan.jobs, plan.problems
+    problems = plan.problems
+    shares = shares_of(plan.jobs, 1 if share is None else share.count)
+    jobs = [job for job, index in zip(plan.jobs, shares, strict=True) if share is None or index == share.index]
+    named = None if share is None else str(share)
     finished = {job: receipt for job in jobs if (receipt := _finished(job, options)) is not None}
     if dry_run:
         outcomes = [_outcome(job, finished.get(job), 0.0, done_before=job in finished) for job in jobs]
-        return ExtractResult(options.layout, outcomes, problems, plan.unread, dry_run=True)
+        return ExtractResult(options.layout, outcomes, problems, plan.unread, dry_run=True, share=named)
 
     for target in {job.target for job in jobs}:
         with disk_errors(target):
@@ -76,7 +83,25 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         rejects_files,
         list(islice(_refusals(rejects_files), SHOWN_REFUSALS)),
         round(time.monotonic() - began, 3),
+        share=named,
+        missing=() if share is None else _missing(plan.jobs, shares, share, options),
     )
+
+
+def _share(options: ExtractSettings, reporter: Reporter) -> Share | None:
+    share = take_share(options.shard, reporter)
+    if share is not None and options.delete_archives:
+        raise UsageError(
+            "--delete-archives: not with --shard, for the others divide the archives by what is there",
+            hint="After all shares: aurora extract --delete-archives, which deletes what they have extracted.",
+        )
+    return share
+
+
+def _missing(jobs: list[Job], shares: list[int], share: Share, options: ExtractSettings) -> tuple[int, ...]:
+    """The other shares that have archives to extract yet."""
+    others = [(job, index) for job, index in zip(jobs, shares, strict=True) if index != share.index]
+    return tuple(sorted({index for job, index in others if _finished(job, options) is None}))
 
 
 def _finished(job: Job, options: ExtractSettings) -> ExtractionReceipt | None:
@@ -145,9 +170,13 @@ def _delete(job: Job, receipt: ExtractionReceipt, options: ExtractSettings) -> l
 def _list_rejects(target: Path) -> Path | None:
     """Gather what every archive of `target` had refused or broken in one `rejected.jsonl`."""
     path, state = target / REJECTS_FILE, target / STATE_FOLDER
-    lists = sorted(state.glob(f"*/{REJECTS_FILE}"))
-    receipts = map(ExtractionReceipt.read, sorted(state.glob("*/receipt.json")))
-    broken = [receipt for receipt in receipts if receipt.broken is not None]
+    with lock_output(path, "aurora extract", wait=True):  # other shares may end at the same time
+        lists = sorted(state.glob(f"*/{REJECTS_FILE}"))
+        receipts = map(ExtractionReceipt.read, sorted(state.glob("*/receipt.json")))
+        return _write_rejects(path, lists, [receipt for receipt in receipts if receipt.broken is not None])
+
+
+def _write_rejects(path: Path, lists: list[Path], broken: list[ExtractionReceipt]) -> Path | None:
     if not lists and not broken:
         path.unlink(missing_ok=True)
         return None

@@ -1,10 +1,12 @@
 """What `aurora extract` finds to do: each archive with its target, and what cannot be begun."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, assert_never
 
 from aurora_cli.config.settings import ExtractSettings
+from aurora_cli.config.share import balanced_shares
 from aurora_cli.data.archives.finding.names import READ_KINDS
 from aurora_cli.data.archives.finding.parts import Archive, find_archives
 from aurora_cli.data.archives.finding.unread import find_unread
@@ -70,6 +72,17 @@ def make_plan(inputs: list[Path], output: Path | None, options: ExtractSettings)
         )
     plan.jobs = list(jobs.values())
     return plan
+
+
+def shares_of(jobs: Sequence[Job], count: int) -> list[int]:
+    """The share of each archive, so that all shares have about as many bytes.
+
+    The same for every process that sees the same archives, whatever of them is extracted.
+    """
+    order = sorted(range(len(jobs)), key=lambda index: str(jobs[index].archive.path))
+    in_order = balanced_shares([jobs[index].size for index in order], count)
+    by_index = dict(zip(order, in_order, strict=True))
+    return [by_index[index] for index in range(len(jobs))]
 
 
 def _has_receipts(root: Path) -> bool:

@@ -58,12 +58,17 @@ class ExtractResult(Result):
     """The first ten refused members."""
     seconds: float = 0.0
     dry_run: bool = False
+    share: str | None = None
+    """Of the archives, as `--shard` says it; `archives` are those of it."""
+    missing: tuple[int, ...] = ()
+    """Shares that have archives to extract yet."""
 
     def lines(self) -> list[str]:
         fresh = [outcome for outcome in self.archives if not outcome.done_before]
         lines = [_plan(outcome) for outcome in self.archives] if self.dry_run else self._table(fresh)
         if not fresh and not self.problems and (self.archives or not self.unread):
-            lines.append(f"Nothing to do: {len(self.archives)} archives found, all extracted before.")
+            of_share = "" if self.share is None else f" of share {self.share}"
+            lines.append(f"Nothing to do: {len(self.archives)} archives{of_share} found, all extracted before.")
         lines += [
             f"{outcome.archive}: {outcome.duplicates:,} names came more than once; the last stays."
             for outcome in fresh
@@ -74,6 +79,9 @@ class ExtractResult(Result):
         lines += [f"Not read: {message}" for message in self.unread]
         if self.deleted:
             lines.append(f"{len(self.deleted):,} files of archives deleted.")
+        if self.missing:
+            count = (self.share or "").partition("/")[2]
+            lines.append(f"Other shares have archives to extract yet: {', '.join(map(str, self.missing))} of {count}")
         return lines + self._refusals()
 
     def _refusals(self) -> list[str]:

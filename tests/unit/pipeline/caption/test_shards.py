@@ -172,7 +172,7 @@ def test_parts_of_another_number_of_shares_and_captions_of_no_part_are_refused_n
     (workspace / "c.jsonl").write_text('{"media": "a.png", "caption": "A cat.", "made_by": "x"}\n')
     with pytest.raises(UsageError, match="were not made in shares, and would be replaced"):
         caption.run(settings(workspace, shard="1/4"))
-    with pytest.raises(UsageError, match="nothing says what the parts become"):
+    with pytest.raises(UsageError, match="nothing says what the parts of several processes become"):
         caption.run(caption_settings(workspace, "media", shard="1/4"))
 
 

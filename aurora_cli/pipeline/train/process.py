@@ -1,6 +1,7 @@
 """What every process of a training run does, from meeting the others to the run's end."""
 
 import contextlib
+import functools
 import json
 import sys
 import time
@@ -35,9 +36,10 @@ from aurora_cli.training.engine import engine
 from aurora_cli.training.engine.deepspeed_config import engine_name
 from aurora_cli.training.processes import collectives
 from aurora_cli.training.processes.heap import give_back_at_once
+from aurora_cli.training.processes.peers import Peers, lost_peers
 from aurora_cli.training.processes.ranks import Rank, rank_environment, rank_from_environment
 from aurora_cli.training.processes.signals import StopRequest, on_stop_signals
-from aurora_cli.training.processes.worker import serve
+from aurora_cli.training.processes.worker import end_from_thread, serve
 from aurora_cli.training.trainer import LoopResult
 
 OF_AN_EARLIER_RUN = (CHECKPOINTS, INITIAL, METRICS_FILE, REJECTS_FILE, SAMPLES, TENSORBOARD, REPORT_FILE)
@@ -66,14 +68,16 @@ def train_as(rank: Rank, settings: Settings, reporter: Reporter) -> TrainResult:
     # DeepSpeed logs to stdout, which belongs to the result, and calls what torch has renamed.
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), rank_environment(rank, alone=alone):
         warnings.filterwarnings("ignore", category=FutureWarning, message=".*torch.distributed.*")
-        collectives.join_process_group(rank)
+        peers = collectives.join_process_group(rank)
+        on_lost = functools.partial(end_from_thread, reporter)
         try:
-            plan = collectives.broadcast_from_rank0(lambda: plan_stage(settings))
-            if plan.finished is not None:
-                result = nothing_to_do(plan, plan.finished, rank.world_size)
-            else:
-                with _alone_in_run(plan, rank):
-                    result = _train(plan, rank, reporter, began)
+            with lost_peers(peers), peers.watched(settings.train.watchdog_s, on_lost):
+                plan = collectives.broadcast_from_rank0(lambda: plan_stage(settings))
+                if plan.finished is not None:
+                    result = nothing_to_do(plan, plan.finished, rank.world_size)
+                else:
+                    with _alone_in_run(plan, rank):
+                        result = _train(plan, rank, peers, reporter, began)
         except BaseException:
             engine.forget(failed=True)
             raise
@@ -81,13 +85,13 @@ def train_as(rank: Rank, settings: Settings, reporter: Reporter) -> TrainResult:
     return result
 
 
-def _train(plan: StagePlan, rank: Rank, reporter: Reporter, began: float) -> TrainResult:
+def _train(plan: StagePlan, rank: Rank, peers: Peers, reporter: Reporter, began: float) -> TrainResult:
     """Train to the last step; `began` is when this process did, by the monotonic clock."""
     if rank.is_main:
         _clear(plan, reporter)
     stop = StopRequest()
     with on_stop_signals(stop), _memory_errors(plan):
-        run = build_run(plan, rank, reporter, lambda: stop.requested)
+        run = build_run(plan, rank, peers, reporter, lambda: stop.requested)
         result = run.train()
         features = run.feature_counts()
     if rank.is_main:

@@ -1,7 +1,6 @@
 """Where model, data and training meet: what every process of a run builds, restores and trains."""
 
 import functools
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -12,7 +11,6 @@ from aurora_cli.console import Reporter
 from aurora_cli.data.batches.sampler import accumulation
 from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.batches.training_data import TrainingData
-from aurora_cli.errors import HostError
 from aurora_cli.io.atomic import remove
 from aurora_cli.pipeline.train.build_data import plan_data
 from aurora_cli.pipeline.train.build_model import Network, build_network
@@ -33,9 +31,10 @@ from aurora_cli.training.engine.engine import Engine
 from aurora_cli.training.guards import Guards, MediaLimit
 from aurora_cli.training.optim import parameter_groups
 from aurora_cli.training.processes.collectives import broadcast_from_rank0
+from aurora_cli.training.processes.peers import Peers
 from aurora_cli.training.processes.ranks import Rank
 from aurora_cli.training.processes.watchdog import Watchdog
-from aurora_cli.training.processes.worker import PipeReporter, exit_now
+from aurora_cli.training.processes.worker import end_from_thread
 from aurora_cli.training.run_folder import RunFolder
 from aurora_cli.training.trainer import LoopOptions, LoopResult, Trainer
 
@@ -73,7 +72,7 @@ class Run:
         return None if self.keeper is None else self.keeper.counts(self.trainer.engine)
 
 
-def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: Callable[[], bool]) -> Run:
+def build_run(plan: StagePlan, rank: Rank, peers: Peers, reporter: Reporter, stop_requested: Callable[[], bool]) -> Run:
     """Build a stage's network and data, wrap and restore them, and make its folder ready. All ranks call it together.
 
     Raises:
@@ -101,7 +100,7 @@ def build_run(plan: StagePlan, rank: Rank, reporter: Reporter, stop_requested: C
             reporter.warning(warning)
     running.barrier()
     settings = plan.settings
-    watchdog = Watchdog(settings.train.watchdog_s, rank.rank, functools.partial(_on_timeout, reporter))
+    watchdog = Watchdog(settings.train.watchdog_s, rank.rank, functools.partial(end_from_thread, reporter), peers.lost)
     keepers = () if kept is None else (kept.keeper,)
     trainer = Trainer(
         engine=running,
@@ -203,13 +202,3 @@ def _validation_notes(plan: StagePlan) -> list[str]:
         *(f"validation: {one.rows:,} samples of {workspace.relative(one.folder)}" for one in plan.validation),
         *unmeasured(settings, workspace),
     ]
-
-
-def _on_timeout(reporter: Reporter, error: HostError) -> None:
-    """Called in the watchdog's thread: the process cannot be ended politely."""
-    if isinstance(reporter, PipeReporter):
-        reporter.fail(error)
-    else:
-        below = "\n" * os.isatty(2)  # what is drawn there ends without a line break
-        os.write(2, f"{below}error: {error}\n".encode())
-    exit_now(error.exit_code)

@@ -10,6 +10,8 @@ import torch
 from torch.distributed import PrefixStore, Store, TCPStore
 
 from aurora_cli.errors import AuroraError, HostError
+from aurora_cli.training.processes.addresses import use_interface_of
+from aurora_cli.training.processes.peers import Peer, Peers, meet_peers
 from aurora_cli.training.processes.ranks import Rank
 from aurora_cli.training.processes.worker import exit_now
 
@@ -22,22 +24,34 @@ RENDEZVOUS_TIMEOUT = timedelta(minutes=10)
 Decision = TypeVar("Decision")
 
 
-def join_process_group(rank: Rank) -> None:
+_met: Peers | None = None
+"""Of this process's group, which stays until the process ends."""
+
+
+def join_process_group(rank: Rank) -> Peers:
     """Meet the other processes. Nothing to do for one alone.
 
     Raises:
         HostError: they cannot be reached.
     """
-    if rank.world_size == 1 or torch.distributed.is_initialized():
-        return
+    global _met
+    if rank.world_size == 1:
+        return Peers(Peer(0, socket.gethostname(), "", 0))
+    if torch.distributed.is_initialized() and _met is not None:
+        return _met
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(rank.local_rank)
-    store = None if "TORCHELASTIC_RUN_ID" in os.environ else rendezvous(rank)  # torchrun's agent has a store of its own
     try:
+        if "TORCHELASTIC_RUN_ID" in os.environ:  # torchrun's agent has a store of its own
+            store, _, _ = next(torch.distributed.rendezvous("env://", rank.rank, rank.world_size))
+        else:
+            store = rendezvous(rank)
+        _met = meet_peers(store, rank)
+        use_interface_of(_met.own.address)
         torch.distributed.init_process_group(
             "nccl" if cuda else "gloo",
-            store=store,
+            store=PrefixStore("run", store),
             rank=rank.rank,
             world_size=rank.world_size,
             timeout=COLLECTIVE_TIMEOUT,
@@ -46,8 +60,10 @@ def join_process_group(rank: Rank) -> None:
         raise HostError(
             f"rank {rank.rank} of {rank.world_size} cannot meet the others at {rank.master_addr}:{rank.master_port}:"
             f" {error}",
-            hint="Is the port free and reachable, and were all processes started?",
+            hint="Is the port free and reachable, and were all processes started? On several hosts, GLOO_SOCKET_IFNAME"
+            " and NCCL_SOCKET_IFNAME name the network interface that reaches the others.",
         ) from error
+    return _met
 
 
 def rendezvous(rank: Rank, patience: timedelta = RENDEZVOUS_TIMEOUT) -> Store:
@@ -80,7 +96,7 @@ def rendezvous(rank: Rank, patience: timedelta = RENDEZVOUS_TIMEOUT) -> Store:
             f"{waited} at {address} for rank{'s' if len(missing) > 1 else ''} {', '.join(missing)}",
             hint="Were all processes started, and can they reach that address?",
         ) from error
-    return PrefixStore("run", store)
+    return store
 
 
 def broadcast_from_rank0(decide: Callable[[], Decision]) -> Decision:

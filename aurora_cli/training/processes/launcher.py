@@ -109,6 +109,8 @@ class _Worker:
         self.log = log
         self.result: str | None = None
         self.error: WorkerError | None = None
+        self.killed = False
+        """By somebody else than its parent."""
         self.reports, theirs = os.pipe()
         environment = {
             **os.environ,
@@ -136,6 +138,7 @@ class _Worker:
         return self.error is not None or self.process.poll() not in (None, 0)
 
     def end(self) -> None:
+        self.killed = (self.process.poll() or 0) < 0
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
         self.process.wait()
@@ -234,9 +237,7 @@ def _raise_first_failure(workers: Sequence[_Worker]) -> None:
     reported = [worker.error for worker in workers if worker.error is not None]
     silent = [w for w in workers if w.error is None and w.process.returncode not in (0, None) and w.result is None]
     # A process that was killed tears the others' connections: what they report then is the consequence.
-    killed = [
-        worker for worker in silent if worker.process.returncode < 0 and worker.process.returncode != -signal.SIGKILL
-    ]
+    killed = [worker for worker in silent if worker.killed]
     if reported and not killed:
         first = min(reported, key=lambda error: error.time)
         kind = getattr(errors, first.type, None)

@@ -22,11 +22,21 @@ class Watchdog(Callback):
     It is the first callback, so that the others have the time of what they are called for.
     """
 
-    def __init__(self, limit_s: float, rank: int, on_timeout: Callable[[HostError], None]) -> None:
-        """After `limit_s` seconds without a call all stacks are printed, and `on_timeout` is called in the thread."""
+    def __init__(
+        self,
+        limit_s: float,
+        rank: int,
+        on_timeout: Callable[[HostError], None],
+        lost: Callable[[], str] = str,
+    ) -> None:
+        """After `limit_s` seconds without a call all stacks are printed, and `on_timeout` is called in the thread.
+
+        `lost` says which other processes are gone; an empty text: none.
+        """
         self._limit_s = limit_s
         self._rank = rank
         self._on_timeout = on_timeout
+        self._lost = lost
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
         self._note("before the first step")
@@ -76,9 +86,11 @@ class Watchdog(Callback):
         sys.stderr.write(f"rank {self._rank}: {self._where}, for {self._limit_s:g} s; every thread:\n")
         sys.stderr.flush()
         faulthandler.dump_traceback(all_threads=True)
+        lost = self._lost()
         self._on_timeout(
             HostError(
-                f"rank {self._rank} is {self._where}, for more than train.watchdog_s = {self._limit_s:g} s",
+                f"rank {self._rank} is {self._where}, for more than train.watchdog_s = {self._limit_s:g} s"
+                f"{': ' * bool(lost)}{lost}",
                 hint="Every rank's stack is in its output. The same command goes on from the last checkpoint.",
             )
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from aurora_cli.console import NotedAdvance, Reporter, unheard
-from aurora_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, AuroraError, Interrupted
+from aurora_cli.errors import EXIT_BUG, EXIT_INTERRUPTED, AuroraError, HostError, Interrupted
 
 REPORTS_FD = "AURORA_WORKER_REPORTS_FD"
 LIFELINE_FD = "AURORA_WORKER_LIFELINE_FD"
@@ -115,6 +115,16 @@ def serve(work: Callable[[Reporter], str]) -> NoReturn:
         with contextlib.suppress(OSError):  # the log lies in the run's folder, whose disk may be full
             traceback.print_exception(error)
     exit_now(code)
+
+
+def end_from_thread(reporter: Reporter, error: HostError) -> NoReturn:
+    """Say why, and end this process, whose main thread waits for what does not come."""
+    if isinstance(reporter, PipeReporter):
+        reporter.fail(error)
+    else:
+        below = "\n" * os.isatty(2)  # what is drawn there ends without a line break
+        os.write(2, f"{below}error: {error}\n".encode())
+    exit_now(error.exit_code)
 
 
 def exit_now(code: int) -> NoReturn:

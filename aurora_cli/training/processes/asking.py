@@ -40,15 +40,16 @@ def ask(peers: Sequence[Peer], patience_s: float = PATIENCE_S) -> tuple[list[Pee
             end.setblocking(False)
             code = end.connect_ex((peer.address, peer.port))
             if code == errno.EINPROGRESS:
-                waiting.register(end, selectors.EVENT_WRITE, peer)
+                waiting.register(end, selectors.EVENT_WRITE, (peer, end))
             else:
                 settle(peer, code)
         deadline = time.monotonic() + patience_s
         while waiting.get_map() and (left_s := deadline - time.monotonic()) > 0:
             for key, _ in waiting.select(left_s):
-                waiting.unregister(key.fileobj)
-                settle(key.data, key.fileobj.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
-        silent += [key.data for key in waiting.get_map().values()]
+                peer, end = key.data
+                waiting.unregister(end)
+                settle(peer, end.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+        silent += [key.data[0] for key in waiting.get_map().values()]
     return sorted(silent), sorted(ended)
 
 

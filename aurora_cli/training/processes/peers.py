@@ -15,7 +15,7 @@ from pydantic import TypeAdapter
 
 from aurora_cli.errors import HostError
 from aurora_cli.training.processes.addresses import is_loopback, own_address
-from aurora_cli.training.processes.asking import Peer, ask, family_of, named
+from aurora_cli.training.processes.asking import PATIENCE_S, Peer, ask, family_of, named
 from aurora_cli.training.processes.ranks import Rank
 
 if TYPE_CHECKING:
@@ -116,9 +116,12 @@ def lost_peers(peers: Peers) -> Iterator[None]:
         if not _is_broken_connection(error):
             raise
         own = peers.own
+        deadline = time.monotonic() + PATIENCE_S
+        while not (lost := peers.lost()) and time.monotonic() < deadline:
+            time.sleep(0.1)  # the kernel takes an ended process apart one connection after another
         broke = f"a connection broke, though all processes can be reached: {error}"
         raise HostError(
-            f"rank {own.rank} of {peers.count} ({own.host}): {peers.lost() or broke}",
+            f"rank {own.rank} of {peers.count} ({own.host}): {lost or broke}",
             hint=f"What ended first says why in its own output. {GOES_ON}",
         ) from error
 

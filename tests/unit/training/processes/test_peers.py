@@ -37,7 +37,8 @@ def test_a_broken_connection_is_exit_4_and_names_who_is_gone() -> None:
         raise RuntimeError("shapes differ")
 
 
-def test_all_that_can_be_reached_is_said_where_nobody_is_gone() -> None:
+def test_all_that_can_be_reached_is_said_where_nobody_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(peers, "PATIENCE_S", 0.0)
     alone = Peers(Peer(0, "node1", "127.0.0.1", 0))
     with pytest.raises(HostError, match="though all processes can be reached: gloo"), lost_peers(alone):
         raise RuntimeError("gloo: timed out")

@@ -29,7 +29,7 @@ def ask(peers: Sequence[Peer], patience_s: float = PATIENCE_S) -> tuple[list[Pee
     with contextlib.ExitStack() as stack:
         waiting = stack.enter_context(selectors.DefaultSelector())
 
-        def settle(peer: Peer, code: int) -> None:
+        def count_in(peer: Peer, code: int) -> None:
             if code == errno.ECONNREFUSED:
                 ended.append(peer)
             elif code:
@@ -42,13 +42,13 @@ def ask(peers: Sequence[Peer], patience_s: float = PATIENCE_S) -> tuple[list[Pee
             if code == errno.EINPROGRESS:
                 waiting.register(end, selectors.EVENT_WRITE, (peer, end))
             else:
-                settle(peer, code)
+                count_in(peer, code)
         deadline = time.monotonic() + patience_s
         while waiting.get_map() and (left_s := deadline - time.monotonic()) > 0:
             for key, _ in waiting.select(left_s):
                 peer, end = key.data
                 waiting.unregister(end)
-                settle(peer, end.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+                count_in(peer, end.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
         silent += [key.data[0] for key in waiting.get_map().values()]
     return sorted(silent), sorted(ended)
 

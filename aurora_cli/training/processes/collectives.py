@@ -11,7 +11,7 @@ from torch.distributed import PrefixStore, Store, TCPStore
 
 from aurora_cli.errors import AuroraError, HostError
 from aurora_cli.training.processes.addresses import use_interface_of
-from aurora_cli.training.processes.peers import Peer, Peers, meet_peers
+from aurora_cli.training.processes.peers import Peer, Peers, exchange_addresses
 from aurora_cli.training.processes.ranks import Rank
 from aurora_cli.training.processes.worker import exit_now
 
@@ -47,7 +47,7 @@ def join_process_group(rank: Rank) -> Peers:
             store, _, _ = next(torch.distributed.rendezvous("env://", rank.rank, rank.world_size))
         else:
             store = rendezvous(rank)
-        _met = meet_peers(store, rank)
+        _met = exchange_addresses(store, rank)
         use_interface_of(_met.own.address)
         torch.distributed.init_process_group(
             "nccl" if cuda else "gloo",

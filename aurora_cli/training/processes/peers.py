@@ -67,10 +67,10 @@ class Peers:
             over.set()
 
     def _watch(self, limit_s: float, on_lost: Callable[[HostError], None], over: threading.Event) -> None:
-        asked = self._others if self.own.rank == 0 else [peer for peer in self._others if peer.rank == 0]
+        neighbours = self._others if self.own.rank == 0 else [peer for peer in self._others if peer.rank == 0]
         heard = time.monotonic()
         while not over.wait(min(ASK_EVERY_S, limit_s / 4)):
-            silent, _ = ask(asked)
+            silent, _ = ask(neighbours)
             if not silent:
                 heard = time.monotonic()
             elif time.monotonic() - heard > limit_s and not over.is_set():
@@ -89,7 +89,7 @@ def _receive(port: socket.socket) -> None:
             port.accept()[0].close()
 
 
-def meet_peers(store: "Store", rank: Rank) -> Peers:
+def exchange_addresses(store: "Store", rank: Rank) -> Peers:
     """Tell the others where this process is found, and learn it of them. All call it together."""
     store.set(f"route/{rank.rank}", own_address(rank.master_addr))
     routes = [route.decode() for route in store.multi_get([f"route/{one}" for one in range(rank.world_size)])]
@@ -100,8 +100,8 @@ def meet_peers(store: "Store", rank: Rank) -> Peers:
     port = socket.create_server((address, 0), family=family_of(address), backlog=4096)
     own = Peer(rank.rank, socket.gethostname(), address, port.getsockname()[1])
     store.set(f"peer/{rank.rank}", _PEER.dump_json(own).decode())
-    told = store.multi_get([f"peer/{one}" for one in range(rank.world_size)])
-    return Peers(own, [peer for peer in map(_PEER.validate_json, told) if peer != own], port)
+    answers = store.multi_get([f"peer/{one}" for one in range(rank.world_size)])
+    return Peers(own, [peer for peer in map(_PEER.validate_json, answers) if peer != own], port)
 
 
 @contextlib.contextmanager

@@ -47,7 +47,7 @@ def test_all_that_can_be_reached_is_said_where_nobody_is_gone(monkeypatch: pytes
 def test_a_host_that_is_not_reached_for_the_watchdogs_time_ends_the_run_at_any_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(peers, "ask", lambda asked: (asked, []))
+    monkeypatch.setattr(peers, "ask", lambda all_peers: (all_peers, []))
     own, others = Peer(1, "node1", NOWHERE, 0), [Peer(0, "node0", NOWHERE, 9), Peer(2, "node2", NOWHERE, 9)]
     errors: list[HostError] = []
     with Peers(own, others).watched(0.05, errors.append):

@@ -15,6 +15,7 @@ from aurora_cli.errors import DataError
 from aurora_cli.models import supported
 from aurora_cli.models.parts import Part
 from aurora_cli.models.towers.kinds import USUAL, check_tower, has_class_token
+from aurora_cli.models.weightless import weightless
 
 
 class Weight(NamedTuple):
@@ -85,7 +86,7 @@ def with_vocabulary(config: LlavaConfig, rows: int) -> LlavaConfig:
 
 def weights_of(config: LlavaConfig) -> dict[str, Weight]:
     """Every weight of the model by canonical name, the vision layers that never run among them."""
-    with torch.device("meta"):
+    with weightless():
         model = LlavaForConditionalGeneration(config)
     weights: dict[str, Weight] = {}
     for own_name, tensor in model.state_dict().items():

@@ -17,6 +17,7 @@ from typer.core import TyperCommand, TyperGroup
 import aurora_cli
 from aurora_cli.cli.table import COMMANDS
 from aurora_cli.errors import EXIT_BUG, EXIT_OK, EXIT_USAGE, AuroraError, HostError, UsageError, is_out_of_memory
+from aurora_cli.imports import in_own_process
 
 
 class LazyGroup(TyperGroup):
@@ -71,6 +72,7 @@ def aurora(
 
 def main() -> None:
     """The console script."""
+    in_own_process()
     sys.exit(run(sys.argv[1:]))
 
 

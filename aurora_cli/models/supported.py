@@ -3,12 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from transformers import CONFIG_MAPPING, AutoModelForCausalLM
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 from aurora_cli.errors import UsageError
+from aurora_cli.models.weightless import weightless
 
 LANGUAGE_MODELS = "llama", "mistral", "qwen2", "qwen3", "gemma3_text", "phi3", "smollm3", "olmo2"
 """By `model_type`: those that tests compare with plain transformers. Others of their build are taken as well."""
@@ -60,7 +60,7 @@ def _problem_of_build(model_type: str, config: Mapping[str, Any]) -> str | None:
     """Found on a model without memory for its weights."""
     try:
         made = CONFIG_MAPPING[model_type].from_dict(dict(config))
-        with torch.device("meta"):
+        with weightless():
             model: Any = AutoModelForCausalLM.from_config(made)
     except Exception as error:  # each version, and each kind, checks configs with other exceptions
         return f"transformers cannot build it: {error}"

@@ -1,10 +1,19 @@
-"""What is imported at once is left alone by the garbage collector, which then goes on as before."""
+"""What is imported at once is left alone by the garbage collector, which then goes on as before; what a caption does
+not need is not imported for it, and can be imported behind it as ever."""
 
 import gc
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from aurora_cli.imports import imported_at_once
+from aurora_cli.imports import imported_at_once, without_compiler
+
+EXPORT = Path(__file__).parents[1] / "fixtures" / "workspace-0.1.0" / "export" / "huggingface"
 
 
 @pytest.fixture(autouse=True)
@@ -30,3 +39,50 @@ def test_after_an_import_that_fails_too():
     with pytest.raises(ModuleNotFoundError), imported_at_once():
         import no_such_module  # noqa: F401  # pyrefly: ignore[missing-import]
     assert gc.isenabled()
+
+
+NOT_FOR_A_CAPTION = ("torch._dynamo", "torch.distributed.tensor", "sympy", "scipy", "pandas", "sklearn", "torchvision")
+CAPTION = """
+import json, sys
+from aurora_cli.cli.app import run
+from aurora_cli.imports import in_own_process
+
+in_own_process()
+code = run(["caption", *sys.argv[1:], "--max-new-tokens", "1"])
+after_caption = sorted(sys.modules)
+
+import scipy.optimize, torch
+from torch.distributed.tensor import DTensor
+from transformers import masking_utils
+
+def doubled(x):
+    return x + x
+
+compiled = torch.compile(doubled, backend="eager", fullgraph=True)
+with masking_utils.TransformGetItemToIndex():
+    pass
+print(json.dumps([code, after_caption, compiled(torch.tensor(2)).item(), DTensor.__name__,
+                  scipy.optimize.linear_sum_assignment([[0, 1], [1, 0]])[1].tolist()]), file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+def test_a_caption_imports_no_compiler_and_all_can_be_imported_behind_it(tmp_path):
+    image = tmp_path / "image.png"
+    Image.new("RGB", (56, 56), "red").save(image)
+    done = subprocess.run(
+        [sys.executable, "-c", CAPTION, str(image), "--model", str(EXPORT), "--workspace", str(tmp_path)],
+        env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    code, modules, doubled, sharded, assigned = json.loads(done.stderr.splitlines()[-1])
+    assert code == 0
+    assert {"torch", "transformers.modeling_utils"} <= set(modules)
+    assert not set(NOT_FOR_A_CAPTION) & set(modules)
+    assert (doubled, sharded, assigned) == (4, "DTensor", [0, 1])
+
+
+def test_a_process_that_is_more_than_a_command_imports_as_ever():
+    before = dict(sys.modules)
+    with without_compiler():
+        assert dict(sys.modules) == before

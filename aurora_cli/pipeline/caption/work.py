@@ -19,7 +19,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.share import Share, share_of
 from aurora_cli.console import Reporter
 from aurora_cli.errors import Interrupted, UsageError
-from aurora_cli.imports import imported_at_once
+from aurora_cli.imports import imported_at_once, without_compiler
 from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.caption.request import resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult
@@ -34,7 +34,7 @@ WHOLE = Share(0, 1)
 def caption_media(settings: Settings, request: CaptionRequest, reporter: Reporter) -> Captioned:
     """Caption what a request asks for, while no other process writes its output."""
     with contextlib.nullcontext() if request.output is None else lock_output(request.output, "aurora caption"):
-        with imported_at_once():
+        with imported_at_once(), without_compiler():
             from aurora_cli.captioning.job.session import CaptionSession
             from aurora_cli.captioning.job.source import CaptionerSource
 

@@ -1,6 +1,6 @@
 """What decides a caption, beside the model's weights."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Self
 
@@ -82,23 +82,6 @@ class CaptionOptions(NamedTuple):
             "merging": self.merging.model_dump(mode="json"),
             "decoding": self.decoding._asdict(),
         }
-
-
-def beyond_trained(kept_ratio: float, trained: Sequence[float]) -> str | None:
-    """A warning, where weights that were trained at several kept ratios are to caption at one outside of them.
-
-    >>> beyond_trained(0.3, (0.1, 0.5, 1.0)) is None
-    True
-    >>> beyond_trained(0.05, (0.1, 0.5, 1.0))
-    'kept ratio 0.05 lies outside of those that the model was trained at (0.1, 0.5, 1): captions may be worse'
-    """
-    if not trained or min(trained) <= kept_ratio <= max(trained):
-        return None
-    ratios = ", ".join(f"{ratio:g}" for ratio in trained)
-    return (
-        f"kept ratio {kept_ratio:g} lies outside of those that the model was trained at ({ratios}): captions may be"
-        " worse"
-    )
 
 
 def is_foreign(checkpoint: "OpenedCheckpoint") -> bool:

@@ -53,15 +53,16 @@ class Service:
         captioner: Captioner,
         limits: ServiceLimits,
         on_bug: Callable[[Exception], None] = lambda _: None,
+        warn: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`on_bug` is given what no request should cause."""
+        """`on_bug` is given what no request should cause; `warn` what whoever serves should know of requests."""
         self.name, self.captioner = name, captioner
         self.metrics = Metrics()
         self.engine = Engine(captioner, limits.engine, self.metrics)
         self.page = Page(name, captioner, limits.rules.max_upload)
         self._began = int(time.time())
         self._readers = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1), "aurora-media")
-        completions = Completions(name, Conversations(captioner, limits.media), self.engine, self._readers)
+        completions = Completions(name, Conversations(captioner, limits.media), self.engine, self._readers, warn)
         page = PageRoutes(self.page, completions)
         routes = [
             Route("/health", self._health),

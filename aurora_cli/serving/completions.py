@@ -15,6 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from aurora_cli.io.json_files import JsonObject
+from aurora_cli.models.trained_ratios import beyond_trained
 from aurora_cli.serving.answer_text import AnswerText
 from aurora_cli.serving.conversation import Conversations, PreparedRow
 from aurora_cli.serving.engine import Engine, Job
@@ -27,9 +28,18 @@ Finish = Literal["stop", "length"]
 class Completions:
     """Answers requests with one engine."""
 
-    def __init__(self, name: str, conversations: Conversations, engine: Engine, readers: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        name: str,
+        conversations: Conversations,
+        engine: Engine,
+        readers: ThreadPoolExecutor,
+        warn: Callable[[str], None],
+    ) -> None:
         """`readers` decode media."""
         self.name, self.conversations, self.engine, self._readers = name, conversations, engine, readers
+        self._warn = warn
+        self._warned: set[str] = set()
 
     async def answer(self, request: Request) -> Response:
         """
@@ -48,15 +58,30 @@ class Completions:
             row = await self.in_reader(lambda: self.conversations.prepare(chat))
             job = self.engine.submit(row)
         answer = _Answer(self, chat, job, row, began)
+        headers = {**FRESH, **self._warning(row.options.merging.kept_ratio)}
         if chat.stream:
-            return Streamed(answer.events(), partial(self.engine.leave, job), "text/event-stream", FRESH)
+            return Streamed(answer.events(), partial(self.engine.leave, job), "text/event-stream", headers)
         body = await with_client(request.receive, answer.whole)
-        return Response(body, media_type="application/json", headers=FRESH)
+        return Response(body, media_type="application/json", headers=headers)
+
+    def _warning(self, kept_ratio: float) -> dict[str, str]:
+        """The header of an answer at a kept ratio beyond those of training. The server's log has it once a ratio."""
+        warning = beyond_trained(kept_ratio, self.conversations.captioner.trained_ratios)
+        if warning is None:
+            return {}
+        if warning not in self._warned and len(self._warned) < MOST_WARNINGS:
+            self._warned.add(warning)
+            self._warn(warning)
+        return {WARNING: warning}
 
     async def in_reader(self, work: Callable[[], Any]) -> Any:
         """What `work` returns, which runs in one of the threads that decode media."""
         return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
+
+WARNING = "Aurora-Warning"
+MOST_WARNINGS = 100
+"""In a server's log: clients choose the ratios."""
 
 FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
 

@@ -86,10 +86,11 @@ def serve(
     """
     with imported_at_once():
         from aurora_cli.captioning.loading import build_captioner
-        from aurora_cli.captioning.options import beyond_trained, options_of
+        from aurora_cli.captioning.options import options_of
         from aurora_cli.checkpoints.checkpoint import OpenOptions
         from aurora_cli.checkpoints.opening import open_checkpoint
         from aurora_cli.checkpoints.stated.processors import pixels_note
+        from aurora_cli.models.trained_ratios import beyond_trained
         from aurora_cli.serving.app import Service, ServiceLimits
         from aurora_cli.serving.engine import EngineLimits
         from aurora_cli.serving.guard import GuardRules
@@ -127,7 +128,7 @@ def serve(
             reporter.info(note)
         if warning := beyond_trained(captioner.options.merging.kept_ratio, captioner.trained_ratios):
             reporter.warning(warning)
-        service = Service(model, captioner, limits, lambda error: reporter.warning(_trace(error)))
+        service = Service(model, captioner, limits, lambda error: reporter.warning(_trace(error)), reporter.warning)
         url = url_of(listening)
         reporter.info(f"{model} captions at {url} (Ctrl-C ends it)")
         serve_until_stopped(service, listening, own.drain_s)

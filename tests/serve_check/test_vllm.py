@@ -7,8 +7,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import pytest
@@ -36,12 +38,16 @@ pytestmark = [
 ]
 
 RATIOS = (1.0, 0.5, 0.1)
+CPUS = sorted(os.sched_getaffinity(0))
 ENGINE = Path(__file__).parent / "vllm_engine.py"
 
 
-@pytest.fixture(scope="module", params=["clip-llama-56", "siglip-qwen2-84", "dinov2-llama-56"])
+PAIRS = ("clip-llama-56", "clip-qwen2-84", "siglip-llama-56", "siglip-qwen2-84", "dinov2-llama-56")
+
+
+@pytest.fixture(scope="module", params=PAIRS)
 def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Served:
-    """The second one's images are larger than those that its tower was made for."""
+    """Images of 84 pixels are larger than those that the tower was made for."""
     tower, language, side = request.param.split("-")
     return make_served(tmp_path_factory.mktemp(request.param), tower, language, image_size=int(side))
 
@@ -51,14 +57,23 @@ def call(chats: list[Any], kept_ratio: float | None = None, **changes: object) -
     return {"chats": chats, "changes": changes, "new_tokens": NEW_TOKENS}
 
 
-def engine(folder: Path, export: Path, calls: list[Any], plugins: bool = True, **arguments: object) -> list[Any]:
-    """What an engine answers to each call."""
+def engine(
+    folder: Path,
+    export: Path,
+    calls: list[Any],
+    variables: Mapping[str, str] = MappingProxyType({}),
+    **arguments: object,
+) -> list[Any]:
+    """What an engine answers to each call; `variables` of its environment are set for it."""
     values = {"model": str(export), "dtype": "float32", "max_model_len": 1024, "max_num_seqs": 16, **arguments}
     jobs = write(folder / "jobs.json", {"engine": values, "calls": calls})
     out = folder / "out.json"
-    environment = os.environ | ({} if plugins else {"VLLM_PLUGINS": ""})
     child = subprocess.run(
-        [sys.executable, str(ENGINE), str(jobs), str(out)], env=environment, capture_output=True, text=True, check=False
+        [sys.executable, str(ENGINE), str(jobs), str(out)],
+        env=os.environ | variables,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert child.returncode == 0, child.stderr[-3000:]
     return json.loads(out.read_text())
@@ -103,6 +118,19 @@ def test_chunks_that_cut_a_video_and_one_ratio_for_the_server_change_nothing(
     )  # fmt: skip
     assert [ids(found) for found in answers[:2]] == [ids_of_caption(captioner, videos, 0.1)] * 2
     assert ids(answers[2]) == ids_of_caption(captioner, videos, 1.0)
+
+
+@pytest.mark.skipif(len(CPUS) < 2, reason="there is one processor, and vLLM wants one for each rank")
+def test_two_ranks_that_share_the_language_model_have_the_ids_of_caption(
+    plain: Served, media: Media, tmp_path: Path
+) -> None:
+    captioner, few = plain.captioner, Media(media.images[:20], media.videos[:20])
+    wanted = [(ratio, kind) for ratio in RATIOS for kind in few._fields]
+    calls = [call([chat_about(captioner, path) for path in getattr(few, kind)], ratio) for ratio, kind in wanted]
+    bound = {"VLLM_CPU_OMP_THREADS_BIND": "|".join(map(str, CPUS[:2]))}  # by itself it wants a NUMA node for each rank
+    answers = engine(tmp_path, plain.export, calls, bound, tensor_parallel_size=2)
+    expected = [ids_of_caption(captioner, getattr(few, kind), ratio) for ratio, kind in wanted]
+    assert [ids(found) for found in answers] == expected
 
 
 def test_images_and_videos_in_one_prompt_and_what_is_refused(plain: Served, media: Media, tmp_path: Path) -> None:
@@ -153,7 +181,7 @@ def test_without_the_plugin_it_is_llava_and_merges_nothing(plain: Served, media:
     pytest.importorskip("torchvision", reason="vLLM's own LLaVA imports torchvision, whose PyPI build is CUDA's")
     images = [path for path in media.images[:12] if path.suffix == ".png"]
     answers = engine(
-        tmp_path, plain.export, [call([chat_about(plain.captioner, path) for path in images])], plugins=False
+        tmp_path, plain.export, [call([chat_about(plain.captioner, path) for path in images])], {"VLLM_PLUGINS": ""}
     )
     options = plain.captioner.options.changed({"token_kept_ratio": 1.0})
     assert {answer["prompt"] for answer in answers[0]} == {plain.captioner.prompt_tokens("image", options)}

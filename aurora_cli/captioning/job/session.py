@@ -19,7 +19,7 @@ from aurora_cli.captioning.job.request import Captioned, CaptionRequest
 from aurora_cli.captioning.job.rows import Row
 from aurora_cli.captioning.job.source import CaptionerSource
 from aurora_cli.captioning.memory import reset_peak_memory
-from aurora_cli.captioning.options import CaptionOptions, beyond_trained
+from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.result import Caption, CaptionedBatch, MediaKind, Uncaptioned, part_of
 from aurora_cli.checkpoints.checkpoint import OpenedCheckpoint
 from aurora_cli.checkpoints.facts import file_stamps
@@ -31,6 +31,7 @@ from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote import fetch
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.prefetch import taken_ahead
+from aurora_cli.models.trained_ratios import beyond_trained
 
 WARNED = 20
 """Rows of a list that are warned of if they could not be captioned; its output lists all."""

@@ -94,8 +94,10 @@ def _config(job: ExportJob, text: JsonObject, image_id: int, dtype: str) -> Json
         "image_size": checkpoint.model.image_size,
         "dtype": dtype,
     }
-    config.pop("image_token_id", None)
-    config.pop("_name_or_path", None)
+    for name in ("image_token_id", "_name_or_path", "trained_ratios"):
+        config.pop(name, None)
+    if checkpoint.trained_ratios:  # of which the carried code warns
+        config["trained_ratios"] = [*checkpoint.trained_ratios]
     return config
 
 

@@ -4,6 +4,7 @@ What works with LLaVA's own class works with this one: a frame's placeholder in 
 `AuroraProcessor` writes it, as well as -200, and `generate` returns the prompt with the answer.
 """
 
+import warnings
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping, r
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.models.auroracap import AuroraCap
+from aurora_cli.models.trained_ratios import beyond_trained
 
 
 class AuroraCapForImageTextToText(AuroraCap):
@@ -26,7 +28,9 @@ class AuroraCapForImageTextToText(AuroraCap):
         return model
 
     def merging_with(self, token_kept_ratio: float) -> TokenMerging:
-        """The stored settings with another kept ratio."""
+        """The stored settings with another kept ratio; of one beyond those of training Python warns once."""
+        if warning := beyond_trained(token_kept_ratio, getattr(self.config, "trained_ratios", None) or ()):
+            warnings.warn(warning, stacklevel=3)
         return self.config.token_merging.model_copy(update={"kept_ratio": token_kept_ratio})
 
     def frame_tokens(self, *args: Any, token_kept_ratio: float | None = None, **kwargs: Any) -> Any:

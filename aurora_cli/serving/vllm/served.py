@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from aurora_cli.captioning.options import beyond_trained
 from aurora_cli.captioning.result import MediaKind
 from aurora_cli.checkpoints.facts import FACTS_FILE, WeightFacts
 from aurora_cli.checkpoints.stated.towers import CONFIG_FILE, stated_pixels
@@ -21,6 +20,7 @@ from aurora_cli.config.settings import ModelSettings
 from aurora_cli.config.using import CaptionSettings
 from aurora_cli.errors import UsageError
 from aurora_cli.models.config import AuroraCapConfig
+from aurora_cli.models.trained_ratios import beyond_trained
 
 ARCHITECTURE = "AuroraCapForConditionalGeneration"
 """What vLLM calls the plugin's model."""

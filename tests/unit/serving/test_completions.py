@@ -13,7 +13,7 @@ from starlette.testclient import TestClient
 from aurora_cli.captioning.inputs import caption_inputs
 from aurora_cli.data.tokenization.boundaries import with_our_templates
 from aurora_cli.demo.dataset import encode_video
-from aurora_cli.serving.app import ServiceLimits
+from aurora_cli.serving.app import Service, ServiceLimits
 from aurora_cli.serving.conversation import Conversations
 from aurora_cli.serving.engine import EngineLimits
 from aurora_cli.serving.guard import GuardRules
@@ -68,6 +68,27 @@ def test_the_ratio_may_be_given_as_vllm_takes_it(client):
     theirs = client.post(CHAT, json=question(mm_processor_kwargs={"token_kept_ratio": 0.25})).json()
     other = client.post(CHAT, json=question()).json()
     assert ours["usage"] == theirs["usage"] != other["usage"]
+
+
+def test_a_ratio_beyond_those_of_training_is_said_in_the_answers_head_and_once_in_the_servers_log(captioner):
+    said: list[str] = []
+    service = Service(NAME, captioner, ServiceLimits(), warn=said.append)
+    client = TestClient(service.app, base_url=URL)
+    try:
+        heads = [client.post(CHAT, json=question(token_kept_ratio=ratio)).headers for ratio in (0.25, 0.5, 0.25)]
+        assert not any("aurora-warning" in head for head in heads)  # trained at one ratio, it knows of no others
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(captioner, "trained_ratios", (0.375, 0.5))
+            asked = [(0.25, False), (0.5, False), (0.25, True), (1.0, True)]
+            heads = [
+                client.post(CHAT, json=question(token_kept_ratio=ratio, stream=stream)).headers
+                for ratio, stream in asked
+            ]
+    finally:
+        service.close()
+    assert ["aurora-warning" in head for head in heads] == [True, False, True, True]
+    assert [heads[0]["aurora-warning"], heads[3]["aurora-warning"]] == said
+    assert "kept ratio 0.25 lies outside of those that the model was trained at (0.375, 0.5)" in said[0]
 
 
 def test_the_pieces_of_a_stream_are_the_whole_answer(client):

@@ -5,10 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.console import Reporter
+from aurora_cli.export.remote.model import AuroraCapForImageTextToText
 from aurora_cli.pipeline.caption import command as caption
 from aurora_cli.pipeline.convert.command import run
 from tests.captioners import caption_settings, convert_settings, make_runs
@@ -61,6 +63,16 @@ def test_an_export_says_at_which_ratios_it_was_trained_and_captions_at_each(work
     assert tokens == {None: 8, 0.375: 6, 0.4375: 7, 0.25: 4, 1.0: 16}
 
 
+def test_the_code_that_an_export_carries_warns_of_a_ratio_beyond_them(workspace: Path) -> None:
+    export = Path(run(convert_settings(workspace, format="huggingface", verify=False)).output)
+    assert json.loads((export / "config.json").read_text())["trained_ratios"] == [*RATIOS]
+    with pytest.warns(UserWarning, match=r"kept ratio 0\.25 lies outside of those .* \(0\.375, 0\.5\)"):
+        model = AuroraCapForImageTextToText.from_pretrained(export, token_kept_ratio=0.25)
+    assert model.merging_with(0.4).kept_ratio == 0.4  # warnings are errors in tests
+    with pytest.warns(UserWarning, match="kept ratio 1 lies outside"):
+        model.generate(torch.tensor([[1, 5]]), token_kept_ratio=1.0, max_new_tokens=1)
+
+
 def test_an_export_of_an_export_says_the_same_and_of_one_ratio_nothing(workspace: Path, tmp_path: Path) -> None:
     first = run(convert_settings(workspace, format="xtuner", verify=False))
     again = run(convert_settings(workspace, checkpoint=first.output, format="huggingface", verify=False))
@@ -70,3 +82,4 @@ def test_an_export_of_an_export_says_the_same_and_of_one_ratio_nothing(workspace
     plain = run(convert_settings(other, format="huggingface", verify=False))
     assert "trained_ratios" not in json.loads((Path(plain.output) / "aurora.json").read_text())
     assert "trained at kept ratios" not in (Path(plain.output) / "README.md").read_text()
+    assert "trained_ratios" not in json.loads((Path(plain.output) / "config.json").read_text())

@@ -110,7 +110,7 @@ class Guard:
         if key is None or path in OPEN_PATHS:
             return
         given = _key_in(headers.get("authorization", ""))
-        if not hmac.compare_digest(given.encode(errors="surrogateescape"), key.encode()):
+        if not sum(hmac.compare_digest(given, form) for form in _forms(key)):  # all of them, which takes the same time
             is_api = path.startswith("/v1/") or path == "/metrics"  # of a page the browser asks the user
             challenge = Header("WWW-Authenticate", "Bearer" if is_api else 'Basic realm="aurora", charset="UTF-8"')
             reason = "a key is wanted: Authorization: Bearer KEY"
@@ -163,13 +163,21 @@ class _Answer:
         await asyncio.wait_for(self._send(message), SEND_S)
 
 
-def _key_in(authorization: str) -> str:
+def _key_in(authorization: str) -> bytes:
     """The key of a client, or of a browser's user: what follows the colon of `Basic`."""
     kind, _, rest = authorization.partition(" ")
     if kind.lower() == "basic":
         with contextlib.suppress(binascii.Error, ValueError):
-            return base64.b64decode(rest, validate=True).decode().partition(":")[2]
-    return rest.strip() if kind.lower() == "bearer" else ""
+            return base64.b64decode(rest, validate=True).partition(b":")[2]
+    return rest.strip().encode("latin-1") if kind.lower() == "bearer" else b""
+
+
+def _forms(key: str) -> list[bytes]:
+    """The key as clients write it: curl as the terminal does, Python's in Latin-1."""
+    forms = [key.encode(errors="surrogateescape")]
+    with contextlib.suppress(UnicodeEncodeError):
+        forms.append(key.encode("latin-1"))
+    return forms
 
 
 def _too_large(limit: int) -> Refusal:

@@ -10,7 +10,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.using import CaptionSettings
 from aurora_cli.console import Reporter
 from aurora_cli.errors import HostError, UsageError
-from aurora_cli.imports import imported_at_once
+from aurora_cli.imports import imported_at_once, without_compiler
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
@@ -48,8 +48,12 @@ def check_installed() -> None:
 def check_address(host: str, api_key: str | None) -> None:
     """
     Raises:
-        UsageError: others could use it, and no key is wanted of them.
+        UsageError: it is no address; or others could use it, and no key is wanted of them.
     """
+    name, colon, port = host.rpartition(":")
+    if not host or (colon and ":" not in name):
+        is_port = f"; a port is named by itself: --host {name} --port {port}" if colon else ""
+        raise UsageError(f"--host {host!r}: is no address{is_port}")
     if host not in LOOPBACK and api_key is None:
         raise UsageError(
             f"--host {host}: whoever reaches this machine could use it, and no key is wanted",
@@ -83,8 +87,9 @@ def serve(
     Raises:
         DataError: the model is damaged.
         HostError: the port is taken.
+        UsageError: the kept ratio cannot be reached.
     """
-    with imported_at_once():
+    with imported_at_once(), without_compiler():
         from aurora_cli.captioning.loading import build_captioner
         from aurora_cli.captioning.options import options_of
         from aurora_cli.checkpoints.checkpoint import OpenOptions
@@ -124,6 +129,7 @@ def serve(
             device=caption.device,
             device_map=caption.device_map,
         )
+        captioner.visual_tokens(1, captioner.options.merging)  # refuses a ratio that the tower cannot come down to
         if (note := pixels_note(checkpoint.path)) is not None:
             reporter.info(note)
         if warning := beyond_trained(captioner.options.merging.kept_ratio, captioner.trained_ratios):

@@ -277,6 +277,16 @@ def test_a_key_is_wanted_where_there_is_one(captioner):
     service.close()
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
+def test_a_key_may_have_any_letter_as_curl_and_as_python_send_it(captioner, encoding):
+    service = service_of(captioner, ServiceLimits(rules=GuardRules(api_key="schl\u00fcssel")))
+    client = TestClient(service.app, base_url=URL)
+    for key, status in (("schl\u00fcssel", 200), ("schl\u00fcsse", 401)):
+        headers = {"Authorization": f"Bearer {key}".encode(encoding)}
+        assert client.get("/v1/models", headers=headers).status_code == status
+    service.close()
+
+
 @pytest.mark.parametrize("headers", [
     {"Host": "evil.example"}, {"Host": "evil.example:8000"}, {"Origin": "http://evil.example"}, {"Origin": "null"},
     {"Origin": "http://localhost:3000"}, {"Host": "127.0.0.1.evil.example:8000"},

@@ -88,10 +88,8 @@ def _answer_once() -> None:
     """transformers asks once what is installed, and remembers the answer."""
     sys.modules["scipy"] = None  # pyrefly: ignore[unsupported-operation] - so Python's manual blocks an import
     try:
-        import torch
-        from transformers.utils import import_utils
-
-        with _replaced(torch.distributed, "is_available", lambda: False):
+        import_utils = importlib.import_module("transformers.utils.import_utils")
+        with _replaced(importlib.import_module("torch.distributed"), "is_available", lambda: False):
             import_utils.is_torch_distributed_available()
         import_utils.is_scipy_available()
     finally:

@@ -15,7 +15,7 @@ from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from aurora_cli.io.json_files import JsonObject
-from aurora_cli.models.trained_ratios import beyond_trained
+from aurora_cli.models.config import beyond_trained
 from aurora_cli.serving.answer_text import AnswerText
 from aurora_cli.serving.conversation import Conversations, PreparedRow
 from aurora_cli.serving.engine import Engine, Job

@@ -95,7 +95,7 @@ def serve(
         from aurora_cli.checkpoints.checkpoint import OpenOptions
         from aurora_cli.checkpoints.opening import open_checkpoint
         from aurora_cli.checkpoints.stated.processors import pixels_note
-        from aurora_cli.models.trained_ratios import beyond_trained
+        from aurora_cli.models.config import beyond_trained
         from aurora_cli.serving.app import Service, ServiceLimits
         from aurora_cli.serving.engine import EngineLimits
         from aurora_cli.serving.guard import GuardRules

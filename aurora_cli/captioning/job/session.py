@@ -31,7 +31,7 @@ from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote import fetch
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.prefetch import taken_ahead
-from aurora_cli.models.trained_ratios import beyond_trained
+from aurora_cli.models.config import beyond_trained
 
 WARNED = 20
 """Rows of a list that are warned of if they could not be captioned; its output lists all."""

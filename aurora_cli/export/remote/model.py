@@ -14,7 +14,7 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping, r
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.models.auroracap import AuroraCap
-from aurora_cli.models.trained_ratios import beyond_trained
+from aurora_cli.models.config import beyond_trained
 
 
 class AuroraCapForImageTextToText(AuroraCap):

@@ -19,8 +19,7 @@ from aurora_cli.config.preparing import TokenizeSettings
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.config.using import CaptionSettings
 from aurora_cli.errors import UsageError
-from aurora_cli.models.config import AuroraCapConfig
-from aurora_cli.models.trained_ratios import beyond_trained
+from aurora_cli.models.config import AuroraCapConfig, beyond_trained
 
 ARCHITECTURE = "AuroraCapForConditionalGeneration"
 """What vLLM calls the plugin's model."""

@@ -154,6 +154,17 @@ class TrainSettings(Section):
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """`adamw_8bit` keeps AdamW's two moments in 8 bits (bitsandbytes): 2 bytes a weight instead of 8."""
 
+    distill_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
+    """One of the ratios of a mixture (`merging.kept_ratio`), mostly the largest: steps at smaller ones also learn from
+    what the model itself says at this one, by KL divergence on the target tokens. None: from the captions alone."""
+
+    distill_weight: float = Field(default=1.0, gt=0.0)
+    """Of that divergence, beside the cross-entropy."""
+
+    distill_temperature: float = Field(default=1.0, gt=0.0)
+    """That both distributions are softened by; the divergence is multiplied by its square, so that gradients stay as
+    large (Hinton et al., arXiv 1503.02531)."""
+
     max_grad_norm: float = Field(default=1.0, gt=0.0)
     """Gradients are scaled down to this global norm."""
 

@@ -20,7 +20,7 @@ from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models import packed_attention
 from aurora_cli.models.config import AuroraCapConfig
-from aurora_cli.models.lm_head import LMHead, label_mask, mean_loss
+from aurora_cli.models.lm_head import LMHead, Teaching, label_mask, mean_loss
 from aurora_cli.models.multimodal_inputs import (
     Expanded,
     count_placeholders,
@@ -28,7 +28,7 @@ from aurora_cli.models.multimodal_inputs import (
     media_of_rows,
     splice,
 )
-from aurora_cli.models.packed_rows import PackedRows, packed_loss
+from aurora_cli.models.packed_rows import PackedRows, packed_loss, target_states
 from aurora_cli.models.parts import PREFIXES, Part
 from aurora_cli.models.towers.frame_tokens import FrameTokens
 from aurora_cli.models.towers.kinds import has_class_token
@@ -129,17 +129,23 @@ class AuroraCap(LlavaForConditionalGeneration):
         num_items_in_batch: float | Tensor | None = None,
         packed: PackedRows | None = None,
         always_encode: bool = False,
+        teaching: Teaching | None = None,
+        states_only: bool = False,
         **kwargs: Any,
     ) -> LlavaCausalLMOutputWithPast:
         """Logits, and with `labels` (aligned with `input_ids`; shifted here) the loss: the mean over the target tokens,
         or their sum over `num_items_in_batch`.
 
-        With `packed` it is `packed_loss`, whose output comes back: DDP and DeepSpeed enter a network by this door
-        alone.
+        With `packed` it is `packed_loss`, or with `states_only` `target_states`, whose output comes back: DDP and
+        DeepSpeed enter a network by this door alone.
         """
         if packed is not None:
             merging = merging or self.config.token_merging
-            output: Any = packed_loss(self, packed, merging, num_items_in_batch, always_encode=always_encode)
+            if states_only:
+                states: Any = target_states(self, packed, merging, always_encode=always_encode)
+                return states
+            how = {"always_encode": always_encode, "teaching": teaching}
+            output: Any = packed_loss(self, packed, merging, num_items_in_batch, **how)
             return output
 
         # transformers 5.24 renamed the cache (`past_key_values` before): it goes through under the name it came with.

@@ -5,7 +5,9 @@ and most of them, those of visual tokens and questions, have no target. Shapes: 
 C channels, V words.
 """
 
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -22,21 +24,35 @@ MOST_ROWS = 32
 """Rows of a step whose logits are computed the other way round on a CPU."""
 
 
+class Teaching(NamedTuple):
+    """What the model itself says of the target tokens at another kept ratio."""
+
+    states: Tensor
+    """(K, C): its hidden states there, in reading order."""
+    has_state: Tensor
+    """(N,) bool: of every target, whether it is one of these K."""
+    weight: float
+    """Of the divergence, beside the cross-entropy."""
+    temperature: float
+
+
 class LMHead(nn.Linear):
-    """A linear layer to the vocabulary; given `targets`, it returns the sum of their cross-entropies instead.
+    """A linear layer to the vocabulary; given `targets`, it returns the sum of their cross-entropies instead; with
+    `teaching` also, as a second number, the sum of the divergences from what is taught.
 
     The loop is inside the module: where weights are sharded (ZeRO-3), every rank then calls it once, however many
     targets it has, and none waits for a gather that another does not make.
     """
 
-    def forward(self, input: Tensor, targets: Tensor | None = None) -> Tensor:
+    def forward(self, input: Tensor, targets: Tensor | None = None, teaching: Teaching | None = None) -> Tensor:
         if targets is None:
             return self._logits_of_few(input) if _is_step(input) else F.linear(input, self.weight, self.bias)
-        if len(targets) <= CHUNK:
-            return self._cross_entropy(input, targets)
-        chunks = zip(input.split(CHUNK), targets.split(CHUNK), strict=True)
-        losses: list[Any] = [checkpoint(self._cross_entropy, *chunk, use_reentrant=False) for chunk in chunks]
-        return torch.stack(losses).sum()
+        if teaching is None:
+            return _in_chunks(self._cross_entropy, input, targets)
+        states = teaching.states.to(input.dtype)  # what leaves a network under autocast is in fp32
+        states_NC = input.new_zeros(input.shape).masked_scatter(teaching.has_state[:, None], states)
+        both = partial(self._both, temperature=teaching.temperature)
+        return _in_chunks(both, input, targets, states_NC.detach(), teaching.has_state)
 
     def _logits_of_few(self, hidden_NC: Tensor) -> Tensor:
         """For the last tokens of rows that are decoded on a CPU. The weights are the left factor: MKL then reads 49 MB
@@ -47,6 +63,36 @@ class LMHead(nn.Linear):
     def _cross_entropy(self, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
         logits_NV = F.linear(hidden_NC, self.weight, self.bias).float()
         return F.cross_entropy(logits_NV, targets_N, reduction="sum")
+
+    def _both(
+        self, hidden_NC: Tensor, targets_N: Tensor, states_NC: Tensor, has_state_N: Tensor, *, temperature: float
+    ) -> Tensor:
+        """(2,): the cross-entropy, and the divergence of those that are taught."""
+        logits_NV = F.linear(hidden_NC, self.weight, self.bias).float()
+        with torch.no_grad():
+            taught_NV = F.linear(states_NC, self.weight, self.bias).float()
+        apart_N = divergence(logits_NV, taught_NV, temperature).masked_fill(~has_state_N, 0.0)
+        return torch.stack([F.cross_entropy(logits_NV, targets_N, reduction="sum"), apart_N.sum()])
+
+
+def divergence(logits_NV: Tensor, taught_NV: Tensor, temperature: float) -> Tensor:
+    """(N,): KL(taught || said) in nats, of both distributions softened, times the square of the temperature.
+
+    >>> said, taught = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.75, 0.25]]).log()
+    >>> round(divergence(said, taught, 1.0).item(), 4)  # 0.75 ln 1.5 + 0.25 ln 0.5
+    0.1308
+    """
+    said_NV, there_NV = F.log_softmax(logits_NV / temperature, -1), F.log_softmax(taught_NV / temperature, -1)
+    return (there_NV.exp() * (there_NV - said_NV)).sum(-1) * temperature**2
+
+
+def _in_chunks(loss: Callable[..., Tensor], *of_targets: Tensor) -> Tensor:
+    """The sum of a loss over the targets, all of which it is not given at once."""
+    if len(of_targets[0]) <= CHUNK:
+        return loss(*of_targets)
+    chunks = zip(*(each.split(CHUNK) for each in of_targets), strict=True)
+    losses: list[Any] = [checkpoint(loss, *chunk, use_reentrant=False) for chunk in chunks]
+    return torch.stack(losses).sum(0)
 
 
 def _is_step(hidden: Tensor) -> bool:

@@ -14,7 +14,7 @@ from transformers.utils.generic import ModelOutput
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models import packed_attention
-from aurora_cli.models.lm_head import label_mask, mean_loss
+from aurora_cli.models.lm_head import Teaching, label_mask, mean_loss
 from aurora_cli.models.multimodal_inputs import splice
 from aurora_cli.models.visual_tokens import CachedFeatures, frame_features, project_features, tokens_per_frame
 
@@ -74,6 +74,8 @@ class PackedOutput(ModelOutput):
     loss: Tensor | None = None
     encoded: Tensor | None = None
     """(N, hidden) what the tower gave for the frames that are not cached, in reading order; where some could be."""
+    divergence: Tensor | None = None
+    """From what is taught, over the same number as the loss, which has its share of it; none: nothing is taught."""
 
 
 def packed_loss(
@@ -83,8 +85,10 @@ def packed_loss(
     num_items: float | Tensor | None = None,
     *,
     always_encode: bool = False,
+    teaching: Teaching | None = None,
 ) -> PackedOutput:
-    """The sum of the cross-entropies of the rows' target tokens over `num_items`; none: over their number.
+    """The sum of the cross-entropies of the rows' target tokens over `num_items`; none: over their number. With
+    `teaching`, the divergence from it beside, by its weight.
 
     `always_encode` as in `frame_features`: where ranks share weights or gradients, one without frames takes part in
     what the others do for theirs.
@@ -92,6 +96,30 @@ def packed_loss(
     Raises:
         DataError: the rows have not as many positions for visual tokens as their frames have tokens.
     """
+    hidden_PTC, encoded = _read(network, rows, merging, always_encode=always_encode)
+    is_target_PT, targets_N = label_mask(rows.labels)
+    hidden_NC = hidden_PTC[is_target_PT]
+    if teaching is None:
+        return PackedOutput(
+            loss=mean_loss(network.lm_head(hidden_NC, targets_N), targets_N, num_items), encoded=encoded
+        )
+    loss, apart = mean_loss(network.lm_head(hidden_NC, targets_N, teaching), targets_N, num_items).unbind()
+    return PackedOutput(loss=loss + teaching.weight * apart, encoded=encoded, divergence=apart)
+
+
+def target_states(
+    network: LlavaForConditionalGeneration, rows: PackedRows, merging: TokenMerging, *, always_encode: bool = False
+) -> Tensor:
+    """(N, C): the last hidden state at each target token of the rows, in reading order; `always_encode` and the error
+    as in `packed_loss`."""
+    hidden_PTC, _ = _read(network, rows, merging, always_encode=always_encode)
+    return hidden_PTC[label_mask(rows.labels)[0]]
+
+
+def _read(
+    network: LlavaForConditionalGeneration, rows: PackedRows, merging: TokenMerging, *, always_encode: bool
+) -> tuple[Tensor, Tensor | None]:
+    """The last hidden state of every position, and what the tower gave as `PackedOutput.encoded`."""
     config: Any = network.config
     is_visual_PT = rows.input_ids == config.image_token_id
     # The image token may lie outside the vocabulary: the embedding table stays as the language model has it.
@@ -105,10 +133,7 @@ def packed_loss(
         features = frame_features(*frames, always_encode, rows.cached)
         encoded = features.encoded
         embeds_PTC = splice(embeds_PTC, is_visual_PT, project_features(*frames, features))
-    hidden_PTC = read_packed(network.model.language_model, embeds_PTC, rows.position_ids, rows.segment_ids)
-    is_target_PT, targets_N = label_mask(rows.labels)
-    loss = mean_loss(network.lm_head(hidden_PTC[is_target_PT], targets_N), targets_N, num_items)
-    return PackedOutput(loss=loss, encoded=encoded)
+    return read_packed(network.model.language_model, embeds_PTC, rows.position_ids, rows.segment_ids), encoded
 
 
 def read_packed(language_model: Any, embeds_PTC: Tensor, position_ids_PT: Tensor, segment_ids_PT: Tensor) -> Tensor:

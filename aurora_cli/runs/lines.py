@@ -67,7 +67,10 @@ class MetricsLine(JsonLine):
     evaluated_captions: int | None = None
     """That these are of."""
     kept_ratio: float | None = None
-    """Of the step, in a run that trains at several; so too the next."""
+    """Of the step, in a run that trains at several; so too the next two."""
+    distill_loss: float | None = None
+    """KL divergence from what the model itself says at `train.distill_ratio`, in nats, the mean of the target tokens;
+    of steps at smaller ratios. `loss` is without it."""
     validation_loss_by_ratio: dict[str, float] | None = None
     """At each kept ratio; `validation_loss` is their mean, by their weights."""
 

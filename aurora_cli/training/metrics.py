@@ -32,6 +32,7 @@ def metrics_line(
         tokens_per_s=round(totals.tokens / seconds, 3),
         max_mem_mb=round(_max_memory_mb(), 1),
         kept_ratio=None if merging is None else merging.kept_ratio,
+        distill_loss=result.divergence,
     )
 
 

@@ -11,9 +11,21 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from aurora_cli.config.merging import TokenMerging
+from aurora_cli.models.lm_head import Teaching
 from aurora_cli.models.packed_rows import PackedRows
 from aurora_cli.runs.lines import Rejection
 from aurora_cli.training.engine.engine import Engine
+
+
+class TaughtRows(Protocol):
+    """What `data.batches.collator.TeacherRows` offers."""
+
+    @property
+    def batch(self) -> "MicroBatch": ...
+    @property
+    def is_taught(self) -> torch.Tensor: ...
+    @property
+    def has_frames(self) -> torch.Tensor | None: ...
 
 
 class MicroBatch(Protocol):
@@ -56,6 +68,21 @@ class MicroBatch(Protocol):
         """Of its frames, alike in all micro-batches of a step; none: the network's own."""
         ...
 
+    @property
+    def teacher(self) -> TaughtRows | None:
+        """Its samples at a larger kept ratio, there in all micro-batches of a step or in none."""
+        ...
+
+
+class Distillation(NamedTuple):
+    """How much a step learns from what the network itself says at a larger kept ratio."""
+
+    weight: float
+    temperature: float
+
+
+NO_DISTILLATION = Distillation(0.0, 1.0)
+
 
 OnEncoded = Callable[[MicroBatch, torch.Tensor | None], None]
 """Takes a micro-batch that went through the network, and what the tower gave for its frames that are not cached."""
@@ -91,6 +118,9 @@ class StepResult(NamedTuple):
 
     totals: Totals
     loss: float
+    """Of the targets alone."""
+    divergence: float | None
+    """From what is said at the larger kept ratio, a target's mean; none: nothing was learned from there."""
     grad_norm: float
     """Before clipping."""
     stop: bool
@@ -115,29 +145,60 @@ def optimizer_step(
     always_encode: bool,
     stop_requested: Callable[[], bool],
     on_encoded: OnEncoded,
+    distillation: Distillation = NO_DISTILLATION,
 ) -> StepResult:
-    """Learn from this rank's micro-batches of a step."""
+    """Learn from this rank's micro-batches of a step; where they have a `teacher`, from that, too."""
     counts = engine.sum_over_ranks(_as_tensor(totals_of(batches)).to(engine.device))
     denominator = counts[TARGET].clamp(min=1.0) / engine.loss_scale
     loss = torch.zeros((), dtype=torch.float64, device=engine.device)
+    apart = torch.zeros_like(loss)
     norm: torch.Tensor | None = None
     for batch in batches:
         with engine.accelerator.accumulate(engine.model):
+            packed = packed_rows(batch, engine.device)
+            taught = {}
+            if batch.teacher is not None:
+                taught = {"teaching": _teaching(engine, batch.teacher, packed, always_encode, distillation)}
             output = engine.model(
-                packed=packed_rows(batch, engine.device),
+                packed=packed,
                 merging=batch.merging,
                 num_items_in_batch=denominator.float(),
                 always_encode=always_encode,
+                **taught,
             )
             loss += output.loss.detach() / engine.loss_scale
+            if batch.teacher is not None:
+                apart += output.divergence.detach() / engine.loss_scale
             _hand_on(batch, output, on_encoded)
             norm = engine.backward(output.loss)
     assert norm is not None, "the last micro-batch of a step ends the accumulation"
     stop = torch.tensor(float(stop_requested()), dtype=torch.float64, device=engine.device)
-    loss, stop = engine.sum_over_ranks(torch.stack([loss, stop]))
+    loss, apart, stop = engine.sum_over_ranks(torch.stack([loss - distillation.weight * apart, apart, stop]))
     # One transfer from the device for all numbers of the step.
-    *totals, loss_value, stop_value, norm_value = torch.cat([counts, torch.stack([loss, stop, norm])]).tolist()
-    return StepResult(Totals(*map(int, totals)), loss_value, norm_value, stop_value > 0)
+    numbers = torch.cat([counts, torch.stack([loss, apart, stop, norm])]).tolist()
+    *totals, loss_value, divergence, stop_value, norm_value = numbers
+    has_teacher = batches[0].teacher is not None
+    return StepResult(
+        Totals(*map(int, totals)), loss_value, divergence if has_teacher else None, norm_value, stop_value > 0
+    )
+
+
+@torch.no_grad()
+def _teaching(
+    engine: Engine, teacher: TaughtRows, packed: PackedRows, always_encode: bool, distillation: Distillation
+) -> Teaching:
+    """What the network says at the teacher's ratio, as it would outside of training: without dropout."""
+    pixel_values = packed.pixel_values
+    if pixel_values is not None and teacher.has_frames is not None:
+        left = pixel_values[teacher.has_frames.to(engine.device)]
+        pixel_values = left if len(left) else None
+    rows = packed_rows(teacher.batch, engine.device)._replace(pixel_values=pixel_values)
+    engine.model.eval()
+    try:
+        states = engine.model(packed=rows, merging=teacher.batch.merging, always_encode=always_encode, states_only=True)
+    finally:
+        engine.model.train()
+    return Teaching(states, teacher.is_taught.to(engine.device), *distillation)
 
 
 @torch.no_grad()

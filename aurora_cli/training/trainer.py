@@ -19,7 +19,14 @@ from aurora_cli.training.processes.collectives import raise_on_rank0
 from aurora_cli.training.progress import next_state, step_seed
 from aurora_cli.training.run_folder import RunFolder
 from aurora_cli.training.schedule import lr_factor
-from aurora_cli.training.step import MicroBatch, ValidationResult, evaluate, optimizer_step
+from aurora_cli.training.step import (
+    NO_DISTILLATION,
+    Distillation,
+    MicroBatch,
+    ValidationResult,
+    evaluate,
+    optimizer_step,
+)
 
 
 class StepSource(Protocol):
@@ -58,6 +65,8 @@ class LoopOptions:
     """Run the tower and the projector in every micro-batch, images or not, so that all ranks do the same."""
     ratio_shares: Mapping[float, float] = field(default_factory=dict)
     """Of the kept ratios of a mixture, ascending; none of a single one."""
+    distillation: Distillation = NO_DISTILLATION
+    """Of steps that have a teacher."""
 
 
 class Step(NamedTuple):
@@ -138,7 +147,9 @@ class Trainer:
         factor = lr_factor(step, self.source.total_steps, options.warmup_ratio)
         engine.set_lr(factor)
         on_encoded = self.callback.on_encoded
-        result = optimizer_step(engine, batches, options.always_encode, self.stop_requested, on_encoded)
+        result = optimizer_step(
+            engine, batches, options.always_encode, self.stop_requested, on_encoded, options.distillation
+        )
         if result.totals.rejected:
             self.folder.add_rejected(engine.gather_lists([one for batch in batches for one in batch.rejected]), step)
         state = next_state(before, result)

@@ -53,7 +53,7 @@ def assert_same(root: Path, one: str, other: str) -> None:
     assert [line["step"] for line in ours] == [line["step"] for line in theirs] == list(range(1, len(ours) + 1))
     for a, b in zip(ours, theirs, strict=True):
         assert a.keys() == b.keys()
-        for key in ("loss", "validation_loss", "grad_norm", "validation_loss_by_ratio"):
+        for key in ("loss", "validation_loss", "grad_norm", "validation_loss_by_ratio", "distill_loss"):
             assert a.get(key) == pytest.approx(b.get(key), abs=1e-5), (one, a["step"], key)
         for key in ("kept_ratio", "samples", "tokens", "visual_tokens", "taught_tokens", "validation_samples"):
             assert a.get(key) == b.get(key), (one, a["step"], key)
@@ -95,3 +95,26 @@ def test_all_samples_of_a_ratio_in_one_pack_train_as_each_in_a_row_of_its_own(ro
     assert_same(root, "padded", "packed")
     assert [line["samples"] for line in lines(root, "packed")] == [29] * 4
     assert sorted(line["kept_ratio"] for line in lines(root, "packed")[:2]) == [0.25, 1.0], "each once an epoch"
+
+
+def test_what_small_ratios_learn_from_a_large_one_is_the_same_on_one_process_and_on_two_and_after_a_stop(
+    root: Path, tmp_path: Path
+) -> None:
+    """Of the distribution's distance, too, which only steps below the ratio have; the validation is as without."""
+    how: dict[str, Any] = {"max_steps": STEPS, "distill_ratio": 1.0, "distill_weight": 2.0, "distill_temperature": 1.5}
+    alone = run_of(root, "taught-alone", THREE, micro_batch_packs=2, **how)
+    engines = ("none", "zero2", "zero3")
+    together = [run_of(root, f"taught-{engine}", THREE, deepspeed=engine, **how) for engine in engines]
+    campaign.run([alone], 1, tmp_path / "one")
+    campaign.run(together, 2, tmp_path / "two")
+    whole = lines(root, "taught-alone")
+    for engine in engines:
+        assert_same(root, f"taught-{engine}", "taught-alone")
+    for line in whole:
+        assert ("distill_loss" in line) == (line["kept_ratio"] < 1.0)
+        assert line.get("distill_loss", 1.0) > 0.0
+
+    begun = root / "runs/taught-zero3/checkpoints/step-00000002"
+    on = run_of(root, "taught-zero3", THREE, micro_batch_packs=2, deepspeed="none", resume=str(begun), **how)
+    campaign.run([on], 1, tmp_path / "on")
+    assert_same(root, "taught-zero3", "taught-alone")

@@ -16,6 +16,7 @@ import numpy as np
 from aurora_cli.data.batches.collator import Batch, collate
 from aurora_cli.data.batches.mixture import StepRatio
 from aurora_cli.data.batches.reader import SampleReader
+from aurora_cli.data.batches.teacher import with_teacher
 from aurora_cli.errors import AuroraError, HostError
 from aurora_cli.io.prefetch import taken_ahead
 
@@ -33,6 +34,8 @@ class Request(NamedTuple):
     """The samples of each."""
     ratio: int
     """Which of the run's kept ratios it has."""
+    teacher: int | None = None
+    """At which of them its samples are there a second time, to be learned from; none: at none."""
 
 
 @dataclass
@@ -50,12 +53,23 @@ class MicroBatches:
         except AuroraError as error:  # raised over there it would carry the worker's traceback as its message
             return error
         cache = self.reader.features
-        return collate(
+        batch = collate(
             samples,
             image_token_id=self.image_token_id,
             token_counts=ratio.token_counts,
             merging=ratio.merging,
             form=None if cache is None else cache.form,
+        )
+        if wanted.teacher is None:
+            return batch
+        teacher = self.ratios[wanted.teacher]
+        return with_teacher(
+            batch,
+            samples,
+            image_token_id=self.image_token_id,
+            token_counts=teacher.token_counts,
+            merging=teacher.merging,
+            pack_tokens=self.reader.pack_tokens,
         )
 
 

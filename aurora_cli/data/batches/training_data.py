@@ -43,6 +43,7 @@ class BatchPlan:
     sampling: Sampling = EVENLY_IN_TIME
     """`data.frame_sampling` and `data.fps`."""
     workers: int = 0
+    distill_ratio: float | None = None
 
 
 FEW_STEPS = 100
@@ -97,6 +98,8 @@ class TrainingData:
         self._micro_batches = MicroBatches(replace(self.reader, features=features), image_token_id, self.ratios)
         self.rows = tuple(self._row(ratio, share) for ratio in range(len(self.ratios)))
         """Of packs, one for each kept ratio."""
+        self.teacher = self._teacher()
+        """Which of the kept ratios the smaller ones learn from; none: from none."""
         epochs = plan.epochs if plan.max_steps is None else None
         self.order = StepOrder(self.rows, plan.global_batch_packs, seed=plan.seed, epochs=epochs)
         if self.order.ends is None:
@@ -166,7 +169,7 @@ class TrainingData:
             HostError: a worker died.
         """
         steps = range(start_step, self.total_steps)
-        return self._steps(self.rows, self.ends, steps, self.order.locate, rank, world_size)
+        return self._steps(self.rows, self.ends, steps, self.order.locate, rank, world_size, teacher=self.teacher)
 
     def validation_batches(self, rank: int, world_size: int) -> Iterator[list[Batch]]:
         """Every validation sample once at each kept ratio, where it fits into a pack, in groups like an optimizer
@@ -183,6 +186,13 @@ class TrainingData:
             for number in range(math.ceil(packs / self.plan.global_batch_packs))
         ]
         return self._steps(rows, ends, range(len(located)), located.__getitem__, rank, world_size)
+
+    def _teacher(self) -> int | None:
+        mergings = [ratio.merging for ratio in self.ratios]
+        wanted = self.plan.distill_ratio
+        if wanted is None:
+            return None
+        return next(number for number, merging in enumerate(mergings) if merging and merging.kept_ratio == wanted)
 
     def _validation_row(self, ratio: int) -> PackRow:
         numbers = self.corpus.validation_at(ratio)
@@ -237,8 +247,11 @@ class TrainingData:
         locate: Callable[[int], RatioStep],
         rank: int,
         world_size: int,
+        *,
+        teacher: int | None = None,
     ) -> Iterator[list[Batch]]:
-        """`ends`: packs of each row; `locate(step)` says which of them a step takes."""
+        """`ends`: packs of each row; `locate(step)` says which of them a step takes; steps of smaller ratios than
+        `teacher` have it."""
         plan = self.plan
         accumulations = accumulation(plan.global_batch_packs, world_size, plan.micro_batch_packs)
 
@@ -253,7 +266,7 @@ class TrainingData:
                     micro=plan.micro_batch_packs,
                     accumulations=accumulations,
                 ):
-                    yield Request(packs, ratio)
+                    yield Request(packs, ratio, teacher if teacher is not None and ratio < teacher else None)
 
         def read(some: range) -> Iterator[list[Batch]]:
             return self._read(wanted(some), accumulations)

@@ -74,4 +74,5 @@ def batch_plan(settings: Settings, validation_by: ValidationBy = "medium") -> Ba
         seed=train.seed,
         sampling=Sampling(data.frame_sampling, data.fps),
         workers=data.workers,
+        distill_ratio=train.distill_ratio,
     )

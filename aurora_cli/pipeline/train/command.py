@@ -23,6 +23,7 @@ from aurora_cli.io.atomic import write_text
 from aurora_cli.io.locks import file_lock
 from aurora_cli.pipeline.train.captions.check import check_keep_best
 from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, unmeasured
+from aurora_cli.pipeline.train.distill import check_distill
 from aurora_cli.pipeline.train.estimate.limit import check_fit
 from aurora_cli.pipeline.train.features.check import check_features
 from aurora_cli.pipeline.train.plan import plan_stage, run_folder
@@ -107,6 +108,7 @@ def check_settings(settings: Settings, processes: int) -> None:
     trained_parts(train)
     adapted_parts(train)
     check_features(settings)
+    check_distill(settings)
     check_fit(train)
     check_quantized(train, engine_name(train, processes))
     check_trackers(train.trackers)

@@ -36,6 +36,7 @@ from aurora_cli.training.processes.ranks import Rank
 from aurora_cli.training.processes.watchdog import Watchdog
 from aurora_cli.training.processes.worker import end_from_thread
 from aurora_cli.training.run_folder import RunFolder
+from aurora_cli.training.step import Distillation
 from aurora_cli.training.trainer import LoopOptions, LoopResult, Trainer
 
 
@@ -177,6 +178,7 @@ def _loop_options(settings: Settings, network: Network, running: Engine) -> Loop
         # Where tower and projector are neither trained nor sharded, a batch without media needs neither.
         always_encode=running.zero_stage == 3 or bool({"vision_tower", "projector"} & network.trained.keys()),
         ratio_shares=_ratio_shares(settings.merging),
+        distillation=Distillation(settings.train.distill_weight, settings.train.distill_temperature),
     )
 
 

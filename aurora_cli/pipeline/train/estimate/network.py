@@ -167,26 +167,42 @@ class Flops(NamedTuple):
 
 
 def flops_of(model: AuroraCap, data: TrainingData, settings: Settings, parts: list[PartSize]) -> Flops:
-    """What the parts compute in an epoch; in a mixture, as expectation."""
+    """What the parts compute in an epoch; in a mixture, as expectation. Steps that learn from a larger kept ratio
+    (`train.distill_ratio`) go forwards there, too."""
 
     trained = {part.name: part.trained > 0 for part in parts}
     again = settings.train.gradient_checkpointing
     corpus = data.corpus
     epoch = corpus.epoch(0)
     layers, config = _language_layers(model), model.config.get_text_config()
-    language = head = tower = 0.0
+    per_token = 2.0 * config.hidden_size * config.vocab_size  # of the head
+    language = head = tower = taught = taught_tower = 0.0
     for ratio, merging in enumerate(settings.merging.mergings):
         chances = corpus.chances(epoch, ratio)
         met, chances = epoch[chances > 0], chances[chances > 0]
         counts = np.bincount(corpus.lengths_at(met, ratio), chances)
-        for length in np.flatnonzero(counts).tolist():
-            flops = forward_flops(layers, [length], attended=0.5)
-            language += float(counts[length]) * layers.number * flops
-        head += 2.0 * config.hidden_size * config.vocab_size * float(counts @ np.arange(len(counts)))
+        language += _language_flops(layers, counts)
+        head += per_token * float(counts @ np.arange(len(counts)))
         of_frame = forward_flops(_tower_layers(model), _tokens_of_layers(model, settings, merging), attended=1.0)
         tower += float(corpus.frames[met] @ chances) * of_frame
+        if data.teacher is not None and ratio < data.teacher:
+            lengths = corpus.lengths_at(met, data.teacher)
+            fits = lengths <= data.plan.budget.tokens
+            counts = np.bincount(lengths[fits], chances[fits])
+            taught += _language_flops(layers, counts) + per_token * float(counts @ np.arange(len(counts)))
+            larger = settings.merging.mergings[data.teacher]
+            of_frame = forward_flops(_tower_layers(model), _tokens_of_layers(model, settings, larger), attended=1.0)
+            taught_tower += float(corpus.frames[met[fits]] @ chances[fits]) * of_frame
     before = trained["vision_tower"] or trained["projector"]
     return Flops(
-        (language + head) * passes(trained=trained["language_model"], trained_before=before, recomputed=again),
-        tower * passes(trained=trained["vision_tower"], trained_before=False, recomputed=again),
+        (language + head) * passes(trained=trained["language_model"], trained_before=before, recomputed=again) + taught,
+        tower * passes(trained=trained["vision_tower"], trained_before=False, recomputed=again) + taught_tower,
+    )
+
+
+def _language_flops(layers: LayerStack, counts: np.ndarray) -> float:
+    """Forwards, of so many samples of each length."""
+    return sum(
+        float(counts[length]) * layers.number * forward_flops(layers, [length], attended=0.5)
+        for length in np.flatnonzero(counts).tolist()
     )

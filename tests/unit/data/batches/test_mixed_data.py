@@ -99,6 +99,23 @@ def test_a_batch_has_the_tokens_of_its_ratio_and_none_is_beyond_its_pack(workspa
             assert batch.input_ids.shape[1] <= 40
 
 
+def test_steps_below_the_ratio_that_is_learned_from_have_their_samples_there_too(workspace: Path) -> None:
+    data = data_of(workspace, epochs=3, distill_ratio=0.5, validation_share=0.2, micro_batch_packs=1)
+    for step in data.batches(0, 1):
+        for batch in step:
+            assert (batch.teacher is not None) == (ratio_of(batch) < 0.5)
+            if batch.teacher is None:
+                continue
+            rows = batch.teacher.batch
+            assert ratio_of(rows) == 0.5
+            assert rows.sample_ids == [number for number in batch.sample_ids if number < 28], (
+                "the others have 54 tokens"
+            )
+            assert int(batch.teacher.is_taught.sum()) == rows.target_tokens
+    assert all(batch.teacher is None for step in data.validation_batches(0, 1) for batch in step)
+    assert all(batch.teacher is None for step in data_of(workspace).batches(0, 1) for batch in step)
+
+
 def test_what_does_not_fit_at_a_ratio_is_counted_for_it(workspace: Path) -> None:
     notes = data_of(workspace).notes()
     assert [line for line in notes if "kept ratio" in line] == [

@@ -162,8 +162,8 @@ def test_its_memory_is_within_a_fifth_of_the_runs(engine: str, root: Path) -> No
 def test_a_mixture_of_kept_ratios_is_priced_as_what_its_ratios_cost_by_their_weights(root: Path) -> None:
     """All fit at both: a quarter of the samples at 1, of 16 tokens a frame, the others at 0.25, of 4."""
 
-    def plan_at(kept_ratio: Any) -> TrainEstimate:
-        one = requested(root, epochs=3.0, pack_tokens=256)
+    def plan_at(kept_ratio: Any, **train: Any) -> TrainEstimate:
+        one = requested(root, epochs=3.0, pack_tokens=256, **train)
         return estimate_stage(one.model_copy(update={"merging": MergingSettings(kept_ratio=kept_ratio)}), 1)
 
     few, all_, mixed = map(plan_at, (0.25, 1.0, {"ratios": [0.25, 1.0], "weights": [3, 1]}))
@@ -182,3 +182,6 @@ def test_a_mixture_of_kept_ratios_is_priced_as_what_its_ratios_cost_by_their_wei
     assert sum(mixed.data.steps_by_ratio.values()) == mixed.data.steps
     assert any(line.startswith("steps by kept ratio: ") for line in mixed.lines())
     assert few.data.steps_by_ratio is None
+
+    taught = plan_at({"ratios": [0.25, 1.0], "weights": [3, 1]}, distill_ratio=1.0)
+    assert taught.flops == pytest.approx(mixed.flops + 0.75 * all_.flops / 3), "three quarters go forwards at 1, too"

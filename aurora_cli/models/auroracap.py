@@ -20,7 +20,7 @@ from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models import packed_attention
 from aurora_cli.models.config import AuroraCapConfig
-from aurora_cli.models.lm_head import LMHead, Teaching, label_mask, mean_loss
+from aurora_cli.models.lm_head import LMHead, TeacherStates, label_mask, mean_loss
 from aurora_cli.models.multimodal_inputs import (
     Expanded,
     count_placeholders,
@@ -129,7 +129,7 @@ class AuroraCap(LlavaForConditionalGeneration):
         num_items_in_batch: float | Tensor | None = None,
         packed: PackedRows | None = None,
         always_encode: bool = False,
-        teaching: Teaching | None = None,
+        teacher: TeacherStates | None = None,
         states_only: bool = False,
         **kwargs: Any,
     ) -> LlavaCausalLMOutputWithPast:
@@ -144,7 +144,7 @@ class AuroraCap(LlavaForConditionalGeneration):
             if states_only:
                 states: Any = target_states(self, packed, merging, always_encode=always_encode)
                 return states
-            how = {"always_encode": always_encode, "teaching": teaching}
+            how = {"always_encode": always_encode, "teacher": teacher}
             output: Any = packed_loss(self, packed, merging, num_items_in_batch, **how)
             return output
 

@@ -24,7 +24,7 @@ MOST_ROWS = 32
 """Rows of a step whose logits are computed the other way round on a CPU."""
 
 
-class Teaching(NamedTuple):
+class TeacherStates(NamedTuple):
     """What the model itself says of the target tokens at another kept ratio."""
 
     states: Tensor
@@ -38,21 +38,21 @@ class Teaching(NamedTuple):
 
 class LMHead(nn.Linear):
     """A linear layer to the vocabulary; given `targets`, it returns the sum of their cross-entropies instead; with
-    `teaching` also, as a second number, the sum of the divergences from what is taught.
+    `teacher` also, as a second number, the sum of the divergences from what its states say.
 
     The loop is inside the module: where weights are sharded (ZeRO-3), every rank then calls it once, however many
     targets it has, and none waits for a gather that another does not make.
     """
 
-    def forward(self, input: Tensor, targets: Tensor | None = None, teaching: Teaching | None = None) -> Tensor:
+    def forward(self, input: Tensor, targets: Tensor | None = None, teacher: TeacherStates | None = None) -> Tensor:
         if targets is None:
             return self._logits_of_few(input) if _is_step(input) else F.linear(input, self.weight, self.bias)
-        if teaching is None:
+        if teacher is None:
             return _in_chunks(self._cross_entropy, input, targets)
-        states = teaching.states.to(input.dtype)  # what leaves a network under autocast is in fp32
-        states_NC = input.new_zeros(input.shape).masked_scatter(teaching.has_state[:, None], states)
-        both = partial(self._both, temperature=teaching.temperature)
-        return _in_chunks(both, input, targets, states_NC.detach(), teaching.has_state)
+        states = teacher.states.to(input.dtype)  # what leaves a network under autocast is in fp32
+        states_NC = input.new_zeros(input.shape).masked_scatter(teacher.has_state[:, None], states)
+        both = partial(self._both, temperature=teacher.temperature)
+        return _in_chunks(both, input, targets, states_NC.detach(), teacher.has_state)
 
     def _logits_of_few(self, hidden_NC: Tensor) -> Tensor:
         """For the last tokens of rows that are decoded on a CPU. The weights are the left factor: MKL then reads 49 MB
@@ -67,23 +67,26 @@ class LMHead(nn.Linear):
     def _both(
         self, hidden_NC: Tensor, targets_N: Tensor, states_NC: Tensor, has_state_N: Tensor, *, temperature: float
     ) -> Tensor:
-        """(2,): the cross-entropy, and the divergence of those that are taught."""
+        """(2,): the cross-entropy, and the divergence of those that have a state."""
         logits_NV = F.linear(hidden_NC, self.weight, self.bias).float()
         with torch.no_grad():
-            taught_NV = F.linear(states_NC, self.weight, self.bias).float()
-        apart_N = divergence(logits_NV, taught_NV, temperature).masked_fill(~has_state_N, 0.0)
+            teacher_NV = F.linear(states_NC, self.weight, self.bias).float()
+        apart_N = divergence(logits_NV, teacher_NV, temperature).masked_fill(~has_state_N, 0.0)
         return torch.stack([F.cross_entropy(logits_NV, targets_N, reduction="sum"), apart_N.sum()])
 
 
-def divergence(logits_NV: Tensor, taught_NV: Tensor, temperature: float) -> Tensor:
-    """(N,): KL(taught || said) in nats, of both distributions softened, times the square of the temperature.
+def divergence(logits_NV: Tensor, teacher_NV: Tensor, temperature: float) -> Tensor:
+    """(N,): KL(teacher || student) in nats, of both distributions softened, times the square of the temperature.
 
-    >>> said, taught = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.75, 0.25]]).log()
-    >>> round(divergence(said, taught, 1.0).item(), 4)  # 0.75 ln 1.5 + 0.25 ln 0.5
+    >>> student, teacher = torch.tensor([[0.5, 0.5]]).log(), torch.tensor([[0.75, 0.25]]).log()
+    >>> round(divergence(student, teacher, 1.0).item(), 4)  # 0.75 ln 1.5 + 0.25 ln 0.5
     0.1308
     """
-    said_NV, there_NV = F.log_softmax(logits_NV / temperature, -1), F.log_softmax(taught_NV / temperature, -1)
-    return (there_NV.exp() * (there_NV - said_NV)).sum(-1) * temperature**2
+    student_log_NV, teacher_log_NV = (
+        F.log_softmax(logits_NV / temperature, -1),
+        F.log_softmax(teacher_NV / temperature, -1),
+    )
+    return (teacher_log_NV.exp() * (teacher_log_NV - student_log_NV)).sum(-1) * temperature**2
 
 
 def _in_chunks(loss: Callable[..., Tensor], *of_targets: Tensor) -> Tensor:

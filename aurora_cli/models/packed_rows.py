@@ -14,7 +14,7 @@ from transformers.utils.generic import ModelOutput
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models import packed_attention
-from aurora_cli.models.lm_head import Teaching, label_mask, mean_loss
+from aurora_cli.models.lm_head import TeacherStates, label_mask, mean_loss
 from aurora_cli.models.multimodal_inputs import splice
 from aurora_cli.models.visual_tokens import CachedFeatures, frame_features, project_features, tokens_per_frame
 
@@ -75,7 +75,7 @@ class PackedOutput(ModelOutput):
     encoded: Tensor | None = None
     """(N, hidden) what the tower gave for the frames that are not cached, in reading order; where some could be."""
     divergence: Tensor | None = None
-    """From what is taught, over the same number as the loss, which has its share of it; none: nothing is taught."""
+    """From the teacher, over the same number as the loss, which has its share of it; none: there is none."""
 
 
 def packed_loss(
@@ -85,10 +85,10 @@ def packed_loss(
     num_items: float | Tensor | None = None,
     *,
     always_encode: bool = False,
-    teaching: Teaching | None = None,
+    teacher: TeacherStates | None = None,
 ) -> PackedOutput:
     """The sum of the cross-entropies of the rows' target tokens over `num_items`; none: over their number. With
-    `teaching`, the divergence from it beside, by its weight.
+    `teacher`, the divergence from it beside, by its weight.
 
     `always_encode` as in `frame_features`: where ranks share weights or gradients, one without frames takes part in
     what the others do for theirs.
@@ -99,12 +99,12 @@ def packed_loss(
     hidden_PTC, encoded = _read(network, rows, merging, always_encode=always_encode)
     is_target_PT, targets_N = label_mask(rows.labels)
     hidden_NC = hidden_PTC[is_target_PT]
-    if teaching is None:
+    if teacher is None:
         return PackedOutput(
             loss=mean_loss(network.lm_head(hidden_NC, targets_N), targets_N, num_items), encoded=encoded
         )
-    loss, apart = mean_loss(network.lm_head(hidden_NC, targets_N, teaching), targets_N, num_items).unbind()
-    return PackedOutput(loss=loss + teaching.weight * apart, encoded=encoded, divergence=apart)
+    loss, apart = mean_loss(network.lm_head(hidden_NC, targets_N, teacher), targets_N, num_items).unbind()
+    return PackedOutput(loss=loss + teacher.weight * apart, encoded=encoded, divergence=apart)
 
 
 def target_states(

@@ -11,19 +11,19 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.models.lm_head import Teaching
+from aurora_cli.models.lm_head import TeacherStates
 from aurora_cli.models.packed_rows import PackedRows
 from aurora_cli.runs.lines import Rejection
 from aurora_cli.training.engine.engine import Engine
 
 
-class TaughtRows(Protocol):
+class StepTeacher(Protocol):
     """What `data.batches.collator.TeacherRows` offers."""
 
     @property
     def batch(self) -> "MicroBatch": ...
     @property
-    def is_taught(self) -> torch.Tensor: ...
+    def has_teacher(self) -> torch.Tensor: ...
     @property
     def has_frames(self) -> torch.Tensor | None: ...
 
@@ -69,7 +69,7 @@ class MicroBatch(Protocol):
         ...
 
     @property
-    def teacher(self) -> TaughtRows | None:
+    def teacher(self) -> StepTeacher | None:
         """Its samples at a larger kept ratio, there in all micro-batches of a step or in none."""
         ...
 
@@ -156,15 +156,15 @@ def optimizer_step(
     for batch in batches:
         with engine.accelerator.accumulate(engine.model):
             packed = packed_rows(batch, engine.device)
-            taught = {}
+            more = {}
             if batch.teacher is not None:
-                taught = {"teaching": _teaching(engine, batch.teacher, packed, always_encode, distillation)}
+                more = {"teacher": _teacher_states(engine, batch.teacher, packed, always_encode, distillation)}
             output = engine.model(
                 packed=packed,
                 merging=batch.merging,
                 num_items_in_batch=denominator.float(),
                 always_encode=always_encode,
-                **taught,
+                **more,
             )
             loss += output.loss.detach() / engine.loss_scale
             if batch.teacher is not None:
@@ -184,9 +184,9 @@ def optimizer_step(
 
 
 @torch.no_grad()
-def _teaching(
-    engine: Engine, teacher: TaughtRows, packed: PackedRows, always_encode: bool, distillation: Distillation
-) -> Teaching:
+def _teacher_states(
+    engine: Engine, teacher: StepTeacher, packed: PackedRows, always_encode: bool, distillation: Distillation
+) -> TeacherStates:
     """What the network says at the teacher's ratio, as it would outside of training: without dropout."""
     pixel_values = packed.pixel_values
     if pixel_values is not None and teacher.has_frames is not None:
@@ -198,7 +198,7 @@ def _teaching(
         states = engine.model(packed=rows, merging=teacher.batch.merging, always_encode=always_encode, states_only=True)
     finally:
         engine.model.train()
-    return Teaching(states, teacher.is_taught.to(engine.device), *distillation)
+    return TeacherStates(states, teacher.has_teacher.to(engine.device), *distillation)
 
 
 @torch.no_grad()

@@ -99,13 +99,13 @@ class TeacherRows(NamedTuple):
     """The samples of a micro-batch, in its order, at a larger kept ratio; those that fit into a pack there.
 
     A sample's target tokens are the same at every ratio. In reading order, the targets of these rows are therefore,
-    one for one, those of the micro-batch that `is_taught` marks, wherever either stand.
+    one for one, those of the micro-batch that `has_teacher` marks, wherever either stand.
     """
 
     batch: Batch
     """Its rows hold the samples of the micro-batch's rows, and may be longer than a pack. Its frames are the
     micro-batch's (`pixel_values` is none)."""
-    is_taught: torch.Tensor
+    has_teacher: torch.Tensor
     """(N,) bool: of every target of the micro-batch, in reading order."""
     has_frames: torch.Tensor | None
     """(F,) bool: of every frame of the micro-batch, whether it is one of these rows'; none: all are."""

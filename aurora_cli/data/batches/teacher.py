@@ -37,7 +37,7 @@ def with_teacher(
         flat = [is_there for of_pack in fits for is_there in of_pack]
         frames = [sum(sample.media_lengths) for pack in packs for sample in pack]
         has_frames = torch.from_numpy(np.repeat(flat, frames))
-    return batch._replace(teacher=TeacherRows(rows, _is_taught(batch, fits), has_frames))
+    return batch._replace(teacher=TeacherRows(rows, _has_teacher(batch, fits), has_frames))
 
 
 def _length(sample: TrainingSample, token_counts: TokenCounts) -> int:
@@ -45,7 +45,7 @@ def _length(sample: TrainingSample, token_counts: TokenCounts) -> int:
     return len(sample.input_ids) - frames + sum(token_counts.per_frame(sample.media_lengths))
 
 
-def _is_taught(batch: Batch, fits: Sequence[Sequence[bool]]) -> torch.Tensor:
+def _has_teacher(batch: Batch, fits: Sequence[Sequence[bool]]) -> torch.Tensor:
     row_N, column_N = torch.nonzero(batch.labels[:, 1:] != IGNORE_INDEX, as_tuple=True)
     sample_N = batch.segment_ids[row_N, column_N + 1] - 1  # of its row; no sample's first token is a target
     starts_P = torch.tensor([0, *np.cumsum([len(of_pack) for of_pack in fits])[:-1]])

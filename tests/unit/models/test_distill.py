@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models import lm_head
 from aurora_cli.models.auroracap import AuroraCap
-from aurora_cli.models.lm_head import LMHead, Teaching, divergence
+from aurora_cli.models.lm_head import LMHead, TeacherStates, divergence
 from aurora_cli.models.packed_rows import PackedRows
 
 WHOLE, HALF = TokenMerging(kept_ratio=1.0), TokenMerging(kept_ratio=0.5)
@@ -39,7 +39,7 @@ def test_the_head_gives_both_losses_in_chunks_or_at_once_and_learns_nothing_thro
     gradients = torch.autograd.grad(expected.sum(), [hidden, head.weight])
     for chunk in (5, 23, 100):
         monkeypatch.setattr(lm_head, "CHUNK", chunk)
-        both = head(hidden, targets, Teaching(states, has_state, 1.0, temperature))
+        both = head(hidden, targets, TeacherStates(states, has_state, 1.0, temperature))
         torch.testing.assert_close(both, expected)
         torch.testing.assert_close(torch.autograd.grad(both.sum(), [hidden, head.weight], retain_graph=True), gradients)
         assert torch.autograd.grad(both.sum(), [states], allow_unused=True) == (None,)
@@ -68,15 +68,15 @@ def test_a_network_is_no_way_from_itself_at_the_same_ratio_and_some_way_at_anoth
     with torch.no_grad():
         states = model(packed=whole, merging=WHOLE, states_only=True)
     assert states.shape == (10, 32)
-    teaching = Teaching(states, torch.ones(10, dtype=torch.bool), 3.0, 1.0)
-    same = model(packed=whole, merging=WHOLE, num_items_in_batch=4.0, teaching=teaching)
+    teacher = TeacherStates(states, torch.ones(10, dtype=torch.bool), 3.0, 1.0)
+    same = model(packed=whole, merging=WHOLE, num_items_in_batch=4.0, teacher=teacher)
     alone = model(packed=whole, merging=WHOLE, num_items_in_batch=4.0)
     assert same.divergence.item() == pytest.approx(0.0, abs=1e-6)
     assert same.loss.item() == pytest.approx(alone.loss.item(), abs=1e-5)
     assert alone.divergence is None
 
-    other = model(packed=half, merging=HALF, num_items_in_batch=4.0, teaching=teaching)
-    apart = model(packed=half, merging=HALF, num_items_in_batch=1.0, teaching=teaching).divergence / 4
+    other = model(packed=half, merging=HALF, num_items_in_batch=4.0, teacher=teacher)
+    apart = model(packed=half, merging=HALF, num_items_in_batch=1.0, teacher=teacher).divergence / 4
     assert apart.item() > 1e-4
     torch.testing.assert_close(other.divergence, apart)
     said = model(packed=half, merging=HALF, states_only=True)
@@ -89,6 +89,6 @@ def test_a_network_is_no_way_from_itself_at_the_same_ratio_and_some_way_at_anoth
 def test_states_in_another_precision_teach_the_same() -> None:
     head, hidden, targets = LMHead(8, 50, bias=False), torch.randn(4, 8), torch.arange(4)
     states = torch.randn(4, 8).bfloat16()
-    both = [head(hidden, targets, Teaching(each, targets >= 0, 1.0, 1.0)) for each in (states, states.float())]
+    both = [head(hidden, targets, TeacherStates(each, targets >= 0, 1.0, 1.0)) for each in (states, states.float())]
     assert torch.equal(*both)
-    assert head(hidden, targets, Teaching(states[:0], targets < 0, 1.0, 1.0))[1] == 0.0
+    assert head(hidden, targets, TeacherStates(states[:0], targets < 0, 1.0, 1.0))[1] == 0.0

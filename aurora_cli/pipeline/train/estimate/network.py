@@ -176,7 +176,7 @@ def flops_of(model: AuroraCap, data: TrainingData, settings: Settings, parts: li
     epoch = corpus.epoch(0)
     layers, config = _language_layers(model), model.config.get_text_config()
     per_token = 2.0 * config.hidden_size * config.vocab_size  # of the head
-    language = head = tower = taught = taught_tower = 0.0
+    language = head = tower = teacher = teacher_tower = 0.0
     for ratio, merging in enumerate(settings.merging.mergings):
         chances = corpus.chances(epoch, ratio)
         met, chances = epoch[chances > 0], chances[chances > 0]
@@ -189,14 +189,15 @@ def flops_of(model: AuroraCap, data: TrainingData, settings: Settings, parts: li
             lengths = corpus.lengths_at(met, data.teacher)
             fits = lengths <= data.plan.budget.tokens
             counts = np.bincount(lengths[fits], chances[fits])
-            taught += _language_flops(layers, counts) + per_token * float(counts @ np.arange(len(counts)))
+            teacher += _language_flops(layers, counts) + per_token * float(counts @ np.arange(len(counts)))
             larger = settings.merging.mergings[data.teacher]
             of_frame = forward_flops(_tower_layers(model), _tokens_of_layers(model, settings, larger), attended=1.0)
-            taught_tower += float(corpus.frames[met[fits]] @ chances[fits]) * of_frame
+            teacher_tower += float(corpus.frames[met[fits]] @ chances[fits]) * of_frame
     before = trained["vision_tower"] or trained["projector"]
     return Flops(
-        (language + head) * passes(trained=trained["language_model"], trained_before=before, recomputed=again) + taught,
-        tower * passes(trained=trained["vision_tower"], trained_before=False, recomputed=again) + taught_tower,
+        (language + head) * passes(trained=trained["language_model"], trained_before=before, recomputed=again)
+        + teacher,
+        tower * passes(trained=trained["vision_tower"], trained_before=False, recomputed=again) + teacher_tower,
     )
 
 

@@ -111,7 +111,7 @@ def test_steps_below_the_ratio_that_is_learned_from_have_their_samples_there_too
             assert rows.sample_ids == [number for number in batch.sample_ids if number < 28], (
                 "the others have 54 tokens"
             )
-            assert int(batch.teacher.is_taught.sum()) == rows.target_tokens
+            assert int(batch.teacher.has_teacher.sum()) == rows.target_tokens
     assert all(batch.teacher is None for step in data.validation_batches(0, 1) for batch in step)
     assert all(batch.teacher is None for step in data_of(workspace).batches(0, 1) for batch in step)
 

@@ -43,12 +43,12 @@ def test_rows_worked_by_hand() -> None:
     batch = taught([[TEXT, IMAGE], [VIDEO]])
     assert batch.input_ids.tolist() == [[1, 5, 6, 1, IMAGE_TOKEN, 9], [IMAGE_TOKEN] * 2 + [3, 4, 0, 0]]
     assert batch.teacher is not None
-    rows, is_taught, has_frames = batch.teacher
+    rows, has_teacher, has_frames = batch.teacher
     assert rows.input_ids.tolist() == [[1, 5, 6, 1, *[IMAGE_TOKEN] * 4, 9, 0], [IMAGE_TOKEN] * 8 + [3, 4]]
     assert rows.labels.tolist() == [[I, 5, 6, *[I] * 5, 9, I], [I] * 8 + [3, 4]]
     assert rows.segment_ids.tolist() == [[1] * 3 + [2] * 6 + [0], [1] * 10]
     assert rows.position_ids[0, :9].tolist() == [0, 1, 2, 0, 1, 2, 3, 4, 5]
-    assert (is_taught.tolist(), has_frames) == ([True] * 5, None)
+    assert (has_teacher.tolist(), has_frames) == ([True] * 5, None)
     assert rows.pixel_values is None, "the frames are the batch's own"
     assert rows.media_lengths is not None
     assert rows.media_lengths.tolist() == [1, 2]
@@ -59,8 +59,8 @@ def test_a_sample_that_no_pack_holds_there_teaches_nothing() -> None:
     """The video has 4 tokens here and 10 there, the others 3 and 6."""
     batch = taught([[TEXT, VIDEO, IMAGE], [VIDEO]], pack_tokens=9)
     assert batch.teacher is not None
-    rows, is_taught, has_frames = batch.teacher
-    assert is_taught.tolist() == [True] * 2 + [False] * 2 + [True] + [False] * 2
+    rows, has_teacher, has_frames = batch.teacher
+    assert has_teacher.tolist() == [True] * 2 + [False] * 2 + [True] + [False] * 2
     assert has_frames is not None
     assert has_frames.tolist() == [False, False, True, False, False]
     assert rows.labels.tolist() == [[I, 5, 6, *[I] * 5, 9], [I] * 9]
@@ -68,10 +68,10 @@ def test_a_sample_that_no_pack_holds_there_teaches_nothing() -> None:
     assert rows.media_lengths.tolist() == [1]
 
 
-def test_nothing_is_taught_where_there_is_nothing() -> None:
+def test_nothing_has_teacher_where_there_is_nothing() -> None:
     batch = taught([[], []])
     assert batch.teacher is not None
-    assert (batch.teacher.is_taught.tolist(), batch.teacher.batch.pixel_values) == ([], None)
+    assert (batch.teacher.has_teacher.tolist(), batch.teacher.batch.pixel_values) == ([], None)
     assert taught([[sample(3, [1, S, 9], [I, I, 9], [1], failure="unreadable")], []]).teacher is not None
 
 
@@ -89,15 +89,15 @@ def samples(draw: st.DrawFn) -> TrainingSample:
 def test_targets_meet_one_for_one_by_counting(packs: list[list[TrainingSample]], pack_tokens: int) -> None:
     batch = taught(packs, pack_tokens)
     assert batch.teacher is not None
-    rows, is_taught, has_frames = batch.teacher
+    rows, has_teacher, has_frames = batch.teacher
     (_, here), (_, there) = label_mask(batch.labels), label_mask(rows.labels)
-    assert here[is_taught].tolist() == there.tolist()
+    assert here[has_teacher].tolist() == there.tolist()
     slow = []
     for one in (one for pack in packs for one in pack):
         frames = sum(one.media_lengths)
         fits = len(one.input_ids) + 3 * frames <= pack_tokens
         slow += [fits] * (0 if one.failure else int((one.labels[1:] != I).sum()))
-    assert is_taught.tolist() == slow
+    assert has_teacher.tolist() == slow
     frames = 0 if batch.pixel_values is None else len(batch.pixel_values)
     kept = frames if has_frames is None else int(has_frames.sum())
     assert kept == (0 if rows.media_lengths is None else int(rows.media_lengths.sum()))

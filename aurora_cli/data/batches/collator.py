@@ -85,14 +85,14 @@ class Batch(NamedTuple):
     """Samples that the loss leaves out."""
     merging: TokenMerging | None = None
     """How its frames merge; none: as the network's config says."""
+    teacher: "TeacherRows | None" = None
+    """Its samples at `train.distill_ratio`; none: the step learns nothing from there."""
     features: torch.Tensor | None = None
     """(N, C) what the projector reads of the cached frames, in reading order; none where no features are kept."""
     is_cached: torch.Tensor | None = None
     """(frames,) bool: of every frame, whether its features are here instead of its pixels; none as `features`."""
     media_keys: list[bytes | None] | None = None
     """Of each medium, under which its features are kept; none: under nothing."""
-    teacher: "TeacherRows | None" = None
-    """Its samples at `train.distill_ratio`; none: the step learns nothing from there."""
 
 
 class TeacherRows(NamedTuple):

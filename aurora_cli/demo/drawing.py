@@ -132,16 +132,20 @@ def blank(frames: int) -> list[Image.Image]:
 
 
 def _frame(scene: Scene, centre: tuple[float, float]) -> Image.Image:
-    side = SIDE * OVERSAMPLING
-    image = Image.new("RGB", (side, side), scene.background)
-    canvas = ImageDraw.Draw(image)
+    image = Image.new("RGB", (SIDE * OVERSAMPLING,) * 2, scene.background)
+    paint(image, scene, centre)
+    return image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+
+
+def paint(image: Image.Image, scene: Scene, centre: tuple[float, float]) -> None:
+    """The scene's shape on a square image, its centre there."""
+    canvas, side = ImageDraw.Draw(image), image.width
     x, y, radius = centre[0] * side, centre[1] * side, scene.radius * side
     if scene.shape == "circle":
         canvas.ellipse([x - radius, y - radius, x + radius, y + radius], fill=COLOURS[scene.colour])
     else:
         outline = _OUTLINES[scene.shape]
         canvas.polygon([(x + radius * dx, y + radius * dy) for dx, dy in outline], fill=COLOURS[scene.colour])
-    return image.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
 
 
 def _near(rng: random.Random, middle: float) -> float:

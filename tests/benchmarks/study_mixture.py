@@ -1,83 +1,186 @@
-"""One model for several kept ratios beside one for each: the same steps, the same seeds, scored on media kept back.
+"""One model for several kept ratios beside one for each: same start, steps and tokens, scored by `aurora evaluate`.
 
-In a copy of a finished demo's workspace, the language stage is trained once at all ratios and once at each alone; each
-single one captions at its own ratio, the smallest one's and the mixed one at all. Asked for: the mixed model within 2
-points of the single one at each ratio, and better at 0.5 and 1.0 than the smallest one's is there.
+A workspace with the drawn set of `small_shapes.py` is made in FOLDER. One run at `START_RATIO` is where all others
+start. Then, for each seed, the language stage is trained once at all ratios and once at each alone; each is evaluated
+on images that were kept back, the mixed one at all ratios, the others at their own, the one for `REFERENCE` at all,
+too. Asked for: the mixed model within 2 points of the single one at each ratio, and better at 0.5 and 1 than the one
+for `REFERENCE` is there.
 
-    python tests/benchmarks/study_mixture.py COPY_OF_DEMO [--seeds 3] [--steps 900] [--ratios 0.1 0.25 0.5 1.0]
+    python tests/benchmarks/study_mixture.py FOLDER [--seeds 3] [--steps 800] [--distill]
 
-A run that has ended is not trained again: the study goes on where it was stopped. Its table is printed as Markdown, and
-written to `study.json` in the workspace.
+What is done is not done again: the study goes on where it was stopped. `study.json` in FOLDER has all scores and costs;
+`docs/mixture_figure.py` makes the tables and the drawing of the docs from it. `--distill` adds mixed runs that learn
+their small ratios from the largest, too (`train.distill_ratio`).
 """
 
 import argparse
+import importlib
 import json
-import subprocess
+import os
+import re
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
+from typing import Any
 
-ASKED_FOR = 2.0
-"""Hundredths of the captions."""
+from small_shapes import PROMPTS, REFERENCES, write_workspace
 
+from aurora_cli.cli import app
+from aurora_cli.io.atomic import write_json
 
-def aurora(workspace: Path, *words: str) -> dict:
-    command = [sys.executable, "-m", "aurora_cli", *words, "--workspace", str(workspace), "--json", "--quiet"]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        sys.exit(f"{' '.join(command)}: {done.stderr}")
-    return json.loads(done.stdout)
-
-
-def train(workspace: Path, run: str, ratio: str, steps: int, seed: int) -> dict:
-    changes = {"train.seed": seed, "train.max_steps": steps, "train.samples_every": 0, "data.workers": 0}
-    sets = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
-    flags = ["--stage", "language", "--run-dir", f"runs/{run}", "--token-kept-ratio", ratio, "--num-processes", "1"]
-    return aurora(workspace, "train", *flags, *sets)
+RATIOS = (0.05, 0.1, 0.25, 0.5, 1.0)
+REFERENCE = 0.1
+WEIGHTS = (4, 2, 1, 1, 1)
+MIXTURE = f"{{ratios: {list(RATIOS)}, weights: {list(WEIGHTS)}}}"
+METRICS = ("rouge_l", "bleu_4", "cider")
+START, START_RATIO = "start", 0.5
+PACK_TOKENS = 1024
+"""A step is one pack: of 11 samples at ratio 1, of 25 at 0.05."""
+IMPORTED = ("train.process", "caption.command", "evaluate.command")
 
 
-def score(workspace: Path, run: str, ratio: float) -> float:
-    """Hundredths of the captions of held-out images and videos that are right to the word."""
-    output = workspace / "study" / f"{run}-at-{ratio:g}.jsonl"
-    aurora(
-        workspace, "caption", "held-out/images", "held-out/videos", "--model", f"runs/{run}",
-        "--output", str(output), "--token-kept-ratio", f"{ratio:g}",
-    )  # fmt: skip
-    truth = {each["media"]: each["caption"] for each in json.loads((workspace / "held-out/truth.json").read_text())}
-    captions = [json.loads(line) for line in output.read_text().splitlines()]
-    return 100 * mean(each["caption"].strip() == truth[_name(each["media"])] for each in captions)
+@dataclass(frozen=True)
+class Study:
+    """A workspace and what is done in it."""
+
+    workspace: Path
+    found: dict[str, Any]
+    """Run -> what it took, and its scores by ratio."""
+
+    @property
+    def file(self) -> Path:
+        return self.workspace / "study.json"
+
+    def aurora(self, *words: str) -> float:
+        """The CPU seconds of a command, in a process of its own that has all imports already."""
+        sys.stdout.flush()
+        if (child := os.fork()) == 0:
+            log = os.open(self.workspace / "study.log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+            os.dup2(log, 1)
+            os.dup2(log, 2)
+            os._exit(app.run([*words, "--workspace", str(self.workspace), "--quiet"]))
+        _, status, used = os.wait4(child, 0)
+        if status:
+            sys.exit(f"{' '.join(words)}: {(self.workspace / 'study.log').read_text()}")
+        return used.ru_utime + used.ru_stime
+
+    def train(self, run: str, ratio: str, steps: int, seed: int, **settings: object) -> None:
+        """Unless it is done."""
+        if run in self.found:
+            return
+        changes = {
+            "train.seed": seed,
+            "train.max_steps": steps,
+            "train.after": "null",
+            "train.samples_every": 0,
+            "train.pack_tokens": PACK_TOKENS,
+            "train.global_batch_packs": 1,
+            "train.micro_batch_packs": 1,
+            "data.workers": 0,
+            "checkpoint.every": steps,
+            **settings,
+        }
+        sets = [word for key, value in changes.items() for word in ("--set", f"{key}={value}")]
+        cpu_s = self.aurora(
+            *("train", "--stage", "language", "--run-dir", f"runs/{run}", "--token-kept-ratio", ratio),
+            *("--num-processes", "1", *sets),
+        )
+        lines = [
+            json.loads(line) for line in (self.workspace / "runs" / run / "metrics.jsonl").read_text().splitlines()
+        ]
+        steps_at: dict[str, int] = {}
+        for line in lines:
+            at = f"{line.get('kept_ratio') or float(ratio):g}"
+            steps_at[at] = steps_at.get(at, 0) + 1
+        self.found[run] = {
+            "cpu_s": round(cpu_s, 1),
+            "steps": len(lines),
+            "steps_at": steps_at,
+            "tokens": sum(line["tokens"] for line in lines),
+            "samples": sum(line["samples"] for line in lines),
+            "fill": round(sum(line["tokens"] for line in lines) / (len(lines) * PACK_TOKENS), 4),
+        }
+        write_json(self.file, self.found)
+
+    def evaluate(self, run: str, ratios: tuple[float, ...]) -> None:
+        """At each of the ratios, unless it is done."""
+        if "scores" in self.found[run]:
+            return
+        flags = [word for ratio in ratios for word in ("--token-kept-ratio", f"{ratio:g}")]
+        output = self.workspace / "evaluation" / run
+        cpu_s = self.aurora(
+            *("evaluate", "--model", f"runs/{run}", "--references", f"held-out/{REFERENCES}", *flags),
+            *("--tokenizer", "python", "--batch-size", "50", "--output", str(output)),
+        )
+        curve = json.loads((output / "evaluation.json").read_text())["curve"]
+        truth = _captions(self.workspace / "held-out" / REFERENCES)
+        self.found[run]["evaluate_cpu_s"] = round(cpu_s, 1)
+        self.found[run]["scores"] = {
+            f"{point['token_kept_ratio']:g}": {
+                **{name: point["metrics"][name]["value"] for name in METRICS},
+                "words": _words_right(truth, _captions(output / Path(point["captions"]).name)),
+                "tokens": point["cost"]["tokens_per_frame"],
+            }
+            for point in curve
+        }
+        write_json(self.file, self.found)
 
 
-def _name(media: str) -> str:
-    path = Path(media)
-    return f"{path.parent.name}/{path.name}"
+def _captions(file: Path) -> dict[str, str]:
+    """Image -> what is said of it."""
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    return {
+        Path(row.get("id") or row["media"]).name: row["references"][0] if "references" in row else row["caption"]
+        for row in rows
+    }
+
+
+def _said(caption: str) -> dict[str, str]:
+    """
+    >>> _said("red at the top left, blue at the centre.")
+    {'top left': 'red', 'centre': 'blue'}
+    """
+    return {place: colour for colour, place in re.findall(r"(\w+) at the ([\w ]+)[,.]", caption)}
+
+
+def _words_right(truth: dict[str, str], captions: dict[str, str]) -> float:
+    """Share of the circles of which the caption says the right colour at the right place."""
+    return mean(
+        _said(captions[image]).get(place) == colour
+        for image, caption in truth.items()
+        for place, colour in _said(caption).items()
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("workspace", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=900)
-    parser.add_argument("--ratios", type=float, nargs="+", default=[0.1, 0.25, 0.5, 1.0])
+    parser.add_argument("--start-steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--distill", action="store_true")
     given = parser.parse_args()
-    (given.workspace / "study").mkdir(exist_ok=True)
-    ratios, smallest = given.ratios, min(given.ratios)
-    found: dict[str, dict[str, list[float]]] = {kind: {} for kind in ("mixed", "own", "smallest")}
+    file = given.workspace / "study.json"
+    study = Study(given.workspace, json.loads(file.read_text()) if file.exists() else {})
+    if not (given.workspace / "tokenized").exists():
+        write_workspace(given.workspace, images=6000, held_out=200)
+        study.aurora("import", "drawn/captions.jsonl", "--split", "language", "--as", "shapes", "--prompts", PROMPTS)
+        study.aurora("tokenize", "--batch-size", "100000")
+        study.aurora("merge-shards")
+    for module in IMPORTED:
+        importlib.import_module(f"aurora_cli.pipeline.{module}")
+    study.train(START, f"{START_RATIO:g}", given.start_steps, 0)
+    start = {"train.init_from": f"runs/{START}"}
     for seed in range(given.seeds):
-        mixture = f"{{ratios: {ratios}}}"
-        train(given.workspace, f"mixed-{seed}", mixture, given.steps, seed)
-        for ratio in ratios:
-            train(given.workspace, f"own-{ratio:g}-{seed}", f"{ratio:g}", given.steps, seed)
-            runs = {"mixed": f"mixed-{seed}", "own": f"own-{ratio:g}-{seed}", "smallest": f"own-{smallest:g}-{seed}"}
-            for kind, run in runs.items():
-                found[kind].setdefault(f"{ratio:g}", []).append(score(given.workspace, run, ratio))
-    (given.workspace / "study.json").write_text(json.dumps(found, indent=1))
-    print(f"| kept ratio | one model for all | one for each | the one for {smallest:g} | asked for |")
-    print("| --- | --- | --- | --- | --- |")
-    for ratio in ratios:
-        mixed, own, other = (mean(found[kind][f"{ratio:g}"]) for kind in ("mixed", "own", "smallest"))
-        fits = mixed >= own - ASKED_FOR and (ratio < 0.5 or mixed > other)
-        print(f"| {ratio:g} | {mixed:.1f} | {own:.1f} | {other:.1f} | {'yes' if fits else 'no'} |")
+        study.train(f"mixed-{seed}", MIXTURE, given.steps, seed, **start)
+        study.evaluate(f"mixed-{seed}", RATIOS)
+        for ratio in RATIOS:
+            study.train(f"own-{ratio:g}-{seed}", f"{ratio:g}", given.steps, seed, **start)
+            study.evaluate(f"own-{ratio:g}-{seed}", RATIOS if ratio == REFERENCE else (ratio,))
+        if given.distill:
+            study.train(f"distilled-{seed}", MIXTURE, given.steps, seed, **start, **{"train.distill_ratio": 1.0})
+            study.evaluate(f"distilled-{seed}", RATIOS)
 
 
 if __name__ == "__main__":

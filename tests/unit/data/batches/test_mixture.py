@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aurora_cli.data.batches.mixture import LARGEST_WHEEL, RatioWheels, wheel
+from aurora_cli.data.batches.packing import count_packs
 
 WEIGHTS = st.lists(st.integers(1, 9), min_size=1, max_size=6)
 
@@ -83,3 +84,29 @@ def test_the_seed_changes_who_meets_which() -> None:
     ratios = [RatioWheels([0.5, 0.5], np.arange(64), np.full(64, 2, np.uint8), seed) for seed in (0, 0, 1)]
     same, again, other = (one.ratios(np.arange(64), 0).tolist() for one in ratios)
     assert same == again != other
+
+
+def test_at_size_packs_of_a_mixture_are_as_full_as_those_of_its_ratios_alone() -> None:
+    """20,000 drawn samples of an image or a video of 8 frames, at 36 to 729 tokens a frame, packs of 4,096: 97.5 % full
+    (what is missing is whole frames': 5 of them leave 451 tokens of a pack, and alone they are 93.4 % full, too)."""
+    rng = np.random.default_rng(0)
+    text = np.clip(np.exp(rng.normal(np.log(120), 0.8, 20_000)), 5, 1500).astype(np.int64)
+    frames = np.where(rng.random(len(text)) < 0.8, 1, 8)
+    lengths = [text + frames * tokens for tokens in (36, 73, 182, 364, 729)]
+
+    def packs(ratio: int, numbers: np.ndarray) -> int:
+        some = lengths[ratio][numbers]
+        return count_packs(some, frames[numbers], pack_tokens=4096, pack_frames=256, batching="packed")
+
+    fits = np.stack([length <= 4096 for length in lengths])
+    met = RatioWheels([0.2] * 5, np.arange(len(text)), fits.sum(axis=0).astype(np.uint8), 0).ratios(
+        np.arange(len(text)), 0
+    )
+    tokens = made = 0
+    for ratio in range(5):
+        own, all_ = np.flatnonzero(met == ratio), np.flatnonzero(fits[ratio])
+        tokens += lengths[ratio][own].sum()
+        made += packs(ratio, own)
+        alone = lengths[ratio][all_].sum() / packs(ratio, all_) / 4096
+        assert lengths[ratio][own].sum() / packs(ratio, own) / 4096 == pytest.approx(alone, abs=0.003)
+    assert tokens / made / 4096 > 0.97

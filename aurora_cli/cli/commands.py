@@ -424,6 +424,7 @@ _SPECS = (
             "aurora presets",
             "aurora presets --show tiny",
             "aurora presets --copy tiny mine",
+            "aurora presets --copy slurm",
             "aurora presets --new mine --language-model ./smollm2 --vision-tower ./siglip2",
         ),
         with_origins=True,

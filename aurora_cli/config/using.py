@@ -288,7 +288,8 @@ class PresetsSettings(Section):
     """Print the folder and the content of this preset."""
 
     copy_of: str | None = None
-    """Copy this preset into the workspace's folder `presets`, under the name that follows."""
+    """Copy this preset into the workspace's folder `presets`, under the name that follows; `slurm`: the batch scripts,
+    into the folder that follows or `slurm`."""
 
     new: str | None = None
     """Write a preset of this name there: that of `--preset`, with the named parts and what follows from them."""

@@ -8,14 +8,15 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import UsageError
 from aurora_cli.io.atomic import atomic_directory
+from aurora_cli.pipeline.presets.batch_scripts import SLURM, copy_scripts
 from aurora_cli.pipeline.presets.listing import list_presets
 from aurora_cli.pipeline.presets.new_preset import Files, copied_files, new_files
-from aurora_cli.pipeline.presets.result import PresetFiles, PresetsResult, WrittenPreset
+from aurora_cli.pipeline.presets.result import PresetFiles, PresetsResult, WrittenPreset, WrittenScripts
 
 
 def run(
     resolved: Resolved, reporter: Reporter = SILENT, *, dry_run: bool = False
-) -> PresetsResult | PresetFiles | WrittenPreset:
+) -> PresetsResult | PresetFiles | WrittenPreset | WrittenScripts:
     """List the presets; or show one, or make one.
 
     Raises:
@@ -31,6 +32,8 @@ def run(
         raise UsageError(f"presets: {step.name} names a copy, and nothing is copied", hint=f"--copy tiny {step.name}")
     if step.show is not None:
         return show(step.show, workspace.root)
+    if step.copy_of == SLURM and SLURM not in own_presets(workspace.root):
+        return copy_scripts(step.name, workspace, dry_run=dry_run)
     if step.copy_of is not None:
         if step.name is None:
             raise UsageError(

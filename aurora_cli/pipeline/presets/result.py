@@ -47,6 +47,7 @@ class PresetsResult(Result):
             *lines,
             "Use one with --preset NAME, or write `preset: NAME` into aurora.yaml. --show NAME prints one; --copy NAME "
             "MINE and --new MINE make one.",
+            "Batch scripts for SLURM: --copy slurm.",
         ]
 
 
@@ -81,4 +82,22 @@ class WrittenPreset(Result):
         return [
             f"{verb} {self.folder}: {', '.join(self.files)}",
             f"Change it there, and use it: --preset {self.name}, or `preset: {self.name}` in aurora.yaml.",
+        ]
+
+
+@dataclass(frozen=True)
+class WrittenScripts(Result):
+    """Batch scripts that were copied."""
+
+    folder: str
+    files: tuple[str, ...]
+    did: Literal["written", "nothing", "dry run"]
+
+    def lines(self) -> list[str]:
+        if self.did == "nothing":
+            return [f"{self.folder}: is there already, and the same; nothing to do"]
+        verb = "would write" if self.did == "dry run" else "wrote"
+        return [
+            f"{verb} {self.folder}: {', '.join(self.files)}",
+            "Their first lines say how they are handed in. Change what they ask for (#SBATCH) to what you have.",
         ]

@@ -3,15 +3,19 @@
 import heapq
 import operator
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
+from aurora_cli.captioning.job.caption_keys import CaptionKey, CaptionKeys, hashes_of
 from aurora_cli.captioning.job.output import list_rejects, read_lines, rewrite, write_settings
 from aurora_cli.captioning.job.parts import KEY, LINE, MERGED_FILE, Part, PartReceipt, parts_folder, whole_parts
 from aurora_cli.config.share import Share
 from aurora_cli.errors import UsageError
 from aurora_cli.io.json_files import JsonObject, StoredModel
 from aurora_cli.io.locks import lock_output
+
+BATCH = 4096
 
 
 class MergedParts(StoredModel):
@@ -122,13 +126,8 @@ def _write(output: Path, parts: Sequence[Part]) -> int:
 
     def captions() -> Iterator[JsonObject]:
         nonlocal count
-        seen: set[tuple[object, ...]] = set()
-        for line in heapq.merge(*map(read_lines, files), key=operator.itemgetter(LINE)):
-            key = _key(line)
-            if key is not None and key in seen:
-                continue  # a row of another share is the same
-            if key is not None:
-                seen.add(key)
+        seen = CaptionKeys()
+        for line in _each_once(heapq.merge(*map(read_lines, files), key=operator.itemgetter(LINE)), seen):
             if "caption" in line:
                 count += 1
                 yield {name: value for name, value in line.items() if name != LINE}
@@ -140,15 +139,23 @@ def _write(output: Path, parts: Sequence[Part]) -> int:
     return count
 
 
-def _key(line: JsonObject) -> tuple[object, ...] | None:
+def _each_once(lines: Iterator[JsonObject], seen: CaptionKeys) -> Iterator[JsonObject]:
+    """The lines without those of rows that are the same as an earlier one, of another share."""
+    while batch := list(islice(lines, BATCH)):
+        keys = {index: key for index, line in enumerate(batch) if (key := _key(line)) is not None}
+        before = dict(zip(keys, seen.add(hashes_of(keys.values())).tolist(), strict=True))
+        yield from (line for index, line in enumerate(batch) if not before.get(index, False))
+
+
+def _key(line: JsonObject) -> CaptionKey | None:
     """What the caption of an equal row is known by; none: it is no row."""
     if "caption" in line:
-        return _hashable([line["media"], line.get("id"), line.get("span"), line.get("prompt")])
-    return _hashable(line[KEY]) if KEY in line else None
-
-
-def _hashable(key: list[object]) -> tuple[object, ...]:
-    return tuple(tuple(value) if isinstance(value, list) else value for value in key)
+        media, name, span, prompt = line["media"], line.get("id"), line.get("span"), line.get("prompt")
+    elif KEY in line:
+        media, name, span, prompt = line[KEY]
+    else:
+        return None
+    return media, name, None if span is None else (span[0], span[1]), prompt
 
 
 def _reject(line: JsonObject) -> JsonObject:

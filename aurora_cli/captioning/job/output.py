@@ -8,7 +8,9 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from aurora_cli.captioning.result import Caption, Part, Uncaptioned
+from aurora_cli.captioning.job.caption_keys import CaptionKey, CaptionKeys, hashes_of
+from aurora_cli.captioning.job.stored_lines import cut_torn_line, hashes_in, lines_in_blocks
+from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.constants import REJECTS_FILE, SETTINGS_SUFFIX
 from aurora_cli.errors import UsageError
 from aurora_cli.io.atomic import atomic_write, disk_errors, open_to_append, write_json
@@ -18,10 +20,6 @@ from aurora_cli.io.locks import lock_output
 _BEGIN = b'{"media": '
 _LONGEST_LINE = 1 << 24
 _CAPTION = TypeAdapter(Caption)
-
-
-CaptionKey = tuple[str, str | int | None, Part | None, str | None]
-"""What is captioned: the medium, the row's id, span and prompt."""
 
 
 def key_of(caption: Caption) -> CaptionKey:
@@ -60,14 +58,15 @@ class CaptionOutput:
 
     replaced = 0
     """Captions in the file that others made."""
+    with_lines = False
+    """Whether it has to know in which line of a list a row stands."""
 
     def __init__(self) -> None:
-        self.done: set[CaptionKey] = set()
-        """What the file holds captions of."""
+        self.keys = CaptionKeys(with_lines=self.with_lines)
+        """What the file holds captions of, and what this run has come by."""
 
-    def has(self, key: CaptionKey, line: int) -> bool:
-        """Whether the file holds a caption of this row, which stands in this line of the list of media."""
-        return key in self.done
+    def expect(self, key: CaptionKey, line: int) -> None:
+        """A row is going to be captioned, which stands in this line of the list of media."""
 
     def held(self, wanted: Collection[CaptionKey]) -> Iterator[Caption]:
         """The captions of these that the file holds."""
@@ -88,14 +87,23 @@ class CaptionFile(CaptionOutput):
         super().__init__()
         self.path = path
         self.made_by = made_by
-        for line in read_lines(path):
-            caption = self._own(line)
-            if caption is None or key_of(caption) in self.done:
-                self.replaced += 1
-            else:
-                self.done.add(key_of(caption))
-        if self.replaced or _is_torn(path):
-            rewrite(path, map(self._line, self.held(self.done)))
+        cut_torn_line(path)
+        for lines in lines_in_blocks(path):
+            hashes = hashes_in(lines, made_by)
+            if hashes is None:
+                captions = [self._own(line) for line in map(parsed, lines)]
+                hashes = hashes_of(key_of(caption) for caption in captions if caption is not None)
+            before = self.keys.add(hashes)
+            self.replaced += len(lines) - len(hashes) + int(before.sum())
+        if self.replaced:
+            rewrite(path, map(self._line, self._each_once()))
+
+    def _each_once(self) -> Iterator[Caption]:
+        """The captions that the file holds, without those that others made, and each key once."""
+        seen = CaptionKeys()
+        for caption in map(self._own, read_lines(self.path)):
+            if caption is not None and not seen.add(hashes_of([key_of(caption)]))[0]:
+                yield caption
 
     def held(self, wanted: Collection[CaptionKey]) -> Iterator[Caption]:
         left = {*wanted}
@@ -106,12 +114,14 @@ class CaptionFile(CaptionOutput):
                 yield caption
 
     def add(self, captions: Iterable[Caption]) -> None:
+        added: list[CaptionKey] = []
         with disk_errors(self.path), open_to_append(self.path) as file:
             for caption in captions:
-                self.done.add(key_of(caption))
                 file.write(_text(self._line(caption)))
+                added.append(key_of(caption))
             file.flush()
             os.fsync(file.fileno())
+        self.keys.add(hashes_of(added))
 
     def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject, total: int) -> None:
         list_rejects(self.path, map(stored, uncaptioned))
@@ -169,12 +179,13 @@ def read_lines(path: Path) -> Iterator[JsonObject]:
                 yield line
 
 
-def _is_torn(path: Path) -> bool:
-    if not path.is_file() or path.stat().st_size == 0:
-        return False
-    with open(path, "rb") as file:
-        file.seek(-1, os.SEEK_END)
-        return file.read() != b"\n"
+def parsed(text: bytes) -> JsonObject:
+    """A line; empty, if it is no object."""
+    try:
+        line = json.loads(text.decode("utf-8", "replace"))
+    except ValueError:
+        return {}
+    return line if isinstance(line, dict) else {}
 
 
 def rewrite(path: Path, lines: Iterable[Mapping[str, object]]) -> None:

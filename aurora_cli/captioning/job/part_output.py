@@ -3,8 +3,12 @@
 import operator
 from collections.abc import Iterator, Sequence
 
-from aurora_cli.captioning.job.output import CaptionFile, CaptionKey, key_of, read_lines, rewrite, stored
+import numpy as np
+
+from aurora_cli.captioning.job.caption_keys import CaptionKey, hashes_of
+from aurora_cli.captioning.job.output import CaptionFile, key_of, parsed, read_lines, rewrite, stored
 from aurora_cli.captioning.job.parts import KEY, LINE, Part, PartReceipt
+from aurora_cli.captioning.job.stored_lines import hashes_in, lines_in_blocks
 from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.io.atomic import write_text
 from aurora_cli.io.json_files import JsonObject
@@ -13,29 +17,29 @@ from aurora_cli.io.json_files import JsonObject
 class PartFile(CaptionFile):
     """A part. Between two runs the list of media may have changed: a caption is kept, its line is found again."""
 
+    with_lines = True
+
     def __init__(self, part: Part, made_by: str) -> None:
         self._part = part
-        self._lines: dict[CaptionKey, int] = {}
-        """Of the media of this run."""
+        self._expected: dict[CaptionKey, int] = {}
+        """The lines of what this run captions, until it has."""
         super().__init__(part.path, made_by)
 
-    def has(self, key: CaptionKey, line: int) -> bool:
-        self._lines[key] = line
-        return super().has(key, line)
+    def expect(self, key: CaptionKey, line: int) -> None:
+        self._expected[key] = line
 
     def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject, total: int) -> None:
         """The part is whole: its lines are those of this run's media, in their order."""
-        captions = 0
-        last = 0
+        captions = last = 0
         in_order = True
-        for line in read_lines(self.path):
-            number = self._number(line)
-            in_order = in_order and number is not None and number == line.get(LINE) and last < number
-            last = number or last
-            captions += number is not None
+        for lines in lines_in_blocks(self.path):
+            numbers = self._numbers(lines)
+            steps = np.diff(numbers, prepend=last)
+            in_order = in_order and bool((steps > 0).all()) and numbers.tolist() == [*map(_written_number, lines)]
+            captions, last = captions + int((numbers > 0).sum()), numbers[-1]
         if not in_order:
             numbered = ((self._number(line), line) for line in read_lines(self.path))
-            own = sorted(((number, line) for number, line in numbered if number), key=operator.itemgetter(0))
+            own = sorted(((number, line) for number, line in numbered if number > 0), key=operator.itemgetter(0))
             rewrite(self.path, ({**line, LINE: number} for number, line in own))
         elif not self.path.exists():
             write_text(self.path, "")  # all of the share was rejected, or it has no media
@@ -55,15 +59,32 @@ class PartFile(CaptionFile):
     def _rejects(self, uncaptioned: Sequence[Uncaptioned]) -> Iterator[JsonObject]:
         """Their lines, with the key of what was a row: equal rows of several shares are told from equal bad ones."""
         rejected = {each.line for each in uncaptioned}
-        keys = {line: key for key, line in self._lines.items() if line in rejected}
+        keys = {line: key for key, line in self._expected.items() if line in rejected}
         for each in uncaptioned:
             key = keys.get(each.line or 0)
             yield stored(each) if key is None else {**stored(each), KEY: key}
 
     def _line(self, caption: Caption) -> JsonObject:
-        return {**super()._line(caption), LINE: self._lines.get(key_of(caption), 0)}
+        return {**super()._line(caption), LINE: self._expected.pop(key_of(caption), 0)}
 
-    def _number(self, line: JsonObject) -> int | None:
-        """Where in this run's list a caption of the file stands; none: nowhere."""
+    def _number(self, line: JsonObject) -> int:
+        """Where in this run's list a caption of the file stands; 0: nowhere."""
         caption = self._own(line)
-        return None if caption is None else self._lines.get(key_of(caption))
+        return 0 if caption is None else max(0, int(self.keys.lines(hashes_of([key_of(caption)]))[0]))
+
+    def _numbers(self, lines: Sequence[bytes]) -> np.ndarray:
+        """(N,) the same of lines of the file."""
+        hashes = hashes_in(lines, self.made_by)
+        if hashes is None or len(hashes) < len(lines):
+            return np.array([self._number(parsed(line)) for line in lines])
+        return np.maximum(0, self.keys.lines(hashes))
+
+
+def _written_number(line: bytes) -> int:
+    """What a line of the file ends with.
+
+    >>> _written_number(b'{"media": "a.png", "line": 12}')
+    12
+    """
+    number = line.rstrip(b"} \r").rpartition(b" ")[2]
+    return int(number) if number.isdigit() else -1

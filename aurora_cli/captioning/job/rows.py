@@ -4,18 +4,22 @@ A row is an object of a `.jsonl`, a line of a `.csv` or `.tsv`, or a row of a `.
 `span` and `prompt`.
 """
 
+import bisect
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from aurora_cli.captioning.job.output import CaptionKey
+import numpy as np
+
+from aurora_cli.captioning.job.caption_keys import DONE, NEW, REPEATED, CaptionKey, CaptionKeys, hash_of, hashes_of
 from aurora_cli.captioning.job.row_media import RowMedia
-from aurora_cli.captioning.job.row_values import ALL, Value, check_lines, columns_of, values_of
+from aurora_cli.captioning.job.row_values import ALL, RowBlock, Value, blocks_of, check_lines, columns_of
 from aurora_cli.captioning.result import Uncaptioned, part_of
 from aurora_cli.config.share import Share
-from aurora_cli.data.annotations.keys import Key, KeyCounts, KeyTable, Reading
+from aurora_cli.data.annotations.keys import Key, KeyCounts, KeyTable, Reading, words_of
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
-from aurora_cli.data.annotations.spans import part_in, span_in
+from aurora_cli.data.annotations.spans import LENGTHS, may_be_part, part_in, span_in
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.tokenization.prompt import check_prompt
 from aurora_cli.errors import DataError, UsageError
@@ -44,6 +48,20 @@ class Row(NamedTuple):
         return self.medium.name, self.id, part_of(self.span), self.prompt
 
 
+@cache
+def says_nothing(name: str) -> bool:
+    """Whether a key of a row says nothing about what is captioned, whatever its value is.
+
+    >>> [says_nothing(name) for name in ("width", "split", "start", "image", "duration")]
+    [True, True, False, False, False]
+    """
+    try:
+        is_unread = bool(KEYS.unread({name: 1}))
+    except Rejection:
+        is_unread = True
+    return not (is_unread or may_be_part(name) or words_of(name) & LENGTHS)
+
+
 def row_of(medium: Medium, span: Span | None = None, number: int = 0) -> Row:
     """A medium, or a part of a video, that no list has; the `number`-th that is named."""
     return Row(number, medium, None, span, None)
@@ -61,8 +79,8 @@ class RowReader:
         """
         self.path = path
         self._share = share
-        self.total = 0
-        """Rows of all shares, so far."""
+        self.total = self.own = self.done = self.repeated = 0
+        """Rows of all shares, so far; of this one; and of these, captioned before, and the same as an earlier one."""
         self._media = RowMedia(path.parent, root, allow_remote=allow_remote)
         self.keys = KeyCounts()
         """Keys that look as if they mattered, and were not read."""
@@ -80,22 +98,63 @@ class RowReader:
 
     def count(self) -> int:
         """How many rows there are."""
-        return sum(value is not None for _, value in values_of(self.path, self._share))
+        return sum(len(block.lines) for block in blocks_of(self.path, self._share))
 
     def __iter__(self) -> Iterator[Row | Uncaptioned]:
         """Each row, or why it is none."""
         self.total = 0
-        for line, value in values_of(self.path, self._share):
-            self.total += 1
-            if value is None:
+        for block in blocks_of(self.path, self._share):
+            self.total += block.total
+            for index, line in enumerate(block.lines.tolist()):
+                yield self._read(line, block.value(index))
+
+    def unmarked(self, keys: CaptionKeys) -> Iterator[Row | Uncaptioned]:
+        """Each row that is new, or why it is none; all rows are marked, and counted.
+
+        What is captioned, and says no more than a row plainly does, is known by its columns alone.
+        """
+        self.total = self.own = self.done = self.repeated = 0
+        for block in blocks_of(self.path, self._share):
+            if not self.total and (expected := block.in_file // self._share.count):
+                keys.reserve(expected)
+            self.total += block.total
+            self.own += len(block.lines)
+            yield from self._unmarked_of(block, keys)
+
+    def _unmarked_of(self, block: RowBlock, keys: CaptionKeys) -> Iterator[Row | Uncaptioned]:
+        hashes, is_marked = _plain(block)
+        states = np.full(len(block.lines), NEW)
+        states[is_marked] = keys.mark(hashes[is_marked], block.lines[is_marked])
+        self.done += int((states == DONE).sum())
+        self.repeated += int((states == REPEATED).sum())
+        left = np.flatnonzero(states == NEW).tolist()
+        for index in left:  # grows, where the first of several equal rows is none
+            row = self._read(int(block.lines[index]), block.value(index))
+            if is_marked[index] and (isinstance(row, Uncaptioned) or hash_of(row.key) != hashes[index]):
+                keys.forget(hashes[[index]])
+                is_marked[index] = False
+                later = np.flatnonzero((hashes == hashes[index]) & (states == REPEATED))
+                if len(later := later[later > index][:1]):
+                    states[later] = keys.mark(hashes[later], block.lines[later])
+                    self.repeated -= 1
+                    bisect.insort(left, int(later[0]))
+            if isinstance(row, Uncaptioned) or is_marked[index]:
+                yield row
                 continue
-            try:
-                yield self._row(line, value)
-            except Rejection as rejection:
-                detail = rejection.detail or rejection.reason
-                media, row_id = _writable(_media_of(value)), _id_of(value)
-                row_id = _writable(row_id) if isinstance(row_id, str) else row_id
-                yield Uncaptioned(media, detail, row_id, file=str(self.path), line=line)
+            state = keys.mark(hashes_of([row.key]), block.lines[[index]])[0]
+            self.done += int(state == DONE)
+            self.repeated += int(state == REPEATED)
+            if state == NEW:
+                yield row
+
+    def _read(self, line: int, value: Value | Rejection) -> Row | Uncaptioned:
+        try:
+            return self._row(line, value)
+        except Rejection as rejection:
+            detail = rejection.detail or rejection.reason
+            media, row_id = _writable(_media_of(value)), _id_of(value)
+            row_id = _writable(row_id) if isinstance(row_id, str) else row_id
+            return Uncaptioned(media, detail, row_id, file=str(self.path), line=line)
 
     def _row(self, line: int, value: Value | Rejection) -> Row:
         if isinstance(value, Rejection):
@@ -119,6 +178,16 @@ class RowReader:
             return Row(line, medium, _id_of(value), span, prompt)
         except UsageError as error:
             raise Rejection("bad_text", error.message) from error
+
+
+def _plain(block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
+    """(N,) hashes of keys, and of which rows they are: of those that say no more than a row plainly does."""
+    if len(block.lines) > 1 and (table := block.columns()) is not None:
+        from aurora_cli.captioning.job.plain_keys import plain_keys  # pyarrow, only where there are many rows
+
+        if (plain := plain_keys(table, says_nothing)) is not None:
+            return plain.hashes, plain.is_plain
+    return np.zeros(len(block.lines), np.uint64), np.zeros(len(block.lines), bool)
 
 
 def _id_of(value: Value | Rejection) -> str | int | None:

@@ -9,11 +9,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.inputs import CaptionInput
+from aurora_cli.captioning.job.caption_keys import DONE, NEW, hashes_of
 from aurora_cli.captioning.job.lines import line_of, start_of_line
-from aurora_cli.captioning.job.output import CaptionFile, CaptionKey, CaptionOutput, key_of
+from aurora_cli.captioning.job.output import CaptionFile, CaptionOutput, key_of
 from aurora_cli.captioning.job.part_output import PartFile
 from aurora_cli.captioning.job.request import Captioned, CaptionRequest
 from aurora_cli.captioning.job.rows import Row
@@ -77,6 +80,8 @@ class CaptionSession:
                 captions |= {key_of(caption): caption for caption in batch.captions}
         if request.rows is not None:  # rows that are no media were found by the thread that reads ahead
             self._uncaptioned.sort(key=lambda each: each.line or 0)
+        if (rows := request.rows) is not None:
+            self._rows, self._reused, self._repeated = rows.own, rows.done, rows.repeated
         self._output.close(self._uncaptioned, {"model": request.model, **self._options.to_json()}, self._total)
         if request.rows is not None and request.rows.keys.warned:
             reporter.warning(key_lines({}, request.rows.keys.warned)[0].strip())
@@ -107,20 +112,26 @@ class CaptionSession:
 
     def _todo(self) -> Iterator[Row]:
         """What the output lacks, each once; what is no row is counted."""
-        seen: set[CaptionKey] = set()
-        for row in self._request.media if self._request.rows is None else self._request.rows:
-            self._rows += 1
+        media = self._new_media() if self._request.rows is None else self._request.rows.unmarked(self._output.keys)
+        for row in media:
             if isinstance(row, Uncaptioned):
                 self._skip(row)
                 self._uncaptioned.append(row)
-            elif row.key in seen:
-                self._repeated += 1
             else:
-                seen.add(row.key)
-                if self._output.has(row.key, row.line):
-                    self._reused += 1
-                else:
-                    yield row
+                self._output.expect(row.key, row.line)
+                yield row
+
+    def _new_media(self) -> Iterator[Row]:
+        """The media named that the output lacks, each once; all are counted."""
+        for row in self._request.media:
+            self._rows += 1
+            state = self._output.keys.mark(hashes_of([row.key]), np.array([row.line]))[0]
+            if state == NEW:
+                yield row
+            elif state == DONE:
+                self._reused += 1
+            else:
+                self._repeated += 1
 
     def _skip(self, uncaptioned: Uncaptioned) -> None:
         self._skipped += 1

@@ -184,14 +184,14 @@ def test_the_list_is_read_while_it_is_captioned(workspace, monkeypatch):
     from aurora_cli.captioning.job.rows import RowReader
 
     output, held = workspace / "c.jsonl", []
-    original = RowReader.__iter__
+    original = RowReader.unmarked
 
-    def rows(self):
-        for row in original(self):
+    def rows(self, keys):
+        for row in original(self, keys):
             held.append(len(lines_of(output)) if output.exists() else 0)
             yield row
 
-    monkeypatch.setattr(RowReader, "__iter__", rows)
+    monkeypatch.setattr(RowReader, "unmarked", rows)
     listed = write_rows(workspace, *({"media": "still.png", "id": number} for number in range(3)))
     caption.run(caption_settings(workspace, manifest=listed, max_new_tokens=2, output=output, batch_size=1))
     assert held == [0, 1, 2]

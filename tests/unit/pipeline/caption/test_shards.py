@@ -98,7 +98,7 @@ def _caption_and_die(workspace: Path, share: str, after: int) -> None:
 
     def add_some(self: CaptionFile, captions: Any) -> None:
         add(self, captions)
-        if len(self.done) >= after:
+        if len(self.keys) >= after:
             with open(self.path, "a") as file:
                 file.write('{"media": "media/0')
             os.kill(os.getpid(), signal.SIGKILL)

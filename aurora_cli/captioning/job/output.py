@@ -89,6 +89,8 @@ class CaptionFile(CaptionOutput):
         self.made_by = made_by
         cut_torn_line(path)
         for lines in lines_in_blocks(path):
+            if not len(self.keys):
+                self.keys.reserve(path.stat().st_size // (sum(map(len, lines)) // len(lines)))
             hashes = hashes_in(lines, made_by)
             if hashes is None:
                 captions = [self._own(line) for line in map(parsed, lines)]

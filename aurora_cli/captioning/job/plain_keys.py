@@ -48,7 +48,7 @@ def parsed_lines(lines: Sequence[bytes], columns: dict[str, pa.DataType], *, oth
         try:
             raw = pa.py_buffer(b"\n".join(lines))
             block = pyarrow.json.ReadOptions(use_threads=False, block_size=max(len(raw) + 1, 1 << 10))
-            table = pyarrow.json.read_json(pa.BufferReader(raw), block, options)
+            table = pyarrow.json.read_json(pa.BufferReader(raw), block, options, pa.system_memory_pool())
         except pa.ArrowException:
             continue
         return table if table.num_rows == len(lines) else None

@@ -8,7 +8,7 @@ import numpy as np
 
 from aurora_cli.io.atomic import disk_errors
 
-BLOCK_BYTES = 4 << 20
+BLOCK_BYTES = 1 << 20
 
 
 def cut_torn_line(path: Path) -> None:

@@ -24,6 +24,7 @@ _SPECS = (
             Flag("download.output", ("--output",), "DIR"),
             Heading("The transfer"),
             Flag("download.workers", ("--workers",)),
+            Flag("download.shard", ("--shard",), "I/N"),
             Flag("download.retries", ("--retries",)),
             Flag("download.sync", ("--sync",)),
             Flag("download.verify", ("--verify",)),
@@ -32,6 +33,7 @@ _SPECS = (
             "aurora download --dry-run",
             "aurora download --split projection --subset densefusion",
             "aurora download --repo /mnt/mirror --annotations-only",
+            "aurora download --shard 0/4",
         ),
     ),
     CommandSpec(

@@ -54,6 +54,10 @@ class DownloadSettings(Section):
     verify: bool = False
     """Hash what is already here again, and fetch what differs."""
 
+    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    """Fetch one share of the files, I/N, with I from 0 to N-1; `auto` takes I and N from SLURM's array or a launcher;
+    none: all files."""
+
 
 class MergeTarsSettings(Section):
     """`aurora merge-tars`."""

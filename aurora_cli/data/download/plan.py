@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.config.settings import DownloadSettings
+from aurora_cli.config.share import balanced_shares
 from aurora_cli.console import Reporter
 from aurora_cli.data.archives.finding.names import archive_of
 from aurora_cli.data.archives.spent import spent_files
@@ -27,6 +28,15 @@ class Plan(NamedTuple):
     def bytes_to_fetch(self, data: Path) -> int:
         largest = (max(group, key=lambda file: file.size) for group in self.groups)
         return sum(max(file.size - partial_bytes(data / file.path, file), 0) for file in largest)
+
+
+def shares_of_files(source: Source, selected: list[RemoteFile], count: int) -> dict[str, int]:
+    """The share that brings each file, so that all have about as many bytes; those that may be equal are in one."""
+    groups: dict[str, list[RemoteFile]] = {}
+    for file in sorted(selected, key=lambda file: file.path):
+        groups.setdefault(source.equality(file) or file.path, []).append(file)
+    shares = balanced_shares([group[0].size for group in groups.values()], count)
+    return {file.path: share for group, share in zip(groups.values(), shares, strict=True) for file in group}
 
 
 def make_plan(
@@ -143,7 +153,7 @@ def make_manifest(
         repo=source.name,
         revision=options.revision,
         commit=source.commit,
-        settings=options.model_dump(mode="json"),
+        settings=options.model_dump(mode="json", exclude={"shard"}),
         terms=terms,
         files=tuple(files[path] for path in sorted(files)),
     )

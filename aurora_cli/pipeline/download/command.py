@@ -8,26 +8,28 @@ import os
 import shutil
 import threading
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.config.settings import DownloadSettings, Settings
+from aurora_cli.config.share import Share, take_share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Advance, Reporter
 from aurora_cli.data.download.commit import GroupCommit
 from aurora_cli.data.download.disk_forecast import Need, later_needs
 from aurora_cli.data.download.fetch import Fetcher
 from aurora_cli.data.download.hub_source import HubSource
-from aurora_cli.data.download.manifest import DownloadManifest, RemoteFile
+from aurora_cli.data.download.manifest import MANIFEST_FILE, DownloadManifest, RemoteFile
 from aurora_cli.data.download.mirror_source import MirrorSource
 from aurora_cli.data.download.partial_file import remove_stale
-from aurora_cli.data.download.plan import Plan, make_manifest, make_plan
+from aurora_cli.data.download.plan import Plan, make_manifest, make_plan, shares_of_files
 from aurora_cli.data.download.selection import select
 from aurora_cli.data.download.source import Source, WrongBytes
 from aurora_cli.errors import HostError
 from aurora_cli.io.atomic import disk_errors, existing_parent, fsync_folder
-from aurora_cli.io.locks import file_lock
+from aurora_cli.io.locks import file_lock, lock_output
 from aurora_cli.pipeline.download.result import DownloadResult, Report
 
 
@@ -41,13 +43,17 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """
     options, workspace = settings.download, Workspace(settings.workspace)
     data = workspace.path(options.output)
+    share = take_share(options.shard, reporter)
     source = _source(options, workspace)
     selected = select(source.files(), options)
     before = DownloadManifest.of_folder(data)
     plan = make_plan(source, selected, before, data, options, reporter)
+    shares = {} if share is None else shares_of_files(source, selected, share.count)
+    if share is not None:
+        plan = plan._replace(groups=[group for group in plan.groups if shares[group[0].path] == share.index])
     to_fetch, free = plan.bytes_to_fetch(data), shutil.disk_usage(existing_parent(data)).free
     needs = later_needs(selected, data, archives_at_a_time=settings.extract.workers)
-    report = Report(source, data, plan, free, needs)
+    report = Report(source, data, plan, free, needs, share)
     if dry_run:
         return report.result(len(plan.groups), to_fetch, linked=0, dry_run=True)
 
@@ -58,20 +64,38 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         )
     if plan.groups:
         _warn_of_later_steps(needs, free - to_fetch, data, reporter)
-    with disk_errors(data), file_lock(data, "aurora download"):
-        manifest = make_manifest(source, selected, before, data, options)
-        for (
-            group
-        ) in plan.groups:  # what is there under their names is something else: the list must not seem true of it
-            for file in group:
-                (data / file.path).unlink(missing_ok=True)
-        manifest.write_into(data)
-        remove_stale(data, selected)
+    with disk_errors(data), _held(data, share):
+        with lock_output(data / MANIFEST_FILE, "aurora download", wait=True):  # other shares write it too
+            manifest = make_manifest(source, selected, DownloadManifest.of_folder(data), data, options)
+            for group in plan.groups:  # what is there under their names is something else, and not what is listed
+                for file in group:
+                    (data / file.path).unlink(missing_ok=True)
+            manifest.write_into(data)
+            remove_stale(data, selected)
         fetched, linked, hashes = _fetch(source, plan, data, options, reporter)
-        hashed = manifest.with_hashes(hashes)
-        if hashed.files != manifest.files:
-            hashed.write_into(data)
-    return report.result(len(fetched), sum(file.size for file in fetched), linked=linked, dry_run=False)
+        with lock_output(data / MANIFEST_FILE, "aurora download", wait=True):
+            manifest = DownloadManifest.of_folder(data) or manifest
+            hashed = manifest.with_hashes(hashes)
+            if hashed.files != manifest.files:
+                hashed.write_into(data)
+    result = report.result(len(fetched), sum(file.size for file in fetched), linked=linked, dry_run=False)
+    if share is None:
+        return result
+    used = {file.path for file in plan.here}  # or spent by a later step
+    absent = (file for file in selected if file.path not in used and not _is_here(file, data))
+    return replace(result, missing=tuple(sorted({shares[file.path] for file in absent} - {share.index})))
+
+
+def _held(data: Path, share: Share | None) -> AbstractContextManager[None]:
+    """The folder for this process alone, or the share's work on it."""
+    if share is None:
+        return file_lock(data, "aurora download")
+    return lock_output(data / f"download-{share.name}", f"aurora download --shard {share}")
+
+
+def _is_here(file: RemoteFile, data: Path) -> bool:
+    path = data / file.path
+    return path.is_file() and path.stat().st_size == file.size
 
 
 def _warn_of_later_steps(needs: list[Need], left: int, data: Path, reporter: Reporter) -> None:
@@ -158,7 +182,8 @@ def _fetch_group(
             advance(file.size)
             outcome = outcome._replace(linked=outcome.linked + 1)
         else:
-            digest = fetcher.fetch(file, path, advance, at_once=key is not None)
+            with lock_output(path, "aurora download"):  # where shares overlap, as of other numbers of processes
+                digest = fetcher.fetch(file, path, advance, at_once=key is not None)
             outcome.fetched.append(file)
         if key is not None:
             twins.setdefault(digest, path)

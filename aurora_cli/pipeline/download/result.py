@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from aurora_cli.config.share import Share
 from aurora_cli.data.download.disk_forecast import Need
 from aurora_cli.data.download.manifest import RemoteFile
 from aurora_cli.data.download.origin import Origin
@@ -60,9 +61,15 @@ class DownloadResult(Result):
     """On the disk, before this run."""
     later_steps: list[LaterStep]
     dry_run: bool = False
+    share: str | None = None
+    """Of the files, as `--shard` says it."""
+    missing: tuple[int, ...] = ()
+    """Shares that have files to fetch yet."""
 
     def lines(self) -> list[str]:
         here = sum(entry.files_here for entry in self.subsets)
+        if not self.dry_run and self.share is not None:
+            return self._of_share()
         if not self.dry_run:
             if here == self.files:
                 return [f"Nothing to do: all {self.files:,} files ({self.bytes:,} bytes) are in {self.output}."]
@@ -72,6 +79,15 @@ class DownloadResult(Result):
                 f"{self.files:,} files ({self.bytes:,} bytes) are in {self.output}."
             ]
         return [*self._table(), "", *self._disk(), "", *self._terms()]
+
+    def _of_share(self) -> list[str]:
+        linked = f", {self.linked:,} linked to equal ones" if self.linked else ""
+        line = f"share {self.share}: {self.fetched:,} files fetched ({self.fetched_bytes:,} bytes){linked}"
+        lines = [line if self.fetched or self.linked else f"Nothing to do: all files of share {self.share} are there."]
+        if not self.missing:
+            return [*lines, f"All {self.files:,} files ({self.bytes:,} bytes) are in {self.output}."]
+        count = (self.share or "").partition("/")[2]
+        return [*lines, f"Other shares have files to fetch yet: {', '.join(map(str, self.missing))} of {count}"]
 
     def _table(self) -> list[str]:
         width = max(len(entry.subset) for entry in self.subsets)
@@ -126,6 +142,7 @@ class Report(NamedTuple):
     plan: Plan
     free: int
     needs: list[Need]
+    share: Share | None = None
 
     def result(self, fetched: int, fetched_bytes: int, *, linked: int, dry_run: bool) -> DownloadResult:
         selected = self.plan.selected
@@ -142,6 +159,7 @@ class Report(NamedTuple):
             free_bytes=self.free,
             later_steps=[LaterStep(*need) for need in self.needs],
             dry_run=dry_run,
+            share=None if self.share is None else str(self.share),
         )
 
     def _subsets(self) -> list[SubsetFiles]:

@@ -61,7 +61,9 @@ def rows_in(reader: RowReader) -> list[Row]:
     return [row for row in reader if isinstance(row, Row)]
 
 
-@hypothesis_settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(lines=st.lists(LINE, max_size=12), data=st.data(), shares=st.integers(1, 3))
 def test_what_is_new_of_a_list_is_what_a_look_at_each_row_finds(tmp_path: Path, lines, data, shares) -> None:
     path = tmp_path / "rows.jsonl"

@@ -85,13 +85,13 @@ def _forget_deferred() -> None:
 
 
 def _answer_once() -> None:
-    """transformers asks once what is installed, and remembers the answer."""
+    """transformers asks once what is installed, and remembers the answer; where it asks otherwise, it gets all."""
     sys.modules["scipy"] = None  # pyrefly: ignore[unsupported-operation] - so Python's manual blocks an import
     try:
         import_utils = importlib.import_module("transformers.utils.import_utils")
         with _replaced(importlib.import_module("torch.distributed"), "is_available", lambda: False):
-            import_utils.is_torch_distributed_available()
-        import_utils.is_scipy_available()
+            for question in ("is_torch_distributed_available", "is_scipy_available"):
+                getattr(import_utils, question, bool)()
     finally:
         del sys.modules["scipy"]
 

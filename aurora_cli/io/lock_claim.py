@@ -51,7 +51,7 @@ class Claim(StoredModel):
 
     def is_over(self, lock: Path, untouched_s: float) -> bool:
         """Whether its process is certainly gone; `untouched_s`: how long ago it touched its lock."""
-        if self.boot != _boot():
+        if self.boot != this_boot():
             return self._was_queued_again() or (
                 self.host == socket.gethostname() and untouched_s > max(STALE_S, _uptime_s())
             )
@@ -72,7 +72,7 @@ def claim_of_this_process(purpose: str, token: str) -> Claim:
     return Claim(
         purpose=purpose,
         host=socket.gethostname(),
-        boot=_boot(),
+        boot=this_boot(),
         namespace=_namespace(),
         process=os.getpid(),
         started=_started(os.getpid()) or 0,
@@ -103,7 +103,8 @@ def is_flocked(lock: Path) -> bool:
     return False
 
 
-def _boot() -> str:
+def this_boot() -> str:
+    """Of the kernel that runs this process: another one after each start of the machine."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

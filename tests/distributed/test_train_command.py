@@ -113,6 +113,8 @@ def test_slurms_variables_make_two_processes_one_run(root: Path, one_process: li
     assert [task.returncode for task in tasks] == [0, 0], said
     assert json.loads(said[0][0])["step"] == STEPS
     assert said[1][0] == ""
+    assert "settings" in said[0][1]
+    assert "settings" not in said[1][1]
     assert_same_losses(lines(root), one_process)
 
 

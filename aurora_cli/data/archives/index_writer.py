@@ -4,6 +4,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import quote
 
 from aurora_cli.data.archives.index_table import Extent, TableRow, key_of, write_table
 
@@ -19,7 +20,9 @@ class IndexWriter:
     def __init__(self, path: Path) -> None:
         self._path, self._rows_path = path, path.with_name(path.name + _ROWS_SUFFIX)
         self._rows_path.unlink(missing_ok=True)
-        self._db = sqlite3.connect(self._rows_path, isolation_level=None)
+        # nolock: the archive is held already, and a shared disk need not offer the locks that SQLite asks for.
+        address = f"file:{quote(os.fsencode(self._rows_path.absolute()))}?nolock=1"
+        self._db = sqlite3.connect(address, uri=True, isolation_level=None)
         self._db.executescript(
             "PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA cache_size=-32768;"
             "CREATE TABLE member (key INTEGER, name BLOB, offset INTEGER, size INTEGER, crc32 INTEGER,"

@@ -3,6 +3,7 @@
 import fcntl
 import os
 import secrets
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -10,9 +11,14 @@ from isal import isal_zlib
 
 from aurora_cli.data.features.table import DATA_SUFFIX, LOG_SUFFIX, entry, seal
 from aurora_cli.errors import HostError
+from aurora_cli.io.lock_claim import this_boot
 
 SEGMENT_ENTRIES = 1 << 16
 """Of a segment at most: a reader keeps the logs of all processes in memory, 2.6 MB each."""
+
+
+OVER_S = 24 * 60 * 60.0
+"""Nobody writes to a segment any more that was not written to for so long."""
 
 
 class FeatureWriter:
@@ -40,7 +46,7 @@ class FeatureWriter:
         if self._segment is not None and self._segment.entries >= SEGMENT_ENTRIES:
             self.close()
         if self._segment is None:
-            self._segment = _Segment(self._folder / secrets.token_hex(8))
+            self._segment = _Segment(self._folder / f"{secrets.token_hex(8)}-{_mark()}")
         self._segment.append(key, features)
         self.written += features.nbytes
 
@@ -91,11 +97,22 @@ class _Segment:
 
 
 def seal_left_over(folder: Path) -> None:
-    """Seal what processes left that were killed. What cannot be is read as it is."""
+    """Seal what processes left that were killed. What cannot be is read as it is.
+
+    What another host began may be at work there, where a shared disk keeps flock to each host: it waits for that host.
+    """
     for log in folder.glob(f"*{LOG_SUFFIX}"):
         with suppress(OSError, HostError), open(log, "rb") as file:
+            elsewhere = "-" in log.stem and not log.stem.endswith(_mark())
+            if elsewhere and time.time() - log.stat().st_mtime < OVER_S:
+                continue
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             seal(log)
+
+
+def _mark() -> str:
+    """Of this host, until it is started again."""
+    return this_boot()[:8]
 
 
 def _open(path: Path) -> int:

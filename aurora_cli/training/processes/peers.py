@@ -53,7 +53,8 @@ class Peers:
         """Call `on_lost`, in a thread, when a host has not been reached for `limit_s` seconds.
 
         Without it a cable that is pulled leaves the others waiting, since nobody tells them. Rank 0 asks all, and all
-        ask rank 0. On one host there is no cable.
+        ask rank 0. The silence of one that did not answer in the beginning says nothing: a firewall may be between. On
+        one host there is no cable.
         """
         if not self._others or is_loopback(self.own.address):
             yield
@@ -68,6 +69,8 @@ class Peers:
 
     def _watch(self, limit_s: float, on_lost: Callable[[HostError], None], over: threading.Event) -> None:
         neighbours = self._others if self.own.rank == 0 else [peer for peer in self._others if peer.rank == 0]
+        silent, _ = ask(neighbours)
+        neighbours = [peer for peer in neighbours if peer not in silent]
         heard = time.monotonic()
         while not over.wait(min(ASK_EVERY_S, limit_s / 4)):
             silent, _ = ask(neighbours)

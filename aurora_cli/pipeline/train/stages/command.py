@@ -7,6 +7,7 @@ from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.train import command
 from aurora_cli.pipeline.train.stages.all_stages import run_all
 from aurora_cli.pipeline.train.stages.stage_settings import stage_settings
+from aurora_cli.training.processes.ranks import rank_from_environment
 
 
 def run(resolved: Resolved, reporter: Reporter = SILENT, *, dry_run: bool = False) -> Result:
@@ -14,6 +15,7 @@ def run(resolved: Resolved, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if resolved.settings.train.stage == ALL_STAGES:
         return run_all(resolved, reporter, dry_run=dry_run)
     own = stage_settings(resolved)
-    for line in own.lines():
+    rank = rank_from_environment()
+    for line in own.lines() if rank is None or rank.is_main else ():
         reporter.info(line)
     return command.run(own.settings, reporter, dry_run=dry_run)

@@ -187,6 +187,22 @@ def test_what_was_left_is_read_as_it_is_where_it_cannot_be_sealed(
     assert read(tmp_path, range(6)).keys() == set(range(5))
 
 
+def test_what_another_host_writes_is_left_to_it_where_each_host_has_a_flock_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writing.fcntl, "flock", lambda *_: None)
+    monkeypatch.setattr(writing, "this_boot", lambda: "another-host")
+    writer = write(tmp_path, range(5), close=False)
+    monkeypatch.undo()
+    seal_left_over(tmp_path)
+    (log,) = tmp_path.glob("*.log")
+    writer.append(key(9), memoryview(content(9)))
+    os.utime(log, (0, 0))
+    seal_left_over(tmp_path)  # it went down long ago
+    assert not log.exists()
+    assert read(tmp_path, range(10)).keys() == {0, 1, 2, 3, 4, 9}
+
+
 def test_an_empty_segment_goes_when_it_is_sealed(tmp_path: Path) -> None:
     (tmp_path / "a.log").write_bytes(b"torn")
     (tmp_path / "a.features").write_bytes(b"what was written before the entry")

@@ -1,5 +1,6 @@
 """Whether other processes can be reached, and how messages name those that cannot."""
 
+import itertools
 import socket
 import time
 
@@ -47,7 +48,8 @@ def test_all_that_can_be_reached_is_said_where_nobody_is_gone(monkeypatch: pytes
 def test_a_host_that_is_not_reached_for_the_watchdogs_time_ends_the_run_at_any_moment(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(peers, "ask", lambda all_peers: (all_peers, []))
+    calls = itertools.count()
+    monkeypatch.setattr(peers, "ask", lambda all_peers: (all_peers if next(calls) else [], []))
     own, others = Peer(1, "node1", NOWHERE, 0), [Peer(0, "node0", NOWHERE, 9), Peer(2, "node2", NOWHERE, 9)]
     errors: list[HostError] = []
     with Peers(own, others).watched(0.05, errors.append):
@@ -57,6 +59,15 @@ def test_a_host_that_is_not_reached_for_the_watchdogs_time_ends_the_run_at_any_m
     assert errors[0].message == (
         "rank 1 of 3 (node1): node0 (rank 0) cannot be reached, for more than train.watchdog_s = 0.05 s"
     )
+
+
+def test_a_host_that_never_answered_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A firewall lets connections to rank 0 alone through, say: the run can be well."""
+    monkeypatch.setattr(peers, "ask", lambda all_peers: (all_peers, []))
+    errors: list[HostError] = []
+    with Peers(Peer(0, "node0", NOWHERE, 0), [Peer(1, "node1", NOWHERE, 9)]).watched(0.01, errors.append):
+        time.sleep(0.1)
+    assert errors == []
 
 
 def test_an_interface_is_found_by_its_address_and_a_users_own_choice_stands(monkeypatch: pytest.MonkeyPatch) -> None:

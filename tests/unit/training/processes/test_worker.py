@@ -38,3 +38,20 @@ serve(lambda reporter: "the text of rank " + os.environ["RANK"])
 """
     result = launcher.run_workers([sys.executable, "-c", program], 2, logs=tmp_path, reporter=SILENT)
     assert result == "the text of rank 0"
+
+
+def test_a_worker_that_somebody_kills_is_the_cause_and_what_another_says_of_it_is_not(tmp_path: Path) -> None:
+    program = """
+import os, signal, time
+from aurora_cli.errors import HostError
+from aurora_cli.training.processes.worker import serve
+
+def work(reporter):
+    if os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise HostError("rank 1 has ended")
+
+serve(work)
+"""
+    with pytest.raises(HostError, match="the worker of rank 1 was killed by SIGKILL"):
+        launcher.run_workers([sys.executable, "-c", program], 2, logs=tmp_path, reporter=SILENT)

@@ -78,6 +78,7 @@ def test_what_is_new_of_a_list_is_what_a_look_at_each_row_finds(tmp_path: Path, 
         assert reader.own == len([*RowReader(path, tmp_path, share=share)])
 
 
+@hypothesis_settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=8), st.data())
 def test_the_table_is_a_set_of_what_is_done_and_a_dictionary_of_lines(blocks, data) -> None:
     table, done, lines, line = CaptionKeys(with_lines=True), set(), {}, 0

@@ -393,6 +393,7 @@ _SPECS = (
             Heading("What to look into"),
             Flag("inspect.path", (), "PATH"),
             Flag("inspect.decode", ("--decode",)),
+            Flag("inspect.shard", ("--shard",), "I/N"),
             Flag("inspect.media_root", ("--media-root",), "DIR"),
             Heading("What is shown"),
             Flag("inspect.samples", ("--samples",)),
@@ -401,6 +402,7 @@ _SPECS = (
         (
             "aurora inspect",
             "aurora inspect data/vision/cost --decode",
+            "aurora inspect --decode --shard 0/8 --json",
             "aurora inspect my.jsonl",
             "aurora inspect my.jsonl --media-root images",
             "aurora inspect tokenized/vision/mine --samples 5",

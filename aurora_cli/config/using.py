@@ -304,6 +304,10 @@ class InspectSettings(Section):
     decode: bool = False
     """Of a data folder: decode every image and video, to find those that cannot be read."""
 
+    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    """Decode one share of them, I/N, with I from 0 to N-1; `auto` takes I and N from SLURM's array or a launcher; none:
+    all."""
+
     media_root: Path | None = None
     """Folder or indexed tar that media are named from; none: the annotation file's folder."""
 

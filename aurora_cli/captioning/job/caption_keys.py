@@ -15,6 +15,9 @@ from aurora_cli.captioning.result import Part
 CaptionKey: TypeAlias = tuple[str, str | int | None, Part | None, str | None]
 """What is captioned: the medium, the row's id, span and prompt."""
 
+NOT_PATHS = ("file:", "data:")
+"""What the name of a medium begins with that the output names otherwise, if at all."""
+
 NEW, DONE, REPEATED = 0, 1, 2
 """Of a row: to be captioned; its caption is there; it is the same as an earlier row of this run."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from aurora_cli.captioning.job.caption_keys import hashes_of
+from aurora_cli.captioning.job.caption_keys import NOT_PATHS, hashes_of
 
 MEDIA, ID, SPAN, PROMPT = "media", "id", "span", "prompt"
 _SPANS = pa.list_(pa.float64())
@@ -22,7 +22,6 @@ CAPTION_COLUMNS = {
     "seconds": pa.float64(),
 }
 """What each caption has beside its key."""
-_NOT_PATHS = ("file:", "data:")
 _OF_PATHS = np.frombuffer(b"abceghijklmnopqrstuvwxyzABCEGHIJKLMNOPQRSTUVWXYZ0123456789_-./", np.uint8)
 """No media but paths and URLs begin so."""
 
@@ -91,7 +90,7 @@ def _are_paths(media: pa.StringArray) -> np.ndarray:
     is_path = np.isin(starts, _OF_PATHS) & has_text & _is_valid(media)
     for index in np.flatnonzero(~is_path & has_text).tolist():
         name = media[index].as_py()
-        is_path[index] = name is not None and name[:5].lower() not in _NOT_PATHS and bool(name.strip())
+        is_path[index] = name is not None and name[:5].lower() not in NOT_PATHS and bool(name.strip())
     return is_path
 
 

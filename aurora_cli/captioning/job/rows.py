@@ -12,7 +12,16 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aurora_cli.captioning.job.caption_keys import DONE, NEW, REPEATED, CaptionKey, CaptionKeys, hash_of, hashes_of
+from aurora_cli.captioning.job.caption_keys import (
+    DONE,
+    NEW,
+    NOT_PATHS,
+    REPEATED,
+    CaptionKey,
+    CaptionKeys,
+    hash_of,
+    hashes_of,
+)
 from aurora_cli.captioning.job.row_media import RowMedia
 from aurora_cli.captioning.job.row_values import ALL, RowBlock, Value, blocks_of, check_lines, columns_of
 from aurora_cli.captioning.result import Uncaptioned, part_of
@@ -55,11 +64,15 @@ def says_nothing(name: str) -> bool:
     >>> [says_nothing(name) for name in ("width", "split", "start", "image", "duration")]
     [True, True, False, False, False]
     """
+    return not (_is_unread(name) or may_be_part(name) or words_of(name) & LENGTHS)
+
+
+@cache
+def _is_unread(name: str) -> bool:
     try:
-        is_unread = bool(KEYS.unread({name: 1}))
+        return not may_be_part(name) and bool(KEYS.unread({name: 1}))
     except Rejection:
-        is_unread = True
-    return not (is_unread or may_be_part(name) or words_of(name) & LENGTHS)
+        return True
 
 
 def row_of(medium: Medium, span: Span | None = None, number: int = 0) -> Row:
@@ -141,7 +154,17 @@ class RowReader:
             if isinstance(row, Uncaptioned) or is_marked[index]:
                 yield row
                 continue
-            state = keys.mark(hashes_of([row.key]), block.lines[[index]])[0]
+            own = hashes_of([row.key])
+            state = keys.mark(own, block.lines[[index]])[0]
+            later = np.flatnonzero((hashes == own[0]) & is_marked & (states != REPEATED))
+            if state == REPEATED and len(later := later[later > index]):  # this one comes first
+                keys.forget(own)
+                keys.mark(own, block.lines[[index]])
+                if states[later[0]] == NEW:
+                    left.remove(int(later[0]))
+                    state = NEW
+                    self.repeated += 1
+                states[later] = REPEATED
             self.done += int(state == DONE)
             self.repeated += int(state == REPEATED)
             if state == NEW:
@@ -187,7 +210,28 @@ def _plain(block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
 
         if (plain := plain_keys(table, says_nothing)) is not None:
             return plain.hashes, plain.is_plain
-    return np.zeros(len(block.lines), np.uint64), np.zeros(len(block.lines), bool)
+    keys = [_plain_key(block.value(index)) for index in range(len(block.lines))]
+    hashes = np.zeros(len(keys), np.uint64)
+    is_plain = np.array([key is not None for key in keys], bool)
+    hashes[is_plain] = hashes_of(key for key in keys if key is not None)
+    return hashes, is_plain
+
+
+def _plain_key(value: Value | Rejection) -> CaptionKey | None:
+    """The key of a row whose medium is a path or a URL; none: another, or none at all."""
+    if isinstance(value, Rejection) or any(map(_is_unread, value)):
+        return None
+    media, prompt, reading = value.get("media"), value.get("prompt"), Reading()
+    if not isinstance(media, str) or not media.strip() or media[:5].lower() in NOT_PATHS:
+        return None
+    if prompt is not None and not isinstance(prompt, str):
+        return None
+    try:
+        span = span_in(value, reading)
+    except Rejection:
+        return None
+    prompt = prompt if prompt and prompt.strip() else None
+    return None if reading.unread else (media, _id_of(value), part_of(span), prompt)
 
 
 def _id_of(value: Value | Rejection) -> str | int | None:

@@ -125,6 +125,8 @@ def check_flags(kind: Kind, path: Path, step: InspectSettings) -> None:
     Raises:
         UsageError: a setting says nothing about such a thing.
     """
+    if step.shard is not None and not step.decode:
+        raise UsageError("--shard: shares what is decoded, and nothing is", hint="aurora inspect --decode --shard 0/8")
     if step.decode and kind != "data":
         raise UsageError(f"inspect.decode: {path} is no data folder, and only the media of one can be decoded")
     if step.html is not None and kind not in ("store", "shards", "run", "runs"):

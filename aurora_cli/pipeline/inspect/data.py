@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.share import Share, take_share
 from aurora_cli.config.workspace import Workspace, media_root_of
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.files import is_annotation_file, raw_records
@@ -29,6 +30,7 @@ from aurora_cli.pipeline.text_table import aligned
 LISTED = 1_000
 """Missing and unreadable media that are named one by one; the rest is counted."""
 SHOWN = 20
+WHOLE = Share(0, 1)
 _AT_ONCE = 256
 """Media that are decoded side by side."""
 
@@ -69,6 +71,8 @@ class DataReport(Result):
     """Paths of media that cannot be decoded, and why, at most 1,000."""
     unread: tuple[str, ...] = ()
     """Files that lie among the annotations and are not read, with what to type."""
+    share: str | None = None
+    """Of the media, as `--shard` says it, that was decoded; what cannot be decoded is of this share."""
 
     def lines(self) -> list[str]:
         rows = [("subset", "records", "duplicates", "media", "found", "missing", "unreadable")]
@@ -87,7 +91,9 @@ class DataReport(Result):
             lines += _listed(f"{missing:,} media are missing:", self.missing)
             lines.append("aurora download and aurora extract bring them.")
         if unreadable:
-            lines += _listed(f"{unreadable:,} media cannot be decoded:", [": ".join(pair) for pair in self.unreadable])
+            media = "media" if self.share is None else f"media of share {self.share}"
+            pairs = [": ".join(pair) for pair in self.unreadable]
+            lines += _listed(f"{unreadable:,} {media} cannot be decoded:", pairs)
         if animated := sum(report.animated or 0 for report in self.subsets):
             lines.append(f"{animated:,} images have several frames, and only the first is read.")
             lines.append("Where all are meant, their records have to say `video`.")
@@ -114,6 +120,7 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter, media_root:
                 folders.setdefault(file.parent, []).append(file)
     if not folders:
         raise no_annotations(path, unread_files(path))
+    share = take_share(settings.inspect.shard, reporter) if settings.inspect.decode else None
     listed = _Listed([], [])
     total = sum(file.stat().st_size for files in folders.values() for file in files)
     with reporter.progress("inspect", total, "bytes") as advance:
@@ -123,13 +130,14 @@ def inspect_data(path: Path, settings: Settings, reporter: Reporter, media_root:
                 _SubsetRecords(files, advance),
                 media_root_of(files[0], media_root),
                 listed,
-                decode=settings.inspect.decode,
+                decode=(share or WHOLE) if settings.inspect.decode else None,
             )
             for folder, files in sorted(folders.items())
         ]
     unread = unread_files(path) if path == Workspace(settings.workspace).data else ()
     not_read = tuple(f"{file}. To read it: {file.hint}" for file in unread)
-    return DataReport(str(path), tuple(reports), tuple(listed.missing), tuple(listed.unreadable), not_read)
+    named = None if share is None else str(share)
+    return DataReport(str(path), tuple(reports), tuple(listed.missing), tuple(listed.unreadable), not_read, named)
 
 
 class _Listed(NamedTuple):
@@ -145,9 +153,11 @@ class _State(NamedTuple):
     is_animated: bool = False
 
 
-def _subset(name: str, records: "_SubsetRecords", root: Path, listed: _Listed, *, decode: bool) -> SubsetReport:
+def _subset(name: str, records: "_SubsetRecords", root: Path, listed: _Listed, *, decode: Share | None) -> SubsetReport:
+    """Report on one subset, and `decode` a share of its media; none: nothing."""
     states = Counter(found=0, missing=0, unreadable=0, animated=0)
-    for medium, state in _states(MediaRoot(root), _media_named(records, decode=decode), decode=decode):
+    media = _media_named(records, decode=decode is not None)
+    for medium, state in _states(MediaRoot(root), media, decode=decode):
         path = str(root / shown(medium.name))
         if medium.is_new:
             states["found" if state.there else "missing"] += 1
@@ -165,10 +175,10 @@ def _subset(name: str, records: "_SubsetRecords", root: Path, listed: _Listed, *
         media=states["found"] + states["missing"],
         found=states["found"],
         missing=states["missing"],
-        unreadable=states["unreadable"] if decode else None,
+        unreadable=None if decode is None else states["unreadable"],
         keys_read=dict(records.keys.read),
         keys_warned=dict(records.keys.warned),
-        animated=states["animated"] if decode else None,
+        animated=None if decode is None else states["animated"],
     )
 
 
@@ -215,22 +225,24 @@ def _media_named(records: Iterable[Record], *, decode: bool) -> Iterator[_Medium
                 yield _Medium(name, record.span, is_new, is_image=name != record.video)
 
 
-def _states(root: MediaRoot, media: Iterator[_Medium], *, decode: bool) -> Iterator[tuple[_Medium, _State]]:
-    """Look after each medium, on every core if they are decoded."""
+def _states(root: MediaRoot, media: Iterator[_Medium], *, decode: Share | None) -> Iterator[tuple[_Medium, _State]]:
+    """Look after each medium, on every core those that are decoded."""
 
-    def state(medium: _Medium) -> _State:
+    def state(numbered: tuple[int, _Medium]) -> _State:
+        position, medium = numbered
         there = root.locate(medium.name) is not None
-        if not there or not decode:
+        if not there or decode is None or not decode.takes(position):
             return _State(there)
         is_animated = medium.is_image and has_frames(root, medium.name)
         return _State(there, complaint(root, medium.name, medium.span), is_animated)
 
-    if not decode:
-        yield from ((medium, state(medium)) for medium in media)
+    numbered = enumerate(media)
+    if decode is None:
+        yield from ((medium, state((position, medium))) for position, medium in numbered)
         return
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-        while some := list(islice(media, _AT_ONCE)):
-            yield from zip(some, pool.map(state, some), strict=True)
+        while some := list(islice(numbered, _AT_ONCE)):
+            yield from zip((medium for _, medium in some), pool.map(state, some), strict=True)
 
 
 def _cells(report: SubsetReport) -> tuple[str, ...]:

@@ -114,6 +114,21 @@ def test_images_of_several_frames_are_counted_where_only_the_first_is_read(tmp_p
     assert "1 images have several frames, and only the first is read." in report.lines()
 
 
+def test_shares_decode_each_medium_once_between_them(tmp_path):
+    folder = tmp_path / "data/vision/mine"
+    write_records(folder / "mine.jsonl", 5)
+    for index in range(4):
+        (folder / f"{index}.jpg").write_text("no image")
+    whole = inspected(tmp_path, decode=True)
+    shares = [inspected(tmp_path, decode=True, shard=f"{index}/2") for index in range(2)]
+    assert [len(report.unreadable) for report in (whole, *shares)] == [4, 2, 2]
+    assert sorted(pair for report in shares for pair in report.unreadable) == sorted(whole.unreadable)
+    assert {report.missing for report in shares} == {whole.missing}
+    assert "2 media of share 1/2 cannot be decoded:" in shares[1].lines()
+    with pytest.raises(UsageError, match="shares what is decoded, and nothing is"):
+        inspected(tmp_path, shard="0/2")
+
+
 def test_media_inside_an_index_are_found_and_decoded(tmp_path):
     folder = tmp_path / "data/vision/mine"
     write_records(folder / "mine.jsonl", 3)

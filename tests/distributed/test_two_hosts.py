@@ -51,12 +51,15 @@ def aurora(root: Path, *more: str) -> list[str]:
     return ["-m", "aurora_cli", "train", "--workspace", str(root), "--stage", "language", *more]
 
 
-def under_slurm(hosts: tuple[Host, Host], root: Path, engine: str) -> "list[subprocess.Popen[str]]":
-    variables = {"SLURM_NTASKS": "2", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "4711"}
+def under_slurm(hosts: tuple[Host, Host], root: Path, engine: str, *, each: int = 1) -> "list[subprocess.Popen[str]]":
+    """`each`: tasks of a host."""
+    variables = {"SLURM_JOB_NODELIST": "node[1-2]", "SLURM_STEP_ID": "0", "SLURM_JOB_ID": "4711"}
     command = [sys.executable, *aurora(root, "--deepspeed", engine)]
+    tasks = [(host, local) for host in hosts for local in range(each)]
+    variables["SLURM_NTASKS"] = str(len(tasks))
     return started(
-        (host, command, {**variables, "SLURM_PROCID": str(rank), "SLURM_LOCALID": "0"})
-        for rank, host in enumerate(hosts)
+        (host, command, {**variables, "SLURM_PROCID": str(rank), "SLURM_LOCALID": str(local)})
+        for rank, (host, local) in enumerate(tasks)
     )
 
 
@@ -152,6 +155,21 @@ def test_two_hosts_give_the_losses_of_one_with_two_processes(
     on_one_host(one, 8, "--num-processes", "2", "--deepspeed", engine)
     assert len(steps_of(two)) == 8
     assert steps_of(two) == steps_of(one)
+
+
+@pytest.mark.soak
+def test_two_processes_of_each_host_end_and_name_both_of_the_other(
+    tokenized: Path, hosts: tuple[Host, Host], undisturbed: list[dict[str, Any]], tmp_path: Path
+) -> None:
+    root = workspace(tokenized, tmp_path / "workspace", ENDLESS)
+    processes = under_slurm(hosts, root, "zero3", each=2)
+    wait_for_step(root, 3, processes)
+    hosts[1].cut_off()
+    ended = ends(processes)
+    assert [code for code, _ in ended] == [4] * 4, ended
+    assert all("node2 (ranks 2, 3) cannot be reached" in said for _, said in ended[:2]), ended
+    assert all("node1 (rank" in said for _, said in ended[2:]), ended
+    assert_goes_on(root, undisturbed)
 
 
 @pytest.mark.soak

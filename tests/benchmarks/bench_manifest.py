@@ -31,9 +31,9 @@ def peak():
 
 base = peak()
 began = time.process_time()
-file = CaptionFile(Path(output), made_by)
-read = time.process_time()
 reader = RowReader(Path(path), Path(path).parent, share=Share(int(index), int(count)))
+file = CaptionFile(Path(output), made_by, reader.expected())
+read = time.process_time()
 new = 0
 for row in reader.unmarked(file.keys):
     new += 1

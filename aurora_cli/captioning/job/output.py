@@ -82,14 +82,15 @@ class CaptionOutput:
 class CaptionFile(CaptionOutput):
     """Captions in one file, and the media that could not be captioned, listed beside it."""
 
-    def __init__(self, path: Path, made_by: str) -> None:
-        """`made_by` names model and settings: lines that others made are replaced."""
+    def __init__(self, path: Path, made_by: str, rows: int = 0) -> None:
+        """`made_by` names model and settings: lines that others made are replaced. About so many `rows` are to come."""
         super().__init__()
+        self.keys.reserve(rows)
         self.path = path
         self.made_by = made_by
         cut_torn_line(path)
-        for lines in lines_in_blocks(path):
-            if not len(self.keys):
+        for number, lines in enumerate(lines_in_blocks(path)):
+            if number == 0:
                 self.keys.reserve(path.stat().st_size // (sum(map(len, lines)) // len(lines)))
             hashes = hashes_in(lines, made_by)
             if hashes is None:

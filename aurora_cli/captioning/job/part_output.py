@@ -19,11 +19,11 @@ class PartFile(CaptionFile):
 
     with_lines = True
 
-    def __init__(self, part: Part, made_by: str) -> None:
+    def __init__(self, part: Part, made_by: str, rows: int = 0) -> None:
         self._part = part
         self._expected: dict[CaptionKey, int] = {}
         """The lines of what this run captions, until it has."""
-        super().__init__(part.path, made_by)
+        super().__init__(part.path, made_by, rows)
 
     def expect(self, key: CaptionKey, line: int) -> None:
         self._expected[key] = line

@@ -113,6 +113,11 @@ class RowReader:
         """How many rows there are."""
         return sum(len(block.lines) for block in blocks_of(self.path, self._share))
 
+    def expected(self) -> int:
+        """About how many rows there are, by the first of them; 0: that is not known."""
+        first = next(blocks_of(self.path, self._share), None)
+        return 0 if first is None else first.in_file // self._share.count
+
     def __iter__(self) -> Iterator[Row | Uncaptioned]:
         """Each row, or why it is none."""
         self.total = 0
@@ -128,8 +133,6 @@ class RowReader:
         """
         self.total = self.own = self.done = self.repeated = 0
         for block in blocks_of(self.path, self._share):
-            if not self.total and (expected := block.in_file // self._share.count):
-                keys.reserve(expected)
             self.total += block.total
             self.own += len(block.lines)
             yield from self._unmarked_of(block, keys)

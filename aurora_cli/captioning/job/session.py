@@ -212,9 +212,10 @@ class CaptionSession:
 
 def open_output(request: CaptionRequest, made_by: str) -> CaptionOutput:
     """Where the captions of a request go, with what is there already."""
+    rows = 0 if request.rows is None else request.rows.expected()
     if request.part is not None:
-        return PartFile(request.part, made_by)
-    return CaptionOutput() if request.output is None else CaptionFile(request.output, made_by)
+        return PartFile(request.part, made_by, rows)
+    return CaptionOutput() if request.output is None else CaptionFile(request.output, made_by, rows)
 
 
 def fingerprint(checkpoint: OpenedCheckpoint, options: CaptionOptions) -> str:

@@ -15,7 +15,7 @@ from aurora_cli.errors import AuroraError
 from aurora_cli.models.positions import positions_of
 from aurora_cli.serving.media import HeldMedium, MediaLimits, read_medium
 from aurora_cli.serving.refusal import Refusal, refusal_of
-from aurora_cli.serving.schema import ChatMessage, ChatRequest, ImagePart, TextPart
+from aurora_cli.serving.schema import MOST_FRAMES, ChatMessage, ChatRequest, ImagePart, TextPart
 
 _ROLES: dict[str, Role] = {"user": "human", "assistant": "gpt", "system": "system", "developer": "system"}
 
@@ -55,6 +55,8 @@ class Conversations:
         own = self.captioner.options.decoding.max_new_tokens
         changes = {
             "token_kept_ratio": request.kept_ratio,
+            "slowfast": request.mm_processor_kwargs.slowfast,
+            "frames": request.mm_processor_kwargs.frames,
             "max_new_tokens": request.new_tokens if request.new_tokens is not None else own,
             "temperature": request.temperature,
             "top_p": request.top_p,
@@ -82,6 +84,11 @@ class Conversations:
         ]
         # What is said and named is checked before anything is decoded.
         lengths = [1 if isinstance(part, ImagePart) else options.frames for _, part in media]
+        if request.mm_processor_kwargs.frames is not None and sum(lengths) > MOST_FRAMES:
+            reason = (
+                f"mm_processor_kwargs.frames: all media have {sum(lengths):,} frames; at most {MOST_FRAMES} are taken"
+            )
+            raise Refusal(400, reason, param="mm_processor_kwargs.frames")
         left = iter(lengths)
         turns = [_turn(message, left) for message in request.messages]
         try:

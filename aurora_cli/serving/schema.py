@@ -12,6 +12,9 @@ from aurora_cli.serving.refusal import Refusal
 MOST_MEDIA = 64
 """Images and videos of one request."""
 
+MOST_FRAMES = 512
+"""Of all media of a request that says how many frames its videos have: they are held while it waits."""
+
 MOST_STOPS = 4
 MOST_NEW_TOKENS = 1 << 20
 
@@ -100,9 +103,12 @@ class StreamOptions(_Part):
 
 
 class MediaOptions(_Part):
-    """As vLLM takes the kept ratio."""
+    """How media become tokens, as the plugin of vLLM takes it."""
 
     token_kept_ratio: KeptRatio | None = None
+    slowfast: bool | None = None
+    frames: int | None = Field(default=None, ge=1, le=MOST_FRAMES)
+    """Of each video."""
 
 
 class ChatRequest(_Part):
@@ -122,14 +128,14 @@ class ChatRequest(_Part):
     )
     token_kept_ratio: KeptRatio | None = None
     """Share of a frame's patches that reach the language model."""
-    mm_processor_kwargs: MediaOptions | None = None
-    """The same by vLLM's name."""
+    mm_processor_kwargs: MediaOptions = MediaOptions()
+    """The same by vLLM's name, and more."""
     return_token_ids: bool | None = None
     """With the ids of the answer, as vLLM gives them."""
 
     @property
     def kept_ratio(self) -> float | None:
-        other = None if self.mm_processor_kwargs is None else self.mm_processor_kwargs.token_kept_ratio
+        other = self.mm_processor_kwargs.token_kept_ratio
         return other if self.token_kept_ratio is None else self.token_kept_ratio
 
     @property
@@ -196,6 +202,10 @@ def parse_request(content: JsonObject) -> ChatRequest:
         raise _refusal(error) from error
     if len(request.media) > MOST_MEDIA:
         raise Refusal(400, f"messages: hold {len(request.media)} media; at most {MOST_MEDIA} are taken")
+    other = request.mm_processor_kwargs.token_kept_ratio
+    if other is not None and other != request.kept_ratio:
+        reason = f"token_kept_ratio: is {request.kept_ratio:g}, and mm_processor_kwargs says {other:g}"
+        raise Refusal(400, reason, param="token_kept_ratio")
     if request.stream_options is not None and not request.stream:
         raise Refusal(400, "stream_options: is for stream: true", param="stream_options")
     return request
@@ -224,7 +234,8 @@ def _refusal(error: ValidationError) -> Refusal:
     path = ".".join(_names(finding["loc"])) or "the request"
     if finding["type"] == "extra_forbidden":
         return Refusal(400, f"{path}: is not served", param=path, code="unsupported_parameter")
-    return Refusal(400, f"{path}: {finding['msg']}", param=path, code="invalid_value")
+    said = "an object was expected" if finding["type"] == "model_type" else finding["msg"]
+    return Refusal(400, f"{path}: {said}", param=path, code="invalid_value")
 
 
 def _names(steps: tuple[int | str, ...]) -> list[str]:

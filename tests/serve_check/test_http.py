@@ -119,6 +119,16 @@ def test_the_same_request_gets_the_same_ids_of_both_and_of_caption(
         assert len(set(map(tuple, expected))) > len(paths) // 2  # what is compared, media decide
 
 
+def test_slow_fast_and_frames_of_a_video_mean_the_same_to_both(servers: Servers, plain: Served, media: Media) -> None:
+    captioner, paths = plain.captioner, media.videos[:VIDEOS]
+    expected = ids_of_caption(captioner, paths, 0.5, True, frames=4)
+    for path, right in zip(paths, expected, strict=True):
+        options = {"token_kept_ratio": 0.5, "slowfast": True, "frames": 4}
+        for url in servers:
+            status, answer = ask(url, chat_about(captioner, path), mm_processor_kwargs=options)
+            assert (status, ids_of(answer, captioner.prompter.end_ids)) == (200, right), (url, path, answer)
+
+
 def test_a_ratio_that_the_tower_cannot_come_down_to_is_refused_by_both(
     servers: Servers, plain: Served, media: Media
 ) -> None:

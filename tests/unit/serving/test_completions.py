@@ -70,6 +70,39 @@ def test_the_ratio_may_be_given_as_vllm_takes_it(client):
     assert ours["usage"] == theirs["usage"] != other["usage"]
 
 
+def test_slow_fast_and_the_frames_of_videos_may_be_given_as_vllm_takes_them(client, captioner, tmp_path):
+    video = tmp_path / "a.mp4"
+    video.write_bytes(VIDEO)
+    for slowfast, frames, tokens in ((True, 3, 16 + 2 * 4), (False, 3, 3 * 4), (True, 1, 4)):
+        options = {"token_kept_ratio": 0.25, "slowfast": slowfast, "frames": frames}
+        (expected,) = captioner.caption([video], prompt="What is seen?", **options)
+        answer = client.post(
+            CHAT, json=question("What is seen?", video_part(VIDEO), mm_processor_kwargs=options)
+        ).json()
+        assert answer["choices"][0]["message"]["content"] == expected.caption
+        assert (expected.frames, expected.visual_tokens) == (frames, tokens)
+        assert answer["usage"]["prompt_tokens"] == expected.prompt_tokens + tokens
+
+
+@pytest.mark.parametrize(("fields", "said"), [
+    ({"token_kept_ratio": 0.5, "mm_processor_kwargs": {"token_kept_ratio": 0.25}}, "is 0.5, and mm_processor_kwargs"),
+    ({"mm_processor_kwargs": {"frames": 0}}, "frames: Input should be greater"),
+    ({"mm_processor_kwargs": {"frames": 513}}, "frames: Input should be less"),
+    ({"mm_processor_kwargs": {"size": 3}}, "mm_processor_kwargs.size: is not served"),
+    ({"mm_processor_kwargs": 3}, "mm_processor_kwargs: an object was expected"),
+])  # fmt: skip
+def test_options_of_media_that_say_two_things_or_too_much_are_refused(client, fields, said):
+    answer = client.post(CHAT, json=question(**fields))
+    assert (answer.status_code, said in answer.json()["error"]["message"]) == (400, True), answer.json()
+
+
+def test_a_request_that_names_its_frames_holds_no_more_of_them_than_one_video_may(client):
+    parts = [video_part(VIDEO)] * 6
+    answer = client.post(CHAT, json=question("What?", *parts, mm_processor_kwargs={"frames": 100}))
+    assert answer.status_code == 400
+    assert "all media have 600 frames; at most 512 are taken" in answer.json()["error"]["message"]
+
+
 def test_a_ratio_beyond_those_of_training_is_said_in_the_answers_head_and_once_in_the_servers_log(captioner):
     said: list[str] = []
     service = Service(NAME, captioner, ServiceLimits(), warn=said.append)

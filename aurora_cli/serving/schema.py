@@ -234,8 +234,8 @@ def _refusal(error: ValidationError) -> Refusal:
     path = ".".join(_names(finding["loc"])) or "the request"
     if finding["type"] == "extra_forbidden":
         return Refusal(400, f"{path}: is not served", param=path, code="unsupported_parameter")
-    said = "an object was expected" if finding["type"] == "model_type" else finding["msg"]
-    return Refusal(400, f"{path}: {said}", param=path, code="invalid_value")
+    message = "an object was expected" if finding["type"] == "model_type" else finding["msg"]
+    return Refusal(400, f"{path}: {message}", param=path, code="invalid_value")
 
 
 def _names(steps: tuple[int | str, ...]) -> list[str]:

@@ -46,7 +46,8 @@ def merged(workspace: Path, frame: Image.Image, folder: Path) -> tuple[Image.Ima
 
 def main() -> None:
     workspace = Path(sys.argv[1])
-    caption = aurora(workspace, "caption", VIDEO)["captions"][0]["caption"]
+    how = ("--token-kept-ratio", str(RATIO))
+    caption = aurora(workspace, "caption", VIDEO, *how)["captions"][0]["caption"]
     frames = frames_of(workspace / VIDEO, 56)
     with tempfile.TemporaryDirectory() as name:
         views, counts = zip(*(merged(workspace, frame, Path(name)) for frame in frames), strict=True)
@@ -55,7 +56,7 @@ def main() -> None:
     pen, large, small = ImageDraw.Draw(sheet), ImageFont.load_default(20), ImageFont.load_default(14)
     left = MARGIN
     groups = (
-        (frames, caption, f"aurora caption {VIDEO}"),
+        (frames, caption, f"aurora caption {VIDEO} {' '.join(how)}"),
         (views, f"{counts[0]} visual tokens a frame, of 16", f"aurora merge-view, kept ratio {RATIO}"),
     )
     for panels, title, about in groups:

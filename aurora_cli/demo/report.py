@@ -107,7 +107,7 @@ def contact_sheet(path: Path, folder: Path, truth: Sequence[TrueMedium], caption
 
 
 def loss_plot(path: Path, runs: Mapping[str, Path]) -> None:
-    """The loss of every stage's steps, one after another."""
+    """The loss of every stage's steps, one after another; of a mixture a curve for each kept ratio."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -116,9 +116,12 @@ def loss_plot(path: Path, runs: Mapping[str, Path]) -> None:
     figure, axes = pyplot.subplots(figsize=(8, 4.5), layout="constrained")
     start = 0
     for stage, run in runs.items():
-        losses = [line.loss for line in read_lines(run / METRICS_FILE, MetricsLine)]
-        axes.plot(range(start + 1, start + 1 + len(losses)), losses, linewidth=1, label=stage)
-        start += len(losses)
+        lines = list(read_lines(run / METRICS_FILE, MetricsLine))
+        for ratio in sorted({line.kept_ratio for line in lines}, key=lambda ratio: ratio or 0.0):
+            own = [line for line in lines if line.kept_ratio == ratio]
+            name = stage if ratio is None else f"{stage}, kept ratio {ratio:g}"
+            axes.plot([start + line.step for line in own], [line.loss for line in own], linewidth=1, label=name)
+        start += len(lines)
     axes.set(xlabel="optimizer step", ylabel="loss (nats a target token)", yscale="log", title="aurora demo")
     axes.legend()
     with atomic_write(path) as file:

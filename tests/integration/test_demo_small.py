@@ -80,7 +80,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory, programs: Path) -> tuple[
     return folder, result
 
 
-def test_the_demo_ends_with_a_table_a_contact_sheet_and_a_loss_plot(finished: tuple[Path, dict]) -> None:
+def test_the_demo_ends_with_a_table_a_contact_sheet_a_loss_plot_and_a_curve(finished: tuple[Path, dict]) -> None:
     folder, result = finished
     assert set(result["images"]) == {"shape", "colour", "place"} == set(result["blank_images"])
     assert set(result["videos"]) == {"shape", "colour", "motion"} == set(result["blank_videos"])
@@ -88,6 +88,13 @@ def test_the_demo_ends_with_a_table_a_contact_sheet_and_a_loss_plot(finished: tu
     assert (folder / "demo" / "loss.png").is_file()
     assert len(captions(folder)) == 6
     assert [step["command"] for step in result["steps"]][: len(COMMANDS)] == [f"aurora {c}" for c in COMMANDS]
+    curve = json.loads((folder / "evaluation/huggingface/evaluation.json").read_text("utf-8"))["curve"]
+    assert [(point["token_kept_ratio"], point["cost"]["tokens_per_frame"]) for point in curve] == [
+        (1, 16),
+        (0.5, 8),
+        (0.25, 4),
+    ]
+    assert Path(result["evaluation"]).is_file()
 
 
 def test_a_second_run_redoes_nothing(finished: tuple[Path, dict], programs: Path) -> None:

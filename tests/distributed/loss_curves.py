@@ -22,6 +22,8 @@ GOLDEN = Path(__file__).parents[1] / "golden" / "losses"
 STEPS = 20
 OVERRIDES = {"train.max_steps": STEPS, "train.deepspeed": "none", "train.precision": "fp32", "data.workers": 0}
 """Of the preset: in this process, and without an engine, whose losses are compared with these elsewhere."""
+KEPT_RATIO = {"language": 0.5}
+"""What the preset said when they were written; it is a mixture today."""
 
 
 def losses(workspace: Path) -> dict[str, list[float]]:
@@ -30,6 +32,8 @@ def losses(workspace: Path) -> dict[str, list[float]]:
     for stage in STAGES:
         make(workspace, stage, images=64, videos=24, texts=16)
         given = {"workspace": workspace, "preset": "tiny", "train.stage": stage, **OVERRIDES}
+        if stage in KEPT_RATIO:
+            given["merging.kept_ratio"] = KEPT_RATIO[stage]
         settings = resolve({path: (path, value) for path, value in given.items()}, environment={}).settings
         train.run(settings)
         curves[stage] = [line.loss for line in read_lines(workspace / "runs" / stage / METRICS_FILE, MetricsLine)]

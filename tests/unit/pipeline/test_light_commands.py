@@ -17,8 +17,8 @@ code = run(sys.argv[1:])
 print(json.dumps([code, sorted({name.partition(".")[0] for name in sys.modules})]), file=sys.stderr)
 """
 LIGHT = (
-    "train --stage language --max-steps 3",  # all its steps are done
-    "train --stage language --max-steps 3 --dry-run",
+    "train --stage language --max-steps 3 --token-kept-ratio 0.5",  # all its steps are done
+    "train --stage language --max-steps 3 --token-kept-ratio 0.5 --dry-run",
     "train --stage vision --resume never --set train.trackers=[tensorboard] --dry-run",
     "train --stage projection --dry-run",  # which has no data
     "presets",

@@ -88,6 +88,13 @@ def reader_of(path: Path) -> str:
     return "decord"
 
 
+def are_rows_padded(path: Path) -> bool:
+    """Whether decord takes this video's rows for wider than they are: it hangs on the vectors of the CPU."""
+    import decord
+
+    return decord.VideoReader(str(path), num_threads=1)[0].shape[2] != 3
+
+
 def check_plain(folder: Path, reader: str, key: str) -> None:
     for number, kind in enumerate(PLAIN[key]):
         path = write_numbered(folder, str(number), kind)
@@ -100,7 +107,7 @@ def check_plain(folder: Path, reader: str, key: str) -> None:
             reference = shown.images[shown.numbers.index(found)].astype(int)
             assert image.shape == reference.shape
             assert np.abs(image - reference).mean() < 1
-        assert reader_of(path) == reader
+        assert reader_of(path) == ("decord" if key == "narrow" and not are_rows_padded(path) else reader)
 
 
 def check_oblong(folder: Path, reader: str) -> None:

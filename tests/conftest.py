@@ -13,6 +13,7 @@ bytes (as it comes out of a file) in another order.
 
 import gc
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -51,6 +52,12 @@ def imports_done(programs: Path) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "executable", str(programs / "python"))
         yield
+
+
+def pytest_configure() -> None:
+    """Tests that press Ctrl-C hold where they run behind an `&`, too: a shell has such processes ignore it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(trylast=True)

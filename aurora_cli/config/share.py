@@ -48,6 +48,13 @@ class Share(NamedTuple):
         return Share(self.index * count + index, self.count * count)
 
 
+ALL = Share(0, 1)
+"""The whole work."""
+
+SHOWN = 20
+"""Of many shares, as messages list them."""
+
+
 class FoundShare(NamedTuple):
     """A share that the environment names, and how it does."""
 
@@ -120,6 +127,15 @@ def untaken_share(setting: str | None, environ: Mapping[str, str] = os.environ) 
     if found is None or found.share.count == 1:
         return None
     return f"{found.source}: all of the work is done here; --shard auto takes share {found.share}"
+
+
+def shares_named(shares: Sequence[int]) -> str:
+    """
+    >>> shares_named([3]), shares_named([1, 4])
+    ('share 3', 'shares 1, 4')
+    """
+    some = ", ".join(map(str, shares[:SHOWN])) + (", ..." if len(shares) > SHOWN else "")
+    return f"share {some}" if len(shares) == 1 else f"shares {some}"
 
 
 def balanced_shares(sizes: Sequence[int], count: int) -> list[int]:

@@ -37,17 +37,8 @@ CAPTION_TEST_MEDIA = ("caption", f"{TEST_MEDIA}/images", f"{TEST_MEDIA}/videos",
 CAPTION_BLANK = ("caption", f"{TEST_MEDIA}/blank/image.png", f"{TEST_MEDIA}/blank/clip.mp4", "--output", BLANK)
 EXPORT = "huggingface"
 EVALUATE = (
-    *(
-        "evaluate",
-        "--model",
-        f"export/{EXPORT}",
-        "--references",
-        f"{TEST_MEDIA}/{TRUTH_FILE}",
-        "--metric",
-        "cider",
-        "--metric",
-        "bleu_4",
-    ),
+    *("evaluate", "--model", f"export/{EXPORT}", "--references", f"{TEST_MEDIA}/{TRUTH_FILE}"),
+    *("--metric", "cider", "--metric", "bleu_4"),
     *(word for ratio in RATIOS for word in ("--token-kept-ratio", str(ratio))),
 )
 """What the one captioner is worth, and takes, at each number of visual tokens."""

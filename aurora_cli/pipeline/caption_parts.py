@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_cli.captioning.job.merge_parts import PartsState, shares_to_type
+from aurora_cli.config.share import shares_named
 from aurora_cli.constants import REJECTS_FILE
 
 
@@ -40,9 +41,13 @@ class PartsResult:
         """What keeps the output from being made."""
         whys = []
         if self.missing:
-            whys.append(f"{len(self.missing):,} of {self.count:,} parts are not there yet: {_shares(self.missing)}")
+            whys.append(
+                f"{len(self.missing):,} of {self.count:,} parts are not there yet: {shares_named(self.missing)}"
+            )
         if self.different:
-            whys.append(f"parts of another list of media, another model or other settings: {_shares(self.different)}")
+            whys.append(
+                f"parts of another list of media, another model or other settings: {shares_named(self.different)}"
+            )
         return "; ".join(whys)
 
     def hint(self) -> str:
@@ -55,8 +60,3 @@ def parts_result(output: Path, state: PartsState) -> PartsResult:
     return PartsResult(
         str(output), state.count, state.missing, state.different, state.captions, state.rejected, state.merged
     )
-
-
-def _shares(shares: tuple[int, ...]) -> str:
-    some = ", ".join(map(str, shares[:20]))
-    return f"share {some}" if len(shares) == 1 else f"shares {some}" + (", ..." if len(shares) > 20 else "")

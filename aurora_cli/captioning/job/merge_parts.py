@@ -51,11 +51,6 @@ class PartsState(NamedTuple):
     def is_whole(self) -> bool:
         return not self.missing and not self.different
 
-    @property
-    def wanted(self) -> tuple[int, ...]:
-        """Shares to caption before the output can be made."""
-        return tuple(sorted({*self.missing, *self.different}))
-
 
 def check_replaceable(output: Path) -> None:
     """

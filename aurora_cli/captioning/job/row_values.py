@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from aurora_cli.config.share import Share
+from aurora_cli.config.share import ALL, Share
 from aurora_cli.data.annotations.file_forms import BOM, decompressed
 from aurora_cli.data.annotations.files import check_form
 from aurora_cli.data.annotations.records import Rejection, decode_json
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 Value = Mapping[str, object]
-ALL = Share(0, 1)
 BLOCK_BYTES = 1 << 20
 BLOCK_ROWS = 4096
 

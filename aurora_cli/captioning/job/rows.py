@@ -23,9 +23,9 @@ from aurora_cli.captioning.job.caption_keys import (
     hashes_of,
 )
 from aurora_cli.captioning.job.row_media import RowMedia
-from aurora_cli.captioning.job.row_values import ALL, RowBlock, Value, blocks_of, check_lines, columns_of
+from aurora_cli.captioning.job.row_values import RowBlock, Value, blocks_of, check_lines, columns_of
 from aurora_cli.captioning.result import Uncaptioned, part_of
-from aurora_cli.config.share import Share
+from aurora_cli.config.share import ALL, Share
 from aurora_cli.data.annotations.keys import Key, KeyCounts, KeyTable, Reading, words_of
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
 from aurora_cli.data.annotations.spans import LENGTHS, may_be_part, part_in, span_in

@@ -10,6 +10,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+from aurora_cli.config.share import shares_named
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.token_store.entries import Counts
 from aurora_cli.data.token_store.folder import COMPLETE, SHARDS, TOKENIZER, part_name, shard_manifests
@@ -30,7 +31,7 @@ from aurora_cli.data.token_store.schema import (
     SUMMARY_FILE,
     write_dataset_files,
 )
-from aurora_cli.data.token_store.shares import SHARES, SHOWN, SharedWork, what_to_type
+from aurora_cli.data.token_store.shares import SHARES, SharedWork, what_to_type
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import atomic_directory
@@ -50,10 +51,9 @@ def checked_shards(folder: Path) -> dict[int, ShardManifest]:
     completion = CompletionManifest.read_if_there(folder / COMPLETE)
     if completion is None and (work := SharedWork.read_if_there(folder / SHARES)) is not None:
         shares = work.missing(manifests)
-        some = ", ".join(map(str, shares[:SHOWN])) + (", ..." if len(shares) > SHOWN else "")
         raise DataError(
-            f"{folder}: {work.shards - len(manifests):,} of {work.shards:,} shards are missing, which are of share"
-            f"{'s' if len(shares) > 1 else ''} {some} of {work.count}",
+            f"{folder}: {work.shards - len(manifests):,} of {work.shards:,} shards are missing, which are of"
+            f" {shares_named(shares)} of {work.count}",
             hint=what_to_type(shares, work.count),
         )
     if completion is None:

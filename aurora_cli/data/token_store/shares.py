@@ -9,12 +9,11 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import ClassVar
 
-from aurora_cli.config.share import Share
+from aurora_cli.config.share import SHOWN, Share
 from aurora_cli.data.token_store.manifest import COMPLETED_AGAIN
 from aurora_cli.io.json_files import StoredModel
 
 SHARES = "shares.json"
-SHOWN = 20
 
 
 class SharedWork(StoredModel):

@@ -7,11 +7,10 @@ from aurora_cli.captioning.job.merge_parts import check_replaceable
 from aurora_cli.captioning.job.output import check_output
 from aurora_cli.captioning.job.parts import Part, check_count
 from aurora_cli.captioning.job.request import CaptionRequest, named_rows
-from aurora_cli.captioning.job.row_values import ALL
 from aurora_cli.captioning.job.rows import Row, RowReader
 from aurora_cli.checkpoints.locate import check_name
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.share import Share
+from aurora_cli.config.share import ALL, Share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
 from aurora_cli.errors import UsageError

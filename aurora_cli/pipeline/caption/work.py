@@ -16,7 +16,7 @@ from aurora_cli.captioning.job.request import Captioned, CaptionRequest
 from aurora_cli.captioning.result import Uncaptioned
 from aurora_cli.config.resolve import dump_yaml, load_resolved
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.share import Share, share_of
+from aurora_cli.config.share import ALL, Share, share_of
 from aurora_cli.console import Reporter
 from aurora_cli.errors import Interrupted, UsageError
 from aurora_cli.imports import imported_at_once, without_compiler
@@ -27,8 +27,6 @@ from aurora_cli.pipeline.caption_parts import PartsResult, parts_result
 from aurora_cli.training.processes.devices import gpu_count
 from aurora_cli.training.processes.launcher import run_apart
 from aurora_cli.training.processes.worker import serve
-
-WHOLE = Share(0, 1)
 
 
 def caption_media(settings: Settings, request: CaptionRequest, reporter: Reporter) -> Captioned:
@@ -68,7 +66,7 @@ def caption_in_processes(
         HostError: one was killed.
         Interrupted: a signal stopped them.
     """
-    count, outer = settings.caption.num_processes, share or WHOLE
+    count, outer = settings.caption.num_processes, share or ALL
     if settings.caption.device_map is not None and gpu_count() > 1:
         raise UsageError(
             "--device-map: spreads a model over all GPUs, and with --num-processes each process has one of them",

@@ -76,13 +76,8 @@ class WrittenPreset(Result):
     did: Literal["written", "nothing", "dry run"]
 
     def lines(self) -> list[str]:
-        if self.did == "nothing":
-            return [f"{self.folder}: is there already, and the same; nothing to do"]
-        verb = "would write" if self.did == "dry run" else "wrote"
-        return [
-            f"{verb} {self.folder}: {', '.join(self.files)}",
-            f"Change it there, and use it: --preset {self.name}, or `preset: {self.name}` in aurora.yaml.",
-        ]
+        use = f"Change it there, and use it: --preset {self.name}, or `preset: {self.name}` in aurora.yaml."
+        return _written_lines(self, use)
 
 
 @dataclass(frozen=True)
@@ -94,10 +89,12 @@ class WrittenScripts(Result):
     did: Literal["written", "nothing", "dry run"]
 
     def lines(self) -> list[str]:
-        if self.did == "nothing":
-            return [f"{self.folder}: is there already, and the same; nothing to do"]
-        verb = "would write" if self.did == "dry run" else "wrote"
-        return [
-            f"{verb} {self.folder}: {', '.join(self.files)}",
-            "Their first lines say how they are handed in. Change what they ask for (#SBATCH) to what you have.",
-        ]
+        use = "Their first lines say how they are handed in. Change what they ask for (#SBATCH) to what you have."
+        return _written_lines(self, use)
+
+
+def _written_lines(written: WrittenPreset | WrittenScripts, use: str) -> list[str]:
+    if written.did == "nothing":
+        return [f"{written.folder}: is there already, and the same; nothing to do"]
+    verb = "would write" if written.did == "dry run" else "wrote"
+    return [f"{verb} {written.folder}: {', '.join(written.files)}", use]

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.share import Share, take_share
+from aurora_cli.config.share import ALL, Share, shares_named, take_share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
@@ -27,7 +27,6 @@ from aurora_cli.data.annotations.unread_files import unread_files
 from aurora_cli.data.token_store.entries import Counts, SourceFile
 from aurora_cli.data.token_store.folder import COMPLETE, MERGED, SHARDS, is_complete, shard_manifests
 from aurora_cli.data.token_store.manifest import TokenizeManifest
-from aurora_cli.data.token_store.shares import SHOWN
 from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.pool import EncodingPool
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
@@ -37,7 +36,7 @@ from aurora_cli.io.atomic import sha256_of
 from aurora_cli.io.locks import file_lock, lock_output
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.tokenize.jobs import OTHER_SPLIT, TokenizeJob, plan_jobs
-from aurora_cli.pipeline.tokenize.shards import ALL, MadeShards, make_shards
+from aurora_cli.pipeline.tokenize.shards import MadeShards, make_shards
 
 NO_TURNS = "none is a conversation; captions and the like become records by `aurora import FILE`"
 """Said of files all of whose records are of no schema."""
@@ -113,9 +112,8 @@ class TokenizeResult(Result):
                 of_share = "" if folder.share is None else f" of share {folder.share}"
                 lines.append(f"  nothing to do: all shards{of_share} are there")
             if folder.missing:
-                some = ", ".join(map(str, folder.missing[:SHOWN])) + (", ..." if len(folder.missing) > SHOWN else "")
-                shares = "share" if len(folder.missing) == 1 else "shares"
-                lines.append(f"  not complete yet: {shares} {some} of {(folder.share or '').partition('/')[2]} to come")
+                shares = shares_named(folder.missing)
+                lines.append(f"  not complete yet: {shares} of {(folder.share or '').partition('/')[2]} to come")
         return [*lines, *self.unread]
 
     @property

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.config.settings import TokenizeSettings
-from aurora_cli.config.share import Share
+from aurora_cli.config.share import ALL, Share
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.files import RawRecord, raw_records
 from aurora_cli.data.token_store.columns import EncodedChunk
@@ -19,8 +19,6 @@ from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import write_text
 from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.tokenize.jobs import TokenizeJob
-
-ALL = Share(0, 1)
 
 
 class MadeShards(NamedTuple):

@@ -19,11 +19,6 @@ MEDIA = 600
 NEW_TOKENS = 4
 
 
-def hear_interrupts() -> None:
-    """Also where the tests themselves run behind an `&`: a shell has such processes ignore Ctrl-C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def start(workspace: Path) -> "subprocess.Popen[str]":
     words = ("media", "--model", "runs/language", "--output", "captions.jsonl", "--batch-size", "1", "--device", "cpu")
     return subprocess.Popen(
@@ -34,7 +29,6 @@ def start(workspace: Path) -> "subprocess.Popen[str]":
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=hear_interrupts,
     )
 
 

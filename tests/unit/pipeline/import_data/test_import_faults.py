@@ -47,7 +47,6 @@ def test_ctrl_c_is_exit_130_and_leaves_no_half_of_a_file(tmp_path: Path) -> None
     process = subprocess.Popen(
         command(tmp_path / "w", source),
         stderr=subprocess.PIPE,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell ignores it in what it starts aside
     )
     partial = tmp_path / "w/data/vision/own/.own.jsonl.partial"
     while not partial.exists():

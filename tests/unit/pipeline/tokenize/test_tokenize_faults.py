@@ -226,7 +226,6 @@ def started(workspace: Path, workers: str) -> subprocess.Popen[bytes]:
         [sys.executable, str(script), str(workspace), workers],
         env=environment,
         stderr=subprocess.DEVNULL,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

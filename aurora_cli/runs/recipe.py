@@ -45,11 +45,7 @@ def check_recipe(checkpoint: Path, recipe: Recipe, stage: str) -> None:
         DataError: the checkpoint is damaged.
     """
     stored = TrainState.read(checkpoint / RESUME_FOLDER / STATE_FILE).recipe
-    # A setting that the run's version did not have yet was, so to speak, at its default; one that may change by now
-    # was perhaps not allowed to then.
-    defaults = recipe_of(Settings())
-    began = {path: defaults[path] for path in recipe.keys() & defaults.keys()}
-    began |= {path: value for path, value in stored.items() if not _is_marked(path)}
+    began = {path: value for path, value in with_defaults(stored).items() if path in recipe or path in stored}
     differing = sorted(path for path in began.keys() | recipe.keys() if began.get(path) != recipe.get(path))
     if differing:
         changes = "; ".join(_change(path, began.get(path), recipe.get(path)) for path in differing)
@@ -58,6 +54,16 @@ def check_recipe(checkpoint: Path, recipe: Recipe, stage: str) -> None:
             hint="Set them back; or begin again with --resume never (which removes that run),"
             f" or elsewhere with --run-dir runs/{stage}-2.",
         )
+
+
+def with_defaults(stored: Recipe) -> Recipe:
+    """What a run began with: a setting that its version did not have yet was, so to speak, at its default; one that may
+    change by now was perhaps not allowed to then, and is left out."""
+    began = {path: value for path, value in stored.items() if not _is_marked(path)}
+    kept = {".".join(path.split(".")[:count]) for path in began for count in range(1, path.count(".") + 2)}
+    defaults = {path: value for path, value in recipe_of(Settings()).items() if path not in kept}
+    inside = tuple(f"{path}." for path in began)
+    return {path: value for path, value in defaults.items() if not path.startswith(inside)} | began
 
 
 def _flat(tree: Mapping[str, JsonValue], prefix: str = "") -> Iterator[tuple[str, JsonValue]]:

@@ -96,16 +96,12 @@ def test_its_shards_and_merged_folders_are_found_complete(workspace: Workspace) 
     assert [each["made"] for each in merged["folders"]] == [False, False, False]
 
 
-AS_BEGUN = ("--token-kept-ratio", "0.5")
-"""What the tiny preset said of its last stage at the time; it now trains at several kept ratios."""
-
-
 def test_its_finished_run_has_nothing_to_do(workspace: Workspace) -> None:
-    assert aurora(workspace, "train", "--stage", "language", "--max-steps", "3", *AS_BEGUN)["did"] == "nothing"
+    assert aurora(workspace, "train", "--stage", "language", "--max-steps", "3")["did"] == "nothing"
 
 
 def test_its_training_goes_on_as_the_version_that_began_it_would(workspace: Workspace) -> None:
-    result = aurora(workspace, "train", "--stage", "language", "--max-steps", "4", *AS_BEGUN)
+    result = aurora(workspace, "train", "--stage", "language", "--max-steps", "4")
     assert (result["resumed_from"], result["step"]) == (3, 4)
     run = workspace / "runs" / "language"
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text("utf-8").splitlines()]

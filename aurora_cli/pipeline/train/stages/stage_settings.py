@@ -14,6 +14,7 @@ from aurora_cli.pipeline import own_parts
 from aurora_cli.pipeline.own_parts import CONFIGS, FLAGS, PACK_TOKENS, TEMPLATE, OwnSettings
 from aurora_cli.pipeline.train.data_folders import find_data
 from aurora_cli.pipeline.train.plan import find_resume, run_folder
+from aurora_cli.pipeline.train.stages.as_begun import take_as_begun
 from aurora_cli.pipeline.train.start import find_start
 from aurora_cli.runs.layout import RESUME_FOLDER, STATE_FILE
 from aurora_cli.runs.metadata import TrainState
@@ -43,6 +44,7 @@ def stage_settings(resolved: Resolved) -> OwnSettings:
         if own_parts.has_own_parts(own):
             _take_packs(own, resume)
     _take_template_of_data(own)
+    take_as_begun(own)
     return own
 
 

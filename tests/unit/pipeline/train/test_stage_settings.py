@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from aurora_cli.config.presets import presets_folder
 from aurora_cli.config.resolve import resolve
 from aurora_cli.errors import UsageError
 from aurora_cli.pipeline.own_parts import OwnSettings
@@ -65,9 +66,45 @@ def test_a_part_that_the_weights_do_not_have_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_workspace_of_an_earlier_version_goes_on_with_the_settings_that_it_had(tmp_path: Path) -> None:
+    """Also where the preset says something else by now: its last stage trained at one kept ratio."""
     root = tmp_path / "workspace"
     shutil.copytree(FIXTURE, root)
     for stage in ("projection", "vision", "language"):
         typed = {"workspace": ("--workspace", str(root)), "train.stage": ("--stage", stage)}
         resolved = resolve(typed, environment={})
-        assert stage_settings(resolved).settings == resolved.settings
+        own = stage_settings(resolved)
+        merging = resolved.settings.merging.model_copy(update={"kept_ratio": 0.5} if stage == "language" else {})
+        assert own.settings == resolved.settings.model_copy(update={"merging": merging})
+    (line,) = own.lines()
+    assert "merging.kept_ratio 0.5 (preset tiny, language: " in line
+
+
+@pytest.mark.parametrize("preset", ["tiny", "own"])
+def test_what_somebody_says_is_not_taken_as_the_run_began(tmp_path: Path, preset: str) -> None:
+    """Nor what a preset of one's own says, nor another one than the run's."""
+    root = tmp_path / "workspace"
+    shutil.copytree(FIXTURE, root)
+    (root / "presets").mkdir()
+    shutil.copytree(presets_folder() / "tiny", root / "presets" / "own")
+    config = root / "runs" / "language" / "config.yaml"
+    assert of_stage(root, preset="auroracap-7b").settings.train.betas == (0.9, 0.999)
+    if preset == "own":
+        config.write_text(config.read_text().replace("preset: tiny", "preset: own"))
+        assert of_stage(root, preset="own").settings.merging.trained_ratios == (0.25, 0.5, 1.0)
+        return
+    typed = of_stage(root, "merging.kept_ratio=0.25", "train.betas=[0.9, 0.95]", preset="tiny").settings
+    assert (typed.merging.kept_ratio, typed.train.betas) == (0.25, (0.9, 0.95))
+    again = of_stage(root, "train.resume=never", preset="tiny").settings
+    assert again.merging.trained_ratios == (0.25, 0.5, 1.0)
+
+
+def test_a_mixture_that_a_run_began_with_is_one_again(tmp_path: Path) -> None:
+    root = tmp_path / "workspace"
+    shutil.copytree(FIXTURE, root)
+    (state,) = root.glob("runs/language/checkpoints/step-00000003/resume/state.json")
+    stored = json.loads(state.read_text())
+    del stored["recipe"]["merging.kept_ratio"]
+    stored["recipe"] |= {"merging.kept_ratio.ratios": [0.1, 1.0], "merging.kept_ratio.weights": [3.0, 1.0]}
+    state.write_text(json.dumps(stored))
+    mixture = of_stage(root, preset="tiny").settings.merging.mixture
+    assert (mixture.ratios, mixture.weights) == ((0.1, 1.0), (3.0, 1.0))

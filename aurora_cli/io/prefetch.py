@@ -1,12 +1,18 @@
 """An iterator that runs ahead of its user in a thread: waiting for a file or another process costs nobody else time."""
 
+import os
 import threading
-from collections.abc import Callable, Generator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any, TypeVar
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+MOST_THREADS = 4
 
 
 @dataclass(frozen=True)
@@ -40,6 +46,24 @@ def taken_ahead(
         room.release()
         if waits:
             thread.join()
+
+
+def mapped_ahead(
+    function: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
+) -> Generator[Result, None, None]:
+    """What a function makes of the items, in their order; so many threads (one a core) have an item each.
+
+    Worth it where the function lets other threads run, as parsers and numpy do.
+    """
+    count = min(len(os.sched_getaffinity(0)), MOST_THREADS) if threads is None else threads
+    under_way: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(count, "mapped ahead") as pool:
+        for item in items:
+            under_way.append(pool.submit(function, item))
+            if len(under_way) == count:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
 
 
 def _take(

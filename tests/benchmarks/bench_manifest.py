@@ -30,7 +30,7 @@ def peak():
 
 
 base = peak()
-began = time.process_time()
+began, clock = time.process_time(), time.perf_counter()
 reader = RowReader(Path(path), Path(path).parent, share=Share(int(index), int(count)))
 file = CaptionFile(Path(output), made_by, reader.expected())
 read = time.process_time()
@@ -39,8 +39,8 @@ for row in reader.unmarked(file.keys):
     new += 1
     if new == 2:
         break  # one would be captioned now, and the next is read ahead
-listed = time.process_time()
-print(f"{read - began:.1f} {listed - read:.1f} {base} {peak()}"
+listed, took = time.process_time(), time.perf_counter() - clock
+print(f"{read - began:.1f} {listed - read:.1f} {took:.1f} {base} {peak()}"
       f" {reader.total} {reader.own} {reader.done} {new}")
 '''
 
@@ -100,10 +100,10 @@ def main() -> None:
         floor = time.process_time() - began
         words = [str(rows), str(captions), str(index), str(count), "ab04cfb061c0db26"]
         done = subprocess.run([sys.executable, "-c", MEASURE, *words], capture_output=True, text=True, check=True)
-        read, listed, base, peak, total, own, reused, new = done.stdout.split()
+        read, listed, took, base, peak, total, own, reused, new = done.stdout.split()
         sizes = f"{rows.stat().st_size / 1e6:,.0f} MB of rows, {captions.stat().st_size / 1e6:,.0f} MB of captions"
         print(f"{given.format}, share {given.shard}: {sizes}")
-        print(f"  read the captions {read} s, the list {listed} s of CPU; floor {floor:.1f} s")
+        print(f"  read the captions {read} s, the list {listed} s of CPU, {took} s in all; floor {floor:.1f} s of CPU")
         print(f"  peak {int(peak) / 1024:,.0f} MB, of which {int(base) / 1024:,.0f} MB before")
         print(f"  {total} rows read, {own} of the share, {reused} captioned before, {new} looked at")
 

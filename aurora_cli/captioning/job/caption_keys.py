@@ -1,19 +1,10 @@
-"""What is captioned and what is seen, by the hashes of keys: 11 to 15 bytes each, for very long lists.
-
-A key is a medium, a row's id, its span and its question. Two of ten million have the same hash of 64 bits with a
-probability of 3 in a million; the second of them would be taken for the first.
-"""
+"""What is captioned and what is seen, by the hashes of keys: 13 to 20 bytes each, for very long lists."""
 
 import threading
-from collections.abc import Iterable
-from typing import TypeAlias
 
 import numpy as np
 
-from aurora_cli.captioning.result import Part
-
-CaptionKey: TypeAlias = tuple[str, str | int | None, Part | None, str | None]
-"""What is captioned: the medium, the row's id, span and prompt."""
+from aurora_cli.captioning.job.key_hashes import CHECK, WORD
 
 NOT_PATHS = ("file:", "data:")
 """What the name of a medium begins with that the output names otherwise, if at all."""
@@ -25,21 +16,8 @@ _DONE, _SEEN = 1, 2
 _LINE_SHIFT = 2
 _FIRST_SLOTS = 1 << 10
 _MOST_FULL = 0.8
-_MIX = np.uint64(0x9E3779B97F4A7C15)
 _HALF = np.uint64(32)
 _STEP = 1 << 20
-
-
-def hashes_of(keys: Iterable[CaptionKey]) -> np.ndarray:
-    """(N,) uint64, none of them 0. They hold within this process."""
-    hashes = np.fromiter(map(hash, keys), dtype=np.int64).view(np.uint64)
-    hashes[hashes == 0] = 1
-    return hashes
-
-
-def hash_of(key: CaptionKey) -> int:
-    """That of one key."""
-    return int(hashes_of([key])[0])
 
 
 class CaptionKeys:
@@ -47,7 +25,9 @@ class CaptionKeys:
 
     def __init__(self, *, with_lines: bool = False) -> None:
         self._kind = np.uint32 if with_lines else np.uint8
-        self._hashes = np.zeros(_FIRST_SLOTS, np.uint64)
+        self._words = np.zeros(_FIRST_SLOTS, np.uint64)
+        """Of hashes, as `CHECK` is; 0: the slot is empty."""
+        self._checks = np.zeros(_FIRST_SLOTS, np.uint32)
         self._values = np.zeros(_FIRST_SLOTS, self._kind)
         self._count = 0
         self._lock = threading.Lock()
@@ -61,14 +41,14 @@ class CaptionKeys:
         """Take the memory for so many keys at once, so that they are not moved while they come."""
         size = int(keys / _MOST_FULL) + _FIRST_SLOTS
         with self._lock:
-            if size > len(self._hashes):
+            if size > len(self._words):
                 self._resize(size)
 
     def add(self, hashes: np.ndarray) -> np.ndarray:
         """Note keys as captioned; (N,) whether each was so before, or is the same as an earlier one of these."""
         with self._lock:
-            once, first = np.unique(hashes, return_index=True)
-            slots = self._slots(once)
+            first, _ = _different(hashes)
+            slots = self._slots(hashes[first])
             before = np.ones(len(hashes), bool)
             before[first] = self._values[slots] & self._kind(_DONE)
             self._values[slots] |= self._kind(_DONE)
@@ -77,8 +57,8 @@ class CaptionKeys:
     def mark(self, hashes: np.ndarray, lines: np.ndarray) -> np.ndarray:
         """Note rows as seen in their lines; (N,) what each is: NEW, DONE or REPEATED."""
         with self._lock:
-            once, first = np.unique(hashes, return_index=True)
-            slots = self._slots(once)
+            first, _ = _different(hashes)
+            slots = self._slots(hashes[first])
             values = self._values[slots].astype(np.int64)
             is_new = values & _SEEN == 0
             marked = values[is_new] & _DONE | _SEEN
@@ -92,43 +72,60 @@ class CaptionKeys:
     def forget(self, hashes: np.ndarray) -> None:
         """Rows that were seen turned out to be none: later ones that are the same are seen for the first time."""
         with self._lock:
-            slots = self._slots(np.unique(hashes))
+            slots = self._slots(hashes[_different(hashes)[0]])
             self._values[slots] &= self._kind(_DONE)
 
     def lines(self, hashes: np.ndarray) -> np.ndarray:
         """(N,) the line that this run has seen each key in; -1: in none."""
         with self._lock:
-            once, positions = np.unique(hashes, return_inverse=True)
-            slots = self._slots(once)
+            first, positions = _different(hashes)
+            slots = self._slots(hashes[first])
             values = self._values[slots].astype(np.int64)[positions]
         return np.where(values & _SEEN, values >> _LINE_SHIFT, -1)
 
     def _slots(self, hashes: np.ndarray) -> np.ndarray:
         """(N,) the slot of each of different keys, which it gets if it has none."""
-        if self._count + len(hashes) > _MOST_FULL * len(self._hashes):
+        if self._count + len(hashes) > _MOST_FULL * len(self._words):
             self._resize(int(1.5 * (self._count + len(hashes)) / _MOST_FULL))
-        return self._found(hashes)
+        return self._found(np.ascontiguousarray(hashes[WORD]), np.ascontiguousarray(hashes[CHECK]))
 
-    def _found(self, hashes: np.ndarray) -> np.ndarray:
-        size = len(self._hashes)
-        slots = (((hashes * _MIX) >> _HALF) * np.uint64(size) >> _HALF).astype(np.intp)
-        left = np.arange(len(hashes))
+    def _found(self, words: np.ndarray, checks: np.ndarray) -> np.ndarray:
+        size = len(self._words)
+        slots = ((words >> _HALF) * np.uint64(size) >> _HALF).astype(np.intp)
+        left = np.arange(len(words))
         while len(left):
             at = slots[left]
-            empty = self._hashes[at] == 0
-            self._hashes[at[empty]] = hashes[left[empty]]  # of several for one slot the last stays
-            is_there = self._hashes[at] == hashes[left]
+            empty = self._words[at] == 0
+            if empty.any():
+                takes = left[empty]
+                self._words[slots[takes]] = words[takes]  # of several for one slot the last stays
+                self._checks[slots[takes]] = checks[takes]
+            is_there = (self._words[at] == words[left]) & (self._checks[at] == checks[left])
             self._count += int(np.count_nonzero(is_there & empty))
             left = left[~is_there]
             slots[left] = (slots[left] + 1) % size
         return slots
 
     def _resize(self, size: int) -> None:
-        used = self._hashes != 0
-        hashes, values = self._hashes[used], self._values[used]
+        used = self._words != 0
+        words, checks, values = self._words[used], self._checks[used], self._values[used]
         del used
-        self._hashes, self._values = np.empty(0, np.uint64), np.empty(0, self._kind)  # given back before more is taken
-        self._hashes, self._values, self._count = np.zeros(size, np.uint64), np.zeros(size, self._kind), 0
-        for start in range(0, len(hashes), _STEP):
-            slots = self._found(hashes[start : start + _STEP])
-            self._values[slots] = values[start : start + _STEP]
+        self._words, self._checks = np.empty(0, np.uint64), np.empty(0, np.uint32)  # given back before more is taken
+        self._values = np.empty(0, self._kind)
+        self._words, self._checks = np.zeros(size, np.uint64), np.zeros(size, np.uint32)
+        self._values, self._count = np.zeros(size, self._kind), 0
+        for start in range(0, len(words), _STEP):
+            part = slice(start, start + _STEP)
+            self._values[self._found(words[part], checks[part])] = values[part]
+
+
+def _different(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The positions of the first of each, and (N,) for each hash which of these it equals."""
+    words, checks = hashes[WORD], hashes[CHECK]
+    in_order = np.sort(words)
+    if (in_order[1:] != in_order[:-1]).all():
+        return (each := np.arange(len(hashes))), each
+    _, first, which = np.unique(words, return_index=True, return_inverse=True)
+    if (checks != checks[first][which]).any():
+        _, first, which = np.unique(hashes, return_index=True, return_inverse=True)
+    return first, which

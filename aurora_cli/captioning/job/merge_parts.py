@@ -7,7 +7,8 @@ from itertools import islice
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
-from aurora_cli.captioning.job.caption_keys import CaptionKey, CaptionKeys, hashes_of
+from aurora_cli.captioning.job.caption_keys import CaptionKeys
+from aurora_cli.captioning.job.key_hashes import CaptionKey, hashes_of
 from aurora_cli.captioning.job.output import list_rejects, read_lines, rewrite, write_settings
 from aurora_cli.captioning.job.parts import KEY, LINE, MERGED_FILE, Part, PartReceipt, parts_folder, whole_parts
 from aurora_cli.config.share import Share

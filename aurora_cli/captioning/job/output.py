@@ -6,16 +6,19 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from aurora_cli.captioning.job.caption_keys import CaptionKey, CaptionKeys, hashes_of
-from aurora_cli.captioning.job.stored_lines import cut_torn_line, hashes_in, lines_in_blocks
+from aurora_cli.captioning.job.caption_keys import CaptionKeys
+from aurora_cli.captioning.job.key_hashes import CaptionKey, hashes_of
+from aurora_cli.captioning.job.stored_lines import LineBlock, cut_torn_line, hashes_in, stored_blocks
 from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.constants import REJECTS_FILE, SETTINGS_SUFFIX
 from aurora_cli.errors import UsageError
 from aurora_cli.io.atomic import atomic_write, disk_errors, open_to_append, write_json
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.io.locks import lock_output
+from aurora_cli.io.prefetch import mapped_ahead
 
 _BEGIN = b'{"media": '
 _LONGEST_LINE = 1 << 24
@@ -89,17 +92,20 @@ class CaptionFile(CaptionOutput):
         self.path = path
         self.made_by = made_by
         cut_torn_line(path)
-        for number, lines in enumerate(lines_in_blocks(path)):
+        for number, (block, hashes) in enumerate(mapped_ahead(self._hashed, stored_blocks(path))):
             if number == 0:
-                self.keys.reserve(path.stat().st_size // (sum(map(len, lines)) // len(lines)))
-            hashes = hashes_in(lines, made_by)
+                self.keys.reserve(path.stat().st_size * block.count // len(block.raw))
             if hashes is None:
-                captions = [self._own(line) for line in map(parsed, lines)]
+                captions = [self._own(line) for line in map(parsed, block.lines)]
                 hashes = hashes_of(key_of(caption) for caption in captions if caption is not None)
+                self.replaced += len(block.lines) - block.count
             before = self.keys.add(hashes)
-            self.replaced += len(lines) - len(hashes) + int(before.sum())
+            self.replaced += block.count - len(hashes) + int(before.sum())
         if self.replaced:
             rewrite(path, map(self._line, self._each_once()))
+
+    def _hashed(self, block: LineBlock) -> tuple[LineBlock, np.ndarray | None]:
+        return block, hashes_in(block, self.made_by)
 
     def _each_once(self) -> Iterator[Caption]:
         """The captions that the file holds, without those that others made, and each key once."""

@@ -5,10 +5,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from aurora_cli.captioning.job.caption_keys import CaptionKey, hashes_of
+from aurora_cli.captioning.job.key_hashes import CaptionKey, hashes_of
 from aurora_cli.captioning.job.output import CaptionFile, key_of, parsed, read_lines, rewrite, stored
 from aurora_cli.captioning.job.parts import KEY, LINE, Part, PartReceipt
-from aurora_cli.captioning.job.stored_lines import hashes_in, lines_in_blocks
+from aurora_cli.captioning.job.stored_lines import LineBlock, hashes_in, stored_blocks
 from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.io.atomic import write_text
 from aurora_cli.io.json_files import JsonObject
@@ -32,10 +32,11 @@ class PartFile(CaptionFile):
         """The part is whole: its lines are those of this run's media, in their order."""
         captions = last = 0
         in_order = True
-        for lines in lines_in_blocks(self.path):
-            numbers = self._numbers(lines)
+        for block in stored_blocks(self.path):
+            numbers = self._numbers(block)
             steps = np.diff(numbers, prepend=last)
-            in_order = in_order and bool((steps > 0).all()) and numbers.tolist() == [*map(_written_number, lines)]
+            in_order = in_order and bool((steps > 0).all())
+            in_order = in_order and numbers.tolist() == [*map(_written_number, block.lines)]
             captions, last = captions + int((numbers > 0).sum()), numbers[-1]
         if not in_order:
             numbered = ((self._number(line), line) for line in read_lines(self.path))
@@ -72,11 +73,11 @@ class PartFile(CaptionFile):
         caption = self._own(line)
         return 0 if caption is None else max(0, int(self.keys.lines(hashes_of([key_of(caption)]))[0]))
 
-    def _numbers(self, lines: Sequence[bytes]) -> np.ndarray:
+    def _numbers(self, block: LineBlock) -> np.ndarray:
         """(N,) the same of lines of the file."""
-        hashes = hashes_in(lines, self.made_by)
-        if hashes is None or len(hashes) < len(lines):
-            return np.array([self._number(parsed(line)) for line in lines])
+        hashes = hashes_in(block, self.made_by)
+        if hashes is None or len(hashes) < block.count:
+            return np.array([self._number(parsed(line)) for line in block.lines])
         return np.maximum(0, self.keys.lines(hashes))
 
 

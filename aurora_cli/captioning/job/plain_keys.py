@@ -4,53 +4,58 @@ Only what a row plainly says is taken from its columns: a medium by a path or UR
 question. Whatever else a row may say has to be read by `rows`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.json
 
-from aurora_cli.captioning.job.caption_keys import NOT_PATHS, hashes_of
+from aurora_cli.captioning.job.caption_keys import NOT_PATHS
+from aurora_cli.captioning.job.key_hashes import NOTHING, NUMBER, OPEN, PAIR, TEXT, Spans, Texts, hashes_of_columns
+from aurora_cli.captioning.job.stored_lines import LineBlock
 
-MEDIA, ID, SPAN, PROMPT = "media", "id", "span", "prompt"
+MEDIA, ID, SPAN, PROMPT, MADE_BY = "media", "id", "span", "prompt", "made_by"
 _SPANS = pa.list_(pa.float64())
 _KEY_TYPES = {MEDIA: [pa.string()], ID: [pa.string(), pa.int64()], SPAN: [_SPANS], PROMPT: [pa.string()]}
 CAPTION_COLUMNS = {
-    **dict.fromkeys(("kind", "caption", "made_by"), pa.string()),
+    **dict.fromkeys(("kind", "caption", MADE_BY), pa.string()),
     **dict.fromkeys(("frames", "visual_tokens", "prompt_tokens", "new_tokens"), pa.int64()),
     "seconds": pa.float64(),
 }
 """What each caption has beside its key."""
-_OF_PATHS = np.frombuffer(b"abceghijklmnopqrstuvwxyzABCEGHIJKLMNOPQRSTUVWXYZ0123456789_-./", np.uint8)
-"""No media but paths and URLs begin so."""
+_PLAINLY = np.zeros(256, bool)
+_PLAINLY[np.frombuffer(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./", np.uint8)] = True
+"""What a text begins with that is not empty to a reader."""
 
 
 class PlainKeys(NamedTuple):
     """The keys of some rows."""
 
     hashes: np.ndarray
-    """(N,) uint64."""
+    """(N,) of HASH."""
     is_plain: np.ndarray
     """(N,) whether the row says no more than that; the others' hashes mean nothing."""
 
 
-def parsed_lines(lines: Sequence[bytes], columns: dict[str, pa.DataType], *, others: bool) -> pa.Table | None:
+def parsed_lines(lines: LineBlock, columns: dict[str, pa.DataType], *, others: bool) -> pa.Table | None:
     """The columns of JSON lines; none: some line is no object, or has another type of value.
 
     `others`: those that are not asked for come too.
     """
+    if not lines.are_objects:
+        return None
+    raw = pa.py_buffer(lines.raw)
+    block = pyarrow.json.ReadOptions(use_threads=False, block_size=max(len(raw) + 1, 1 << 10))
     for id_type in _KEY_TYPES[ID]:
         key = {MEDIA: pa.string(), ID: id_type, SPAN: _SPANS, PROMPT: pa.string()}
         schema = pa.schema([*columns.items(), *key.items()])
         options = pyarrow.json.ParseOptions(schema, unexpected_field_behavior="infer" if others else "ignore")
         try:
-            raw = pa.py_buffer(b"\n".join(lines))
-            block = pyarrow.json.ReadOptions(use_threads=False, block_size=max(len(raw) + 1, 1 << 10))
             table = pyarrow.json.read_json(pa.BufferReader(raw), block, options, pa.system_memory_pool())
         except pa.ArrowException:
             continue
-        return table if table.num_rows == len(lines) else None
+        return table if table.num_rows == lines.count else None
     return None
 
 
@@ -61,17 +66,18 @@ def plain_keys(table: pa.Table, is_harmless: Callable[[str], bool]) -> PlainKeys
         return None
     if any(table.schema.field(name).type not in types for name, types in _KEY_TYPES.items() if name in names):
         return None
-    media = table.column(MEDIA).combine_chunks()
-    is_plain = _are_paths(media)
-    prompts = [None] * len(table)
+    media = _texts(table.column(MEDIA))
+    ids = _texts(table.column(ID)) if ID in names and table.column(ID).null_count < len(table) else None
+    prompts = None
     if PROMPT in names and table.column(PROMPT).null_count < len(table):
-        prompts = [prompt if prompt and prompt.strip() else None for prompt in table.column(PROMPT).to_pylist()]
+        prompts = _texts(table.column(PROMPT))
+        says = _says_something(prompts)
+        prompts = prompts._replace(lengths=prompts.lengths * says, kinds=prompts.kinds * says)
     spans, are_spans = _spans(table)
-    ids = table.column(ID).to_pylist() if ID in names else [None] * len(table)
-    return PlainKeys(hashes_of(zip(media.to_pylist(), ids, spans, prompts, strict=True)), is_plain & are_spans)
+    return PlainKeys(hashes_of_columns(media, ids, spans, prompts), _are_paths(media) & are_spans)
 
 
-def hashes_of_captions(lines: Sequence[bytes], made_by: str) -> np.ndarray | None:
+def hashes_of_captions(lines: LineBlock, made_by: str) -> np.ndarray | None:
     """The hashes of the keys of whole captions that were made so; none: some line has to be read by itself."""
     table = parsed_lines(lines, CAPTION_COLUMNS, others=False)
     if table is None or any(table.column(name).null_count for name in CAPTION_COLUMNS):
@@ -79,25 +85,49 @@ def hashes_of_captions(lines: Sequence[bytes], made_by: str) -> np.ndarray | Non
     keys = plain_keys(table.select([MEDIA, ID, SPAN, PROMPT]), lambda name: True)
     if keys is None or not keys.is_plain.all():
         return None
-    return keys.hashes[[name == made_by for name in table.column("made_by").to_pylist()]]
+    makers = table.column(MADE_BY)
+    if len(once := makers.unique()) == 1:
+        return keys.hashes if once[0].as_py() == made_by else keys.hashes[:0]
+    return keys.hashes[[name == made_by for name in makers.to_pylist()]]
 
 
-def _are_paths(media: pa.StringArray) -> np.ndarray:
-    """(N,) whether each is a path or a URL. Only those are looked at that begin as others could."""
-    offsets = _offsets(media)
-    has_text = np.diff(offsets) > 0
-    starts = np.append(np.frombuffer(media.buffers()[2] or b"", np.uint8), np.uint8(0))[offsets[:-1]]
-    is_path = np.isin(starts, _OF_PATHS) & has_text & _is_valid(media)
-    for index in np.flatnonzero(~is_path & has_text).tolist():
-        name = media[index].as_py()
-        is_path[index] = name is not None and name[:5].lower() not in NOT_PATHS and bool(name.strip())
+def _texts(column: pa.ChunkedArray) -> Texts:
+    array = column.combine_chunks()
+    kind = TEXT
+    if array.type == pa.int64():
+        array, kind = array.cast(pa.string()), NUMBER
+    offsets, is_given = _offsets(array), _is_valid(array)
+    data = np.frombuffer(array.buffers()[2] or b"", np.uint8)
+    return Texts(data, offsets[:-1], np.diff(offsets) * is_given, np.where(is_given, kind, NOTHING))
+
+
+def _are_paths(media: Texts) -> np.ndarray:
+    """(N,) whether each is a path or a URL."""
+    is_path = _says_something(media)
+    longest = len(NOT_PATHS[0])
+    rows = np.flatnonzero(media.lengths >= longest)
+    starts = media.data[media.starts[rows, None] + np.arange(longest)] | np.uint8(ord("a") ^ ord("A"))
+    for other in NOT_PATHS:
+        is_path[rows[(starts == np.frombuffer(other.encode(), np.uint8)).all(axis=1)]] = False
     return is_path
 
 
-def _spans(table: pa.Table) -> tuple[Sequence[tuple[float, float | None] | None], np.ndarray]:
+def _says_something(texts: Texts) -> np.ndarray:
+    """(N,) whether each is more than white space. Only those are looked at that begin as white space could."""
+    found = texts.lengths > 0
+    found[found] = _PLAINLY[texts.data[texts.starts[found]]]
+    for index in np.flatnonzero(~found & (texts.lengths > 0)).tolist():
+        start = texts.starts[index]
+        found[index] = bool(
+            texts.data[start : start + texts.lengths[index]].tobytes().decode("utf-8", "replace").strip()
+        )
+    return found
+
+
+def _spans(table: pa.Table) -> tuple[Spans | None, np.ndarray]:
     """The part of each row, and whether it is one, or plainly none."""
     if SPAN not in table.column_names or (column := table.column(SPAN)).null_count == len(table):
-        return [None] * len(table), np.ones(len(table), bool)
+        return None, np.ones(len(table), bool)
     spans = column.combine_chunks()
     given, offsets, times = _is_valid(spans), _offsets(spans), spans.values
     values = np.frombuffer(times.buffers()[1] or b"", np.float64)[times.offset :][: len(times)]
@@ -106,10 +136,8 @@ def _spans(table: pa.Table) -> tuple[Sequence[tuple[float, float | None] | None]
     at = np.where(is_pair, offsets[:-1], len(values) - 2)
     starts, ends = values[at], np.where(np.isinf(values[at + 1]), np.nan, values[at + 1])
     is_span = is_pair & (starts >= 0) & (np.isnan(ends) | (starts < ends))
-    if is_span.all() and not np.isnan(ends).any():
-        return [*zip(starts.tolist(), ends.tolist(), strict=True)], is_span
-    pairs = zip(starts.tolist(), ends.tolist(), given.tolist(), strict=True)
-    return [(a, b if b == b else None) if there else None for a, b, there in pairs], is_span | ~given
+    kinds = np.where(given, np.where(np.isnan(ends), OPEN, PAIR), NOTHING)
+    return Spans(np.nan_to_num(starts), np.nan_to_num(ends), kinds), is_span | ~given
 
 
 def _offsets(array: pa.StringArray | pa.ListArray) -> np.ndarray:

@@ -5,13 +5,14 @@ They come by the block, and are not looked into before somebody asks for one.
 
 import csv
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from aurora_cli.captioning.job.stored_lines import LineBlock, line_blocks
 from aurora_cli.config.share import ALL, Share
 from aurora_cli.data.annotations.file_forms import BOM, decompressed
 from aurora_cli.data.annotations.files import check_form
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pyarrow.parquet import ParquetFile
 
 Value = Mapping[str, object]
-BLOCK_BYTES = 1 << 20
 BLOCK_ROWS = 4096
 
 
@@ -75,57 +75,49 @@ def check_lines(path: Path) -> None:
         check_form(path)
 
 
-class _Lines(NamedTuple):
-    numbers: Sequence[int]
-    raws: Sequence[bytes]
-
-
 def _of_lines(path: Path, share: Share) -> Iterator[RowBlock]:
     line = position = 0
     try:
         with open(path, "rb") as file, decompressed(path, file) as stream:
-            for numbers, raws in _blocks_of_lines(stream):
-                line = numbers[-1]
+            for found in line_blocks(stream, stream.read(len(BOM)).removeprefix(BOM)):
+                numbers = _numbers(found, line)
+                if not len(numbers):
+                    line += found.count
+                    continue
                 own = slice((share.index - position) % share.count, None, share.count)
-                block = _block_of_lines(_Lines(numbers[own], raws[own]), len(raws))
+                block = _block_of_lines(found, numbers, own)
                 if not position and path.suffix != ".gz":
-                    size = sum(map(len, raws)) + len(raws)
-                    block = block._replace(in_file=path.stat().st_size * len(raws) // size)
+                    block = block._replace(in_file=path.stat().st_size * len(numbers) // len(found.raw))
                 yield block
-                position += len(raws)
+                line += found.count
+                position += len(numbers)
     except (EOFError, zlib.error, OSError) as error:
         raise DataError(f"{path}: cannot be read after line {line}: {error}") from error
 
 
-def _blocks_of_lines(stream: IO[bytes]) -> Iterator[_Lines]:
-    """The lines that are not empty; a byte order mark at the beginning is none of the first."""
-    number, rest = 1, stream.read(len(BOM)).removeprefix(BOM)
-    while block := stream.read(BLOCK_BYTES):
-        *raws, rest = (rest + block).split(b"\n")
-        lines = _Lines(range(number, number + len(raws)), raws)
-        if b"" in raws or any(map(bytes.isspace, raws)):
-            full = [index for index, raw in enumerate(raws) if raw.strip()]
-            lines = _Lines([number + index for index in full], [raws[index] for index in full])
-        number += len(raws)
-        if lines.raws:
-            yield lines
-    if rest.strip():
-        yield _Lines([number], [rest])
+def _numbers(block: LineBlock, before: int) -> np.ndarray:
+    """(N,) the number in the file of each line that is not empty, if so many come before."""
+    if block.are_objects:
+        return np.arange(before + 1, before + block.count + 1)
+    lines = block.raw.split(b"\n")[:-1]
+    return np.array([number for number, line in enumerate(lines, start=before + 1) if line.strip()], np.int64)
 
 
-def _block_of_lines(own: _Lines, total: int) -> RowBlock:
+def _block_of_lines(found: LineBlock, numbers: np.ndarray, own: slice) -> RowBlock:
     def value(index: int) -> Value | Rejection:
         try:
-            return decode_json(own.raws[index].strip())
+            return decode_json(found.lines[own.start + index * own.step].strip())
         except Rejection as rejection:
             return rejection
 
     def columns() -> "Table | None":
         from aurora_cli.captioning.job.plain_keys import parsed_lines
 
-        return parsed_lines(own.raws, {}, others=True)
+        if own.step == 1:
+            return parsed_lines(found, {}, others=True)
+        return parsed_lines(LineBlock(b"\n".join([*found.lines[own], b""])), {}, others=True)
 
-    return RowBlock(total, np.array(own.numbers, np.int64), value, columns)
+    return RowBlock(len(numbers), numbers[own], value, columns)
 
 
 def _of_csv(path: Path, share: Share) -> Iterator[RowBlock]:

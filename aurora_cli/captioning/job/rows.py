@@ -17,11 +17,9 @@ from aurora_cli.captioning.job.caption_keys import (
     NEW,
     NOT_PATHS,
     REPEATED,
-    CaptionKey,
     CaptionKeys,
-    hash_of,
-    hashes_of,
 )
+from aurora_cli.captioning.job.key_hashes import HASH, CaptionKey, hashes_of
 from aurora_cli.captioning.job.row_media import RowMedia
 from aurora_cli.captioning.job.row_values import RowBlock, Value, blocks_of, check_lines, columns_of
 from aurora_cli.captioning.result import Uncaptioned, part_of
@@ -32,6 +30,7 @@ from aurora_cli.data.annotations.spans import LENGTHS, may_be_part, part_in, spa
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.tokenization.prompt import check_prompt
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.prefetch import mapped_ahead
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
@@ -132,13 +131,15 @@ class RowReader:
         What is captioned, and says no more than a row plainly does, is known by its columns alone.
         """
         self.total = self.own = self.done = self.repeated = 0
-        for block in blocks_of(self.path, self._share):
+        for block, hashes, is_plain in mapped_ahead(_hashed, blocks_of(self.path, self._share)):
             self.total += block.total
             self.own += len(block.lines)
-            yield from self._unmarked_of(block, keys)
+            yield from self._unmarked_of(block, hashes, is_plain, keys)
 
-    def _unmarked_of(self, block: RowBlock, keys: CaptionKeys) -> Iterator[Row | Uncaptioned]:
-        hashes, is_marked = _plain(block)
+    def _unmarked_of(
+        self, block: RowBlock, hashes: np.ndarray, is_marked: np.ndarray, keys: CaptionKeys
+    ) -> Iterator[Row | Uncaptioned]:
+        """`is_marked`: of which rows these are the hashes; of the others none is known yet."""
         states = np.full(len(block.lines), NEW)
         states[is_marked] = keys.mark(hashes[is_marked], block.lines[is_marked])
         self.done += int((states == DONE).sum())
@@ -146,7 +147,7 @@ class RowReader:
         left = np.flatnonzero(states == NEW).tolist()
         for index in left:  # grows, where the first of several equal rows is none
             row = self._read(int(block.lines[index]), block.value(index))
-            if is_marked[index] and (isinstance(row, Uncaptioned) or hash_of(row.key) != hashes[index]):
+            if is_marked[index] and (isinstance(row, Uncaptioned) or hashes_of([row.key])[0] != hashes[index]):
                 keys.forget(hashes[[index]])
                 is_marked[index] = False
                 later = np.flatnonzero((hashes == hashes[index]) & (states == REPEATED))
@@ -206,6 +207,10 @@ class RowReader:
             raise Rejection("bad_text", error.message) from error
 
 
+def _hashed(block: RowBlock) -> tuple[RowBlock, np.ndarray, np.ndarray]:
+    return block, *_plain(block)
+
+
 def _plain(block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
     """(N,) hashes of keys, and of which rows they are: of those that say no more than a row plainly does."""
     if len(block.lines) > 1 and (table := block.columns()) is not None:
@@ -214,7 +219,7 @@ def _plain(block: RowBlock) -> tuple[np.ndarray, np.ndarray]:
         if (plain := plain_keys(table, says_nothing)) is not None:
             return plain.hashes, plain.is_plain
     keys = [_plain_key(block.value(index)) for index in range(len(block.lines))]
-    hashes = np.zeros(len(keys), np.uint64)
+    hashes = np.zeros(len(keys), HASH)
     is_plain = np.array([key is not None for key in keys], bool)
     hashes[is_plain] = hashes_of(key for key in keys if key is not None)
     return hashes, is_plain

@@ -14,7 +14,8 @@ import numpy as np
 from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.inputs import CaptionInput
-from aurora_cli.captioning.job.caption_keys import DONE, NEW, hashes_of
+from aurora_cli.captioning.job.caption_keys import DONE, NEW
+from aurora_cli.captioning.job.key_hashes import hashes_of
 from aurora_cli.captioning.job.lines import line_of, start_of_line
 from aurora_cli.captioning.job.output import CaptionFile, CaptionOutput, key_of
 from aurora_cli.captioning.job.part_output import PartFile

@@ -2,11 +2,11 @@
 
 import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 
 import pytest
 
-from aurora_cli.io.prefetch import taken_ahead
+from aurora_cli.io.prefetch import mapped_ahead, taken_ahead
 
 
 class Numbers:
@@ -78,3 +78,29 @@ def test_nothing_is_opened_before_the_first_item_is_asked_for() -> None:
     numbers = Numbers(3)
     taken_ahead(numbers.open, 3).close()
     assert (numbers.made, numbers.closed_by) == ([], None)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_what_several_threads_make_comes_in_order_and_no_more_items_are_taken_than_they_hold(threads: int) -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(20):
+            taken.append(number)
+            yield number
+
+    def late(number: int) -> int:
+        time.sleep(0.001 * (number % 3))
+        return -number
+
+    for count, made in enumerate(mapped_ahead(late, items(), threads)):
+        assert made == -count
+        assert len(taken) <= count + threads
+    assert len(taken) == 20
+
+
+def test_what_a_function_raises_comes_in_its_turn() -> None:
+    made = mapped_ahead(lambda number: 6 // number, [3, 2, 0, 1], 2)
+    assert (next(made), next(made)) == (2, 3)
+    with pytest.raises(ZeroDivisionError):
+        next(made)

@@ -15,6 +15,7 @@ from aurora_cli.constants import VIDEO_QUESTION
 
 Layout = Literal["xtuner", "huggingface", "official", "onnx", "gguf"]
 Quantization = Literal["f16", "q8_0", "q4_k_m"]
+Engine = Literal["local", "ray"]
 
 
 class ConvertSettings(Section):
@@ -102,8 +103,12 @@ class CaptionSettings(Section):
     batch_size: int = Field(default=8, ge=1)
     """Images or videos at a time."""
 
-    num_processes: int = Field(default=1, ge=1)
-    """Processes on this machine, each with a share of the media; where there are GPUs, each has one of them."""
+    engine: Engine = "local"
+    """Who captions: this machine, or the processes of a Ray cluster, which are started again when they are lost."""
+
+    num_processes: int | None = Field(default=None, ge=1)
+    """Processes on this machine, each with a share of the media; where there are GPUs, each has one of them. None: one.
+    With `--engine ray` processes of the cluster; none: one a GPU, without GPUs one."""
 
     output: Path | None = None
     """JSONL file for the captions as well; what it holds already is not captioned again."""

@@ -47,6 +47,7 @@ EXTRAS = {
     "gguf": ("gguf", "aurora convert of a GGUF file"),
     "onnxruntime": ("onnx", "aurora convert --format onnx"),
     "pillow-heif": ("heif", "HEIC images"),
+    "ray": ("ray", "aurora caption --engine ray"),
 }
 """Packages that only some uses need: by what they are installed, and for what."""
 

@@ -1,12 +1,13 @@
 """`aurora caption`: captions of images and videos, or a page to caption them on."""
 
-from aurora_cli.config.settings import Settings
+from aurora_cli.config.settings import CaptionSettings, Settings
 from aurora_cli.config.share import take_share
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import UsageError
+from aurora_cli.pipeline.caption.on_ray import caption_on_ray
 from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
-from aurora_cli.pipeline.caption.work import caption_in_processes, caption_media, merge
+from aurora_cli.pipeline.caption.work import caption_in_processes, caption_request
 from aurora_cli.pipeline.result import Result
 from aurora_cli.serving.start import Address, check_installed, serve
 
@@ -22,31 +23,23 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if settings.caption.serve:
         return _serve(settings, reporter, dry_run=dry_run)
     share = take_share(settings.caption.shard, reporter)
-    if settings.caption.num_processes > 1:
+    on_ray = settings.caption.engine == "ray"
+    if not on_ray and (settings.caption.num_processes or 1) > 1:
         return caption_in_processes(settings, share, reporter, dry_run=dry_run)
+    if on_ray and not dry_run:
+        return caption_on_ray(settings, share, reporter)
     request = resolve_request(settings, reporter, share)
     if dry_run:
         media = len(request.media) if request.rows is None else request.rows.count()
         return CaptionResult(request.model, dry_run=True, media=media, share=None if share is None else str(share))
-    captioned = caption_media(settings, request, reporter)
-    return CaptionResult(
-        request.model,
-        captioned.captions,
-        captioned.uncaptioned,
-        captioned.reused,
-        None if request.output is None else str(request.output),
-        media=captioned.rows,
-        listed_in=None if request.rows is None else str(request.rows.path),
-        made=captioned.made,
-        repeated=captioned.repeated,
-        share=None if share is None else str(share),
-        parts=None if request.part is None else merge(request.part),
-    )
+    return caption_request(settings, request, reporter)
 
 
 def _serve(settings: Settings, reporter: Reporter, *, dry_run: bool) -> ServeResult:
     caption = settings.caption
-    if ignored := [name for name in ("media", "manifest", "output", "shard") if getattr(caption, name)]:
+    usual = CaptionSettings()
+    names = ("media", "manifest", "output", "shard", "engine")
+    if ignored := [name for name in names if getattr(caption, name) != getattr(usual, name)]:
         raise UsageError(
             f"--serve: captions what is dropped on the page, and caption.{ignored[0]} would say nothing",
             hint="Leave one of them out.",

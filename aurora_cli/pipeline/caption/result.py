@@ -37,6 +37,8 @@ class CaptionResult(Result):
     """Of the media, as `--shard` says it; `output` is its part."""
     processes: int = 1
     """Of this machine, each with a share."""
+    on_ray: bool = False
+    """By the processes of a Ray cluster; `captions` is empty, they are in the output."""
     parts: PartsResult | None = None
     """Of the output that all parts become."""
 
@@ -46,15 +48,16 @@ class CaptionResult(Result):
             share = "" if self.share is None else f", share {self.share}"
             return [f"Would caption {media} with {self.model}{share}"]
         lines = [line_of(caption) for caption in self.captions]
-        if self.listed_in is None and self.processes > 1:
-            lines.append(f"{self.media:,} media, {self.made + self.reused:,} captioned by {self.processes} processes")
+        by = "Ray" if self.on_ray else f"{self.processes} processes"
+        if self.listed_in is None and (self.on_ray or self.processes > 1):
+            lines.append(f"{self.media:,} media, {self.made + self.reused:,} captioned by {by}")
         if self.listed_in is not None:
             lines.append(f"{self.listed_in}: {self.media:,} rows, {self.made + self.reused:,} captioned")
         if self.reused:
             lines.append(f"{self.reused:,} of them were captioned before")
         if self.repeated:
             lines.append(f"{self.repeated:,} rows are the same as an earlier one, and have one caption with it")
-        is_listed = self.listed_in is not None and (self.output or self.parts)
+        is_listed = self.on_ray or (self.listed_in is not None and (self.output or self.parts))
         shown = self.rejected[: SHOWN if is_listed or self.processes > 1 else None]
         lines += [f"{_named(each)}: NOT CAPTIONED: {each.reason}" for each in shown]
         if len(shown) < len(self.rejected):

@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 import tempfile
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
 
 from pydantic import BaseModel
@@ -21,6 +21,7 @@ from aurora_cli.console import Reporter
 from aurora_cli.errors import Interrupted, UsageError
 from aurora_cli.imports import imported_at_once, without_compiler
 from aurora_cli.io.locks import lock_output
+from aurora_cli.pipeline.caption.on_ray import report_of
 from aurora_cli.pipeline.caption.request import resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult
 from aurora_cli.pipeline.caption_parts import PartsResult, parts_result
@@ -33,11 +34,34 @@ def caption_media(settings: Settings, request: CaptionRequest, reporter: Reporte
     """Caption what a request asks for, while no other process writes its output."""
     with contextlib.nullcontext() if request.output is None else lock_output(request.output, "aurora caption"):
         with imported_at_once(), without_compiler():
-            from aurora_cli.captioning.job.session import CaptionSession
+            from aurora_cli.captioning.job.session import CaptionSession, rows_of
             from aurora_cli.captioning.job.source import CaptionerSource
 
         source = CaptionerSource(settings, request.model, reporter)
-        return CaptionSession(source, request, settings.caption, reporter).run()
+        engine = None
+        if settings.caption.engine == "ray":
+            from aurora_cli.captioning.engines.ray_engine import RayEngine
+
+            engine = RayEngine(settings, request.model, rows_of(request), reporter)
+        return CaptionSession(source, request, settings.caption, reporter, engine).run()
+
+
+def caption_request(settings: Settings, request: CaptionRequest, reporter: Reporter) -> CaptionResult:
+    """The same, and of the parts of an output the output, if all of them are there."""
+    captioned = caption_media(settings, request, reporter)
+    return CaptionResult(
+        request.model,
+        captioned.captions,
+        captioned.uncaptioned,
+        captioned.reused,
+        None if request.output is None else str(request.output),
+        media=captioned.rows,
+        listed_in=None if request.rows is None else str(request.rows.path),
+        made=captioned.made,
+        repeated=captioned.repeated,
+        share=None if request.part is None else str(request.part.share),
+        parts=None if request.part is None else merge(request.part),
+    )
 
 
 def merge(part: Part) -> PartsResult:
@@ -66,7 +90,7 @@ def caption_in_processes(
         HostError: one was killed.
         Interrupted: a signal stopped them.
     """
-    count, outer = settings.caption.num_processes, share or ALL
+    count, outer = settings.caption.num_processes or 1, share or ALL
     if settings.caption.device_map is not None and gpu_count() > 1:
         raise UsageError(
             "--device-map: spreads a model over all GPUs, and with --num-processes each process has one of them",
@@ -103,8 +127,14 @@ def caption_in_processes(
 
 
 def main() -> None:
-    """`python -m aurora_cli.pipeline.caption CONFIG SHARE`: one of the processes, with a share of that share."""
-    settings, outer = load_resolved(Path(sys.argv[1])), share_of(sys.argv[2])
+    """`python -m aurora_cli.pipeline.caption CONFIG SHARE`: one of the processes, with a share of that share.
+
+    With `--engine ray` it is the one that drives Ray; without a SHARE for all media.
+    """
+    settings, outer = load_resolved(Path(sys.argv[1])), share_of(sys.argv[2] if len(sys.argv) > 2 else None)
+    if settings.caption.engine == "ray":
+        signal.signal(signal.SIGTERM, _interrupt)
+        serve(lambda reporter: _caption_all(settings, None if outer is None else outer.share, reporter))
     assert outer is not None, "the share is given"
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     signal.signal(signal.SIGTERM, _interrupt)
@@ -113,11 +143,14 @@ def main() -> None:
     serve(lambda reporter: _caption_share(settings, outer.share.split(rank, size), reporter))
 
 
+def _caption_all(settings: Settings, share: Share | None, reporter: Reporter) -> str:
+    with _interrupts():
+        return report_of(caption_request(settings, resolve_request(settings, reporter, share), reporter))
+
+
 def _caption_share(settings: Settings, share: Share, reporter: Reporter) -> str:
-    try:
+    with _interrupts():
         captioned = caption_media(settings, resolve_request(settings, reporter, share), reporter)
-    except KeyboardInterrupt:
-        raise Interrupted("interrupted; the work so far is safe") from None
     return Report(
         made=captioned.made,
         reused=captioned.reused,
@@ -140,6 +173,16 @@ def use_gpu(process: int, gpus: int, environ: MutableMapping[str, str]) -> None:
     visible = environ.get("CUDA_VISIBLE_DEVICES")
     names = [str(number) for number in range(gpus)] if visible is None else visible.split(",")
     environ["CUDA_VISIBLE_DEVICES"] = names[process % gpus].strip()
+
+
+@contextlib.contextmanager
+def _interrupts() -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(
+            "interrupted; the work so far is safe", hint="Run the same command again to continue."
+        ) from None
 
 
 def _interrupt(*_: object) -> None:

@@ -18,6 +18,7 @@ from aurora_cli.config.training import DataSettings
 from aurora_cli.config.using import CaptionSettings
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.errors import DataError
+from aurora_cli.models.linear.few_rows import read_few_rows_fast
 
 
 def load_captioner(
@@ -89,6 +90,7 @@ def build_captioner(
         model = build_model(checkpoint, options.merging, dtype, target)
     else:
         model = spread(build_model(checkpoint, options.merging, dtype), device_map)
+    read_few_rows_fast(model.model.language_model)
     return Captioner(
         model,
         text_tokenizer,

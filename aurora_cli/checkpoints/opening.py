@@ -29,7 +29,7 @@ from aurora_cli.checkpoints.locate import locate, refuse_llama_cpps
 from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.json_files import read_object
-from aurora_cli.models.quantized.linear import Bits, dequantized
+from aurora_cli.models.linear.quantized import Bits, dequantized
 from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, METADATA_FILE, MODEL_FILE
 from aurora_cli.runs.metadata import CheckpointMetadata

@@ -10,18 +10,15 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from aurora_cli.constants import IGNORE_INDEX
+from aurora_cli.models.linear.few_rows import FewRowsLinear
 
 CHUNK = 2048
 """Target tokens whose logits exist at a time; those of more are computed again in the backward pass."""
-
-
-MOST_ROWS = 32
-"""Rows of a step whose logits are computed the other way round on a CPU."""
 
 
 class TeacherStates(NamedTuple):
@@ -36,7 +33,7 @@ class TeacherStates(NamedTuple):
     temperature: float
 
 
-class LMHead(nn.Linear):
+class LMHead(FewRowsLinear):
     """A linear layer to the vocabulary; given `targets`, it returns the sum of their cross-entropies instead; with
     `teacher` also, as a second number, the sum of the divergences from what its states say.
 
@@ -46,19 +43,13 @@ class LMHead(nn.Linear):
 
     def forward(self, input: Tensor, targets: Tensor | None = None, teacher: TeacherStates | None = None) -> Tensor:
         if targets is None:
-            return self._logits_of_few(input) if _is_step(input) else F.linear(input, self.weight, self.bias)
+            return super().forward(input)
         if teacher is None:
             return _in_chunks(self._cross_entropy, input, targets)
         states = teacher.states.to(input.dtype)  # what leaves a network under autocast is in fp32
         states_NC = input.new_zeros(input.shape).masked_scatter(teacher.has_state[:, None], states)
         both = partial(self._both, temperature=teacher.temperature)
         return _in_chunks(both, input, targets, states_NC.detach(), teacher.has_state)
-
-    def _logits_of_few(self, hidden_NC: Tensor) -> Tensor:
-        """For the last tokens of rows that are decoded on a CPU. The weights are the left factor: MKL then reads 49 MB
-        of them in half the time (8 tokens, AVX-512, one thread: 9.5 ms instead of 19)."""
-        logits_NV = torch.mm(self.weight, hidden_NC.t()).t()
-        return logits_NV if self.bias is None else logits_NV + self.bias
 
     def _cross_entropy(self, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
         logits_NV = F.linear(hidden_NC, self.weight, self.bias).float()
@@ -96,10 +87,6 @@ def _in_chunks(loss: Callable[..., Tensor], *of_targets: Tensor) -> Tensor:
     chunks = zip(*(each.split(CHUNK) for each in of_targets), strict=True)
     losses: list[Any] = [checkpoint(loss, *chunk, use_reentrant=False) for chunk in chunks]
     return torch.stack(losses).sum(0)
-
-
-def _is_step(hidden: Tensor) -> bool:
-    return hidden.ndim == 2 and 1 < len(hidden) <= MOST_ROWS and hidden.is_cpu and not torch.is_grad_enabled()
 
 
 def label_mask(labels_BT: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,1 @@
+"""Linear layers that are computed otherwise than torch does it."""

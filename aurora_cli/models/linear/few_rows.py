@@ -1,8 +1,8 @@
 """Linear layers of a step of decoding on a CPU, which takes as long as reading their weights once.
 
-`F.linear` hands the tokens to MKL as the left factor, and for a few of them it then reads the weights at a half or a
-third of the memory's speed. With the weights as the left factor it reads them at nearly all of it: the page "Speed" has
-the figures. Shapes: N tokens, I and O the layer's channels.
+`F.linear` hands the tokens to MKL as the left factor, and for a few of them it then reads the weights at a third to two
+thirds of the speed that it reads them at as the left factor themselves (8 tokens, AVX2, two threads: 7.7 and 12.5 GB/s
+of a layer of 384 to 1,024 channels, 6.1 and 13.6 of a head of 32,000). Shapes: N tokens, I and O the layer's channels.
 """
 
 import torch

@@ -10,6 +10,7 @@ from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
 from aurora_cli.pipeline.caption.work import caption_in_processes, caption_request
 from aurora_cli.pipeline.result import Result
 from aurora_cli.serving.start import Address, check_installed, serve
+from aurora_cli.training.processes.ranks import use_passive_openmp
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> Result:
@@ -20,6 +21,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
             or media are named beside `serve`.
         DataError: there is no model, or it is damaged.
     """
+    use_passive_openmp()
     if settings.caption.serve:
         return _serve(settings, reporter, dry_run=dry_run)
     share = take_share(settings.caption.shard, reporter)

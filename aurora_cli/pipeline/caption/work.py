@@ -19,7 +19,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.share import ALL, Share, share_of
 from aurora_cli.console import Reporter
 from aurora_cli.errors import Interrupted, UsageError
-from aurora_cli.imports import imported_at_once, without_compiler
+from aurora_cli.imports import imported_at_once, in_own_process, without_compiler
 from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.caption.on_ray import report_of
 from aurora_cli.pipeline.caption.request import resolve_request
@@ -136,6 +136,7 @@ def main() -> None:
         signal.signal(signal.SIGTERM, _interrupt)
         serve(lambda reporter: _caption_all(settings, None if outer is None else outer.share, reporter))
     assert outer is not None, "the share is given"
+    in_own_process()
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     signal.signal(signal.SIGTERM, _interrupt)
     if settings.caption.device in ("auto", "cuda"):

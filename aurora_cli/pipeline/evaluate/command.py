@@ -26,6 +26,7 @@ from aurora_cli.pipeline.evaluate.reference_media import reference_media
 from aurora_cli.pipeline.evaluate.request import EvaluateRequest, resolve_request
 from aurora_cli.pipeline.evaluate.result import EvaluateResult, PromptsResult, result_of
 from aurora_cli.pipeline.evaluate.scoring import metrics_named
+from aurora_cli.training.processes.ranks import use_passive_openmp
 
 
 def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> EvaluateResult | PromptsResult:
@@ -38,6 +39,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         SettingsError: a tower cannot merge down to a kept ratio.
         HostError: the tokenizer or SPICE is asked for and not there.
     """
+    use_passive_openmp()
     evaluate, workspace = settings.evaluate, Workspace(settings.workspace)
     if evaluate.judge.write_prompts is not None:
         return _write_prompts(workspace.path(evaluate.judge.write_prompts), dry_run=dry_run)

@@ -120,7 +120,7 @@ class _Worker:
             LIFELINE_FD: str(lifeline),
         }
         # Without it, every process would start a thread a core: torchrun does the same.
-        environment.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // rank.world_size)))
+        environment.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // rank.world_size)))
         with open(log, "wb") as output:
             self.process = subprocess.Popen(
                 command,

@@ -140,7 +140,7 @@ def use_passive_openmp() -> None:
     """Make OpenMP's threads give their core away when they wait for one another. Only before torch is imported.
 
     By default they spin. Where a loader's process wants the core, that costs more than the work: on two busy cores a
-    tiny model's step took 3.8 s spinning and 0.41 s sleeping.
+    tiny model's step took 3.8 s spinning and 0.41 s sleeping, and 400 captions 31 s of CPU and 6 s.
     """
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 

@@ -4,10 +4,10 @@ Asked for: with 2 processes on 2 cores at most 0.6 of one's wall time.
 
     python tests/benchmarks/bench_processes.py [--media 2000] [--processes 2] [--rounds 1]
 
-Media are noisy JPEGs of 12 megapixels, as cameras make them, which a tiny model looks at with 56 x 56 pixels. What decoding costs is
-measured apart, and printed as a share of what one process takes beside its start. One process decodes in a thread
-while it captions, so that on two cores it takes as long as the larger of the two: with a share d of decoding, two
-processes cannot be below 0.5 / d of one, and each has the start (imports, weights) beside it.
+Media are noisy JPEGs of 12 megapixels, which a tiny model looks at with 56 x 56 pixels. What decoding costs is measured
+apart, and printed as a share of what one process takes beside its start. One process decodes in a thread while it
+captions, so that on two cores it takes as long as the larger of the two: with a share d of decoding, two processes
+cannot be below 0.5 / d of one, and each has the start (imports, weights) beside it.
 """
 
 import argparse

@@ -297,6 +297,7 @@ _SPECS = (
             Flag("evaluate.media_root", ("--media-root",), "DIR"),
             Flag("evaluate.token_kept_ratios", ("--token-kept-ratio", "--visual-token-merge-ratio"), "RATIO"),
             Flag("evaluate.frames", ("--frames",), "N"),
+            Flag("evaluate.shard", ("--shard",), "I/N"),
             Flag("caption.prompt", ("--prompt",)),
             Flag("caption.max_new_tokens", ("--max-new-tokens",)),
             Flag("caption.device", ("--device",)),
@@ -321,6 +322,7 @@ _SPECS = (
             "aurora evaluate captions.jsonl --references references.jsonl",
             "aurora evaluate --references references.jsonl --token-kept-ratio 1 --token-kept-ratio 0.3 --frames 8",
             "aurora evaluate --model export/huggingface --media val/ --references captions_val2014.json",
+            "aurora evaluate --references references.jsonl --shard 0/8",
             "aurora evaluate new.jsonl --references captions_val2014.json --against old.jsonl --metric cider",
             "aurora evaluate captions.jsonl --references questions.jsonl --judge http://127.0.0.1:8000/v1"
             " --judge-model llama",

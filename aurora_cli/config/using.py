@@ -174,6 +174,10 @@ class EvaluateSettings(Section):
     frames: Counts = ()
     """Frames taken evenly from a video, each number at each kept ratio; none: as trained, else 8."""
 
+    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    """Caption one share of the media, I/N, with I from 0 to N-1, and score once all are captioned; `auto` takes I and N
+    from SLURM's array or a launcher; none: all media."""
+
     metrics: Names = ()
     """Metrics that are shown and written; none: all but `spice`, which takes Stanford's parser."""
 

@@ -5,7 +5,9 @@ captions.jsonl.parts/00002-of-00008.rejected.jsonl  what could not be captioned,
 captions.jsonl.parts/00002-of-00008.json            written last: the part is whole
 """
 
+import hashlib
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -80,6 +82,11 @@ class PartReceipt(StoredModel):
     def made_from(self) -> tuple[str, str, int]:
         """What parts that go together have in common."""
         return self.made_by, self.media, self.total
+
+
+def hash_of_names(names: Iterable[str]) -> str:
+    """Of a list of media that no file holds."""
+    return hashlib.sha256("\n".join(names).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def parts_folder(output: Path) -> Path:

@@ -1,11 +1,10 @@
 """What `aurora caption` shall do, known before weights are read."""
 
-import hashlib
 from collections.abc import Sequence
 
 from aurora_cli.captioning.job.merge_parts import check_replaceable
 from aurora_cli.captioning.job.output import check_output
-from aurora_cli.captioning.job.parts import Part, check_count
+from aurora_cli.captioning.job.parts import Part, check_count, hash_of_names
 from aurora_cli.captioning.job.request import CaptionRequest, named_rows
 from aurora_cli.captioning.job.rows import Row, RowReader
 from aurora_cli.checkpoints.locate import check_name
@@ -60,8 +59,7 @@ def _list_of(media: Sequence[Row], rows: RowReader | None) -> tuple[str, int | N
     """A hash of the list of all media, and how many they are where that is known."""
     if rows is not None:
         return sha256_of(rows.path), None
-    names = "\n".join(row.medium.name for row in media)
-    return hashlib.sha256(names.encode("utf-8", "surrogateescape")).hexdigest(), len(media)
+    return hash_of_names(row.medium.name for row in media), len(media)
 
 
 def resolve_model(settings: Settings, reporter: Reporter) -> str:

@@ -5,6 +5,7 @@ from pathlib import Path
 from aurora_cli.captioning.job.request import named_rows
 from aurora_cli.captioning.job.rows import Row
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.share import take_share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import DataError
@@ -26,10 +27,13 @@ from aurora_cli.pipeline.evaluate.reference_media import reference_media
 from aurora_cli.pipeline.evaluate.request import EvaluateRequest, resolve_request
 from aurora_cli.pipeline.evaluate.result import EvaluateResult, PromptsResult, result_of
 from aurora_cli.pipeline.evaluate.scoring import metrics_named
+from aurora_cli.pipeline.evaluate.shares import ShareResult, caption_share, merge_shares
 from aurora_cli.training.processes.ranks import use_passive_openmp
 
 
-def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False) -> EvaluateResult | PromptsResult:
+def run(
+    settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = False
+) -> EvaluateResult | ShareResult | PromptsResult:
     """Score captions beside references, those of a model after they are made. What gives none is listed, and makes the
     exit code 3.
 
@@ -61,7 +65,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         return EvaluateResult(
             str(request.captions), str(request.references), str(request.output), dry_run=True, notes=plan
         )
-    rows = _rows(settings, request, references, reporter)
+    share = take_share(evaluate.shard, reporter)
+    rows, points = _rows(settings, request, references, reporter), points_of(settings)
     if dry_run:
         return EvaluateResult(
             "",
@@ -69,11 +74,17 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
             str(request.output),
             dry_run=True,
             model=request.model,
-            media=len(rows),
-            points=len(points_of(settings)),
+            media=len(rows) if share is None else sum(map(share.takes, range(len(rows)))),
+            points=len(points),
         )
     with disk_errors(request.output):
         request.output.mkdir(parents=True, exist_ok=True)
+    if share is not None:
+        captioned = caption_share(settings, request.model or "", rows, points, request.output, share, reporter)
+        if not captioned.is_last:
+            return captioned
+    elif request.captions is None:
+        merge_shares(points, request.output)
     with lock_output(request.output, "aurora evaluate"):
         evaluation = evaluated(settings, request, references, rows, selected, judge, reporter)
         with disk_errors(request.output):

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from aurora_cli.captioning.job.output import check_output
 from aurora_cli.captioning.job.request import CaptionRequest
@@ -15,6 +15,10 @@ from aurora_cli.console import NotedAdvance, Reporter
 from aurora_cli.errors import DataError
 from aurora_cli.evaluation.captions import CaptionOf, caption_of
 from aurora_cli.evaluation.stored import Cost
+
+if TYPE_CHECKING:
+    from aurora_cli.captioning.job.source import CaptionerSource
+    from aurora_cli.captioning.options import CaptionOptions
 
 
 class Point(NamedTuple):
@@ -81,19 +85,12 @@ def caption_points(
         DataError: the model is damaged, or none of the media can be captioned.
     """
     from aurora_cli.captioning.job.session import CaptionSession
-    from aurora_cli.captioning.job.source import CaptionerSource
-    from aurora_cli.checkpoints.loading import config_of
 
-    for point in points:
-        check_output(point.file(folder))
-    source = CaptionerSource(settings, model, reporter, warms_up=True)
-    trained, side = source.checkpoint.merging, source.checkpoint.model.image_size
-    options = [source.options(point.settings(settings.caption)) for point in points]
-    for each in options:  # before hours of captioning, not after them
-        config_of(source.checkpoint).frame_token_counts(side, side, each.merging)
+    source, options = checked_source(settings, model, points, folder, reporter)
+    trained = source.checkpoint.merging
     for point, each in zip(points, options, strict=True):
-        request = CaptionRequest(model, rows, point.file(folder))
-        captioned = CaptionSession(source, request, point.settings(settings.caption), _Quieter(reporter, point)).run()
+        request, caption = CaptionRequest(model, rows, point.file(folder)), point.settings(settings.caption)
+        captioned = CaptionSession(source, request, caption, QuietReporter(reporter, point)).run()
         if not captioned.captions:
             first = captioned.uncaptioned[0]
             raise DataError(f"none of the media could be captioned; the first is {first.media}: {first.reason}")
@@ -101,6 +98,29 @@ def caption_points(
         cost = cost_of(captioned.captions)
         made = Made(each.merging.kept_ratio, each.frames, cost, len(captioned.uncaptioned), trained.kept_ratio)
         yield Candidate(point.file(folder), [_as_read(caption, limit) for caption in captioned.captions], made)
+
+
+def checked_source(
+    settings: Settings, model: str, points: Sequence[Point], folder: Path, reporter: Reporter
+) -> "tuple[CaptionerSource, list[CaptionOptions]]":
+    """The model and how it captions at each point, which it can: known before hours of captioning, not after them.
+
+    Raises:
+        UsageError: a file holds something else.
+        SettingsError: the tower cannot merge down to one of the ratios.
+        DataError: the model is damaged.
+    """
+    from aurora_cli.captioning.job.source import CaptionerSource
+    from aurora_cli.checkpoints.loading import config_of
+
+    for point in points:
+        check_output(point.file(folder))
+    source = CaptionerSource(settings, model, reporter, warms_up=True)
+    side = source.checkpoint.model.image_size
+    options = [source.options(point.settings(settings.caption)) for point in points]
+    for each in options:
+        config_of(source.checkpoint).frame_token_counts(side, side, each.merging)
+    return source, options
 
 
 def cost_of(captions: Sequence[Caption]) -> Cost:
@@ -124,7 +144,7 @@ def _as_read(caption: Caption, limit: int) -> CaptionOf:
     return read
 
 
-class _Quieter(Reporter):
+class QuietReporter(Reporter):
     """Says which point is captioned; the captions themselves are in files, and not shown."""
 
     def __init__(self, reporter: Reporter, point: Point) -> None:

@@ -94,5 +94,6 @@ def _captioning(evaluate: EvaluateSettings) -> list[str]:
         "--media-root": evaluate.media_root,
         "--token-kept-ratio": evaluate.token_kept_ratios,
         "--frames": evaluate.frames,
+        "--shard": evaluate.shard,
     }
     return [flag for flag, value in flags.items() if value]

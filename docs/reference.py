@@ -12,6 +12,7 @@ import media_kinds
 import preparing_text
 import python_api
 import record_keys
+import scale_model
 
 from aurora_cli.cli.commands import SPECS
 from aurora_cli.cli.spec import Flag, shown_default
@@ -99,7 +100,7 @@ def main() -> int:
     pages |= {FOLDER / "files.md": file_formats.page(GENERATED), FOLDER / "python-api.md": python_api.page(GENERATED)}
     pages |= {FOLDER / "record-keys.md": record_keys.page(GENERATED)}
     pages |= {FOLDER / "media.md": media_kinds.page(GENERATED)}
-    pages |= house.pages() | preparing_text.pages()
+    pages |= house.pages() | preparing_text.pages() | scale_model.pages()
     if "--check" in sys.argv:
         stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]
         if stale:

@@ -51,7 +51,8 @@ def taken_ahead(
 def mapped_ahead(
     function: Callable[[Item], Result], items: Iterable[Item], threads: int | None = None
 ) -> Generator[Result, None, None]:
-    """What a function makes of the items, in their order; so many threads (one a core) have an item each.
+    """What a function makes of the items, in their order; so many threads (one a core) have an item each, and
+    one item waits, made or not.
 
     Worth it where the function lets other threads run, as parsers and numpy do.
     """
@@ -60,7 +61,7 @@ def mapped_ahead(
     with ThreadPoolExecutor(count, "mapped ahead") as pool:
         for item in items:
             under_way.append(pool.submit(function, item))
-            if len(under_way) == count:
+            if len(under_way) > count:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()

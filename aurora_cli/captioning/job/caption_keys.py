@@ -15,7 +15,7 @@ NEW, DONE, REPEATED = 0, 1, 2
 _DONE, _SEEN = 1, 2
 _LINE_SHIFT = 2
 _FIRST_SLOTS = 1 << 10
-_MOST_FULL = 0.8
+_MOST_FULL = 0.85
 _HALF = np.uint64(32)
 _STEP = 1 << 20
 

@@ -95,7 +95,7 @@ def test_what_several_threads_make_comes_in_order_and_no_more_items_are_taken_th
 
     for count, made in enumerate(mapped_ahead(late, items(), threads)):
         assert made == -count
-        assert len(taken) <= count + threads
+        assert len(taken) <= count + threads + 1
     assert len(taken) == 20
 
 

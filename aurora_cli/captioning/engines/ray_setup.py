@@ -35,7 +35,7 @@ def check_ray(caption: CaptionSettings) -> None:
         HostError: Ray is not installed.
         UsageError: something that goes only without it.
     """
-    if any(importlib.util.find_spec(name) is None for name in ("ray", "pandas")):  # Ray Data imports pandas
+    if not all(map(_is_installed, ("ray", "pandas"))):  # Ray Data imports pandas
         raise HostError("--engine ray takes ray[data], not installed here", hint="pip install 'aurora-cli[ray]'")
     if caption.output is None:
         raise UsageError(
@@ -84,6 +84,12 @@ def check_address(address: str) -> None:
             f"{ADDRESS}={address}: no Ray cluster answers there ({error})",
             hint=f"Start it, or unset {ADDRESS}: then a cluster of this machine alone is started for the command.",
         ) from error
+
+
+def _is_installed(name: str) -> bool:
+    """A folder of that name in the working directory, an output's say, is none: it has no origin."""
+    spec = importlib.util.find_spec(name)
+    return spec is not None and spec.origin is not None
 
 
 @contextlib.contextmanager

@@ -93,8 +93,9 @@ def test_tasks_have_each_row_once_in_order_and_every_actor_has_one_where_there_a
     assert len(tasks) >= min(count, actors) / 2
 
 
-def test_without_ray_the_line_to_type_is_said(workspace, monkeypatch):
-    monkeypatch.setattr(ray_setup.importlib.util, "find_spec", lambda name: None)
+@pytest.mark.parametrize("found", [None, types.SimpleNamespace(origin=None)])  # nothing; a folder called `ray`
+def test_without_ray_the_line_to_type_is_said(workspace, monkeypatch, found):
+    monkeypatch.setattr(ray_setup.importlib.util, "find_spec", lambda name: found)
     with pytest.raises(HostError, match="takes ray\\[data\\], not installed here") as missing:
         caption.run(settings(workspace, output="none.jsonl", engine="ray"))
     assert missing.value.hint == "pip install 'aurora-cli[ray]'"
@@ -109,7 +110,7 @@ def test_without_ray_the_line_to_type_is_said(workspace, monkeypatch):
     ],
 )
 def test_what_does_not_go_with_ray_is_refused_before_it_starts(monkeypatch, options, message):
-    monkeypatch.setattr(ray_setup.importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(ray_setup.importlib.util, "find_spec", lambda name: types.SimpleNamespace(origin=name))
     with pytest.raises(UsageError, match=message):
         ray_setup.check_ray(CaptionSettings(**{"output": "c.jsonl", "engine": "ray", **options}))
 

@@ -10,6 +10,8 @@ from typing import Any
 
 _process = SimpleNamespace(is_own=False)
 
+_MARKS = ("disable", "allow_in_graph", "assume_constant_result", "graph_break")
+"""What is asked of the compiler by code that is not compiled; optimizers break a graph in every step."""
 _COMPILER, _TRACING = "torch._dynamo", "torch._dynamo._trace_wrapped_higher_order_op"
 
 
@@ -47,7 +49,7 @@ def without_compiler() -> Iterator[None]:
         yield
         return
     deferred = {
-        _COMPILER: dict.fromkeys(("disable", "allow_in_graph", "assume_constant_result"), _unmarked),
+        _COMPILER: dict.fromkeys(_MARKS, _unmarked),
         _TRACING: {"TransformGetItemToIndex": lambda: _imported(_TRACING).TransformGetItemToIndex()},
     }
     sys.modules |= {name: DeferredModule(name, known) for name, known in deferred.items()}

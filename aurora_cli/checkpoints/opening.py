@@ -28,6 +28,7 @@ from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors, rename
 from aurora_cli.checkpoints.locate import locate, refuse_llama_cpps
 from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io import yaml_files
 from aurora_cli.io.json_files import read_object
 from aurora_cli.models.linear.quantized import Bits, dequantized
 from aurora_cli.runs.checkpoints import newest
@@ -123,7 +124,7 @@ def _prompting(config: Path) -> Prompting | None:
     if not config.is_file():
         return None
     try:
-        tokenize = yaml.safe_load(config.read_text(encoding="utf-8"))["tokenize"]
+        tokenize = yaml_files.safe_load(config.read_text(encoding="utf-8"))["tokenize"]
         return Prompting(template=tokenize["template"], frames=tokenize["frames"])
     except (yaml.YAMLError, KeyError, TypeError, ValidationError) as error:
         raise DataError(f"{config}: is not what a run writes: {error}") from error

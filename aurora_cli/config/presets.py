@@ -14,6 +14,7 @@ import yaml
 import aurora_cli
 from aurora_cli.constants import STAGES
 from aurora_cli.errors import SettingsError
+from aurora_cli.io import yaml_files
 
 COMMON_FILE = "preset.yaml"
 OWN_PRESETS = "presets"
@@ -117,7 +118,7 @@ def read_yaml(path: Path) -> SettingsTree:
     return content
 
 
-class _UniqueKeys(yaml.SafeLoader):
+class _UniqueKeys(yaml_files.SafeLoader):
     """SafeLoader, but a key that stands twice in a mapping is an error, not the last one's silent win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -21,6 +21,7 @@ from aurora_cli.config.section import Section
 from aurora_cli.config.settings import Settings
 from aurora_cli.constants import ALL_STAGES, SETTINGS_FILE
 from aurora_cli.errors import SettingsError
+from aurora_cli.io import yaml_files
 
 ENV_PREFIX = "AURORA_"
 KEY_SUFFIX = "_KEY"
@@ -135,7 +136,7 @@ def _forget_preset(settings: Settings, ranks: Mapping[str, int]) -> None:
 
 def load_resolved(path: Path) -> Settings:
     """The settings of a finished or running step, from the `config.yaml` it left."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    content = yaml_files.safe_load(path.read_text(encoding="utf-8"))
     try:
         return Settings(**_canonical(content))
     except ValidationError as error:
@@ -192,7 +193,7 @@ def _path_layer(path: str, value: Any, source: str) -> Layer:
         structured = value[:1] in "[{" or value.lower() in ("null", "~") or value == ""
         if structured or not declared:
             try:
-                value = yaml.safe_load(value)
+                value = yaml_files.safe_load(value)
             except yaml.YAMLError:
                 raise SettingsError(f"{path}: {value!r} (from {source}) is not readable as YAML") from None
     return Layer(source, reduce(lambda nested, key: {key: nested}, reversed(path.split(".")), value))

@@ -1,4 +1,4 @@
-"""Does an export compute what its source computes? Run in a process of its own: `python -m aurora_cli.export.verify`.
+"""Does an export compute what its source computes? Run in a process of its own (`verify_process.py`).
 
 Its ids first (`verify_ids.py`). Then two fixed inputs: an image with nothing merged, through transformers' own LLaVA
 where the layout is its; and a video merged as in training, through our model loaded from the export. A graph gets
@@ -66,7 +66,7 @@ def verify_in_child(request: VerifyRequest) -> list[LogitComparison]:
     """
     environment = {"TRANSFORMERS_VERBOSITY": "error", "HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     child = subprocess.run(
-        [sys.executable, "-m", "aurora_cli.export.verify", _REQUEST.dump_json(request).decode()],
+        [sys.executable, "-m", "aurora_cli.export.verify_process", _REQUEST.dump_json(request).decode()],
         env=os.environ | environment,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -243,9 +243,11 @@ def _compared(what: str, expected: torch.Tensor, found: torch.Tensor, dtype: str
     return LogitComparison(what, difference, BOUNDS[dtype] * max(1.0, float(expected.abs().max())))
 
 
-if __name__ == "__main__":
+def answer(request: str) -> int:
+    """What a process of its own does for `verify_in_child`: compare, and say what came of it; its exit code."""
     try:
-        print(_COMPARISONS.dump_json(compare(_REQUEST.validate_json(sys.argv[1]))).decode())  # noqa: T201
+        print(_COMPARISONS.dump_json(compare(_REQUEST.validate_json(request))).decode())  # noqa: T201
     except DataError as finding:
         sys.stderr.write(f"{finding.message}\n")
-        sys.exit(finding.exit_code)
+        return finding.exit_code
+    return 0

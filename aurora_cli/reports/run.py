@@ -10,6 +10,7 @@ import yaml
 from aurora_cli.config.workspace import VALIDATION
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.token_store.manifest import merged_inputs
+from aurora_cli.io import yaml_files
 from aurora_cli.io.atomic import write_text
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.reports.charts import line_chart
@@ -214,5 +215,5 @@ def _start(metadata: CheckpointMetadata | None) -> list[tuple[str, str]]:
 
 def read_config(path: Path) -> JsonObject:
     """The settings of a run; empty if there are none yet."""
-    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
+    content = yaml_files.safe_load(path.read_text(encoding="utf-8")) if path.is_file() else None
     return content if isinstance(content, dict) else {}

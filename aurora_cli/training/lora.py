@@ -25,6 +25,8 @@ def add_adapters(model: nn.Module, adapted: Mapping[Part, Lora]) -> dict[Part, L
     Raises:
         UsageError: a target names no linear layer of its part.
     """
+    if not adapted:
+        return {}
     from peft import LoraConfig, inject_adapter_in_model
 
     added: dict[Part, Lora] = {}

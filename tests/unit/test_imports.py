@@ -1,19 +1,19 @@
-"""What is imported at once is left alone by the garbage collector, which then goes on as before; what a caption does
+"""What is imported at once is left alone by the garbage collector, which then goes on as before; what a command does
 not need is not imported for it, and can be imported behind it as ever."""
 
 import gc
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from aurora_cli.imports import imported_at_once, without_compiler
 
-EXPORT = Path(__file__).parents[1] / "fixtures" / "workspace-0.1.0" / "export" / "huggingface"
+WRITTEN = Path(__file__).parents[1] / "fixtures" / "workspace-0.1.0"
 
 
 @pytest.fixture(autouse=True)
@@ -41,15 +41,15 @@ def test_after_an_import_that_fails_too():
     assert gc.isenabled()
 
 
-NOT_FOR_A_CAPTION = ("torch._dynamo", "torch.distributed.tensor", "sympy", "scipy", "pandas", "sklearn", "torchvision")
-CAPTION = """
+NOT_FOR_A_COMMAND = ("torch._dynamo", "torch.distributed.tensor", "sympy", "scipy", "pandas", "sklearn", "torchvision")
+COMMAND = """
 import json, sys
 from aurora_cli.cli.app import run
 from aurora_cli.imports import in_own_process
 
 in_own_process()
-code = run(["caption", *sys.argv[1:], "--max-new-tokens", "1"])
-after_caption = sorted(sys.modules)
+code = run(sys.argv[1:])
+after_command = sorted(sys.modules)
 
 import scipy.optimize, torch
 from torch.distributed.tensor import DTensor
@@ -61,24 +61,26 @@ def doubled(x):
 compiled = torch.compile(doubled, backend="eager", fullgraph=True)
 with masking_utils.TransformGetItemToIndex():
     pass
-print(json.dumps([code, after_caption, compiled(torch.tensor(2)).item(), DTensor.__name__,
+print(json.dumps([code, after_command, compiled(torch.tensor(2)).item(), DTensor.__name__,
                   scipy.optimize.linear_sum_assignment([[0, 1], [1, 0]])[1].tolist()]), file=sys.stderr)
 """
+CAPTION = ("caption", "held-out/pictures/0000.png", "--model", "export/huggingface", "--max-new-tokens", "1")
+TRAIN = ("train", "--stage", "language", "--max-steps", "4", "--set", "data.workers=0")
 
 
 @pytest.mark.slow
-def test_a_caption_imports_no_compiler_and_all_can_be_imported_behind_it(tmp_path):
-    image = tmp_path / "image.png"
-    Image.new("RGB", (56, 56), "red").save(image)
+@pytest.mark.parametrize("words", [CAPTION, TRAIN], ids=["caption", "train"])
+def test_a_command_imports_no_compiler_and_all_can_be_imported_behind_it(tmp_path, words):
+    workspace = shutil.copytree(WRITTEN, tmp_path / "workspace")
     done = subprocess.run(
-        [sys.executable, "-c", CAPTION, str(image), "--model", str(EXPORT), "--workspace", str(tmp_path)],
+        [sys.executable, "-c", COMMAND, *words, "--workspace", str(workspace)], cwd=workspace,
         env=os.environ | {"HF_HUB_OFFLINE": "1"}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     code, modules, doubled, sharded, assigned = json.loads(done.stderr.splitlines()[-1])
-    assert code == 0
+    assert code == 0, done.stderr
     assert {"torch", "transformers.modeling_utils"} <= set(modules)
-    assert not set(NOT_FOR_A_CAPTION) & set(modules)
+    assert not set(NOT_FOR_A_COMMAND) & set(modules)
     assert (doubled, sharded, assigned) == (4, "DTensor", [0, 1])
 
 

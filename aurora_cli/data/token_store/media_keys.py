@@ -10,6 +10,8 @@ from zlib import crc32
 import numpy as np
 import pyarrow as pa
 
+from aurora_cli.data.token_store.number_views import numbers_of
+
 KEYS_TYPE = pa.list_(pa.uint32())
 
 
@@ -41,8 +43,8 @@ def keys_column(rows: Iterable[Sequence[int]]) -> pa.Array:
 
 def read_column(columns: Sequence[pa.Array]) -> MediaKeys:
     """The keys of rows whose column is in pieces."""
-    lengths = [np.diff(column.offsets.to_numpy()) for column in columns]
-    keys = [column.flatten().to_numpy() for column in columns]
+    lengths = [np.diff(numbers_of(column.offsets)) for column in columns]
+    keys = [numbers_of(column.flatten()) for column in columns]
     offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths), dtype=np.int64)])
     return MediaKeys(offsets, np.concatenate(keys))
 

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from aurora_cli.data.token_store.manifest import MADE_AGAIN, MergedManifest, MergedShard, ShardManifest, read_manifest
 from aurora_cli.data.token_store.media_keys import MediaKeys, keys_column, keys_of, read_column
+from aurora_cli.data.token_store.number_views import numbers_of
 from aurora_cli.data.token_store.schema import (
     MANIFEST,
     MEDIA_KEYS,
@@ -64,9 +65,9 @@ class RecordRows:
     def __init__(self, batch: pa.RecordBatch) -> None:
         self.ids, self.images, self.videos = (batch.column(index) for index in range(3))
         media, tokens, labels = (batch.column(name) for name in ("media_lengths", "input_ids", "labels"))
-        self.media_offsets, self.media = media.offsets.to_numpy(), media.values.to_numpy()
-        self.token_offsets, self.tokens = tokens.offsets.to_numpy(), tokens.values.to_numpy()
-        self.label_offsets, self.labels = labels.offsets.to_numpy(), labels.values.to_numpy()
+        self.media_offsets, self.media = numbers_of(media.offsets), numbers_of(media.values)
+        self.token_offsets, self.tokens = numbers_of(tokens.offsets), numbers_of(tokens.values)
+        self.label_offsets, self.labels = numbers_of(labels.offsets), numbers_of(labels.values)
         self.spans = batch.column(SPAN) if SPAN in batch.schema.names else None
 
     def row(self, index: int) -> Row:
@@ -136,7 +137,7 @@ class TokenStore:
         """The same a piece at a time, as views of the mapped files: 20 M rows take no memory. At least one piece."""
         for table in self._summary_tables():
             for batch in table.to_batches() or [pa.RecordBatch.from_pylist([], SUMMARY_SCHEMA)]:
-                yield Summary(*(batch.column(name).to_numpy() for name in SUMMARY_NUMBERS.names))
+                yield Summary(*(numbers_of(batch.column(name)) for name in SUMMARY_NUMBERS.names))
 
     def media_keys(self) -> MediaKeys:
         """The media keys of all rows, from the summary files; where one is of schema 1, from the names in the rows."""

@@ -12,7 +12,7 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import HostError, UsageError
 from aurora_cli.export.receipt import is_current, read_facts
 from aurora_cli.hub.upload import check_repo, push
-from aurora_cli.imports import imported_at_once
+from aurora_cli.imports import imported_at_once, without_compiler
 from aurora_cli.io.atomic import disk_errors
 from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.convert.result import ConvertResult, result_of
@@ -50,7 +50,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
             request.source, str(output), request.format, done=False, dry_run=True, pushed=convert.push_to_hub
         )
     else:
-        with imported_at_once():
+        with imported_at_once(), without_compiler():
             from aurora_cli.pipeline.convert.write import write_export
 
         with disk_errors(output), lock_output(output, "aurora convert"):

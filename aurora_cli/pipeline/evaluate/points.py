@@ -15,6 +15,7 @@ from aurora_cli.console import NotedAdvance, Reporter
 from aurora_cli.errors import DataError
 from aurora_cli.evaluation.captions import CaptionOf, caption_of
 from aurora_cli.evaluation.stored import Cost
+from aurora_cli.imports import imported_at_once, without_compiler
 
 if TYPE_CHECKING:
     from aurora_cli.captioning.job.source import CaptionerSource
@@ -84,7 +85,8 @@ def caption_points(
         SettingsError: the tower cannot merge down to one of the ratios.
         DataError: the model is damaged, or none of the media can be captioned.
     """
-    from aurora_cli.captioning.job.session import CaptionSession
+    with imported_at_once(), without_compiler():
+        from aurora_cli.captioning.job.session import CaptionSession
 
     source, options = checked_source(settings, model, points, folder, reporter)
     trained = source.checkpoint.merging
@@ -110,8 +112,9 @@ def checked_source(
         SettingsError: the tower cannot merge down to one of the ratios.
         DataError: the model is damaged.
     """
-    from aurora_cli.captioning.job.source import CaptionerSource
-    from aurora_cli.checkpoints.loading import config_of
+    with imported_at_once(), without_compiler():
+        from aurora_cli.captioning.job.source import CaptionerSource
+        from aurora_cli.checkpoints.loading import config_of
 
     for point in points:
         check_output(point.file(folder))

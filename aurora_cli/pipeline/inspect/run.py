@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from aurora_cli.errors import DataError
+from aurora_cli.io import yaml_files
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.text_table import aligned, aligned_left
@@ -141,7 +142,7 @@ def stage_of(path: Path) -> str | None:
     if not path.is_file():
         return None
     try:
-        config = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml_files.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: is not YAML: {error}") from error
     train = config.get("train", {}) if isinstance(config, dict) else {}

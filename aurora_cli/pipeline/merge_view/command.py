@@ -7,7 +7,7 @@ from aurora_cli.config.settings import MergeViewSettings, Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.imports import imported_at_once
+from aurora_cli.imports import imported_at_once, without_compiler
 from aurora_cli.pipeline.result import Result
 from aurora_cli.runs.find import find_model
 
@@ -56,7 +56,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     model = view.model or str(find_model(workspace, reporter))
     if dry_run:
         return MergeViewResult(model, str(output), dry_run=True)
-    with imported_at_once():
+    with imported_at_once(), without_compiler():
         from aurora_cli.pipeline.merge_view.figure import write_figure
 
     figure = write_figure(settings, model, image, output, reporter)

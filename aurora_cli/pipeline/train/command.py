@@ -5,6 +5,7 @@ config.yaml that it wrote (`python -m aurora_cli.pipeline.train CONFIG`). Under 
 every process is a worker. What they do is in `process.py`.
 """
 
+import contextlib
 import json
 import shlex
 import sys
@@ -18,7 +19,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.batches.sampler import accumulation
 from aurora_cli.errors import EXIT_OK, AuroraError, DataError, Interrupted
-from aurora_cli.imports import imported_at_once
+from aurora_cli.imports import imported_at_once, without_compiler
 from aurora_cli.io.atomic import write_text
 from aurora_cli.io.locks import file_lock
 from aurora_cli.pipeline.train.captions.check import check_keep_best
@@ -119,10 +120,13 @@ def check_settings(settings: Settings, processes: int) -> None:
 
 
 def _train_as(rank: Rank, settings: Settings, reporter: Reporter) -> TrainResult:
-    with imported_at_once():
-        from aurora_cli.pipeline.train.process import train_as  # with torch
+    is_alone = rank.world_size == 1 and engine_name(settings.train, rank.world_size) == "none"
+    # Optimizers ask for the compiler, too, to be left alone by it: it stays away until the run ends.
+    with without_compiler() if is_alone else contextlib.nullcontext():
+        with imported_at_once():
+            from aurora_cli.pipeline.train.process import train_as  # with torch
 
-    return train_as(rank, settings, reporter)
+        return train_as(rank, settings, reporter)
 
 
 def _run_as_worker(settings: Settings, rank: Rank, reporter: Reporter) -> TrainResult:

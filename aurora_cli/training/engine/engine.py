@@ -87,7 +87,8 @@ class Engine:
         if self.zero_stage:  # DeepSpeed clipped and stepped at the end of its backward
             norm = self.model.get_global_grad_norm()  # pyrefly: ignore[not-callable]
         else:
-            norm = self.accelerator.clip_grad_norm_(self._trained(), self.max_grad_norm)
+            self.accelerator.unscale_gradients()
+            norm = nn.utils.clip_grad_norm_(self._trained(), self.max_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return torch.as_tensor(norm, dtype=torch.float64, device=self.device)
@@ -206,7 +207,9 @@ def prepare(
     else:
         for buffer in model.buffers():  # DeepSpeed leaves them where they are when the weights are shared already
             buffer.data = buffer.to(accelerator.device)
-    wrapped, optimizer = accelerator.prepare(model, optimizer)
+    # Where the model is placed already, accelerate need not look for tensors of FSDP (0.7 s of imports).
+    placed = {} if config is not None else {"device_placement": [False, True]}
+    wrapped, optimizer = accelerator.prepare(model, optimizer, **placed)
     wrapped.train()
     return Engine(
         accelerator=accelerator,

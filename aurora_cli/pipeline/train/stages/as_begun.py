@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import JsonValue
 
 from aurora_cli.config.presets import preset_names
@@ -17,6 +16,7 @@ from aurora_cli.config.resolve import PRESET
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import AuroraError
+from aurora_cli.io import yaml_files
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.pipeline.own_parts import OwnSettings
 from aurora_cli.pipeline.train.plan import find_resume, run_folder
@@ -59,7 +59,7 @@ def _is_of_preset(run_dir: Path, preset: str) -> bool:
     its values."""
     if preset not in preset_names() or not (run_dir / CONFIG_FILE).is_file():
         return False
-    config = yaml.safe_load((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))
+    config = yaml_files.safe_load((run_dir / CONFIG_FILE).read_text(encoding="utf-8"))
     return isinstance(config, dict) and config.get("preset") == preset
 
 

@@ -136,5 +136,5 @@ def _video_members(scenes: Sequence[Scene]) -> Iterable[tuple[str, bytes]]:
 def png(image: Image.Image) -> bytes:
     """A PNG file of this image."""
     buffer = io.BytesIO()
-    image.save(buffer, "PNG")
+    image.save(buffer, "PNG", compress_level=1)  # of a second of all frames, the usual level takes half
     return buffer.getvalue()

@@ -24,7 +24,7 @@ from aurora_cli.pipeline.train.estimate.limit import parse_limit
 from aurora_cli.pipeline.train.estimate.micro_batches import full_size, sizes_of
 from aurora_cli.pipeline.train.estimate.network import config_of, parts_of, without_weights
 from aurora_cli.pipeline.train.estimate.trace import MicroBatchSize, StepMemory
-from aurora_cli.training.costs import states
+from aurora_cli.training.costs import PartSize, states
 from aurora_cli.training.engine.deepspeed_config import engine_name, resolved_precision
 
 ROOM = 0.1
@@ -152,6 +152,7 @@ class _Needs:
         self._config = config_of(settings)
         self._base = 0 if cuda else base_memory(engine_name(settings.train, processes))
         self._steps: dict[tuple[Any, ...], StepMemory] = {}
+        self._parts: dict[tuple[Any, ...], list[PartSize]] = {}
         self._sizes: dict[int, tuple[MicroBatchSize, ...]] = {}
 
     def option(self, changes: tuple[Change, ...]) -> FitOption:
@@ -170,7 +171,7 @@ class _Needs:
     def _held(self, settings: Settings) -> int:
         """Bytes on the device; on a CPU also what the heap's holes may take, unless it gives back at once."""
         train = settings.train
-        parts = parts_of(without_weights(self._config), settings)
+        parts = self._parts_of(settings)
         engine = engine_name(train, self._processes)
         precision = resolved_precision(train.precision, cuda=self._cuda)
         step = self._step(settings, engine=engine != "none")
@@ -186,6 +187,13 @@ class _Needs:
             return total
         holes = 0 if train.tight_memory else step.peak
         return max(total + holes, loading_memory(settings, parts, engine, self._processes, cuda=False))
+
+    def _parts_of(self, settings: Settings) -> list[PartSize]:
+        train = settings.train
+        key = (train.optimizer, train.lora.language_model, train.quantize_base)
+        if key not in self._parts:
+            self._parts[key] = parts_of(without_weights(self._config), settings)
+        return self._parts[key]
 
     def _step(self, settings: Settings, *, engine: bool) -> StepMemory:
         train = settings.train

@@ -11,7 +11,7 @@ from aurora_cli.config.resolve import resolve
 from aurora_cli.config.settings import Settings
 from aurora_cli.errors import UsageError
 from aurora_cli.pipeline.train import command as train
-from aurora_cli.pipeline.train.estimate import trace
+from aurora_cli.pipeline.train.estimate import fit, trace
 from aurora_cli.pipeline.train.estimate.fit_result import FitResult
 from aurora_cli.pipeline.train.estimate.network import config_of, frozen
 from aurora_cli.pipeline.train.estimate.trace import Meter, MicroBatchSize, step_memory
@@ -66,6 +66,24 @@ def test_recomputation_takes_less_and_gradients_that_are_there_more(tmp_path: Pa
     assert measured(requested(tmp_path), gradients_there=True).peak > plain.peak >= plain.without_gradients
 
 
+@pytest.fixture
+def traced_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a step takes depends on no limit: three searches through the same settings count it once."""
+    known: dict[tuple[Any, ...], trace.StepMemory] = {}
+    counted = fit.traced
+
+    def traced(settings: Settings, config: Any, sizes: Any, precision: Any, processes: int, *, engine: bool) -> Any:
+        train = settings.train
+        what = (train.micro_batch_packs, train.gradient_checkpointing, train.lora.language_model, train.quantize_base)
+        key = (*what, sizes, precision, processes, engine)
+        if key not in known:
+            known[key] = counted(settings, config, sizes, precision, processes, engine=engine)
+        return known[key]
+
+    monkeypatch.setattr(fit, "traced", traced)
+
+
+@pytest.mark.usefixtures("traced_once")
 def test_what_fits_is_listed_by_what_it_costs_and_the_first_is_written(tmp_path: Path) -> None:
     chosen = requested(tmp_path, fit="gpu:10KB", precision="bf16", micro_batch_packs=2, write="fits.yaml")
     result = train.run(chosen)

@@ -207,9 +207,9 @@ def prepare(
     else:
         for buffer in model.buffers():  # DeepSpeed leaves them where they are when the weights are shared already
             buffer.data = buffer.to(accelerator.device)
-    # Where the model is placed already, accelerate need not look for tensors of FSDP (0.7 s of imports).
-    placed = {} if config is not None else {"device_placement": [False, True]}
-    wrapped, optimizer = accelerator.prepare(model, optimizer, **placed)
+    # The model is on its device already: accelerate need not look for tensors of FSDP (0.7 s of imports).
+    options_of_prepare = {} if config is not None else {"device_placement": [False, True]}
+    wrapped, optimizer = accelerator.prepare(model, optimizer, **options_of_prepare)
     wrapped.train()
     return Engine(
         accelerator=accelerator,

@@ -236,7 +236,8 @@ _SPECS = (
         (
             Heading("What to caption"),
             Flag("caption.media", (), "MEDIA"),
-            Flag("caption.manifest", ("--manifest",), "FILE"),
+            Flag("caption.manifest", ("--manifest",), "FILE|URL"),
+            Flag("caption.media_root", ("--media-root",), "DIR|TAR|URL", needs="--manifest"),
             Flag("caption.allow_remote", ("--allow-remote",)),
             Flag("caption.frames", ("--frames",)),
             Heading("The model"),
@@ -269,6 +270,7 @@ _SPECS = (
             "aurora caption holiday/ --output captions.jsonl --token-kept-ratio 0.3",
             "aurora caption https://example.org/cat.jpg --allow-remote --num-beams 4",
             "aurora caption --manifest parts.jsonl --output captions.jsonl",
+            "aurora caption --manifest s3://data/list.csv --media-root s3://data/media.tar --output captions.jsonl",
             "aurora caption videos/ --output captions.jsonl --num-processes 8",
             "aurora caption --manifest parts.jsonl --output captions.jsonl --engine ray",
             "aurora caption --manifest parts.jsonl --output captions.jsonl --shard 0/8",

@@ -12,6 +12,12 @@ def _as_list(value: object) -> object:
     return [value] if isinstance(value, str | Path | float | int) else value
 
 
+def _as_text(value: object) -> object:
+    return str(value) if isinstance(value, Path) else value
+
+
+PathOrUrl = Annotated[str, BeforeValidator(_as_text)]
+"""A path as text, for as a `Path` a URL would lose a slash."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_list)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]

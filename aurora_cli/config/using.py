@@ -10,7 +10,7 @@ from pydantic import Field
 
 from aurora_cli.config import share
 from aurora_cli.config.judging import JudgeSettings
-from aurora_cli.config.section import Counts, KeptRatios, Names, Paths, Section
+from aurora_cli.config.section import Counts, KeptRatios, Names, PathOrUrl, Paths, Section
 from aurora_cli.constants import VIDEO_QUESTION
 
 Layout = Literal["xtuner", "huggingface", "official", "onnx", "gguf"]
@@ -62,10 +62,13 @@ class CaptionSettings(Section):
     """`aurora caption`."""
 
     media: Names = ()
-    """Images, videos, folders of them, patterns, and with `--allow-remote` URLs."""
+    """Images, videos, folders of them, patterns, objects of a bucket (`s3://`), and with `--allow-remote` URLs."""
 
-    manifest: Path | None = None
-    """A list of media: .jsonl, .csv or .parquet with `media`, and `id`, `span`, `prompt` if wanted."""
+    manifest: PathOrUrl | None = None
+    """A list of media: .jsonl, .csv or .parquet with `media`, and `id`, `span`, `prompt` if wanted; or its URL."""
+
+    media_root: Names = ()
+    """Where the list's media are looked up before the folder it lies in: folders, indexed .tar, or URLs of either."""
 
     model: str | None = None
     """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""

@@ -27,7 +27,7 @@ from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.kinds import IMAGE_SUFFIXES
 from aurora_cli.data.media.reader import image_pixels, video_pixels
-from aurora_cli.data.media.remote import fetch_bytes
+from aurora_cli.data.media.remote.http import fetch_bytes
 from aurora_cli.data.media.transforms import normalise, padding_colour
 from aurora_cli.data.media.video_decoder import Sampling, VideoLimits, evenly_spaced
 from aurora_cli.serving.refusal import Refusal

@@ -5,12 +5,14 @@ import os
 import re
 import subprocess
 import sys
+import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests import own_parts
+from tests.object_storage import MISSING, s3_bucket, s3_server
 
 ROOT = Path(__file__).parents[2]
 GENERATED = {ROOT / "docs" / "reference" / name for name in ("cli.md", "settings.md")}
@@ -110,8 +112,33 @@ def test_every_command_of_the_page_runs(page: Path, workspace: Path, programs: P
     if page.stem == "serving":
         clients_run(page, workspace, programs)
         return
+    if page.stem == "object-storage":
+        if MISSING:
+            pytest.skip(f"the page's commands did not run: {', '.join(MISSING)} not installed")
+        commands_of_buckets_run(page, workspace, programs)
+        return
     for block in blocks(page):
         shell(block, workspace, programs, PAGE)
+
+
+def commands_of_buckets_run(page: Path, workspace: Path, programs: Path) -> None:
+    """Against an S3 server of this machine, with a bucket as the page has it."""
+    images = sorted((workspace / "held-out" / "images").glob("*.png"))[:2]
+    with (
+        s3_server() as server,
+        pytest.MonkeyPatch.context() as patch,
+        s3_bucket(server, patch, workspace / "c") as bucket,
+    ):
+        with tarfile.open(workspace / "media.tar", "w") as tar:
+            for image, name in zip(images, "ab", strict=True):
+                bucket.write(f"media/{name}.png", image.read_bytes())
+                tar.add(image, f"media/{name}.png")
+        shell("aurora extract --layout index media.tar", workspace, programs, PAGE)
+        for name in ("media.tar", "media.tar.index"):
+            bucket.write(name, (workspace / name).read_bytes())
+        bucket.write("media.jsonl", b'{"media": "media/a.png"}\n{"media": "media/b.png"}\n')
+        for block in blocks(page):
+            shell(block, workspace, programs, PAGE)
 
 
 def clients_run(page: Path, workspace: Path, programs: Path) -> None:

@@ -20,7 +20,7 @@ from aurora_cli.config.settings import CaptionSettings
 from aurora_cli.console import Reporter
 from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.listing import Medium
-from aurora_cli.data.media.remote import fetch
+from aurora_cli.data.media.remote.http import fetch
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.prefetch import taken_ahead
 
@@ -34,7 +34,7 @@ class Engine(Protocol):
 class RowsOf(NamedTuple):
     """Where rows come from, as what cannot be read is listed."""
 
-    file: Path | None
+    file: str | None
     """A list of media; none: they were named."""
     numbered: bool
     """Whether each has a line of that file, or of the list of all shares."""
@@ -95,8 +95,7 @@ class LocalEngine:
             read = missing[0] if missing else captioner.read(_input_of(local[0]), self._options)
         if not isinstance(read, Uncaptioned) or not self._rows_of.numbered:
             return read
-        file = self._rows_of.file
-        return replace(read, file=None if file is None else str(file), line=row.line)
+        return replace(read, file=self._rows_of.file, line=row.line)
 
     def _check_positions(self, captioner: Captioner, rows: Sequence[Row]) -> None:
         """Warn where captions may become too long, once a kind of medium. Of a list, too long a prompt is its row's."""

@@ -9,7 +9,9 @@ from aurora_cli.captioning.job.parts import Part
 from aurora_cli.captioning.job.rows import Row, RowReader, row_of
 from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.console import Reporter
-from aurora_cli.data.media.listing import list_media, passed_over
+from aurora_cli.data.media.listing import Medium, list_media, passed_over
+from aurora_cli.data.media.remote.roots import objects_named
+from aurora_cli.storage.urls import is_url
 
 SHOWN = 5
 """Files passed over that are named."""
@@ -45,14 +47,18 @@ class Captioned(NamedTuple):
 
 
 def named_rows(given: Sequence[str], root: Path, reporter: Reporter, *, allow_remote: bool = False) -> tuple[Row, ...]:
-    """The media that a user names: files, folders of them, patterns, addresses.
+    """The media that a user names: files, folders of them, patterns, addresses, objects in buckets and folders of them.
 
     Raises:
         UsageError: an address where none is allowed, or a pattern or folder without media.
     """
-    media = list_media(given, root, allow_remote=allow_remote)
+    media: dict[Path, Medium] = {}
+    for name in given:
+        named = objects_named(name) if is_url(name) else list_media([name], root, allow_remote=allow_remote)
+        for medium in named:
+            media.setdefault(medium.path, medium)
     if others := passed_over(given, root):
         files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
         some = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")
         reporter.warning(f"{files} neither image nor video by the name, and passed over: {some}")
-    return tuple(row_of(medium, number=number) for number, medium in enumerate(media, start=1))
+    return tuple(row_of(medium, number=number) for number, medium in enumerate(media.values(), start=1))

@@ -1,11 +1,11 @@
 """What a row of a list may name as its medium: what a record may, so that one list serves both.
 
-A file, a folder of frames, a `file://` address, a URL where those are allowed, a `data:` image, the list of a video's
-frames, or an object with one of these.
+A file, a folder of frames, a `file://` address, an object in a bucket, a URL where those are allowed, a `data:` image,
+the list of a video's frames, or an object with one of these.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,8 +14,12 @@ from aurora_cli.data.annotations.paths import INSIDE, image_list, local_path, pa
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
 from aurora_cli.data.annotations.spans import span_in
 from aurora_cli.data.media.listing import Medium, medium_of
+from aurora_cli.data.media.remote.roots import Lookup, bucket
+from aurora_cli.data.media.remote.stored import stored_medium
 from aurora_cli.errors import UsageError
 from aurora_cli.io.data_uri import image_in, image_type, is_data_uri
+from aurora_cli.storage.errors import shown
+from aurora_cli.storage.urls import is_url, parent_of, same_bucket
 
 HASH_LENGTH = 16
 """Hexadecimal digits that tell media without a name apart."""
@@ -29,10 +33,16 @@ class RowMedium(NamedTuple):
 
 
 class RowMedia:
-    """Finds what rows name: beside their file, or else in the workspace."""
+    """Finds what rows name: in what was named to look in, or else beside their file, or else in the workspace.
 
-    def __init__(self, beside: Path, root: Path, *, allow_remote: bool) -> None:
+    `home`: the URL of their file, if it lies in a bucket; then they name what lies in that bucket, and no file here.
+    """
+
+    def __init__(
+        self, beside: Path, root: Path, *, allow_remote: bool, lookups: Sequence[Lookup] = (), home: str | None = None
+    ) -> None:
         self._beside, self._root, self._allow_remote = beside, root, allow_remote
+        self._lookups, self._home = (*lookups, *(() if home is None else [bucket(parent_of(home))])), home
 
     def find(self, given: object, reading: Reading) -> RowMedium:
         """The medium that a value names.
@@ -66,12 +76,23 @@ class RowMedia:
         names = image_list(given, "media")
         if any(is_data_uri(name) for name in names):
             raise Rejection("bad_media", "media: images that are written out, in a list of frames; files were expected")
-        paths = tuple(self._located(name).path for name in names)
+        media = [self._located(name) for name in names]
+        if any(medium.is_remote for medium in media):
+            raise Rejection("remote_media", "media: a list of frames that are no files of this machine is not read")
+        paths = tuple(medium.path for medium in media)
         digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
         return Medium(f"{names[0]} and {len(names) - 1} more frames ({digest})", paths[0], "video", frames=paths)
 
     def _located(self, name: str) -> Medium:
+        if is_url(name):
+            if not self._allow_remote and (self._home is None or not same_bucket(name, self._home)):
+                raise Rejection("remote_media", f"{shown(name)}: is in another bucket (--allow-remote)")
+            return stored_medium(name, name)
         try:
+            if "://" not in name:
+                found = (medium for lookup in self._lookups if (medium := lookup(name)) is not None)
+                if (medium := next(found, None)) is not None:
+                    return medium
             beside = medium_of(name, self._beside, allow_remote=self._allow_remote)
             if beside.is_remote or beside.path.exists():
                 return beside

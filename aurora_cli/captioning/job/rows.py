@@ -5,7 +5,7 @@ A row is an object of a `.jsonl`, a line of a `.csv` or `.tsv`, or a row of a `.
 """
 
 import bisect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -28,9 +28,11 @@ from aurora_cli.data.annotations.keys import Key, KeyCounts, KeyTable, Reading, 
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
 from aurora_cli.data.annotations.spans import LENGTHS, may_be_part, part_in, span_in
 from aurora_cli.data.media.listing import Medium
+from aurora_cli.data.media.remote.roots import Lookup
 from aurora_cli.data.tokenization.prompt import check_prompt
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.prefetch import mapped_ahead
+from aurora_cli.storage.errors import shown
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".tsv", ".parquet")
 
@@ -82,29 +84,42 @@ def row_of(medium: Medium, span: Span | None = None, number: int = 0) -> Row:
 class RowReader:
     """The rows of a file, or of a share of them, in order, and what was met on the way."""
 
-    def __init__(self, path: Path, root: Path, *, allow_remote: bool = False, share: Share = ALL) -> None:
-        """`root`: where media lie that do not lie beside the file.
+    def __init__(
+        self,
+        path: Path,
+        root: Path,
+        *,
+        allow_remote: bool = False,
+        share: Share = ALL,
+        lookups: Sequence[Lookup] = (),
+        home: str | None = None,
+    ) -> None:
+        """`root`: where media lie that do not lie beside the file, nor in any of the `lookups`.
+
+        `home`: the URL that the file is a copy of; what it names lies there.
 
         Raises:
             UsageError: the file is of no kind that is read, or has no column `media`.
             DataError: it is not there, or holds something else than its name says.
         """
         self.path = path
+        self.name = str(path) if home is None else shown(home)
+        """As messages have it."""
         self._share = share
         self.total = self.own = self.done = self.repeated = 0
         """Rows of all shares, so far; of this one; and of these, captioned before, and the same as an earlier one."""
-        self._media = RowMedia(path.parent, root, allow_remote=allow_remote)
+        self._media = RowMedia(path.parent, root, allow_remote=allow_remote, lookups=lookups, home=home)
         self.keys = KeyCounts()
         """Keys that look as if they mattered, and were not read."""
         if not path.name.lower().endswith(SUFFIXES):
-            raise UsageError(f"{path}: {', '.join(SUFFIXES)} are read as lists of media")
+            raise UsageError(f"{self.name}: {', '.join(SUFFIXES)} are read as lists of media")
         if not path.is_file():
-            raise DataError(f"{path}: there is no such file")
+            raise DataError(f"{self.name}: there is no such file")
         if ".jsonl" in path.name.lower():
             check_lines(path)
         elif "media" not in (columns := columns_of(path)):
             raise UsageError(
-                f"{path}: has the columns {', '.join(columns) or '(none)'}; one called `media` was expected",
+                f"{self.name}: has the columns {', '.join(columns) or '(none)'}; one called `media` was expected",
                 hint="Name the column of the images and videos `media`.",
             )
 
@@ -181,7 +196,7 @@ class RowReader:
             detail = rejection.detail or rejection.reason
             media, row_id = _writable(_media_of(value)), _id_of(value)
             row_id = _writable(row_id) if isinstance(row_id, str) else row_id
-            return Uncaptioned(media, detail, row_id, file=str(self.path), line=line)
+            return Uncaptioned(media, detail, row_id, file=self.name, line=line)
 
     def _row(self, line: int, value: Value | Rejection) -> Row:
         if isinstance(value, Rejection):

@@ -161,7 +161,7 @@ def open_output(request: CaptionRequest, made_by: str) -> CaptionOutput:
 
 def rows_of(request: CaptionRequest) -> RowsOf:
     """Where a request's rows come from."""
-    file = None if request.rows is None else request.rows.path
+    file = None if request.rows is None else request.rows.name
     return RowsOf(file, numbered=file is not None or request.part is not None)
 
 

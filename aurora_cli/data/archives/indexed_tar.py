@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+from functools import lru_cache
 from pathlib import Path
 
 from isal import isal_zlib
@@ -44,6 +45,9 @@ class IndexedTar:
         if hasattr(self, "_file"):
             os.close(self._file)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _opened, (self.tar,)
+
     def find(self, name: str) -> Extent | None:
         return self.table.find(os.fsencode(name))
 
@@ -74,3 +78,9 @@ class IndexedTar:
                 hint=f"Remove {index_of(self.tar).name} and run `aurora extract --layout index` again.",
             )
         return content
+
+
+@lru_cache(maxsize=16)
+def _opened(tar: Path) -> IndexedTar:
+    """In a process that is handed members one by one."""
+    return IndexedTar(tar)

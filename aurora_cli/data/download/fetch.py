@@ -11,9 +11,9 @@ from aurora_cli.data.download.partial_file import PartialFile
 from aurora_cli.data.download.source import Source, WrongBytes
 from aurora_cli.errors import HostError, Interrupted
 from aurora_cli.hub.errors import TransientError
+from aurora_cli.hub.patience import Patience
 from aurora_cli.io.atomic import disk_errors
 
-LONGEST_WAIT_S = 60.0
 _READ_BYTES = 1 << 20
 _WRONG_TIMES = 2
 """A file whose bytes are wrong so often, each time from its start, is wrong at the source."""
@@ -26,7 +26,7 @@ class Fetcher:
         self, source: Source, group_commit: GroupCommit, *, retries: int, retry_wait_s: float, stop: threading.Event
     ) -> None:
         self.source, self.group_commit = source, group_commit
-        self.retries, self.retry_wait_s, self.stop = retries, retry_wait_s, stop
+        self.patience, self.stop = Patience(retries, retry_wait_s), stop
 
     def fetch(self, file: RemoteFile, path: Path, advance: Advance, *, at_once: bool = False) -> str:
         """Bring `file` to `path`; a small one may get its name only when its group is flushed, unless `at_once`.
@@ -61,7 +61,7 @@ class Fetcher:
                     raise TransientError(f"{partial.position:,} of {file.size:,} bytes came")
             except TransientError as error:
                 tries = 1 if partial.position > before else tries + 1
-                if tries > self.retries:
+                if tries > self.patience.retries:
                     raise HostError(
                         f"{file.path}: did not come from {self.source.name} after {tries} tries: {error}",
                         hint="Run the same command again later: it continues.",
@@ -84,8 +84,7 @@ class Fetcher:
         advance(amount)
 
     def _wait(self, requested_s: float | None, tries: int) -> None:
-        wait_s = min(self.retry_wait_s * 2 ** (tries - 1), LONGEST_WAIT_S) if requested_s is None else requested_s
-        if self.stop.wait(wait_s):
+        if self.stop.wait(self.patience.wait_before(tries, requested_s)):
             raise Interrupted("stopped; what has come stays")
 
 

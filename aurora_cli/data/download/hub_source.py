@@ -19,6 +19,7 @@ from aurora_cli.data.download.origins import PUBLISHED_SET, origins_of
 from aurora_cli.data.download.partial_file import PartialFile
 from aurora_cli.errors import HostError
 from aurora_cli.hub.errors import HubRepo, TransientError, hub_errors
+from aurora_cli.hub.patience import Patience
 from aurora_cli.hub.session import hub_session
 
 REPO_TYPE = "dataset"
@@ -41,7 +42,7 @@ class HubSource:
         from huggingface_hub import HfApi
 
         self.name = repo
-        self._retries, self._retry_wait_s = retries, retry_wait_s
+        self._patience = Patience(retries, retry_wait_s)
         self._endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or None
         self._timeout_s = float(os.environ.get("HF_HUB_DOWNLOAD_TIMEOUT") or _TIMEOUT_S)
         self._api = HfApi(endpoint=self._endpoint)
@@ -123,18 +124,17 @@ class HubSource:
                 transfer()
 
     def _patiently(self, request: Callable[[], T]) -> T:
-        for tries in range(self._retries + 1):
+        for tries in range(self._patience.retries + 1):
             try:
                 with hub_errors(self.name, self._repo, retried=True):
                     return request()
             except TransientError as error:
-                if tries == self._retries:
+                if tries == self._patience.retries:
                     raise HostError(
                         f"{self.name}: the hub does not answer as it should after {tries + 1} tries: {error}",
                         hint="Run the same command again later; --retries N is more patient.",
                     ) from error
-                wait_s = error.retry_after_s if error.retry_after_s is not None else self._retry_wait_s * 2**tries
-                time.sleep(wait_s)
+                time.sleep(self._patience.wait_before(tries + 1, error.retry_after_s))
         raise AssertionError("the loop returns or raises")
 
     def _near(self) -> str:

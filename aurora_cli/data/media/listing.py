@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol
 
 from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
@@ -11,6 +11,19 @@ from aurora_cli.errors import UsageError
 
 _FRAME_NAME = re.compile(r"(.*[^a-z])?(frame|frm)[^a-z]*\d+", re.IGNORECASE)
 _URL = re.compile(r"\w+://")
+
+
+class Source(Protocol):
+    """What brings a medium here that is no file of this machine."""
+
+    def fetch(self, folder: Path, max_bytes: int) -> Path:
+        """The file, or the folder of frames, that it becomes in `folder`.
+
+        Raises:
+            DataError: it is not there, or has more bytes
+            HostError: where it lies cannot be reached
+        """
+        ...
 
 
 class Medium(NamedTuple):
@@ -21,11 +34,13 @@ class Medium(NamedTuple):
     path: Path
     kind: Literal["image", "video"]
     is_remote: bool = False
-    """`name` is a URL, and nothing lies at `path` yet; what it is shows when it is fetched."""
+    """Nothing lies at `path` yet; what it is shows when it is fetched."""
     content: bytes | None = None
     """Of an image that no file holds; nothing lies at `path` yet."""
     frames: tuple[Path, ...] = ()
     """Of a video that is a list of files; `path` is the first of them."""
+    source: Source | None = None
+    """Of one that is remote; none: `name` is a URL for http."""
 
 
 def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) -> list[Medium]:

@@ -12,9 +12,12 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.share import ALL, Share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
+from aurora_cli.data.media.remote.roots import lookups_of
 from aurora_cli.errors import UsageError
 from aurora_cli.io.atomic import sha256_of
 from aurora_cli.runs.find import find_model
+from aurora_cli.storage.copies import local_copy
+from aurora_cli.storage.urls import is_url
 
 HOST = "127.0.0.1"
 """Where the page is served: this machine alone reaches it."""
@@ -32,8 +35,14 @@ def resolve_request(settings: Settings, reporter: Reporter, share: Share | None 
     if caption.manifest is not None:
         if caption.media:
             raise UsageError(f"media are named, and listed in {caption.manifest}", hint="Leave one of them out.")
+        home = caption.manifest if is_url(caption.manifest) else None
         rows = RowReader(
-            workspace.path(caption.manifest), workspace.root, allow_remote=caption.allow_remote, share=share or ALL
+            workspace.path(caption.manifest) if home is None else local_copy(home, reporter),
+            workspace.root,
+            allow_remote=caption.allow_remote,
+            share=share or ALL,
+            lookups=lookups_of(caption.media_root, workspace.root, reporter),
+            home=home,
         )
     elif not caption.media:
         raise UsageError("no media are named", hint="aurora caption image.jpg clip.mp4 folder/")

@@ -32,12 +32,17 @@ class Fetched(NamedTuple):
 
 
 def fetch(medium: Medium, folder: Path, max_bytes: int) -> Medium:
-    """The medium as a file in `folder`.
+    """The medium as a file in `folder`, wherever it lies.
 
     Raises:
         DataError: the network or the server refuses, it is too large, or it is neither an image nor a video.
+        HostError: the bucket that it lies in cannot be reached.
     """
     url = medium.name
+    if medium.source is not None:
+        path = medium.source.fetch(folder, max_bytes)
+        is_video = medium.kind == "video" or is_animation(path, path.name)
+        return Medium(medium.name, path, "video" if is_video else "image")
     with _opened(url, max_bytes) as (response, kind, suffix):
         path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}{suffix}"
         with atomic_write(path) as file:

@@ -1,0 +1,6 @@
+"""Media that are no files of this machine.
+
+http      from the network, by http and https
+stored    objects in a bucket, and members of an indexed tar, which may lie in a bucket too
+roots     where the names of a list of media are looked up
+"""

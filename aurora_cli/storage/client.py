@@ -1,0 +1,59 @@
+"""The library of a kind of bucket: fsspec finds it, and it is told how patient to be.
+
+Two things fail in passing. A request that is answered by 5xx, or by nobody, is sent again by the library itself, each
+part of a large upload by itself: `PATIENCE` says how often. A body that breaks off is nobody's request any more: that
+one `objects` asks for again, from the byte where it broke off.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from aurora_cli.hub.patience import Patience
+from aurora_cli.storage.errors import storage_errors
+from aurora_cli.storage.urls import protocol_of
+
+PATIENCE = Patience()
+CONNECT_TIMEOUT_S = 10
+READ_TIMEOUT_S = 60
+"""Without a byte: a slow read goes on as long as something comes."""
+
+_S3 = ("s3", "s3a")
+
+
+class Client(NamedTuple):
+    """A library that has been opened, and a URL as it names it."""
+
+    files: Any
+    path: str
+
+
+def client_of(url: str) -> Client:
+    """
+    Raises:
+        HostError: the library is not installed, or it cannot be opened.
+        UsageError: there is none for such URLs.
+    """
+    from fsspec.config import conf
+    from fsspec.core import url_to_fs
+
+    protocol = protocol_of(url)
+    with storage_errors(url):
+        files, path = url_to_fs(url, **_options(protocol, conf.get(protocol, {})))
+        if protocol in _S3:
+            files.retries = 1  # botocore tries again, and waits longer where it is asked to slow down
+    return Client(files, path)
+
+
+def _options(protocol: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """What the library is opened with. `given`: the user's own, of fsspec's configuration; it goes before ours."""
+    if protocol not in _S3:
+        return {}
+    ours = {
+        "connect_timeout": CONNECT_TIMEOUT_S,
+        "read_timeout": READ_TIMEOUT_S,
+        "retries": {"total_max_attempts": 1 + PATIENCE.retries, "mode": "standard"},
+    }
+    return {
+        "config_kwargs": {**ours, **given.get("config_kwargs", {})},
+        "use_listings_cache": False,  # others write there too
+    }

@@ -252,7 +252,7 @@ _SPECS = (
             Flag("caption.num_beams", ("--num-beams",)),
             Flag("caption.seed", ("--seed",)),
             Heading("Where captions go"),
-            Flag("caption.output", ("--output",), "FILE.jsonl"),
+            Flag("caption.output", ("--output",), "FILE.jsonl|URL"),
             Heading("Many processes, one result"),
             Flag("caption.num_processes", ("--num-processes",), needs="--output"),
             Flag("caption.engine", ("--engine",)),

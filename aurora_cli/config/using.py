@@ -113,8 +113,8 @@ class CaptionSettings(Section):
     """Processes on this machine, each with a share of the media; where there are GPUs, each has one of them. None: one.
     With `--engine ray` processes of the cluster; none: one a GPU, without GPUs one."""
 
-    output: Path | None = None
-    """JSONL file for the captions as well; what it holds already is not captioned again."""
+    output: PathOrUrl | None = None
+    """JSONL file for the captions as well, or its URL; what it holds already is not captioned again."""
 
     shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
     """Caption one share of the media, I/N, with I from 0 to N-1, into a part of the output; `auto` takes I and N from
@@ -145,7 +145,7 @@ class CaptionSettings(Section):
 class MergeCaptionsSettings(Section):
     """`aurora merge-captions`."""
 
-    output: Path | None = None
+    output: PathOrUrl | None = None
     """The output of `aurora caption --shard`, beside which its parts lie."""
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from aurora_cli.captioning.job.merge_parts import PartsState, shares_to_type
 from aurora_cli.config.share import shares_named
 from aurora_cli.constants import REJECTS_FILE
+from aurora_cli.storage.urls import is_url, join, name_of, parent_of
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class PartsResult:
         done = "" if self.merged else " (nothing to do: they were merged before)"
         lines = [f"{self.output}: {self.captions:,} captions of {self.count:,} parts{done}"]
         if self.rejected:
-            lines.append(f"{self.rejected:,} could not be captioned: {Path(self.output).parent / REJECTS_FILE}")
+            lines.append(f"{self.rejected:,} could not be captioned: {rejects_beside(self.output)}")
         return lines
 
     def why(self) -> str:
@@ -54,6 +55,16 @@ class PartsResult:
         """What to type."""
         wanted = sorted({*self.missing, *self.different})
         return shares_to_type(Path(self.output), wanted, self.count)
+
+
+def rejects_beside(output: str) -> str:
+    """
+    >>> rejects_beside("out/captions.jsonl"), rejects_beside("s3://bucket/captions.jsonl")
+    ('out/rejected.jsonl', 's3://bucket/captions.rejected.jsonl')
+    """
+    if is_url(output):  # beside other outputs, which have their own
+        return join(parent_of(output), f"{Path(name_of(output)).stem}.{REJECTS_FILE}")
+    return str(Path(output).parent / REJECTS_FILE)
 
 
 def parts_result(output: Path, state: PartsState) -> PartsResult:

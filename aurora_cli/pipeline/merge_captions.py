@@ -11,6 +11,8 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.caption_parts import PartsResult, parts_result
 from aurora_cli.pipeline.result import Result
+from aurora_cli.storage.errors import shown
+from aurora_cli.storage.urls import is_url
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,11 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if settings.merge_captions.output is None:
         raise UsageError("nothing is named", hint="aurora merge-captions captions.jsonl")
     output = Workspace(settings.workspace).path(settings.merge_captions.output)
+    if is_url(settings.merge_captions.output):
+        raise UsageError(
+            f"{shown(settings.merge_captions.output)}: parts in a bucket are joined by the share that is last",
+            hint="Start one of the shares again: it captions nothing, and joins.",
+        )
     check_output(output)
     folder = parts_folder(output)
     counts = sorted(counts_in(folder))

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -127,8 +128,9 @@ def remove(url: str) -> None:
 
 
 def _stat_of(info: Mapping[str, Any]) -> ObjectStat:
-    version = next((str(info[name]) for name in _VERSIONS if info.get(name)), "")
-    return ObjectStat(int(info.get("size") or 0), version.strip('"'))
+    version = next((info[name] for name in _VERSIONS if info.get(name)), "")
+    text = version.isoformat() if isinstance(version, datetime) else str(version)  # listings may have it as text
+    return ObjectStat(int(info.get("size") or 0), text.strip('"'))
 
 
 def _patiently(url: str, request: Any) -> bytes:

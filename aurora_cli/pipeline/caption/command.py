@@ -4,12 +4,14 @@ from aurora_cli.config.settings import CaptionSettings, Settings
 from aurora_cli.config.share import take_share
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import UsageError
+from aurora_cli.pipeline.caption.bucket import caption_into_bucket
 from aurora_cli.pipeline.caption.on_ray import caption_on_ray
 from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request
 from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
 from aurora_cli.pipeline.caption.work import caption_in_processes, caption_request
 from aurora_cli.pipeline.result import Result
 from aurora_cli.serving.start import Address, check_installed, serve
+from aurora_cli.storage.urls import is_url
 from aurora_cli.training.processes.ranks import use_passive_openmp
 
 
@@ -25,6 +27,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if settings.caption.serve:
         return _serve(settings, reporter, dry_run=dry_run)
     share = take_share(settings.caption.shard, reporter)
+    if (url := settings.caption.output) is not None and is_url(url) and not dry_run:
+        return caption_into_bucket(settings, url, lambda own: run(own, reporter), reporter, share)
     on_ray = settings.caption.engine == "ray"
     if not on_ray and (settings.caption.num_processes or 1) > 1:
         return caption_in_processes(settings, share, reporter, dry_run=dry_run)

@@ -48,12 +48,13 @@ def resolve_request(settings: Settings, reporter: Reporter, share: Share | None 
         raise UsageError("no media are named", hint="aurora caption image.jpg clip.mp4 folder/")
     media = named_rows(caption.media, workspace.root, reporter, allow_remote=caption.allow_remote)
     model = resolve_model(settings, reporter)
-    output = None if caption.output is None else workspace.path(caption.output)
+    # into a bucket, it is a dry run that asks
+    output = None if caption.output is None or is_url(caption.output) else workspace.path(caption.output)
     if output is not None:
         if rows is not None and output == rows.path:
             raise UsageError(f"{output}: is the list of media, and would be replaced", hint="Name another --output.")
         check_output(output)
-    if share is None:
+    if share is None or is_url(caption.output):
         return CaptionRequest(model, media, output, rows)
     if output is None:
         raise UsageError("nothing says what the parts of several processes become", hint="--output captions.jsonl")

@@ -129,7 +129,7 @@ def remove(url: str) -> None:
 
 def _stat_of(info: Mapping[str, Any]) -> ObjectStat:
     version = next((info[name] for name in _VERSIONS if info.get(name)), "")
-    text = version.isoformat() if isinstance(version, datetime) else str(version)  # listings may have it as text
+    text = str(version.timestamp() if isinstance(version, datetime) else version)  # listings may have the number
     return ObjectStat(int(info.get("size") or 0), text.strip('"'))
 
 

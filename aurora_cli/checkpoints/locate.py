@@ -1,5 +1,6 @@
 """From what a user calls a model - a folder, a file, a hub id - to a path on this machine."""
 
+import contextlib
 import re
 import shlex
 from pathlib import Path
@@ -8,6 +9,9 @@ from aurora_cli.errors import DataError, UsageError
 from aurora_cli.hub.errors import HubRepo
 from aurora_cli.hub.snapshot import fetch_file, fetch_snapshot
 from aurora_cli.runs.checkpoints import pointed
+from aurora_cli.runs.stored_checkpoints import fetch_checkpoint
+from aurora_cli.storage.copies import local_copy, local_folder
+from aurora_cli.storage.urls import is_url
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WANTED = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors", "*/*.json", "*/*.safetensors")
@@ -95,9 +99,20 @@ def refuse_llama_cpps(name: str | Path, path: Path) -> None:
 
 
 def _local_path(name: str | Path, root: Path | None) -> Path | None:
+    if is_url(name):
+        return _copy_of(str(name))
     path = Path(name).expanduser()
     candidates = (path if root is None else root / path, path)
     return next((pointed(candidate) for candidate in candidates if candidate.exists()), None)
+
+
+def _copy_of(url: str) -> Path:
+    """An object or a folder of them, or of a folder of checkpoints the newest, in the cache."""
+    if is_gguf(url):
+        return local_copy(url)
+    with contextlib.suppress(DataError):
+        return fetch_checkpoint(url)
+    return local_folder(url)
 
 
 def _repo(name: str | Path) -> str:

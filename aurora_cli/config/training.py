@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config.section import MayChange, Names, Precision, Section, Triple
+from aurora_cli.config.section import MayChange, Names, PathOrUrl, Precision, Section, Triple
 from aurora_cli.io.json_files import JsonObject
 
 KeepBest = Literal["validation_loss", "loss", "cider", "bleu_4", "rouge_l", "repetition"]
@@ -282,5 +282,6 @@ class CheckpointSettings(Section):
     """What the best checkpoint is known by, which stays beside them where that is measured: the lowest loss or
     repetition, the highest of the others. The scores of captions take `train.evaluate_every`."""
 
-    copy_to: Path | None = None
-    """Folder on another disk that every checkpoint is copied into while training goes on, as `<stage>/step-*`."""
+    copy_to: PathOrUrl | None = None
+    """Folder on another disk, or URL of one in a bucket, that every checkpoint is copied into while training goes on,
+    as `<stage>/step-*`."""

@@ -71,7 +71,7 @@ class CaptionSettings(Section):
     """Where the list's media are looked up before the folder it lies in: folders, indexed .tar, or URLs of either."""
 
     model: str | None = None
-    """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""
+    """Folder of an export or a run, its URL, or a hub id; none: export/huggingface, else the newest run."""
 
     token_kept_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
     """Share of a frame's patches that reach the language model; none: what the model was trained with."""

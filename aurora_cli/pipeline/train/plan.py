@@ -24,6 +24,8 @@ from aurora_cli.runs.metadata import (
     TrainState,
 )
 from aurora_cli.runs.recipe import check_recipe, recipe_of
+from aurora_cli.runs.stored_checkpoints import fetch_checkpoint
+from aurora_cli.storage.urls import is_url
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,13 @@ def find_resume(settings: Settings, workspace: Workspace, run_dir: Path) -> Path
         return None
     if resume == "auto":
         return newest(run_dir / CHECKPOINTS)
-    path = pointed(workspace.path(resume))
+    path = fetch_checkpoint(resume) if is_url(resume) else pointed(workspace.path(resume))
     if (path / CHECKPOINTS).is_dir():
         path = newest(path / CHECKPOINTS) or path
     if not (path / METADATA_FILE).is_file():
         raise DataError(
             f"train.resume: {path} is not a checkpoint",
-            hint="auto, never, or a folder like runs/<stage>/checkpoints/step-00000100",
+            hint="auto, never, or a folder like runs/<stage>/checkpoints/step-00000100, or its URL",
         )
     return path
 

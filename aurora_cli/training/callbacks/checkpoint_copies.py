@@ -1,4 +1,4 @@
-"""Copies of checkpoints in another folder."""
+"""Copies of checkpoints in another folder, or in a bucket."""
 
 import shutil
 import threading
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from aurora_cli.console import Reporter
 from aurora_cli.io.atomic import atomic_directory
 from aurora_cli.runs.checkpoints import prune
+from aurora_cli.runs.stored_checkpoints import prune_stored, put_checkpoint
 from aurora_cli.training.callbacks.callback import Callback
 
 if TYPE_CHECKING:
@@ -15,9 +16,12 @@ if TYPE_CHECKING:
 
 
 class CheckpointCopies(Callback):
-    """Copies every checkpoint into another folder, in a thread, while the run goes on; one at a time."""
+    """Copies every checkpoint into another folder, in a thread, while the run goes on; one at a time.
 
-    def __init__(self, folder: Path, keep: int, reporter: Reporter) -> None:
+    `folder`: a path, or the URL of a folder in a bucket.
+    """
+
+    def __init__(self, folder: Path | str, keep: int, reporter: Reporter) -> None:
         self._folder = folder
         self._keep = keep
         self._reporter = reporter
@@ -35,6 +39,10 @@ class CheckpointCopies(Callback):
 
     def _copy(self, checkpoint: Path) -> None:
         try:
+            if isinstance(self._folder, str):
+                put_checkpoint(checkpoint, self._folder)
+                prune_stored(self._folder, self._keep, {path.name for path in checkpoint.parent.iterdir()})
+                return
             with atomic_directory(self._folder / checkpoint.name) as partial:
                 shutil.copytree(checkpoint, partial, dirs_exist_ok=True)
             prune(self._folder, self._keep)

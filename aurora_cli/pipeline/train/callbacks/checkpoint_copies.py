@@ -1,6 +1,8 @@
-"""Copies of checkpoints on another disk: `checkpoint.copy_to`."""
+"""Copies of checkpoints on another disk, or in a bucket: `checkpoint.copy_to`."""
 
+from aurora_cli.config.workspace import Workspace
 from aurora_cli.pipeline.train.run_callbacks import RunCallback, Running
+from aurora_cli.storage.urls import is_url, join
 from aurora_cli.training.callbacks.callback import Callback
 from aurora_cli.training.callbacks.checkpoint_copies import CheckpointCopies
 
@@ -9,7 +11,10 @@ def make(run: Running, _: None) -> Callback | None:
     settings = run.plan.settings
     if settings.checkpoint.copy_to is None:
         return None
-    folder = settings.workspace / settings.checkpoint.copy_to.expanduser() / run.plan.stage
+    copies = settings.checkpoint.copy_to
+    folder = (
+        join(copies, run.plan.stage) if is_url(copies) else Workspace(settings.workspace).path(copies) / run.plan.stage
+    )
     return CheckpointCopies(folder, settings.checkpoint.keep, run.reporter)
 
 

@@ -300,7 +300,7 @@ def test_a_tracker_that_is_not_there_is_told_before_the_run(tracker: str, said: 
 @pytest.mark.slow
 def test_checkpoints_are_copied_to_another_folder_whole_and_pruned_there(root: Path, tmp_path: Path) -> None:
     chosen = alone(root, max_steps=6)
-    elsewhere = chosen.checkpoint.model_copy(update={"copy_to": tmp_path / "safe"})
+    elsewhere = chosen.checkpoint.model_copy(update={"copy_to": str(tmp_path / "safe")})
     train.run(chosen.model_copy(update={"checkpoint": elsewhere}))
     copies = {path.name: path for path in (tmp_path / "safe/language").iterdir()}
     assert sorted(copies) == ["step-00000004", "step-00000006"]
@@ -309,6 +309,20 @@ def test_checkpoints_are_copied_to_another_folder_whole_and_pruned_there(root: P
         files = sorted(path.relative_to(copy) for path in copy.rglob("*") if path.is_file())
         assert files == sorted(path.relative_to(original) for path in original.rglob("*") if path.is_file())
         assert all((copy / file).read_bytes() == (original / file).read_bytes() for file in files)
+
+
+@pytest.mark.slow
+def test_checkpoints_are_copied_into_a_bucket_and_another_machine_goes_on_with_the_newest(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    copies = f"memory://copies-{tmp_path.name}"
+    chosen = alone(root, max_steps=6)
+    elsewhere = chosen.checkpoint.model_copy(update={"copy_to": copies})
+    train.run(chosen.model_copy(update={"checkpoint": elsewhere}))
+    shutil.rmtree(root / "runs/language/checkpoints")  # what a network began with is made or fetched before
+    train.run(alone(root, max_steps=8, resume=f"{copies}/language"))
+    assert [line["step"] for line in lines(root)] == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
 @pytest.mark.slow

@@ -216,6 +216,11 @@ GROUPS: dict[str, tuple[Format, ...]] = {
             "MergedParts",
         ),
         Format(
+            ".uploads/<hash of the URL>/.in-bucket.json",
+            "Of an `--output` in a bucket: which of the files beside it are there, as they are here.",
+            "KeptFiles",
+        ),
+        Format(
             "evaluation/<captions or model>/evaluation.json",
             "The scores of `aurora evaluate`, and the ids that met no other. Where a model captioned first its"
             " `captions*.jsonl` lie beside it, one a point of the curve, and the drawing `curve.svg`.",

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from aurora_cli.config.merging import TokenMerging
@@ -106,6 +107,38 @@ def convert_settings(workspace: Path, **convert: Any) -> Settings:
 
 def caption_settings(workspace: Path, *media: str, **caption: Any) -> Settings:
     return Settings(workspace=workspace, model=MODEL, caption=CaptionSettings(media=media, **caption))
+
+
+BAD_MEDIUM = 4
+"""Of the media of `make_list`, the one that is no image."""
+
+
+def make_list(workspace: Path, media: int) -> None:
+    """Runs, `media/` with images of which one is none, and `rows.jsonl`, a list of them with rows repeated and bad."""
+    make_runs(workspace)
+    (workspace / "media").mkdir()
+    red, green, blue = (most // media for most in (220, 165, 99))
+    rows: list[dict[str, Any]] = []
+    for number in range(media):
+        file = workspace / "media" / f"{number:02d}.png"
+        Image.new("RGB", (40, 40), (red * number, 200 - green * number, blue * number)).save(file)
+        rows.append({"media": f"media/{file.name}", "id": number})
+    (workspace / "media" / f"{BAD_MEDIUM:02d}.png").write_text("no image")
+    repeated = [rows[0], {"image": "media/00.png"}, rows[BAD_MEDIUM]]
+    rows[6:6] = [*repeated, {"media": "media/01.png", "prompt": "What is it?"}]
+    (workspace / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def untimed(path: Path) -> list[str]:
+    """The captions of a file, byte for byte but for what differs between two runs of one process too."""
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.dumps({k: v for k, v in line.items() if k not in ("seconds", "cost", "output")}) for line in lines]
+
+
+def rejects(workspace: Path, output: str) -> list[str]:
+    """What `rejected.jsonl` says of an output's media."""
+    lines = [json.loads(line) for line in (workspace / "rejected.jsonl").read_text().splitlines()]
+    return [json.dumps({k: v for k, v in line.items() if k != "output"}) for line in lines if line["output"] == output]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -4,7 +4,6 @@ What takes Ray itself is skipped where it is not installed (`pip install 'aurora
 """
 
 import importlib.util
-import json
 import os
 import pickle
 import signal
@@ -22,7 +21,6 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as trying
 from hypothesis import strategies as st
-from PIL import Image
 
 from aurora_cli.captioning.engines import ray_actor, ray_setup
 from aurora_cli.captioning.engines.local import RowsOf
@@ -35,29 +33,19 @@ from aurora_cli.data.media.listing import Medium
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.caption import command as caption
-from tests.captioners import caption_settings, make_runs
+from tests.captioners import BAD_MEDIUM, caption_settings, make_list, rejects, untimed
 
 with_ray = pytest.mark.skipif(
     importlib.util.find_spec("ray") is None, reason="Ray is not installed: pip install 'aurora-cli[ray]'"
 )
 MEDIA = 60
-BAD = 4
 
 
 @pytest.fixture(scope="module")
 def workspace(tmp_path_factory) -> Path:
     """Images of which one is none, and a list of them in which rows are repeated and bad."""
     root = tmp_path_factory.mktemp("ray")
-    make_runs(root)
-    (root / "media").mkdir()
-    rows: list[dict[str, Any]] = []
-    for number in range(MEDIA):
-        file = root / "media" / f"{number:02d}.png"
-        Image.new("RGB", (40, 40), (4 * number, 200 - 3 * number, 2 * number)).save(file)
-        rows.append({"media": f"media/{file.name}", "id": number})
-    (root / "media" / f"{BAD:02d}.png").write_text("no image")
-    rows[6:6] = [rows[0], {"image": "media/00.png"}, rows[BAD], {"media": "media/01.png", "prompt": "What is it?"}]
-    (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    make_list(root, MEDIA)
     return root
 
 
@@ -66,16 +54,6 @@ def settings(workspace: Path, *media: str, output: str, **options: Any) -> Setti
     if not media:
         options["manifest"] = Path("rows.jsonl")
     return caption_settings(workspace, *media, output=Path(output), **{**usual, **options})
-
-
-def untimed(path: Path) -> list[str]:
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [json.dumps({k: v for k, v in line.items() if k not in ("seconds", "cost", "output")}) for line in lines]
-
-
-def rejects(workspace: Path, output: str) -> list[str]:
-    lines = [json.loads(line) for line in (workspace / "rejected.jsonl").read_text().splitlines()]
-    return [json.dumps({k: v for k, v in line.items() if k != "output"}) for line in lines if line["output"] == output]
 
 
 def rows_named(count: int) -> list[Row]:
@@ -170,8 +148,8 @@ def test_an_actor_captions_its_rows_and_says_what_none_is(workspace, no_cluster)
     answer = answer_of(CaptionActor(own, "runs/language", RowsOf(None, numbered=True), 1, no_cluster), task)
     assert answer.error is None
     assert answer.tries == 1
-    assert [each.media for each in answer.batch.captions] == [m.name for n, m in enumerate(media) if n != BAD]
-    assert [(each.media, each.line) for each in answer.batch.uncaptioned] == [(media[BAD].name, BAD + 1)]
+    assert [each.media for each in answer.batch.captions] == [m.name for n, m in enumerate(media) if n != BAD_MEDIUM]
+    assert [(each.media, each.line) for each in answer.batch.uncaptioned] == [(media[BAD_MEDIUM].name, BAD_MEDIUM + 1)]
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PIL import Image
 
 from aurora_cli.captioning.job.output import CaptionFile
 from aurora_cli.captioning.job.parts import Part
@@ -21,26 +20,16 @@ from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline import merge_captions
 from aurora_cli.pipeline.caption import command as caption
 from aurora_cli.pipeline.caption.work import use_gpu
-from tests.captioners import caption_settings, make_runs
+from tests.captioners import caption_settings, make_list, rejects, untimed
 
 MEDIA = 11
-BAD = 4
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory) -> Path:
     """A workspace with images of which one is none, and a list of them in which rows are repeated and bad."""
     root = tmp_path_factory.mktemp("shares")
-    make_runs(root)
-    (root / "media").mkdir()
-    rows: list[dict[str, Any]] = []
-    for number in range(MEDIA):
-        file = root / "media" / f"{number:02d}.png"
-        Image.new("RGB", (40, 40), (20 * number, 200 - 15 * number, 9 * number)).save(file)
-        rows.append({"media": f"media/{file.name}", "id": number})
-    (root / "media" / f"{BAD:02d}.png").write_text("no image")
-    rows[6:6] = [rows[0], {"image": "media/00.png"}, rows[BAD], {"media": "media/01.png", "prompt": "What is it?"}]
-    (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    make_list(root, MEDIA)
     return root
 
 
@@ -59,17 +48,6 @@ def settings(workspace: Path, *media: str, output: str = "c.jsonl", **given: Any
 def merge(workspace: Path, output: str = "c.jsonl", *, dry_run: bool = False) -> merge_captions.MergeCaptionsResult:
     merging = MergeCaptionsSettings(output=Path(output))
     return merge_captions.run(Settings(workspace=workspace, merge_captions=merging), dry_run=dry_run)
-
-
-def untimed(path: Path) -> list[str]:
-    """The lines of a file, byte for byte but for what differs between two runs of one process too."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
-    return [json.dumps({k: v for k, v in line.items() if k not in ("seconds", "cost", "output")}) for line in lines]
-
-
-def rejects(workspace: Path, output: str) -> list[str]:
-    lines = [json.loads(line) for line in (workspace / "rejected.jsonl").read_text().splitlines()]
-    return [json.dumps({k: v for k, v in line.items() if k != "output"}) for line in lines if line["output"] == output]
 
 
 @pytest.mark.slow

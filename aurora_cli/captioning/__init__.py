@@ -7,8 +7,7 @@ caption_stream  media that were read in, captions out, in their order
 generation      beam search, by transformers
 decoding        rows that are decoded together: each joins when it comes and leaves when it ends
 prompts         prompts with their visual tokens, as the language model reads them
-row_groups      rows that take their steps together, and how the language model reads them
-kv_cache        keys and values of rows that join and leave
+rows            rows that take their steps together: their keys and values, and how the language model reads them
 sampling        the next token of each row
 loading         from a folder with weights to a captioner: `aurora_cli.load_captioner`
 result          a caption, and what it took

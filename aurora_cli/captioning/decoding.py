@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from aurora_cli.captioning.prompts import Prompt, check_frames, embed_prompts, length_of
-from aurora_cli.captioning.row_groups import JoinedRows, RowGroup, WholeRows, rows_may_join
+from aurora_cli.captioning.rows.groups import JoinedRows, RowGroup, WholeRows, rows_may_join
 from aurora_cli.captioning.sampling import Drawing, drawing_of, next_ids
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.constants import IMAGE_PLACEHOLDER

@@ -91,6 +91,7 @@ def build_captioner(
     else:
         model = spread(build_model(checkpoint, options.merging, dtype), device_map)
     read_few_rows_fast(model.model.language_model)
+    read_few_rows_fast(model.lm_head)
     return Captioner(
         model,
         text_tokenizer,

@@ -11,10 +11,12 @@ from hypothesis import strategies as st
 
 from aurora_cli.captioning.decoding import DecodingBatch, NewRow
 from aurora_cli.captioning.generation import before_end
-from aurora_cli.captioning.row_groups import rows_may_join
+from aurora_cli.captioning.rows.groups import rows_may_join
+from aurora_cli.captioning.rows.plain_step import takes
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
+from aurora_cli.models.linear.few_rows import read_few_rows_fast
 from aurora_cli.models.visual_tokens import embed_frames
 
 WORDS = 90
@@ -31,6 +33,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "smollm2, tied": {"model_type": "llama", "tie_word_embeddings": True, "num_key_value_heads": 1},
     "qwen2": {"model_type": "qwen2"},
     "qwen3": {"model_type": "qwen3", "head_dim": 8},
+    "mistral": {"model_type": "mistral", "sliding_window": None},
+    "olmo2, by transformers": {"model_type": "olmo2"},
     "mistral, windows": {"model_type": "mistral", "sliding_window": 9, "head_dim": 8},
     "gemma3, hybrid": {
         "model_type": "gemma3_text", "sliding_window": 9, "head_dim": 8,
@@ -40,7 +44,8 @@ SHAPES: dict[str, dict[str, Any]] = {
         "model_type": "llama", "rope_parameters": {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 10000.0},
     },
 }  # fmt: skip
-JOINING = ("llama", "smollm2, tied", "qwen2", "qwen3")
+PLAIN = ("llama", "smollm2, tied", "qwen2", "qwen3", "mistral")
+JOINING = (*PLAIN, "olmo2, by transformers")
 END_IDS = (2, 7)
 
 
@@ -48,7 +53,12 @@ END_IDS = (2, 7)
 def build(shape: str, dtype: torch.dtype = torch.float32) -> AuroraCap:
     torch.manual_seed(0)
     config = AuroraCapConfig(vision_config=VISION, text_config=TEXT | SHAPES[shape], image_token_index=WORDS)
-    return AuroraCap(config).eval().to(dtype)
+    model = AuroraCap(config).eval().to(dtype)
+    for weight in model.parameters():
+        if weight.dim() == 1:  # norms of 1 and biases of 0 would hide that they are forgotten
+            torch.nn.init.normal_(weight, mean=1.0, std=0.3)
+    read_few_rows_fast(model.model.language_model)
+    return model
 
 
 def make_row(key: int, frames: int = 1, text: int = 4, new_tokens: int = 8, ratio: float = 0.5, **other: Any) -> NewRow:
@@ -126,6 +136,25 @@ def test_rows_that_join_at_any_step_are_written_as_each_alone(shape: str, rows: 
         else:
             assert (written, taken.ended[key]) == (ids, "length" if len(ids) == rows[int(str(key))][2] else "stop")
     assert (len(batch), batch.tokens) == (0, 0)
+
+
+def test_which_models_take_their_steps_without_transformers() -> None:
+    assert {shape for shape in SHAPES if takes(build(shape).model.language_model)} == {*PLAIN, "mistral, windows"} | {
+        "llama, dynamic"  # which, as windows, is never asked: its rows do not join
+    }
+
+
+def test_a_model_in_another_precision_or_with_something_at_its_layers_does_not() -> None:
+    model = AuroraCap(AuroraCapConfig(vision_config=VISION, text_config=TEXT | SHAPES["llama"])).eval()
+    language_model = model.model.language_model
+    assert not takes(language_model)  # its linear layers are still plain ones, which may be quantized or adapted
+    read_few_rows_fast(language_model)
+    assert takes(language_model)
+    hook = language_model.layers[1].mlp.register_forward_hook(lambda *_: None)
+    assert not takes(language_model)
+    hook.remove()
+    assert not takes(language_model.train())
+    assert not takes(language_model.eval().to(torch.bfloat16))
 
 
 def test_which_models_let_rows_join() -> None:

@@ -1,16 +1,15 @@
 """What the machine has and does: memory, and arithmetic where nobody can know it beforehand."""
 
 import functools
-import os
 import time
-from pathlib import Path
+
+from aurora_cli.io.machine import memory_bytes
 
 GPU_FLOPS_PER_S = 2e14
 """An H100 in bf16 reaches 2e14 to 5e14 in training."""
 MEASURED_S = 1.0
 REACHED = 0.5
 """Of what multiplying alone reaches, about so much is reached in training: what lies between moves memory."""
-CGROUP_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 
 
 def device_memory(*, cuda: bool) -> int | None:
@@ -19,13 +18,7 @@ def device_memory(*, cuda: bool) -> int | None:
         import torch
 
         return torch.cuda.get_device_properties(0).total_memory if torch.cuda.device_count() else None
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for name in CGROUP_LIMITS:
-        try:
-            limits.append(int(Path(name).read_text()))
-        except (OSError, ValueError):  # no such file, or no limit (`max`)
-            continue
-    return min(limits)
+    return memory_bytes()
 
 
 @functools.cache

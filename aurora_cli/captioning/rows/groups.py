@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from aurora_cli.captioning.kv_cache import JoinedCache
+from aurora_cli.captioning.rows.kv_cache import JoinedCache
+from aurora_cli.captioning.rows.plain_step import PlainStep, takes
 from aurora_cli.models import packed_attention
 from aurora_cli.models.auroracap import AuroraCap
 from aurora_cli.models.positions import rope_types
@@ -59,6 +60,8 @@ class JoinedRows:
     def __init__(self, model: AuroraCap) -> None:
         self._model = model
         self._cache = JoinedCache(model.config.get_text_config().num_hidden_layers)
+        language_model = model.model.language_model
+        self._plain = PlainStep(language_model) if takes(language_model) else None
 
     @property
     def width(self) -> int:
@@ -79,6 +82,8 @@ class JoinedRows:
         self._cache.begin_step()
         mask, device = self._cache.mask(), embeds_B1C.device
         positions_B1 = torch.tensor(self._cache.lengths, device=device)[:, None] - 1
+        if self._plain is not None:
+            return self._plain(embeds_B1C, self._cache, mask, positions_B1)
         return _last_hidden(
             self._model, self._cache, embeds_B1C, None if mask is None else mask.to(device), positions_B1
         )

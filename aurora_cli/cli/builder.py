@@ -73,11 +73,16 @@ def _execute(spec: CommandSpec, given: Mapping[str, Any]) -> int:
         given_to_step = resolved if spec.with_origins else resolved.settings
         result = step(given_to_step, reporter or SILENT, dry_run=given["dry_run"])
     except KeyboardInterrupt:
-        again = "Run the same command again to continue."
-        raise Interrupted("interrupted; the work so far is safe", hint=again) from None
+        raise _interrupted(is_kept=not given["dry_run"] and spec.keeps_work(resolved.settings)) from None
     if reporter is not None:
         emit(result, given["as_json"], reporter.streamed)
     return result.exit_code
+
+
+def _interrupted(*, is_kept: bool) -> Interrupted:
+    if not is_kept:
+        return Interrupted("interrupted; nothing was written", hint="Run the same command again: it begins anew.")
+    return Interrupted("interrupted; the work so far is safe", hint="Run the same command again to continue.")
 
 
 def _console_reporter(given: Mapping[str, Any], settings: Settings) -> ConsoleReporter:

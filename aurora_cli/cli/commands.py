@@ -194,10 +194,12 @@ _SPECS = (
             "aurora train --stage language --plan --fit gpu:24GB --write fits.yaml",
             "aurora train --stage vision --num-processes 8 --deepspeed zero2",
             "aurora train --stage language --set train.language_model.lr=1e-5 --dry-run",
+            "aurora train --stage language --token-kept-ratio '{ratios: [0.25, 1.0]}' --set train.distill_ratio=1.0",
         ),
         "Started plainly it launches its processes; under torchrun, accelerate, deepspeed or srun it is one of theirs.",
         ignored=("--local_rank", "--local-rank"),
         with_origins=True,
+        keeps_work=lambda settings: not settings.train.plan,
     ),
     CommandSpec(
         "convert",
@@ -276,6 +278,7 @@ _SPECS = (
             "aurora caption --manifest parts.jsonl --output captions.jsonl --shard 0/8",
             "aurora caption --serve",
         ),
+        keeps_work=lambda settings: settings.caption.output is not None,
     ),
     CommandSpec(
         "merge-captions",

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from aurora_cli.config import fields
+from aurora_cli.config.settings import Settings
 from aurora_cli.pipeline.result import Result
 
 Step = Callable[..., Result]
@@ -78,6 +79,8 @@ class CommandSpec:
     """Its step takes the `Resolved`: what was said counts by who said it."""
     workspace: str | None = None
     """The workspace when none is named, where it is not the current folder."""
+    keeps_work: Callable[[Settings], bool] = lambda settings: True
+    """Whether what was done before an interrupt is there afterwards."""
 
     @property
     def flags(self) -> tuple[Flag, ...]:

@@ -69,6 +69,11 @@ class Setting:
         return _NAMES.get(_bare(first), "mapping")
 
     @property
+    def item(self) -> "Setting | None":
+        """What is allowed for one of many."""
+        return Setting(self.path, FieldInfo.from_annotation(get_args(self.annotation)[0]), None) if self.many else None
+
+    @property
     def allowed(self) -> str:
         """The range in words, empty where everything of the type is allowed."""
         if self.choices:
@@ -84,9 +89,17 @@ class Setting:
                     words.append(f"at most {bound}")
                 case annotated_types.Lt(lt=bound):
                     words.append(f"below {bound}")
+                case annotated_types.MinLen(min_length=bound):
+                    words.append(f"of at least {bound}")
+                case annotated_types.MaxLen(max_length=bound):
+                    words.append(f"at most {bound}")
                 case _ if getattr(rule, "pattern", None):
                     words.append(f"like {(self.info.examples or [self.default])[0]}")
         others = [f"or {_NAMES.get(_bare(form), 'mapping')}" for form in _forms(self.annotation)[1:]]
+        if others and self.info.examples:
+            others[-1] += f" like {self.info.examples[0]}"
+        elif self.info.examples and not words:
+            words.append(f"like {self.info.examples[0]}")
         return ", ".join([" and ".join(words), *others])
 
 
@@ -101,6 +114,17 @@ def settings(section: type[BaseModel] = Settings, prefix: str = "") -> Iterator[
 @functools.cache
 def by_path() -> dict[str, Setting]:
     return {setting.path: setting for setting in settings()}
+
+
+@functools.cache
+def inside() -> dict[str, Setting]:
+    """What is in settings that may be a value or a mapping of several. No settings themselves; messages name them."""
+    found: dict[str, Setting] = {}
+    for setting in settings():
+        for form in map(_bare, _forms(setting.annotation)):
+            if isinstance(form, type) and issubclass(form, BaseModel):
+                found |= {each.path: each for each in settings(form, f"{setting.path}.")}
+    return found
 
 
 def lookup(path: str) -> Setting:
@@ -118,7 +142,7 @@ def near(path: str) -> str | None:
     >>> near("train.epoch"), near("max_steps"), near("tokenise.batch_size")
     ('train.epochs', 'train.max_steps', 'tokenize.batch_size')
     """
-    known = list(by_path())
+    known = [*by_path(), *inside()]
     for candidate in known:
         if candidate.rpartition(".")[2] == path.rpartition(".")[2]:
             section = difflib.SequenceMatcher(None, candidate, path).ratio()

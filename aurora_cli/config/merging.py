@@ -3,9 +3,9 @@
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, ModelWrapValidatorHandler, Tag, model_validator
 
-from aurora_cli.config.section import KeptRatio
+from aurora_cli.config.section import KeptRatio, Number
 
 Schedule = Literal["exact", "constant"]
 
@@ -19,36 +19,28 @@ class RatioMixture(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    ratios: tuple[KeptRatio, ...] = Field(min_length=1)
-    """Ascending, whatever their order was."""
+    ratios: tuple[KeptRatio, ...] = Field(min_length=1, max_length=32)
+    """Ascending, whatever their order was. Each has packs of its own, and `--plan` goes over all of them."""
 
-    weights: tuple[Annotated[float, Field(gt=0.0, allow_inf_nan=False)], ...] = ()
+    weights: tuple[Annotated[Number, Field(gt=0.0, allow_inf_nan=False)], ...] = ()
     """How often a sample meets each ratio, beside the others; none: all alike."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _ascending(cls, given: Any) -> Any:
-        """Each weight goes with its ratio."""
-        if not isinstance(given, dict) or not isinstance(given.get("ratios"), list | tuple):
-            return given
-        ratios, weights = [*given["ratios"]], given.get("weights")
-        if not all(isinstance(ratio, int | float) for ratio in ratios):
-            return given
-        order = sorted(range(len(ratios)), key=lambda index: ratios[index])
-        sorted_too: dict[str, Any] = {"ratios": [ratios[index] for index in order]}
-        if weights is None:
-            sorted_too["weights"] = ()
-        elif isinstance(weights, list | tuple) and len(weights) == len(ratios):
-            sorted_too["weights"] = [weights[index] for index in order]
-        return given | sorted_too
-
-    @model_validator(mode="after")
-    def _each_once(self) -> Self:
-        if any(one == other for one, other in pairwise(self.ratios)):
+    def _ascending(cls, given: Any, validated: ModelWrapValidatorHandler[Self]) -> Self:
+        """Each weight goes with its ratio. As it was given first, so that an error counts as its reader does."""
+        if isinstance(given, dict) and given.get("weights", ()) is None:
+            given = given | {"weights": ()}
+        mixture = validated(given)
+        if mixture.weights and len(mixture.weights) != len(mixture.ratios):
+            raise ValueError(f"there are {len(mixture.weights)} weights for {len(mixture.ratios)} ratios")
+        order = sorted(range(len(mixture.ratios)), key=lambda index: mixture.ratios[index])
+        ratios = [mixture.ratios[index] for index in order]
+        if any(one == other for one, other in pairwise(ratios)):
             raise ValueError("a ratio is there twice: give it a larger weight instead")
-        if self.weights and len(self.weights) != len(self.ratios):
-            raise ValueError(f"there are {len(self.weights)} weights for {len(self.ratios)} ratios")
-        return self
+        if order == sorted(order):
+            return mixture
+        return validated({"ratios": ratios, "weights": [mixture.weights[index] for index in order if mixture.weights]})
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -75,9 +67,9 @@ class MergingSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
-    kept_ratio: KeptRatioOrMixture = 1.0
+    kept_ratio: KeptRatioOrMixture = Field(default=1.0, examples=["{ratios: [0.25, 0.5, 1.0]}"])
     """Share of a frame's patches that reach the projector; 1.0 merges nothing. A mapping trains one model for several:
-    `{ratios: [0.1, 0.5, 1.0], weights: [2, 1, 1]}`, each step at one of them, without weights as often at each."""
+    `{ratios: [0.25, 0.5, 1.0], weights: [2, 1, 1]}`, each step at one of them, without weights as often at each."""
 
     schedule: Schedule = "exact"
     """`exact` keeps round(kept_ratio * patches) tokens; `constant` is the original's, which keeps more than it says."""

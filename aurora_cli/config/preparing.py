@@ -8,8 +8,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config import share
 from aurora_cli.config.section import Names, Paths, Section
+from aurora_cli.config.share import ShareName
 
 
 class DownloadSettings(Section):
@@ -54,7 +54,7 @@ class DownloadSettings(Section):
     verify: bool = False
     """Hash what is already here again, and fetch what differs."""
 
-    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    shard: ShareName | None = Field(default=None, examples=["0/8"])
     """Fetch one share of the files, I/N, with I from 0 to N-1; `auto` takes I and N from SLURM's array or a launcher;
     none: all files."""
 
@@ -93,7 +93,7 @@ class ExtractSettings(Section):
     workers: int = Field(default=2, ge=1)
     """Archives at a time."""
 
-    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    shard: ShareName | None = Field(default=None, examples=["0/8"])
     """Extract one share of the archives, I/N, with I from 0 to N-1; `auto` takes I and N from SLURM's array or a
     launcher; none: all archives."""
 
@@ -155,7 +155,7 @@ class TokenizeSettings(Section):
     force: bool = False
     """Make all shards again, whatever made those that are there."""
 
-    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    shard: ShareName | None = Field(default=None, examples=["0/8"])
     """Make one share of the shards, I/N, with I from 0 to N-1; `auto` takes I and N from SLURM's array or a launcher;
     none: all shards."""
 

@@ -4,6 +4,7 @@ Each source gives a nested mapping; they are merged key by key, remembering whic
 checked once, so that an error can say where the wrong value stands.
 """
 
+import copy
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -109,6 +110,8 @@ def _merged(layers: Sequence[Layer], stage: str, workspace: Path) -> Resolved:
         for part, source in ((layer.common, layer.source), (layer.stages.get(stage, {}), f"{layer.source}, {stage}")):
             own: dict[str, str] = {}
             _merge(tree, _canonical(part), source, own)
+            for known in (origins, ranks):
+                _forget_replaced(known, own)
             origins |= own
             ranks |= dict.fromkeys(own, rank)
     tree["workspace"] = str(workspace)
@@ -121,6 +124,13 @@ def _merged(layers: Sequence[Layer], stage: str, workspace: Path) -> Resolved:
         raise SettingsError("\n".join(_explain(error, origins))) from None
     _forget_preset(settings, ranks)
     return Resolved(settings, origins, ranks, tuple(layers))
+
+
+def _forget_replaced(known: dict[str, Any], by: Mapping[str, str]) -> None:
+    """Take away what is said of values that lie in, or around, those that took their place."""
+    for path in [*known]:
+        if any(f"{one}.".startswith(f"{other}.") for new in by for one, other in ((path, new), (new, path))):
+            del known[path]
 
 
 def _forget_preset(settings: Settings, ranks: Mapping[str, int]) -> None:
@@ -196,7 +206,11 @@ def _path_layer(path: str, value: Any, source: str) -> Layer:
                 value = yaml_files.safe_load(value)
             except yaml.YAMLError:
                 raise SettingsError(f"{path}: {value!r} (from {source}) is not readable as YAML") from None
-    return Layer(source, reduce(lambda nested, key: {key: nested}, reversed(path.split(".")), value))
+    return Layer(source, reduce(lambda nested, key: _Path({key: nested}), reversed(path.split(".")), value))
+
+
+class _Path(dict[str, Any]):
+    """A mapping on the way to a value: unlike one that is a value, it says nothing of what else there is."""
 
 
 def _alias(path: str) -> str:
@@ -206,7 +220,7 @@ def _alias(path: str) -> str:
 
 def _canonical(tree: SettingsTree) -> SettingsTree:
     """The tree with other and earlier names of settings moved to the names that they have."""
-    tree = {key: dict(value) if isinstance(value, dict) else value for key, value in tree.items()}
+    tree = {key: copy.copy(value) if isinstance(value, dict) else value for key, value in tree.items()}
     for section in KEPT_RATIO_SECTIONS:
         holder = tree.get(section) if section else tree
         if not isinstance(holder, dict):
@@ -226,12 +240,14 @@ def _canonical(tree: SettingsTree) -> SettingsTree:
 def _merge(into: SettingsTree, tree: Mapping[str, Any], source: str, origins: dict[str, str], prefix: str = "") -> None:
     for key, value in tree.items():
         path = f"{prefix}{key}"
-        if isinstance(value, dict):
+        # A mixture is one value: another's ratios are not the ones that these weights are of.
+        is_value = path == KEPT_RATIO and not isinstance(value, _Path)
+        if isinstance(value, dict) and not is_value:
             if not isinstance(into.get(key), dict):
                 into[key] = {}
             _merge(into[key], value, source, origins, f"{path}.")
         else:
-            into[key] = value
+            into[key] = copy.copy(value)
             origins[path] = source
 
 
@@ -254,7 +270,10 @@ def _last(layers: list[Layer], path: str, default: Any) -> Any:
 
 def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
     lines = []
-    for finding in error.errors(include_url=False):
+    findings = error.errors(include_url=False)
+    for finding in findings:
+        if finding["type"] == "too_short" and any(_is_inside(other["loc"], finding["loc"]) for other in findings):
+            continue  # pydantic counts the items that are right
         path = ".".join(str(part) for part in finding["loc"] if part not in TAGS)
         setting = _nearest_setting(path)
         source = _origin(path, origins)
@@ -267,21 +286,26 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
         elif finding["type"] == "missing":
             lines.append(f"{path}: must be given{came}")
         elif setting is not None and setting.many and path != setting.path:  # one item of a list
-            reason = finding["msg"].replace("Input", "it", 1)
-            lines.append(f"{setting.path}: {value!r}{came} is not allowed: {reason}")
+            lines.append(f"{path}: {value!r}{came} is not allowed: {_say(setting.item, finding['msg'])}")
         elif finding["type"] == "value_error":
             lines.append(f"{path}: {value!r}{came} is not allowed: {finding['ctx']['error']}")
         else:
-            allowed = setting.allowed if setting and path == setting.path else ""
-            reason = allowed or (setting.kind if setting and path == setting.path else finding["msg"])
-            lines.append(f"{path}: {value!r}{came} is not allowed: {_say(setting, reason)}")
+            of_it = setting if setting and path == setting.path else None
+            lines.append(f"{path}: {value!r}{came} is not allowed: {_say(of_it, finding['msg'])}")
     return lines
 
 
-def _say(setting: fields.Setting | None, reason: str) -> str:
-    if setting is None or setting.choices or not setting.allowed:
-        return f"expected {reason}"
-    return f"expected {setting.kind}, {reason}" + (", or null" if setting.nullable else "")
+def _say(setting: fields.Setting | None, otherwise: str) -> str:
+    """What is expected of a value."""
+    if setting is None:
+        return f"expected {otherwise.removeprefix('Input should be ')}"
+    if setting.choices or not setting.allowed:
+        return f"expected {setting.allowed or setting.kind}"
+    return f"expected {setting.kind}, {setting.allowed}" + (", or null" if setting.nullable else "")
+
+
+def _is_inside(loc: tuple[int | str, ...], of: tuple[int | str, ...]) -> bool:
+    return len(loc) > len(of) and loc[: len(of)] == of
 
 
 def _first_leaf(path: str, value: Any) -> str:
@@ -293,8 +317,9 @@ def _first_leaf(path: str, value: Any) -> str:
 
 def _nearest_setting(path: str) -> fields.Setting | None:
     while path:
-        if path in fields.by_path():
-            return fields.lookup(path)
+        known = fields.by_path().get(path) or fields.inside().get(path)
+        if known is not None:
+            return known
         path = path.rpartition(".")[0]
     return None
 

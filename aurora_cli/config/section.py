@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
 
 
 def _as_list(value: object) -> object:
@@ -16,13 +17,21 @@ def _as_text(value: object) -> object:
     return str(value) if isinstance(value, Path) else value
 
 
+def _no_truth(value: object) -> object:
+    """`true` is 1.0 to pydantic."""
+    if isinstance(value, bool):
+        raise PydanticCustomError("float_type", "Input should be a valid number")
+    return value
+
+
 PathOrUrl = Annotated[str, BeforeValidator(_as_text)]
 """A path as text, for as a `Path` a URL would lose a slash."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_list)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Triple = tuple[float, float, float]
-KeptRatio = Annotated[float, Field(gt=0.0, le=1.0)]
+Number = Annotated[float, BeforeValidator(_no_truth)]
+KeptRatio = Annotated[Number, Field(gt=0.0, le=1.0)]
 KeptRatios = Annotated[tuple[KeptRatio, ...], BeforeValidator(_as_list)]
 Counts = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_as_list)]
 

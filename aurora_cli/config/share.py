@@ -6,14 +6,17 @@ What the environment says is never taken unasked: a shell within an allocation h
 """
 
 import os
+import re
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
+
+from pydantic import AfterValidator
 
 from aurora_cli.console import Reporter
 from aurora_cli.errors import UsageError
 
 AUTO = "auto"
-PATTERN = r"^(auto|\d{1,9}/\d{1,9})$"
+PATTERN = r"(\d{1,9})/(\d{1,9})"
 SAY_IT = "Say it: --shard $SLURM_ARRAY_TASK_ID/N, of N shares that are numbered from 0."
 
 
@@ -62,6 +65,35 @@ class FoundShare(NamedTuple):
     source: str
 
 
+def _no_share(setting: str) -> str | None:
+    """What is wrong with the name of a share, if anything.
+
+    >>> _no_share("a/b")
+    'a share is I/N, like 0/8 for the first of eight, or auto'
+    >>> _no_share("8/8")
+    'there is no such share; they are numbered from 0: 0/8 to 7/8'
+    """
+    if setting == AUTO:
+        return None
+    if (named := re.fullmatch(PATTERN, setting, re.ASCII)) is None:
+        return "a share is I/N, like 0/8 for the first of eight, or auto"
+    index, count = map(int, named.groups())
+    if index < count:
+        return None
+    shares = f"0/{count} to {count - 1}/{count}" if count else "0/1 is all of the work"
+    return f"there is no such share; they are numbered from 0: {shares}"
+
+
+def _checked_name(setting: str) -> str:
+    if (wrong := _no_share(setting)) is not None:
+        raise ValueError(wrong)
+    return setting
+
+
+ShareName = Annotated[str, AfterValidator(_checked_name)]
+"""`I/N` or `auto`, in the settings: wrong ones are refused before anything is done, and in a dry run."""
+
+
 def share_of(setting: str | None, environ: Mapping[str, str] = os.environ) -> FoundShare | None:
     """The share that a setting names, `I/N` or `auto`; none: all of the work.
 
@@ -78,12 +110,10 @@ def share_of(setting: str | None, environ: Mapping[str, str] = os.environ) -> Fo
                 hint="Say it: --shard 0/8 is the first of eight.",
             )
         return found
+    if (wrong := _no_share(setting)) is not None:
+        raise UsageError(f"--shard {setting}: {wrong}")
     index, _, count = setting.partition("/")
-    share = Share(int(index), int(count))
-    if not 0 <= share.index < share.count:
-        shares = f"0/{share.count} to {share.count - 1}/{share.count}" if share.count else "0/1 is all of the work"
-        raise UsageError(f"--shard {setting}: there is no such share; they are numbered from 0: {shares}")
-    return FoundShare(share, "--shard")
+    return FoundShare(Share(int(index), int(count)), "--shard")
 
 
 def take_share(setting: str | None, reporter: Reporter) -> Share | None:

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config.section import MayChange, Names, PathOrUrl, Precision, Section, Triple
+from aurora_cli.config.section import MayChange, Names, Number, PathOrUrl, Precision, Section, Triple
 from aurora_cli.io.json_files import JsonObject
 
 KeepBest = Literal["validation_loss", "loss", "cider", "bleu_4", "rouge_l", "repetition"]
@@ -154,7 +154,7 @@ class TrainSettings(Section):
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """`adamw_8bit` keeps AdamW's two moments in 8 bits (bitsandbytes): 2 bytes a weight instead of 8."""
 
-    distill_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
+    distill_ratio: Number | None = Field(default=None, gt=0.0, le=1.0)
     """One of the ratios of a mixture (`merging.kept_ratio`), mostly the largest: steps at smaller ones also learn from
     what the model itself says at this one, by KL divergence on the target tokens. None: from the captions alone."""
 

@@ -8,9 +8,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config import share
 from aurora_cli.config.judging import JudgeSettings
-from aurora_cli.config.section import Counts, KeptRatios, Names, PathOrUrl, Paths, Section
+from aurora_cli.config.section import Counts, KeptRatios, Names, Number, PathOrUrl, Paths, Section
+from aurora_cli.config.share import ShareName
 from aurora_cli.constants import VIDEO_QUESTION
 
 Layout = Literal["xtuner", "huggingface", "official", "onnx", "gguf"]
@@ -30,7 +30,7 @@ class ConvertSettings(Section):
     format: Layout = "xtuner"
     """The original's files, transformers' LLaVA, haotian-liu's, ONNX (tower and projector), or llama.cpp's."""
 
-    token_kept_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
+    token_kept_ratio: Number | None = Field(default=None, gt=0.0, le=1.0)
     """Share of a frame's patches that leave the graph of `--format onnx`; none: what the model was trained with."""
 
     base: str | None = None
@@ -73,7 +73,7 @@ class CaptionSettings(Section):
     model: str | None = None
     """Folder of an export or a run, its URL, or a hub id; none: export/huggingface, else the newest run."""
 
-    token_kept_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
+    token_kept_ratio: Number | None = Field(default=None, gt=0.0, le=1.0)
     """Share of a frame's patches that reach the language model; none: what the model was trained with."""
 
     slowfast: bool | None = None
@@ -116,7 +116,7 @@ class CaptionSettings(Section):
     output: PathOrUrl | None = None
     """JSONL file for the captions as well, or its URL; what it holds already is not captioned again."""
 
-    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    shard: ShareName | None = Field(default=None, examples=["0/8"])
     """Caption one share of the media, I/N, with I from 0 to N-1, into a part of the output; `auto` takes I and N from
     SLURM's array or a launcher; none: all media."""
 
@@ -177,7 +177,7 @@ class EvaluateSettings(Section):
     frames: Counts = ()
     """Frames taken evenly from a video, each number at each kept ratio; none: as trained, else 8."""
 
-    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    shard: ShareName | None = Field(default=None, examples=["0/8"])
     """Caption one share of the media, I/N, with I from 0 to N-1, and score once all are captioned; `auto` takes I and N
     from SLURM's array or a launcher; none: all media."""
 
@@ -212,7 +212,7 @@ class ServeSettings(Section):
     model: str | None = None
     """Folder of an export or a run, or a hub id; none: export/huggingface, else the newest run."""
 
-    token_kept_ratio: float | None = Field(default=None, gt=0.0, le=1.0)
+    token_kept_ratio: Number | None = Field(default=None, gt=0.0, le=1.0)
     """Share of a frame's patches that reach the language model, where a request says none; none: as trained."""
 
     host: str = "127.0.0.1"
@@ -316,7 +316,7 @@ class InspectSettings(Section):
     decode: bool = False
     """Of a data folder: decode every image and video, to find those that cannot be read."""
 
-    shard: str | None = Field(default=None, pattern=share.PATTERN, examples=["0/8"])
+    shard: ShareName | None = Field(default=None, examples=["0/8"])
     """Decode one share of them, I/N, with I from 0 to N-1; `auto` takes I and N from SLURM's array or a launcher; none:
     all."""
 

@@ -153,8 +153,8 @@ def _exact(patches: int, kept_ratio: float, layers: int, class_token: bool) -> t
     least = _least_tokens(patches, layers, class_token)
     if kept < least:
         raise SettingsError(
-            f"merging.kept_ratio is {kept_ratio}, which is {kept} of {patches} tokens; a layer merges half at most, "
-            f"so {layers} layers keep at least {least} of them (kept_ratio {_ratio_that_keeps(least, patches)})"
+            f"kept ratio {kept_ratio}, which is {kept} of {patches} tokens, is too small; a layer merges half at most, "
+            f"so {layers} layers keep at least {least} of them (kept ratio {_ratio_that_keeps(least, patches)})"
         )
     each, one_more = divmod(patches - kept, layers) if layers else (0, 0)
     # tokens[i] enter layer i, the last ones leave the last layer: first as even as can be ...

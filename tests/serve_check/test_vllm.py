@@ -147,7 +147,7 @@ def test_images_and_videos_in_one_prompt_and_what_is_refused(plain: Served, medi
     ]
     answers = engine(tmp_path, plain.export, calls)
     assert ids(answers[0]) == [mixed(captioner, *pair) for pair in both]
-    assert "kept_ratio is 0.01, which is 0 of 16 tokens" in answers[1]
+    assert "kept ratio 0.01, which is 0 of 16 tokens" in answers[1]
     assert "'ratio' is none of token_kept_ratio, slowfast, frames" in answers[2]
     assert "not a readable video" in answers[3]
     assert ids(answers[4]) == ids_of_caption(captioner, media.images[:1], 0.5)

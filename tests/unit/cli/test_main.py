@@ -149,6 +149,27 @@ def test_ctrl_c_is_exit_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert "safe" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("module", "words", "said"),
+    [
+        ("caption.command", ["caption", "cat.png"], "nothing was written"),
+        ("caption.command", ["caption", "cat.png", "--output", "captions.jsonl"], "the work so far is safe"),
+        ("caption.command", ["caption", "cat.png", "--output", "captions.jsonl", "--dry-run"], "nothing was written"),
+        ("train.stages.command", ["train", "--stage", "vision", "--plan"], "nothing was written"),
+        ("train.stages.command", ["train", "--stage", "vision"], "the work so far is safe"),
+    ],
+)
+def test_what_ctrl_c_leaves_is_said_as_it_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], module: str, words: list[str], said: str
+) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"aurora_cli.pipeline.{module}.run", interrupt)
+    assert run(words) == 130
+    assert f"error: interrupted; {said}\n" in capsys.readouterr().err
+
+
 def test_a_full_disk_is_exit_4(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def full() -> list[str]:
         raise OSError(28, "No space left on device", "data")

@@ -89,8 +89,8 @@ def test_a_wrong_item_of_a_list_is_told_with_its_range(workspace: Path) -> None:
     with pytest.raises(SettingsError) as caught:
         at(workspace, flags={"merge_view.token_kept_ratios": ("--token-kept-ratio", ["0.5", "1.5"])})
     assert str(caught.value) == (
-        "merge_view.token_kept_ratios: '1.5' (from --token-kept-ratio) is not allowed: "
-        "it should be less than or equal to 1"
+        "merge_view.token_kept_ratios.1: '1.5' (from --token-kept-ratio) is not allowed: "
+        "expected float, above 0.0 and at most 1.0"
     )
     (workspace / "aurora.yaml").write_text("merge_view: {token_kept_ratios: 0.3}")
     assert at(workspace).settings.merge_view.token_kept_ratios == (0.3,)

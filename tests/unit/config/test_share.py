@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aurora_cli.config.resolve import resolve
 from aurora_cli.config.share import Share, balanced_shares, share_in, share_of, untaken_share
-from aurora_cli.errors import UsageError
+from aurora_cli.errors import SettingsError, UsageError
 
 COUNTS = st.integers(1, 40)
 
@@ -40,6 +41,17 @@ def test_shares_by_size_differ_by_the_largest_unit_at_most_and_are_a_function_of
     assert all(0 <= share < count for share in shares)
     loads = [sum(size for size, share in zip(sizes, shares, strict=True) if share == index) for index in range(count)]
     assert max(loads) - min(loads) <= max(sizes, default=0)
+
+
+@pytest.mark.parametrize(
+    ("said", "wrong"), [("a/b", "like 0/8 for the first of eight"), ("-1/2", "a share is I/N"), ("0/0", "0/1 is all")]
+)
+def test_the_settings_refuse_what_is_no_share_before_anything_is_done(said: str, wrong: str) -> None:
+    for command in ("caption", "evaluate", "extract", "tokenize", "download", "inspect"):
+        with pytest.raises(SettingsError) as caught:
+            resolve(sets=[f"{command}.shard={said}"], environment={})
+        assert f"{command}.shard: '{said}' (from --set) is not allowed: " in str(caught.value)
+        assert wrong in str(caught.value)
 
 
 @pytest.mark.parametrize("said", ["8/8", "3/0", "0/0"])

@@ -80,7 +80,7 @@ def test_exact_keeps_what_the_number_says_or_names_the_least_that_can_be(patches
     if kept is not None:
         assert kept == round(ratio * patches)
         return
-    least = float(refusal.rpartition("(kept_ratio ")[2].rstrip(")"))
+    least = float(refusal.rpartition("(kept ratio ")[2].rstrip(")"))
     kept_at_least = num_visual_tokens(**size, merging=exact(least))
     assert least > ratio
     assert round(ratio * patches) < kept_at_least
@@ -116,7 +116,7 @@ def test_a_tower_without_a_class_token_can_halve_all():
 
 
 def test_a_ratio_out_of_reach_names_the_least_the_layers_can_keep():
-    with pytest.raises(SettingsError, match=r"7 of 729 tokens.*5 layers keep at least 23.*kept_ratio 0\.0309"):
+    with pytest.raises(SettingsError, match=r"7 of 729 tokens.*5 layers keep at least 23.*kept ratio 0\.0309"):
         num_visual_tokens(378, 378, num_layers=6, merging=exact(0.01))
 
 

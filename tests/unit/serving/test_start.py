@@ -34,5 +34,5 @@ def test_an_address_has_a_name_and_no_port(host, said):
 def test_a_ratio_of_its_own_that_the_tower_cannot_come_down_to_is_refused_at_once_and_not_by_each_request(tmp_path):
     make_runs(tmp_path)
     serve = ServeSettings(model=str(tmp_path / "runs" / "language"), token_kept_ratio=0.01, port=0)
-    with pytest.raises(UsageError, match=r"kept_ratio is 0\.01"):
+    with pytest.raises(UsageError, match=r"kept ratio 0\.01, "):
         run(Settings(workspace=tmp_path, serve=serve))

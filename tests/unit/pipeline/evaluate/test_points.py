@@ -224,7 +224,7 @@ def test_what_cannot_be_captioned_is_counted_and_makes_the_exit_code_3(workspace
 
 
 def test_a_ratio_that_the_tower_cannot_reach_is_told_before_anything_is_captioned(workspace):
-    with pytest.raises(SettingsError, match=r"kept_ratio is 0\.05"):
+    with pytest.raises(SettingsError, match=r"kept ratio 0\.05, "):
         evaluated(workspace, token_kept_ratios=(1.0, 0.05))
     assert not list((workspace / "evaluation").rglob("*.jsonl"))
 

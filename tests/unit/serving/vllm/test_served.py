@@ -49,7 +49,7 @@ def test_a_request_goes_before_the_export(tmp_path: Path) -> None:
 def test_a_ratio_that_cannot_be_reached_is_refused_with_the_least_that_can(tmp_path: Path) -> None:
     served = export(tmp_path, TokenMerging(), SiglipVisionConfig)
     request = served.requested({"token_kept_ratio": 0.02})
-    with pytest.raises(SettingsError, match=r"kept_ratio is 0\.02, .* at least 1 of them"):
+    with pytest.raises(SettingsError, match=r"kept ratio 0\.02, .* at least 1 of them"):
         served.plan("image", request)
 
 

@@ -1,7 +1,8 @@
 """A drawn set in which few tokens cost something: several small shapes an image, drawn as the demo draws one.
 
 Each image has `SHAPES_EACH` shapes in as many of its corners; its caption names all of them, in a fixed order.
-The workspace has captions to import, and images that are kept back with what is to be said of them.
+The workspace has captions to import, and two sets of images that are kept back, with what is to be said of them: one
+to choose settings by, and one to report.
 """
 
 import json
@@ -26,15 +27,17 @@ SETTINGS = {
     "model": {"vision_config": {"patch_size": 8, "num_hidden_layers": 6}},
 }
 PROMPTS, CAPTIONS, REFERENCES = "prompts.txt", "captions.jsonl", "references.jsonl"
+HELD_OUT, SELECTION = "held-out", "selection"
 
 
 def write_workspace(root: Path, *, images: int, held_out: int) -> None:
-    """Settings; `drawn/` to import with `PROMPTS`; `held-out/`."""
+    """Settings; `drawn/` to import with `PROMPTS`; as many images in `held-out/` and in `selection/`."""
     rng = random.Random(1)
     drawn = [_draw(root / "drawn", number, rng) for number in range(images)]
-    kept = [_draw(root / "held-out", number, rng) for number in range(held_out)]
     _write_lines(root / "drawn" / CAPTIONS, [{"image": image, "caption": caption} for image, caption in drawn])
-    _write_lines(root / "held-out" / REFERENCES, [{"id": image, "references": [caption]} for image, caption in kept])
+    for folder in (HELD_OUT, SELECTION):
+        kept = [_draw(root / folder, number, rng) for number in range(held_out)]
+        _write_lines(root / folder / REFERENCES, [{"id": image, "references": [caption]} for image, caption in kept])
     (root / PROMPTS).write_text(f"{IMAGE_PROMPT}\n")
     (root / "aurora.yaml").write_text(yaml.safe_dump(SETTINGS))
 

@@ -65,7 +65,8 @@ class Need:
 
     gpu: float
     """Of each process."""
-    states: float
+    activations: float
+    """Of that."""
     host: float
     """Main memory of the machine, at most, for weights and optimizer."""
     checkpoint: float
@@ -80,6 +81,14 @@ class Stage:
         self.parts = network.parts_of(network.without_weights(self.config), self.settings)
         self._steps: dict[tuple[object, ...], StepMemory] = {}
 
+    def states(self, candidate: Candidate, machine: Machine) -> float:
+        """Bytes of weights, gradients and optimizer on each GPU: what a step needs at least, known without one."""
+        stage = ZERO_STAGE[candidate.engine.removesuffix("_offload")]
+        if stage == 0:
+            return costs.states(self.parts, 0, 1, "fp32")
+        away = candidate.engine == "zero3_offload"
+        return costs.states(self.parts, stage, machine.gpus, "bf16", offload=candidate.offload, offload_weights=away)
+
     def need(self, candidate: Candidate, machine: Machine) -> Need:
         changed = {
             "micro_batch_packs": candidate.micro_batch_packs,
@@ -88,21 +97,16 @@ class Stage:
         }
         settings = self.settings.model_copy(update={"train": self.settings.train.model_copy(update=changed)})
         stage = ZERO_STAGE[candidate.engine.removesuffix("_offload")]
-        away = candidate.engine == "zero3_offload"
-        states = costs.states(self.parts, stage, machine.gpus, "bf16", offload=candidate.offload, offload_weights=away)
+        states = self.states(candidate, machine)
         step = self._step(settings, sharded=stage > 0)
-        if stage == 0:
-            memory = plain_memory(self.parts, step)
-            states, activations = memory.states, memory.activations
-        else:
-            activations = step.without_gradients
+        activations = step.without_gradients if stage else plain_memory(self.parts, step).activations
         learning = sum(part.trained for part in self.parts)
         shared = stage == 3 and machine.gpus > 1
         loading = costs.loading(self.parts, machine.gpus, "bf16", shared=shared) * machine.gpus
         kept = (4 + 4 + costs.MOMENTS) * learning if candidate.offload else 0  # fp32 weights, gradients, moments
         if candidate.engine == "zero3_offload":
             kept += 2 * sum(part.parameters for part in self.parts)
-        return Need(states + activations, states, max(loading, kept), (4 + costs.MOMENTS) * learning)
+        return Need(states + activations, activations, max(loading, kept), (4 + costs.MOMENTS) * learning)
 
     def _step(self, settings: Settings, *, sharded: bool) -> StepMemory:
         train = settings.train
@@ -132,9 +136,13 @@ def candidates(settings: Settings, machine: Machine) -> Iterator[Candidate]:
 
 
 def first_that_fits(plain: Stage, adapted: Stage, machine: Machine) -> tuple[Candidate, Need]:
+    room = machine.memory_gb * GB / HEADROOM
     for candidate in candidates(plain.settings, machine):
-        need = (adapted if candidate.lora else plain).need(candidate, machine)
-        if need.gpu * HEADROOM <= machine.memory_gb * GB:
+        stage = adapted if candidate.lora else plain
+        if stage.states(candidate, machine) > room:
+            continue
+        need = stage.need(candidate, machine)
+        if need.gpu <= room:
             return candidate, need
     raise LookupError(f"nothing fits {machine}")
 
@@ -174,12 +182,10 @@ def engine_rows(stages: dict[str, tuple[Stage, Stage]]) -> Iterator[str]:
     engines: tuple[Literal["none", "zero1", "zero2", "zero3"], ...] = ("none", "zero1", "zero2", "zero3")
     for (name, (plain, _)), machine in product(stages.items(), (MACHINES[1], MACHINES[2])):
         train = plain.settings.train
-        needs = [
-            plain.need(Candidate(engine, train.micro_batch_packs, train.gradient_checkpointing), machine)
-            for engine in engines
-        ]
-        states = [f"{need.states / GB:.0f}" for need in needs]
-        yield f"| {' | '.join([name, str(machine.gpus), *states, f'{(needs[2].gpu - needs[2].states) / GB:.0f}'])} |"
+        own = {engine: Candidate(engine, train.micro_batch_packs, train.gradient_checkpointing) for engine in engines}
+        states = [f"{plain.states(candidate, machine) / GB:.0f}" for candidate in own.values()]
+        activations = f"{plain.need(own['zero2'], machine).activations / GB:.0f}"
+        yield f"| {' | '.join([name, str(machine.gpus), *states, activations])} |"
 
 
 def part_rows(stages: dict[str, tuple[Stage, Stage]]) -> Iterator[str]:

@@ -87,6 +87,10 @@ class ExtractSettings(Section):
     delete_archives: bool = False
     """Remove an archive once every member is on disk and nothing in it was refused."""
 
+    scratch: Path | None = None
+    """Folder on a disk of this machine in which an archive is unpacked or indexed, before what came of it is moved to
+    where it belongs, on another disk; it holds `workers` archives at a time. None: all is done there."""
+
     sync: bool = True
     """Make groups of members durable as they are written; without, a power cut can lose all of an archive."""
 

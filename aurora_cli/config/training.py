@@ -178,10 +178,15 @@ class TrainSettings(Section):
     """Compute activations a second time in the backward pass instead of keeping them."""
 
     cache_features: MayChange[bool] = False
-    """Where the vision tower is frozen, keep what it gives in runs/features and read it instead of pixels later."""
+    """Where the vision tower is frozen, keep what it gives in runs/features (or on `scratch`) and read it instead of
+    pixels later."""
 
     cache_features_gb: MayChange[float | None] = Field(default=None, gt=0.0)
-    """Disk (10^9 bytes) for all features in runs/features; unset: half of what would be free without them."""
+    """Disk (10^9 bytes) for all features there; unset: half of what would be free without them."""
+
+    scratch: MayChange[Path | None] = None
+    """Folder on a disk of each machine for what training can make again: plans of packs, and kept features, of which
+    each machine then has its own. None: in runs/, where all machines share them."""
 
     tight_memory: MayChange[bool] = False
     """On a CPU: give back at once what is freed, for a third more CPU time; up to half of the memory is holes else."""

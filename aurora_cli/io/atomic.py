@@ -111,6 +111,18 @@ def open_to_append(path: Path) -> IO[str]:
     return _opened(path, "a", path)
 
 
+def put_file(source: Path, path: Path) -> None:
+    """Give a file another name, on whatever disk; there it is whole or absent."""
+    try:
+        source.replace(path)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with open(source, "rb") as content, atomic_write(path) as file:
+            shutil.copyfileobj(content, file, 8 << 20)
+        source.unlink()
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic_write(path, "w") as file:
         file.write(text)

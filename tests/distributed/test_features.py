@@ -23,7 +23,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return workspace
 
 
-def stage(root: Path, run: str, *, keep: bool, engine: str) -> Settings:
+def stage(root: Path, run: str, *, keep: bool, engine: str, **changes: Any) -> Settings:
     """Adapters and the projector, through the data three times."""
     how: dict[str, Any] = {
         "after": None,
@@ -37,6 +37,7 @@ def stage(root: Path, run: str, *, keep: bool, engine: str) -> Settings:
         "num_processes": None,
         "trackers": [],
         "samples_every": 0,
+        **changes,
     }
     chosen = settings(root, "language", **how)
     tree = chosen.model_dump(mode="json")
@@ -58,7 +59,10 @@ def test_two_processes_share_what_they_keep_and_no_engine_shows_it(root: Path, t
     runs.append(stage(root, "first", keep=True, engine="zero3"))
     first = campaign.run(runs, 2, tmp_path / "first")
     assert first["features_encoded"] >= MEDIA
-    kept = [stage(root, f"kept-{engine}", keep=True, engine=engine) for engine in ENGINES]
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    kept = [stage(root, "scratch", keep=True, engine="none", scratch=str(scratch))]
+    kept += [stage(root, f"kept-{engine}", keep=True, engine=engine) for engine in ENGINES]
     last = campaign.run(kept, 2, tmp_path / "second")
     assert last["features_encoded"] == 0
     assert last["features_read"] >= 3 * MEDIA
@@ -70,5 +74,8 @@ def test_two_processes_share_what_they_keep_and_no_engine_shows_it(root: Path, t
         assert losses(root, f"kept-{engine}") == [
             pytest.approx(line, rel=1e-5) for line in losses(root, f"plain-{engine}")
         ]
+    assert losses(root, "scratch") == [pytest.approx(line, rel=1e-5) for line in plain]
+    assert len([*scratch.glob("aurora-*/train/features/*/*.index")]) == 2, "one of each process"
+    assert [*scratch.glob("aurora-*/train/plans-*/*"), *root.glob("runs/scratch/.plans")] == []
     assert losses(root, "alone") == [pytest.approx(line, rel=1e-5) for line in plain]
     assert len(list((root / "runs/features").iterdir())) == 1

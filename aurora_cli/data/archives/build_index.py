@@ -21,11 +21,11 @@ from aurora_cli.data.archives.journal import ExtractionState, Journal, identity_
 from aurora_cli.data.archives.reading.formats import HEAD_BYTES, format_of
 from aurora_cli.data.archives.reading.tar_bytes import Advance
 from aurora_cli.data.archives.reading.tar_reader import TarStream
-from aurora_cli.data.archives.receipt import ExtractionReceipt, Progress, Tally
+from aurora_cli.data.archives.receipt import PER_PROCESS, ExtractionReceipt, Progress, Tally
 from aurora_cli.data.archives.safe_folder import FolderWriter
 from aurora_cli.data.archives.seekable_copy import SeekableCopy
 from aurora_cli.errors import DataError
-from aurora_cli.io.atomic import PARTIAL_SUFFIX, disk_errors, fsync_file, fsync_folder
+from aurora_cli.io.atomic import PARTIAL_SUFFIX, disk_errors, fsync_file, fsync_folder, put_file
 
 
 def needs_no_copy(archive: Archive, target: Path) -> bool:
@@ -36,11 +36,28 @@ def needs_no_copy(archive: Archive, target: Path) -> bool:
         return format_of(file.read(HEAD_BYTES)) is None
 
 
-def build_index(archive: Archive, target: Path, *, settings: ExtractSettings, advance: Advance) -> ExtractionReceipt:
+def check_copy(archive: Archive, target: Path) -> Path:
+    """The name of an archive's seekable copy.
+
+    Raises:
+        DataError: another archive has it
+    """
+    tar = target / f"{archive.stem}.tar"
+    if tar.exists() and source_of(tar) != archive.path.name:
+        raise DataError(
+            f"{archive.path}: {tar} is in the way of its seekable copy", hint="Move one of them to another folder."
+        )
+    return tar
+
+
+def build_index(
+    archive: Archive, target: Path, *, settings: ExtractSettings, advance: Advance, work_folder: Path | None = None
+) -> ExtractionReceipt:
     """Turn `archive` into a seekable tar with an index in `target`, and return what became of it.
 
     Members that `unpack` would refuse are not in the index. A broken archive's whole members are. A sparse member,
-    whose bytes do not lie in one piece, becomes a file beside the tar.
+    whose bytes do not lie in one piece, becomes a file beside the tar. `work_folder`: where the index is made, in many
+    small writes; none: beside the journal.
 
     Raises:
         HostError: the disk is full or cannot be written; the same call goes on from there
@@ -49,21 +66,18 @@ def build_index(archive: Archive, target: Path, *, settings: ExtractSettings, ad
     """
     identity = identity_of(archive)
     target.mkdir(parents=True, exist_ok=True)
-    work = _Work(archive, target, ExtractionState(archive, target), identity, settings, advance)
+    state = ExtractionState(archive, target)
+    work = _Work(archive, target, state, identity, settings, advance, work_folder or state.folder)
     direct = needs_no_copy(archive, target)
-    tar = archive.path if direct else target / f"{archive.stem}.tar"
-    if not direct and tar.exists() and source_of(tar) != archive.path.name:
-        raise DataError(
-            f"{archive.path}: {tar} is in the way of its seekable copy", hint="Move one of them to another folder."
-        )
-    with work.state.lock(), disk_errors(target), _database_errors(target):
+    tar = archive.path if direct else check_copy(archive, target)
+    with work.state.lock(), disk_errors(target), _database_errors(work.folder):
         if (receipt := work.state.finished(identity, "index")) is not None:
             return receipt
         tally = _index_directly(work) if direct else _index_copy(work, tar)
         if settings.sync:
             fsync_folder(target)
         receipt = tally.receipt(
-            str(archive.path), "index", identity, settings.model_dump(mode="json", exclude={"shard"})
+            str(archive.path), "index", identity, settings.model_dump(mode="json", exclude=PER_PROCESS)
         )
         work.state.finish(receipt, sync=settings.sync)
     return receipt
@@ -79,11 +93,12 @@ class _Work:
     identity: str
     settings: ExtractSettings
     advance: Advance
+    folder: Path
 
     @property
     def index(self) -> Path:
         """The index until it is whole."""
-        return self.state.folder / "index.partial"
+        return self.folder / "index.partial"
 
     def journal(self, after: Progress) -> contextlib.AbstractContextManager[Journal]:
         return self.state.journal(self.identity, "index", after, sync=self.settings.sync)
@@ -96,7 +111,7 @@ def _index_directly(work: _Work) -> Tally:
     tar = work.archive.path
     with work.journal(Progress()) as journal, work.stream() as stream:
         tally = _index(work, tar, stream, journal, lambda: work.archive.size)
-    work.index.replace(index_of(tar))
+    put_file(work.index, index_of(tar))
     return tally
 
 

@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -130,6 +131,10 @@ class Journal:
 
     def reject(self, member: RejectedMember) -> None:
         self._rejects.write(member.to_line().encode())
+
+    def add_rejects(self, lines: IO[bytes]) -> None:
+        """Members that were left out elsewhere, as their list has them."""
+        shutil.copyfileobj(lines, self._rejects)
 
     def group_is_done(self, *, offset: int, members: int, size: int, rejected: int) -> None:
         self._rejects.flush()

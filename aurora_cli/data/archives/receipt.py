@@ -7,6 +7,9 @@ from pydantic import Field, SkipValidation
 
 from aurora_cli.io.json_files import JsonLine, JsonObject, StoredModel
 
+PER_PROCESS = {"shard", "scratch"}
+"""Settings of `extract` that a receipt leaves out: what came of the archive is the same whatever they are."""
+
 Name = Annotated[str, SkipValidation]
 """Of a file: bytes that are no text are in it as surrogates (PEP 383), which pydantic does not take for a string."""
 
@@ -82,7 +85,8 @@ class RejectedMember(JsonLine):
     member: Name | None = None
     """Its name; none: the archive itself breaks off."""
     offset: int | None = None
-    """Of its header, in the tar; of a zip, in the tar that `--layout index` makes of it."""
+    """Of its header, in the tar; of a zip, in the tar that `--layout index` makes of it. None: the archive itself, or a
+    member that came from scratch and that the target does not take."""
     reason: Name
     """What follows the member's name in a sentence; of an archive: where and why it breaks off."""
 

@@ -21,14 +21,14 @@ from aurora_cli.data.archives.reading.chunks import DamagedMember
 from aurora_cli.data.archives.reading.tar_bytes import Advance, BadArchive
 from aurora_cli.data.archives.reading.tar_header import Member
 from aurora_cli.data.archives.reading.tar_reader import TarStream
-from aurora_cli.data.archives.receipt import ExtractionReceipt, Progress, RejectedMember, Tally
+from aurora_cli.data.archives.receipt import PER_PROCESS, ExtractionReceipt, Progress, RejectedMember, Tally
 from aurora_cli.data.archives.safe_folder import OPEN_FOLDERS, FolderWriter, Refused
 from aurora_cli.io.atomic import disk_errors
 
 GROUP_MEMBERS = 50_000
 """A group of empty files ends as well."""
 _SAMPLE_EVERY = 4_096
-_NOT_POSSIBLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EMLINK)
+NOT_POSSIBLE = (errno.ENAMETOOLONG, errno.EILSEQ, errno.EMLINK)
 """A filesystem that does not take this member may well take the next."""
 
 
@@ -53,19 +53,19 @@ def unpack(archive: Archive, target: Path, *, settings: ExtractSettings, advance
         with (
             TarStream(archive, max_inflation=settings.max_inflation, advance=advance) as stream,
             FolderWriter(
-                target, partial=state.partial_name, open_folders=_share_of_open_files(settings.workers)
+                target, partial=state.partial_name, open_folders=share_of_open_files(settings.workers)
             ) as writer,
             state.journal(identity, "files", after, sync=settings.sync) as journal,
         ):
             _Unpacking(stream, writer, journal, tally, frozenset(own | {REJECTS_FILE})).run(after)
         receipt = tally.receipt(
-            str(archive.path), "files", identity, settings.model_dump(mode="json", exclude={"shard"})
+            str(archive.path), "files", identity, settings.model_dump(mode="json", exclude=PER_PROCESS)
         )
         state.finish(receipt, sync=settings.sync)
     return receipt
 
 
-def _share_of_open_files(workers: int) -> int:
+def share_of_open_files(workers: int) -> int:
     limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = OPEN_FOLDERS if limit == resource.RLIM_INFINITY else limit // 2 // workers
     return max(4, min(allowed, OPEN_FOLDERS))
@@ -127,7 +127,7 @@ class _Unpacking:
             except (Refused, DamagedMember) as error:
                 reason = error.reason
             except OSError as error:
-                if error.errno not in _NOT_POSSIBLE:
+                if error.errno not in NOT_POSSIBLE:
                     raise
                 reason = f"is not possible on this filesystem: {error.strerror}"
         if reason is not None:

@@ -25,15 +25,21 @@ class PlanShare:
     """Empty before the first plan of a run: what lies in it counts."""
     rank: int
     timeout_s: float
+    writer: int = 0
+    """The rank that plans: one on each machine, where each has a folder of its own."""
+
+    @property
+    def writes(self) -> bool:
+        return self.rank == self.writer
 
     def plan(self, name: str, make: Callable[[], Packs]) -> Packs:
-        """Rank 0's plan of this name: made and written there, read elsewhere.
+        """The writer's plan of this name: made and written there, read elsewhere.
 
         Raises:
-            HostError: rank 0 has not written it in time.
+            HostError: the writer has not written it in time.
         """
         path = self.folder / name
-        if self.rank == 0:
+        if self.writes:
             packs = make()
             with atomic_directory(path) as partial:
                 for field, values in zip(Packs._fields, packs, strict=True):
@@ -43,8 +49,8 @@ class PlanShare:
         while not path.is_dir():
             if time.monotonic() - began > self.timeout_s:
                 raise HostError(
-                    f"rank {self.rank} has waited {self.timeout_s:g} s for rank 0 to write {path}",
-                    hint="Do all nodes see the same workspace? Rank 0's own output says whether it is at work.",
+                    f"rank {self.rank} has waited {self.timeout_s:g} s for rank {self.writer} to write {path}",
+                    hint=f"Do both see the same folder? Rank {self.writer}'s own output says whether it is at work.",
                 )
             time.sleep(LOOK_EVERY_S)
         return Packs(*(np.load(path / f"{field}.npy", mmap_mode="r") for field in Packs._fields))

@@ -9,24 +9,24 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple, assert_never
+from typing import NamedTuple
 
 from aurora_cli.config.settings import ExtractSettings, Settings
 from aurora_cli.config.share import Share, take_share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.data.archives.build_index import build_index, needs_no_copy
+from aurora_cli.data.archives.build_index import needs_no_copy
 from aurora_cli.data.archives.journal import ExtractionState, identity_of
 from aurora_cli.data.archives.policy import STATE_FOLDER
 from aurora_cli.data.archives.reading.tar_bytes import Advance
 from aurora_cli.data.archives.receipt import ExtractionReceipt, RejectedMember
 from aurora_cli.data.archives.spent import delete_spent
-from aurora_cli.data.archives.unpack import unpack
 from aurora_cli.errors import DataError, HostError, Interrupted, UsageError
 from aurora_cli.io.atomic import atomic_write, disk_errors
 from aurora_cli.io.durability import sync_filesystem
 from aurora_cli.io.locks import lock_output
+from aurora_cli.pipeline.extract.by_scratch import extract_one, prepared_scratch, wanted_scratch
 from aurora_cli.pipeline.extract.plan import Job, make_plan, shares_of
 from aurora_cli.pipeline.extract.result import SHOWN_REFUSALS, ArchiveOutcome, ExtractResult, RefusedMember
 
@@ -48,6 +48,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     began = time.monotonic()
     options, workspace = settings.extract, Workspace(settings.workspace)
     share = _share(options, reporter)
+    scratch = wanted_scratch(options, workspace)
     inputs = [workspace.path(path) for path in options.inputs]
     output = None if options.output is None else workspace.path(options.output)
     plan = make_plan(inputs, output, options)
@@ -63,9 +64,11 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     for target in {job.target for job in jobs}:
         with disk_errors(target):
             target.mkdir(parents=True, exist_ok=True)
+    if scratch is not None:
+        scratch = prepared_scratch(scratch, jobs, finished, reporter)
     outcomes = [_outcome(job, receipt, 0.0, done_before=True) for job, receipt in finished.items()]
     deleted = [path for job, receipt in finished.items() for path in _delete(job, receipt, options)]
-    for job, outcome in _extract([job for job in jobs if job not in finished], options, reporter):
+    for job, outcome in _extract([job for job in jobs if job not in finished], options, scratch, reporter):
         if isinstance(outcome, _Done):
             finished[job] = outcome.receipt
             outcomes.append(_outcome(job, outcome.receipt, outcome.seconds, done_before=False))
@@ -108,7 +111,9 @@ def _finished(job: Job, options: ExtractSettings) -> ExtractionReceipt | None:
     return ExtractionState(job.archive, job.target).finished(identity_of(job.archive), options.layout)
 
 
-def _extract(jobs: list[Job], options: ExtractSettings, reporter: Reporter) -> Iterator[tuple[Job, _Done | DataError]]:
+def _extract(
+    jobs: list[Job], options: ExtractSettings, scratch: Path | None, reporter: Reporter
+) -> Iterator[tuple[Job, _Done | DataError]]:
     """Yield (job, what was done or the error of its own) as they end; an error of the host ends them all."""
     if not jobs:
         return
@@ -123,7 +128,7 @@ def _extract(jobs: list[Job], options: ExtractSettings, reporter: Reporter) -> I
             files += members
             advance(amount, f"{files:,} files")
 
-        futures = {pool.submit(_extract_one, job, options, advance_or_stop): job for job in jobs}
+        futures = {pool.submit(_extract_one, job, options, scratch, advance_or_stop): job for job in jobs}
         try:
             for future in as_completed(futures):
                 try:
@@ -139,17 +144,11 @@ def _extract(jobs: list[Job], options: ExtractSettings, reporter: Reporter) -> I
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _extract_one(job: Job, options: ExtractSettings, advance: Advance) -> _Done:
+def _extract_one(job: Job, options: ExtractSettings, scratch: Path | None, advance: Advance) -> _Done:
     """Deletes at once if asked to: the next archive may need the space."""
     began = time.monotonic()
     try:
-        match options.layout:
-            case "files":
-                receipt = unpack(job.archive, job.target, settings=options, advance=advance)
-            case "index":
-                receipt = build_index(job.archive, job.target, settings=options, advance=advance)
-            case _:
-                assert_never(options.layout)
+        receipt = extract_one(job, options, scratch, advance)
         deleted = _delete(job, receipt, options)
     except OSError as error:
         raise HostError(f"{job.archive.path}: {error.strerror or error}") from error
@@ -194,7 +193,7 @@ def _refusals(rejects_files: list[str]) -> Iterator[RefusedMember]:
         with open(name, "rb") as lines:
             for line in lines:
                 entry = RejectedMember.parse(json.loads(line), Path(name))
-                if entry.member is not None and entry.offset is not None:
+                if entry.member is not None:
                     yield RefusedMember(entry.archive, entry.member, entry.offset, entry.reason)
 
 

@@ -36,8 +36,8 @@ class RefusedMember:
 
     archive: str
     member: str
-    offset: int
-    """In the tar; of a zip, in the tar that `--layout index` makes of it."""
+    offset: int | None
+    """In the tar; of a zip, in the tar that `--layout index` makes of it. None: it came by way of scratch."""
     reason: str
 
 
@@ -90,8 +90,7 @@ class ExtractResult(Result):
         members = "1 member was" if self.rejected == 1 else f"{self.rejected:,} members were"
         lines = [f"{members} refused: {', '.join(self.rejects_files)}"]
         lines += [
-            f"  {refused.archive}: {refused.member!r} at byte {refused.offset:,} {refused.reason}"
-            for refused in self.refused
+            f"  {refused.archive}: {refused.member!r}{_at(refused.offset)} {refused.reason}" for refused in self.refused
         ]
         return lines + (["  ..."] if self.rejected > len(self.refused) else [])
 
@@ -107,6 +106,10 @@ class ExtractResult(Result):
     def exit_code(self) -> int:
         broken = any(outcome.broken for outcome in self.archives)
         return EXIT_DATA if broken or self.rejected or self.problems or self.unread else EXIT_OK
+
+
+def _at(offset: int | None) -> str:
+    return "" if offset is None else f" at byte {offset:,}"
 
 
 def _cells(name: str, seconds: float, outcomes: Sequence[ArchiveOutcome]) -> tuple[str, ...]:

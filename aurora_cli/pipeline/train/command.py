@@ -26,7 +26,7 @@ from aurora_cli.pipeline.train.captions.check import check_keep_best
 from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, unmeasured
 from aurora_cli.pipeline.train.distill import check_distill
 from aurora_cli.pipeline.train.estimate.limit import check_fit
-from aurora_cli.pipeline.train.features.check import check_features
+from aurora_cli.pipeline.train.features.check import check_features, check_train_scratch
 from aurora_cli.pipeline.train.plan import plan_stage, run_folder
 from aurora_cli.pipeline.train.result import TrainResult, facts_of, nothing_to_do
 from aurora_cli.pipeline.train.run_callbacks import options_in
@@ -109,6 +109,7 @@ def check_settings(settings: Settings, processes: int) -> None:
     trained_parts(train)
     adapted_parts(train)
     check_features(settings)
+    check_train_scratch(settings)
     check_distill(settings)
     check_fit(train)
     check_quantized(train, engine_name(train, processes))

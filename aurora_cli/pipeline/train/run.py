@@ -17,11 +17,11 @@ from aurora_cli.pipeline.train.build_model import Network, build_network
 from aurora_cli.pipeline.train.data_folders import unmeasured
 from aurora_cli.pipeline.train.features.keeper import FeatureCounts, FeatureKeeper
 from aurora_cli.pipeline.train.features.kept import open_features
+from aurora_cli.pipeline.train.features.sharing import open_shared
 from aurora_cli.pipeline.train.new_projector import FRAMES
 from aurora_cli.pipeline.train.plan import StagePlan
 from aurora_cli.pipeline.train.run_callbacks import Running, callbacks_of
 from aurora_cli.pipeline.train.sample_lengths import check_positions
-from aurora_cli.runs.layout import PLANS
 from aurora_cli.runs.metadata import CheckpointMetadata, TrainedFolder, TrainState
 from aurora_cli.training.callbacks.callback import Callbacks
 from aurora_cli.training.checkpoint import TrainingCheckpoint
@@ -30,7 +30,6 @@ from aurora_cli.training.engine.deepspeed_config import engine_name, read_config
 from aurora_cli.training.engine.engine import Engine
 from aurora_cli.training.guards import Guards, MediaLimit
 from aurora_cli.training.optim import parameter_groups
-from aurora_cli.training.processes.collectives import broadcast_from_rank0
 from aurora_cli.training.processes.peers import Peers
 from aurora_cli.training.processes.ranks import Rank
 from aurora_cli.training.processes.watchdog import Watchdog
@@ -48,6 +47,8 @@ class Run:
     watchdog: Watchdog
     state: TrainState
     """What it goes on from."""
+    plans: PlanShare | None = None
+    """None: one process plans for itself."""
     keeper: FeatureKeeper | None = None
     """None: no features are kept."""
 
@@ -64,8 +65,8 @@ class Run:
         """
         with self.watchdog:
             result = self.trainer.train(self.state)
-        if self.trainer.engine.is_main:
-            remove(self.trainer.folder.path / PLANS)
+        if self.plans is not None and self.plans.writes:
+            remove(self.plans.folder)
         return result
 
     def feature_counts(self) -> FeatureCounts | None:
@@ -84,9 +85,10 @@ def build_run(plan: StagePlan, rank: Rank, peers: Peers, reporter: Reporter, sto
         reporter.info(f"weights from {plan.resume or plan.start.name}")
         if plan.fits_projector:
             reporter.info(f"the new projector is fitted to {FRAMES} frames of the data (train.projector_start)")
+    shared = open_shared(plan, rank)
     network, running = _wrapped_network(plan, rank)
-    kept = open_features(plan.settings, network, rank, reporter)
-    data = plan_data(plan, network.model.config, _plan_share(plan, rank), None if kept is None else kept.cache)
+    kept = open_features(plan.settings, network, rank, shared, reporter)
+    data = plan_data(plan, network.model.config, shared.plans, None if kept is None else kept.cache)
     warning = check_positions(data, network.model.config)
     state = _restored_state(plan, running)
     folder = RunFolder(
@@ -116,7 +118,7 @@ def build_run(plan: StagePlan, rank: Rank, peers: Peers, reporter: Reporter, sto
         reporter=reporter,
         stop_requested=stop_requested,
     )
-    return Run(trainer, watchdog, state, *keepers)
+    return Run(trainer, watchdog, state, shared.plans, *keepers)
 
 
 def _wrapped_network(plan: StagePlan, rank: Rank) -> tuple[Network, Engine]:
@@ -131,13 +133,6 @@ def _wrapped_network(plan: StagePlan, rank: Rank) -> tuple[Network, Engine]:
     return network, engine.prepare(
         network.model, groups, train, rank, accumulation=accumulated, config=config, hidden_size=width
     )
-
-
-def _plan_share(plan: StagePlan, rank: Rank) -> PlanShare | None:
-    """One process of several plans the packs. All call it together."""
-    folder = plan.run_dir / PLANS
-    broadcast_from_rank0(lambda: remove(folder))
-    return None if rank.world_size == 1 else PlanShare(folder, rank.rank, plan.settings.train.watchdog_s)
 
 
 def _restored_state(plan: StagePlan, running: Engine) -> TrainState:

@@ -119,6 +119,22 @@ def broadcast_from_rank0(decide: Callable[[], Decision]) -> Decision:
     return decision
 
 
+def gather(find: Callable[[], Decision]) -> list[Decision]:
+    """What each rank finds for itself, by rank, on every rank. An expected error of any is raised on rank 0; the
+    others end here."""
+    if not torch.distributed.is_initialized() or torch.distributed.get_world_size() == 1:
+        return [find()]
+    try:
+        own: Any = find()
+    except AuroraError as error:
+        own = error
+    found: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(found, own)
+    if (error := next((one for one in found if isinstance(one, AuroraError)), None)) is not None:
+        raise_on_rank0(error, is_main=torch.distributed.get_rank() == 0)
+    return found
+
+
 def raise_on_rank0(error: AuroraError, *, is_main: bool) -> NoReturn:
     """End a run for a reason that all ranks came to together: rank 0 raises it, the others leave in silence."""
     if is_main:

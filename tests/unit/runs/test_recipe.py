@@ -43,6 +43,7 @@ MARKED = {
     "train.run_dir",
     "train.samples",
     "train.samples_every",
+    "train.scratch",
     "train.tight_memory",
     "train.trackers",
     "train.watchdog_s",

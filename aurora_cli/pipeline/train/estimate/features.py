@@ -3,18 +3,18 @@
 import numpy as np
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.data.features.room import limit_of
 from aurora_cli.data.features.space import FeatureForm
 from aurora_cli.data.token_store.store import open_store
 from aurora_cli.pipeline.train.estimate.network import Flops
 from aurora_cli.pipeline.train.estimate.result import FeatureEstimate
+from aurora_cli.pipeline.train.features.check import features_folder
 
 
 def estimate_features(data: TrainingData, settings: Settings, form: FeatureForm, flops: Flops) -> FeatureEstimate:
     """What the stage's features come to."""
-    folder = Workspace(settings.workspace).features
+    folder = features_folder(settings)
     return FeatureEstimate(
         bytes=_tokens(data) * form.token_bytes,
         limit=limit_of(folder, settings.train.cache_features_gb),

@@ -1,8 +1,15 @@
-"""Whether a stage can keep features."""
+"""Whether a stage can keep features, and where."""
+
+from pathlib import Path
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.training import TrainSettings
+from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import UsageError
+from aurora_cli.io.scratch import check_scratch, own_folder
+
+PART = "train"
+"""Of scratch: what training keeps there."""
 
 
 def check_features(settings: Settings) -> None:
@@ -41,3 +48,18 @@ def what_trains_tower(train: TrainSettings) -> str | None:
     if train.lora.vision_tower is not None:
         return f"train.lora.vision_tower.rank is {train.lora.vision_tower.rank}"
     return f"train.vision_tower.lr is {train.vision_tower.lr:g}"
+
+
+def check_train_scratch(settings: Settings) -> None:
+    """
+    Raises:
+        UsageError: there is no such folder.
+    """
+    if settings.train.scratch is not None:
+        check_scratch(Workspace(settings.workspace).path(settings.train.scratch).absolute(), "train.scratch")
+
+
+def features_folder(settings: Settings) -> Path:
+    """Where kept features of all runs lie."""
+    workspace, scratch = Workspace(settings.workspace), settings.train.scratch
+    return workspace.features if scratch is None else own_folder(workspace.path(scratch).absolute(), PART) / "features"

@@ -18,6 +18,7 @@ from aurora_cli.data.archives.reading import chunks
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline import merge_tars
+from aurora_cli.pipeline.extract import by_scratch
 from aurora_cli.pipeline.extract import command as extract
 from tests.archiving import END, FILES, IMAGES, ONE_BYTE, PAYLOAD, SUBSET, header, info, place, settings, tar_of, tree
 
@@ -120,13 +121,13 @@ def test_with_deletion_no_archive_begins_while_another_lies_there_twice(
         place(tmp_path, gzip.compress(tar_of(*IMAGES[number * 8 : number * 8 + 8])), f"{number}.tar.gz")
     left = []
     step = {"files": "unpack", "index": "build_index"}[layout]
-    real = getattr(extract, step)
+    real = getattr(by_scratch, step)
 
     def watched(*args: object, **options: object) -> object:
         left.append(len(list((tmp_path / SUBSET).glob("*.tar.gz"))))
         return real(*args, **options)
 
-    monkeypatch.setattr(extract, step, watched)
+    monkeypatch.setattr(by_scratch, step, watched)
     extract.run(settings(tmp_path, delete_archives=True, layout=layout, workers=1))
     assert left == [5, 4, 3, 2, 1]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import file_formats
 import house
 import media_kinds
+import peers_page
 import preparing_text
 import python_api
 import record_keys
@@ -100,7 +101,7 @@ def main() -> int:
     pages |= {FOLDER / "files.md": file_formats.page(GENERATED), FOLDER / "python-api.md": python_api.page(GENERATED)}
     pages |= {FOLDER / "record-keys.md": record_keys.page(GENERATED)}
     pages |= {FOLDER / "media.md": media_kinds.page(GENERATED)}
-    pages |= house.pages() | preparing_text.pages() | scale_model.pages()
+    pages |= house.pages() | preparing_text.pages() | scale_model.pages() | peers_page.pages()
     if "--check" in sys.argv:
         stale = [path.name for path, text in pages.items() if not path.exists() or path.read_text("utf-8") != text]
         if stale:

@@ -8,8 +8,10 @@ first word. Asked for at ratio 1: 1.5 times the peer's captions a second, 1.6 ti
 the least of rounds that take turns; beside other work CPU seconds say more.
 
     python tests/benchmarks/bench_caption_peer.py [rounds, 3] [threads, 2] [images, 64] [new tokens, 64]
+                                                  [--write docs/peers.json]
 """
 
+import argparse
 import json
 import os
 import subprocess
@@ -22,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from peers import figures
 from PIL import Image
 
 from aurora_cli.config.merging import TokenMerging
@@ -143,10 +146,15 @@ def least(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, tupl
 
 
 def main() -> None:
-    rounds, threads, images, new_tokens = (
-        int(sys.argv[n]) if len(sys.argv) > n else (3, 2, 64, 64)[n - 1] for n in range(1, 5)
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("rounds", 3), ("threads", 2), ("images", 64), ("new_tokens", 64)):
+        parser.add_argument(name, nargs="?", type=int, default=default)
+    figures.add_options(parser)
+    chosen = parser.parse_args()
+    rounds, threads, images, new_tokens = chosen.rounds, chosen.threads, chosen.images, chosen.new_tokens
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    kept: dict[str, dict[str, float]] = {}
+    alike: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         export = make_export(root, images)
@@ -160,6 +168,7 @@ def main() -> None:
             rounds,
         )
         _show("first word", first, 1, "at most 0.7 of the time")
+        kept["first word"] = {name: cpu_s for name, (_, cpu_s) in first.items()}
 
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
@@ -189,6 +198,9 @@ def main() -> None:
                 same = sum(one == other for one, other in zip(written["peer"], written["ours"], strict=True))
                 print(f"{what}: {same} of {len(files)} are the peer's, word for word")
                 _show(what, took, images, wanted)
+                kept[what] = {name: cpu_s for name, (_, cpu_s) in took.items()}
+                alike[what] = f"{same} of {len(files)}"
+    figures.keep(chosen, "captions", {"images": images, "new_tokens": new_tokens, "rows": kept, "same": alike})
 
 
 def _keep(written: dict[str, list[str]], name: str, work: Callable[[], list[str]]) -> None:

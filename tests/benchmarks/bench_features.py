@@ -5,16 +5,16 @@ of the first epoch, then of the second. Uncached, every epoch decodes and runs t
 floor are the same steps with all batches in memory: the language model alone. CPU seconds, which other programs disturb
 less than seconds. Asked for: cached at least 0.85 of the floor's rate.
 
-    python tests/benchmarks/bench_features.py [images, 96] [small|real, both]
+    python tests/benchmarks/bench_features.py [images, 96] [small|real, both] [--threads 2] [--write docs/peers.json]
 """
 
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # threads that spin would count as work
 
+import argparse
 import json
 import shutil
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from peers import figures
 from PIL import Image
 
 from aurora_cli.config.presets import presets_folder
@@ -147,12 +148,20 @@ def floor(root: Path, tower: str) -> Rates:
 
 
 def main() -> None:
-    images = int(sys.argv[1]) if len(sys.argv) > 1 else 96
-    torch.set_num_threads(2)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("images", nargs="?", type=int, default=96)
+    parser.add_argument("towers", nargs="*", metavar="small|real")
+    parser.add_argument("--threads", type=int, default=2)
+    figures.add_options(parser)
+    chosen = parser.parse_args()
+    images, rows = chosen.images, {}
+    if unknown := set(chosen.towers) - set(TOWERS):
+        parser.error(f"no such tower: {', '.join(sorted(unknown))}")
+    torch.set_num_threads(chosen.threads)
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR")) as folder:
         root = Path(folder)
         make_workspace(root, images)
-        for tower in sys.argv[2:] or TOWERS:
+        for tower in chosen.towers or TOWERS:
             plain, _ = train_measured(settings_of(root, tower, f"plain-{tower}"))
             cached, kept = train_measured(settings_of(root, tower, f"kept-{tower}", keep=True))
             least = floor(root, tower)
@@ -161,7 +170,9 @@ def main() -> None:
                 f" epoch, {cached.later:5.1f} later, {cached.later / plain.later:.2f} times; floor {least.later:5.1f},"
                 f" {cached.later / least.later:.2f} of it (wanted 0.85); {kept / images / 1e3:.1f} KB read a sample"
             )
+            rows[tower] = {"plain": plain.later, **cached._asdict(), "floor": least.later, "kept_bytes": kept / images}
             shutil.rmtree(root / "runs")
+    figures.keep(chosen, "features", {"images": images, "rows": rows})
 
 
 if __name__ == "__main__":

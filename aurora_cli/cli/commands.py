@@ -297,12 +297,12 @@ _SPECS = (
         (
             Heading("What to evaluate"),
             Flag("evaluate.captions", (), "CAPTIONS"),
-            Flag("evaluate.references", ("--references",), "FILE"),
+            Flag("evaluate.references", ("--references",), "FILE|URL"),
             Flag("evaluate.against", ("--against",), "CAPTIONS"),
             Heading("Captions first"),
             Flag("evaluate.model", ("--model",), "DIR|ID"),
             Flag("evaluate.media", ("--media",), "PATH"),
-            Flag("evaluate.media_root", ("--media-root",), "DIR"),
+            Flag("evaluate.media_root", ("--media-root",), "DIR|URL"),
             Flag("evaluate.token_kept_ratios", ("--token-kept-ratio", "--visual-token-merge-ratio"), "RATIO"),
             Flag("evaluate.frames", ("--frames",), "N"),
             Flag("evaluate.shard", ("--shard",), "I/N"),
@@ -331,6 +331,7 @@ _SPECS = (
             "aurora evaluate --references references.jsonl --token-kept-ratio 1 --token-kept-ratio 0.3 --frames 8",
             "aurora evaluate --model export/huggingface --media val/ --references captions_val2014.json",
             "aurora evaluate --references references.jsonl --shard 0/8",
+            "aurora evaluate s3://bucket/captions.jsonl --references s3://bucket/references.jsonl",
             "aurora evaluate new.jsonl --references captions_val2014.json --against old.jsonl --metric cider",
             "aurora evaluate captions.jsonl --references questions.jsonl --judge http://127.0.0.1:8000/v1"
             " --judge-model llama",

@@ -152,15 +152,16 @@ class MergeCaptionsSettings(Section):
 class EvaluateSettings(Section):
     """`aurora evaluate`."""
 
-    captions: Path | None = None
-    """Of `aurora caption`, or any .jsonl or .csv with ids and captions; none: a model captions first."""
+    captions: PathOrUrl | None = None
+    """Of `aurora caption`, or any .jsonl or .csv with ids and captions, or a URL of such (`s3://`); none: a model
+    captions first."""
 
-    references: Path | None = None
+    references: PathOrUrl | None = None
     """What it is compared with: lines of `id` and `references` or `qa`, COCO's annotations, or what `aurora import`
-    reads."""
+    reads; or the URL of a file of those."""
 
-    against: Path | None = None
-    """Captions of the same media by another model; none: no comparison."""
+    against: PathOrUrl | None = None
+    """Captions of the same media by another model, or their URL; none: no comparison."""
 
     model: str | None = None
     """What captions: folder of an export or a run, or a hub id; none: as `aurora caption`."""
@@ -168,8 +169,9 @@ class EvaluateSettings(Section):
     media: Names = ()
     """Images, videos, folders and patterns to caption; none: the media that the references name."""
 
-    media_root: Path | None = None
-    """Folder that those lie in; none: beside the references, or in the workspace."""
+    media_root: PathOrUrl | None = None
+    """Where those lie: a folder, or the URL of one or of an indexed tar; none: beside the references, or in the
+    workspace."""
 
     token_kept_ratios: KeptRatios = ()
     """Share of a frame's patches that reach the language model; several make the curve; none: as trained."""

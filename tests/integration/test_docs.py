@@ -140,6 +140,8 @@ def commands_of_buckets_run(page: Path, workspace: Path, programs: Path) -> None
         for name in ("media.tar", "media.tar.index"):
             bucket.write(name, (workspace / name).read_bytes())
         bucket.write("media.jsonl", b'{"media": "media/a.png"}\n{"media": "media/b.png"}\n')
+        lines = [f'{{"id": "media/{name}.png", "references": ["a red ball"]}}\n' for name in "ab"]
+        bucket.write("references.jsonl", "".join(lines).encode())
         for block in blocks(page):
             shell(block, workspace, programs, PAGE)
 

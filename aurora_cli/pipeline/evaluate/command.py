@@ -8,6 +8,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.share import take_share
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
+from aurora_cli.data.media.remote.roots import lookups_of
 from aurora_cli.errors import DataError
 from aurora_cli.evaluation.captions import read_captions
 from aurora_cli.evaluation.judge.marks import JUDGED
@@ -28,6 +29,7 @@ from aurora_cli.pipeline.evaluate.request import EvaluateRequest, resolve_reques
 from aurora_cli.pipeline.evaluate.result import EvaluateResult, PromptsResult, result_of
 from aurora_cli.pipeline.evaluate.scoring import metrics_named
 from aurora_cli.pipeline.evaluate.shares import ShareResult, caption_share, merge_shares
+from aurora_cli.storage.urls import is_url, parent_of
 from aurora_cli.training.processes.ranks import use_passive_openmp
 
 
@@ -52,9 +54,12 @@ def run(
     if SPICE in selected:
         find_spice()  # before anything is captioned
     if dry_run and request.captions is not None and evaluate.judge.url is None:
-        return EvaluateResult(str(request.captions), str(request.references), str(request.output), dry_run=True)
-    references = read_references(request.references)
-    check_judge(evaluate.judge, references, request.references)
+        return EvaluateResult(
+            request.name_of(request.captions), request.name_of(request.references), str(request.output), dry_run=True
+        )
+    with request.naming_urls():
+        references = read_references(request.references)
+        check_judge(evaluate.judge, references, request.references)
     selected = [name for name in selected if any(references.texts) or name in JUDGED]
     judge = None
     if any(name in JUDGED for name in selected):
@@ -63,14 +68,18 @@ def run(
         captions = read_captions(request.captions).captions
         plan = () if judge is None else (judge.plan(captions, references, request.output),)
         return EvaluateResult(
-            str(request.captions), str(request.references), str(request.output), dry_run=True, notes=plan
+            request.name_of(request.captions),
+            request.name_of(request.references),
+            str(request.output),
+            dry_run=True,
+            notes=plan,
         )
     share = take_share(evaluate.shard, reporter)
     rows, points = _rows(settings, request, references, reporter), points_of(settings)
     if dry_run:
         return EvaluateResult(
             "",
-            str(request.references),
+            request.name_of(request.references),
             str(request.output),
             dry_run=True,
             model=request.model,
@@ -85,7 +94,7 @@ def run(
             return captioned
     elif request.captions is None:
         merge_shares(points, request.output)
-    with lock_output(request.output, "aurora evaluate"):
+    with request.naming_urls(), lock_output(request.output, "aurora evaluate"):
         evaluation = evaluated(settings, request, references, rows, selected, judge, reporter)
         with disk_errors(request.output):
             if evaluation.curve is not None and evaluation.enough is not None:
@@ -113,11 +122,18 @@ def _rows(
     if evaluate.media:
         return named_rows(evaluate.media, workspace.root, reporter, allow_remote=settings.caption.allow_remote)
     beside = request.references if request.references.is_dir() else request.references.parent
-    folder = beside if evaluate.media_root is None else workspace.path(evaluate.media_root)
-    media = reference_media(references, folder, workspace)
+    root, lookups = evaluate.media_root, ()
+    if root is not None and (is_url(root) or root.lower().endswith(".tar")):
+        root, lookups = None, lookups_of([root], workspace.root, reporter)
+    elif root is None and request.home is not None:
+        lookups = lookups_of([parent_of(request.home)], workspace.root, reporter)
+    folder = beside if root is None else workspace.path(root)
+    media = reference_media(references, folder, workspace, lookups=lookups, home=request.home)
     if not media.rows:
+        where = evaluate.media_root or (folder if request.home is None else parent_of(request.home))
         raise DataError(
-            f"{folder}: has none of the media that {request.references} names; the first is {media.missing[0]}",
+            f"{where}: has none of the media that {request.name_of(request.references)} names; the first is"
+            f" {media.missing[0]}",
             hint="--media-root DIR says where they are, --media PATH names them (each caption is about one medium).",
         )
     if media.missing:

@@ -27,6 +27,7 @@ from aurora_cli.pipeline.evaluate.judging import JudgedCaptions
 from aurora_cli.pipeline.evaluate.points import Candidate, caption_points, points_of
 from aurora_cli.pipeline.evaluate.request import EvaluateRequest
 from aurora_cli.pipeline.evaluate.scoring import InWords, Scoring
+from aurora_cli.storage.urls import is_url
 
 
 class _Scored(NamedTuple):
@@ -59,7 +60,7 @@ def evaluated(
     ours, others = _read(request.captions), _read(request.against)
     workspace = Workspace(settings.workspace)
     beside = [file.parent for file in (request.captions, request.references) if file is not None]
-    examples = Examples([workspace.root, *beside, *([workspace.path(root)] if (root := evaluate.media_root) else [])])
+    examples = Examples([workspace.root, *beside, *_media_folder(settings)])
     has_meteor = METEOR in selected and find_meteor() is not None
     with Meteor() if has_meteor else contextlib.nullcontext() as meteor:
         scoring = Scoring(references, request.references, evaluate, selected, tokenizer, meteor)
@@ -80,8 +81,8 @@ def evaluated(
                 against = judge.against(against, (best.matched, best.judged), theirs, request.against, examples)
     made, in_words = best.candidate.made, best.in_words
     return Evaluation(
-        captions=str(best.candidate.file),
-        references=str(request.references),
+        captions=request.name_of(best.candidate.file),
+        references=request.name_of(request.references),
         tokenizer=tokenizer,
         resamples=evaluate.resamples,
         seed=evaluate.seed,
@@ -135,11 +136,16 @@ def _contamination(
     if not evaluate.check_contamination:
         return None
     folders = [request.references.parent, *(file.parent for file in (request.captions,) if file is not None)]
-    named = [] if evaluate.media_root is None else [workspace.path(evaluate.media_root)]
     data = map(workspace.path, evaluate.check_contamination)
     return check_contamination(
-        data, matched, [*named, workspace.root, *folders], workspace, reporter, evaluate.near_images
+        data, matched, [*_media_folder(settings), workspace.root, *folders], workspace, reporter, evaluate.near_images
     )
+
+
+def _media_folder(settings: Settings) -> list[Path]:
+    """`--media-root`, if it is a folder of this machine."""
+    root = settings.evaluate.media_root
+    return [] if root is None or is_url(root) else [Workspace(settings.workspace).path(root)]
 
 
 def _curve(scored: Sequence[_Scored]) -> tuple[CurvePoint, ...]:

@@ -1,6 +1,6 @@
 """The media that references are about, where nobody names others to caption."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from aurora_cli.data.annotations.keys import Reading
 from aurora_cli.data.annotations.records import Rejection
 from aurora_cli.data.importing.media_source import spellings
 from aurora_cli.data.media.listing import Medium, medium_of
+from aurora_cli.data.media.remote.roots import Lookup
 from aurora_cli.evaluation.references import About, ReferenceSet
 
 
@@ -23,13 +24,25 @@ class ReferenceMedia(NamedTuple):
     """Names of those that were not found."""
 
 
-def reference_media(references: ReferenceSet, folder: Path, workspace: Workspace) -> ReferenceMedia:
-    """Look for each medium in a folder, then in the workspace, also by the end of its path alone."""
-    media = RowMedia(folder, workspace.root, allow_remote=False)
+def reference_media(
+    references: ReferenceSet,
+    folder: Path,
+    workspace: Workspace,
+    *,
+    lookups: Sequence[Lookup] = (),
+    home: str | None = None,
+) -> ReferenceMedia:
+    """Look for each medium in a folder, then in the workspace, also by the end of its path alone.
+
+    `lookups` go before these; references from a bucket, at the URL `home`, name no files of this machine.
+    """
+    media = RowMedia(folder, workspace.root, allow_remote=False, lookups=lookups)
     rows: list[Row] = []
     missing: list[str] = []
     for names, about in zip(references.names, references.about, strict=True):
         medium = _found(about, media)
+        if medium is not None and home is not None and not medium.is_remote and medium.content is None:
+            medium = None
         if medium is None:
             missing.append(names[0])
         else:
@@ -43,7 +56,7 @@ def _found(about: About, media: RowMedia) -> Medium | None:
             medium = media.find(given, Reading()).medium
         except Rejection:
             continue
-        if medium.content is not None or medium.path.exists():
+        if medium.content is not None or medium.is_remote or medium.path.exists():
             return medium
     return None
 
@@ -59,6 +72,6 @@ def _given(about: About) -> Iterator[object]:
 
 def _as_named(medium: Medium, workspace: Workspace) -> Medium:
     """By the name that it has where it is named itself."""
-    if medium.content is not None or medium.frames:
+    if medium.content is not None or medium.frames or medium.is_remote:
         return medium
     return medium_of(workspace.relative(medium.path), workspace.root)

@@ -1,6 +1,8 @@
 """What `aurora evaluate` shall do, known before anything is read."""
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from aurora_cli.checkpoints.locate import check_name
@@ -10,6 +12,9 @@ from aurora_cli.console import Reporter
 from aurora_cli.errors import AuroraError, DataError, UsageError
 from aurora_cli.evaluation.stored import FILE, Evaluation
 from aurora_cli.runs.find import find_model
+from aurora_cli.storage.copies import local_copy
+from aurora_cli.storage.errors import shown
+from aurora_cli.storage.urls import is_url, parts_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +27,27 @@ class EvaluateRequest:
     references: Path
     against: Path | None
     output: Path
+    urls: Mapping[Path, str] = field(default_factory=dict)
+    """Where copies came from, of files that lie in a bucket."""
+
+    def name_of(self, file: Path) -> str:
+        """As the user names it."""
+        return shown(self.urls[file]) if file in self.urls else str(file)
+
+    @contextlib.contextmanager
+    def naming_urls(self) -> Iterator[None]:
+        """Errors of this block name objects in buckets as the user does, not their copies."""
+        try:
+            yield
+        except AuroraError as error:
+            for file, url in self.urls.items():
+                error.message = error.message.replace(str(file), shown(url))
+            raise
+
+    @property
+    def home(self) -> str | None:
+        """The URL of the references, where they lie in a bucket."""
+        return self.urls.get(self.references)
 
 
 def resolve_request(settings: Settings, reporter: Reporter) -> EvaluateRequest:
@@ -29,7 +55,8 @@ def resolve_request(settings: Settings, reporter: Reporter) -> EvaluateRequest:
 
     Raises:
         UsageError: no references are named, or captions and a model.
-        DataError: there is no such model, or none at all.
+        DataError: there is no such model, or none at all, or no such object.
+        HostError: the store cannot be reached.
     """
     evaluate, workspace = settings.evaluate, Workspace(settings.workspace)
     if evaluate.references is None:
@@ -44,23 +71,30 @@ def resolve_request(settings: Settings, reporter: Reporter) -> EvaluateRequest:
     if captions is None:
         model = evaluate.model or settings.caption.model or _own_model(workspace, reporter)
         check_name(model, workspace.root)
-    name = (workspace.root / (model or "")).resolve().name if captions is None else captions.stem
+    name = (workspace.root / (model or "")).resolve().name if captions is None else Path(captions).stem
+    files = {
+        given: local_copy(given, reporter) if is_url(given) else workspace.path(given)
+        for given in (captions, evaluate.references, evaluate.against)
+        if given is not None
+    }
     return EvaluateRequest(
-        captions=None if captions is None else workspace.path(captions),
+        captions=None if captions is None else files[captions],
         model=model,
-        references=workspace.path(evaluate.references),
-        against=None if evaluate.against is None else workspace.path(evaluate.against),
+        references=files[evaluate.references],
+        against=None if evaluate.against is None else files[evaluate.against],
+        urls={file: given for given, file in files.items() if is_url(given)},
         output=_own_folder(workspace, name, evaluate.references)
         if evaluate.output is None
         else workspace.path(evaluate.output),
     )
 
 
-def _own_folder(workspace: Workspace, name: str, references: Path) -> Path:
+def _own_folder(workspace: Workspace, name: str, given: str) -> Path:
     """Where results of these references are or may be: those of other references stay."""
+    references = Path(parts_of(given)[2] if is_url(given) else given)
     longer = "-".join([name, *references.parts[-2:-1], references.stem])
     folders = [workspace.path(Path("evaluation", each)) for each in (name, f"{name}-{references.stem}", longer)]
-    own = str(workspace.path(references))
+    own = shown(given) if is_url(given) else str(workspace.path(given))
     return next((folder for folder in folders if _references_of(folder / FILE) in (None, own)), folders[-1])
 
 

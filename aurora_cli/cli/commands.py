@@ -172,7 +172,7 @@ _SPECS = (
             Flag("train.init_from", ("--init-from",), "DIR|ID"),
             Heading("Data"),
             Flag("train.data", ("--data",), "DIR[:WEIGHT]"),
-            Flag("train.media_root", ("--media-root",), "DIR"),
+            Flag("train.media_root", ("--media-root",), "DIR|URL"),
             Heading("Visual tokens"),
             Flag("merging.kept_ratio", ("--token-kept-ratio", "--visual-token-merge-ratio"), "RATIO"),
             Flag("merging.slowfast", ("--slowfast",)),

@@ -97,8 +97,9 @@ class TrainSettings(Section):
     data: MayChange[Names] = ()
     """Merged folders, `:weight` behind one repeats it that often; none: every tokenized/<stage>/*/merged."""
 
-    media_root: MayChange[Path | None] = None
-    """Folder that images and videos are named from; none: the annotation file's."""
+    media_root: MayChange[PathOrUrl | None] = None
+    """Folder that images and videos are named from, or a tar with an index, or the URL of either (`s3://`); none: the
+    annotation file's folder."""
 
     run_dir: MayChange[Path | None] = None
     """Where the run writes; none: runs/<stage>."""

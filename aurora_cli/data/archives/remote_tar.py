@@ -29,7 +29,7 @@ class RemoteTar:
 
     def __init__(self, url: str, reporter: Reporter = SILENT) -> None:
         self.url = url
-        size = stat(url).size
+        size, self.version = stat(url)
         index = local_copy(url + INDEX_SUFFIX, reporter)
         hint = f"Run `aurora extract --layout index {name_of(url)}` where the archive lies, and upload both."
         try:

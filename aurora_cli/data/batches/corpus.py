@@ -30,7 +30,7 @@ class WeightedStore:
     workspace: Path
     """Where the media roots that the folder's manifest names start from."""
     weight: float = 1.0
-    media_root: Path | None = None
+    media_root: Path | str | None = None
     """Looked into instead of the manifest's."""
 
 

@@ -33,7 +33,7 @@ class SampleReader:
     features: FeatureCache | None = None
     """Where features are looked for before a medium is decoded."""
     _opened: dict[int, TokenStore] = field(default_factory=dict, repr=False)
-    _media: dict[Path, MediaReader] = field(default_factory=dict, repr=False)
+    _media: dict[Path | str, MediaReader] = field(default_factory=dict, repr=False)
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_opened": {}, "_media": {}}
@@ -63,11 +63,11 @@ class SampleReader:
             self._opened[index] = open_store(self.stores[index].folder)
         return self._opened[index]
 
-    def _media_root(self, index: int, row_number: int) -> Path:
+    def _media_root(self, index: int, row_number: int) -> Path | str:
         store = self.stores[index]
         return store.media_root or store.workspace / self._store(index).media_root(row_number)
 
-    def _media_below(self, root: Path) -> MediaReader:
+    def _media_below(self, root: Path | str) -> MediaReader:
         if root not in self._media:
             self._media[root] = MediaReader(MediaRoot(root), self.image_size, self.mean, self.sampling)
         return self._media[root]

@@ -11,9 +11,11 @@ from typing import Literal, TypeAlias
 from aurora_cli.data.archives.index_table import Extent
 from aurora_cli.data.archives.indexed_tar import INDEX_SUFFIX, IndexedTar, index_of
 from aurora_cli.data.media.errors import MissingMedia
+from aurora_cli.data.media.remote.sources import StoredArchive, StoredFolder
 from aurora_cli.errors import DataError
 from aurora_cli.io.data_uri import image_in, is_data_uri, shown
 from aurora_cli.io.file_version import version_of
+from aurora_cli.storage.errors import shown as url_shown
 
 Location: TypeAlias = Literal["file", "folder", "indexed"]
 """Where a medium is: a file, a folder of frames, or - a member or a folder of frames - in an indexed archive."""
@@ -25,26 +27,27 @@ _REMEMBERED = 10_000
 class MediaRoot:
     """Where the media of an annotation file are. May be pickled, and shared by threads and forked processes.
 
-    A root is a folder, or a tar with an index; of several, the first that has a path counts. `extract` puts members
-    into the folder that an archive lies in, and an index stands for the same: member `a/b.jpg` of
-    `<folder>/images/x.tar` is found as `images/a/b.jpg`. A real file goes before a member of the same path.
+    A root is a folder, a tar with an index, or the URL of either in a bucket; of several, the first that has a path
+    counts. `extract` puts members into the folder that an archive lies in, and an index stands for the same: member
+    `a/b.jpg` of `<folder>/images/x.tar` is found as `images/a/b.jpg`. A real file goes before a member of its path.
     Paths are taken as they are written (`a/../b` is `b`); only real files are found above a root. An image that is
     written out as a `data:` address is its own file.
     """
 
-    def __init__(self, *roots: Path) -> None:
+    def __init__(self, *roots: Path | str) -> None:
+        """Texts are URLs."""
         self._roots = roots
-        self._sources = [_Archive(root) if root.name and index_of(root).is_file() else _Folder(root) for root in roots]
+        self._sources = [_source(root) for root in roots]
 
     @property
-    def folder(self) -> Path:
+    def folder(self) -> Path | str:
         """The first root, or the folder that it lies in: what paths are relative to in messages."""
         return self._sources[0].folder
 
-    def __getstate__(self) -> tuple[Path, ...]:
+    def __getstate__(self) -> tuple[Path | str, ...]:
         return self._roots
 
-    def __setstate__(self, state: tuple[Path, ...]) -> None:
+    def __setstate__(self, state: tuple[Path | str, ...]) -> None:
         self.__init__(*state)
 
     def locate(self, path: str) -> Location | None:
@@ -105,7 +108,15 @@ class MediaRoot:
     def _missing(self, path: str) -> MissingMedia:
         if is_data_uri(path):
             return MissingMedia(f"{shown(path)}: holds no image in base64")
+        if isinstance(self.folder, str):
+            return MissingMedia(f"{url_shown(self.folder)}: has no {path}")
         return MissingMedia(f"{self.folder / path}: there is no such file, and no such member of an indexed archive")
+
+
+def _source(root: Path | str) -> "_Archive | _Folder | StoredArchive | StoredFolder":
+    if isinstance(root, str):
+        return StoredArchive(root) if root.lower().endswith(".tar") else StoredFolder(root)
+    return _Archive(root) if root.name and index_of(root).is_file() else _Folder(root)
 
 
 class _Archive:

@@ -19,6 +19,7 @@ from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import existing_parent
 from aurora_cli.pipeline.result import Result
 from aurora_cli.runs.find import is_run
+from aurora_cli.storage.urls import is_url
 
 CHOICE = "Name a data folder, a JSONL, a tokenized folder or a run; without a name it is data/."
 
@@ -78,7 +79,14 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
 def train_media_root(settings: Settings, workspace: Workspace) -> Path | None:
     """Where training would look for media, if neither `inspect` nor `tokenize` has a folder of its own."""
     root = settings.train.media_root
-    return None if root is None or settings.tokenize.media_root is not None else workspace.path(root)
+    if root is None or settings.tokenize.media_root is not None:
+        return None
+    if is_url(root):
+        raise UsageError(
+            f"train.media_root: {root}: only training reads media in a bucket",
+            hint="--media-root DIR names a folder of this machine to look in.",
+        )
+    return workspace.path(root)
 
 
 def kind_of(path: Path) -> Kind:

@@ -31,12 +31,13 @@ from aurora_cli.data.tokenization.encoder import Encoder
 from aurora_cli.data.tokenization.pool import EncodingPool
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer, find_tokenizer
-from aurora_cli.errors import EXIT_DATA, EXIT_OK
+from aurora_cli.errors import EXIT_DATA, EXIT_OK, UsageError
 from aurora_cli.io.atomic import sha256_of
 from aurora_cli.io.locks import file_lock, lock_output
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.tokenize.jobs import OTHER_SPLIT, TokenizeJob, plan_jobs
 from aurora_cli.pipeline.tokenize.shards import MadeShards, make_shards
+from aurora_cli.storage.urls import is_url
 
 NO_TURNS = "none is a conversation; captions and the like become records by `aurora import FILE`"
 """Said of files all of whose records are of no schema."""
@@ -171,7 +172,12 @@ def with_media_root(settings: Settings) -> Settings:
     step = settings.tokenize
     if not step.check_media or step.media_root is not None or settings.train.media_root is None:
         return settings
-    return settings.model_copy(update={"tokenize": step.model_copy(update={"media_root": settings.train.media_root})})
+    if is_url(root := settings.train.media_root):
+        raise UsageError(
+            f"--check-media: train.media_root is {root}, and only training reads media in a bucket",
+            hint="Leave --check-media out: media that cannot be read are listed as training meets them.",
+        )
+    return settings.model_copy(update={"tokenize": step.model_copy(update={"media_root": Path(root)})})
 
 
 def encoder_of(settings: Settings, tokenizer: TextTokenizer) -> Encoder:

@@ -1,6 +1,9 @@
 """The samples that a stage trains on, packed and ordered, at the lengths that its network gives them."""
 
+from pathlib import Path
+
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.batches.collator import TokenCounts
 from aurora_cli.data.batches.corpus import WeightedStore
 from aurora_cli.data.batches.mixture import StepRatio
@@ -12,6 +15,7 @@ from aurora_cli.data.features.cache import FeatureCache
 from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.plan import StagePlan
+from aurora_cli.storage.urls import is_url
 
 
 def plan_data(
@@ -21,14 +25,14 @@ def plan_data(
     instead of pixels."""
 
     settings = plan.settings
-    media_root = settings.train.media_root
+    media_root = _media_root(settings)
     trained, validation = (
         [
             WeightedStore(
                 folder=one.folder,
                 workspace=settings.workspace,
                 weight=one.weight,
-                media_root=None if media_root is None else settings.workspace / media_root.expanduser(),
+                media_root=media_root,
             )
             for one in folders
         ]
@@ -43,6 +47,14 @@ def plan_data(
         share=share,
         features=features,
     )
+
+
+def _media_root(settings: Settings) -> Path | str | None:
+    """Where media are looked up, if not beside their annotations."""
+    root = settings.train.media_root
+    if root is None or is_url(root):
+        return root
+    return Workspace(settings.workspace).path(root)
 
 
 def token_counts_of(settings: Settings, config: AuroraCapConfig) -> TokenCounts | list[StepRatio]:

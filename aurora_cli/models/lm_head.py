@@ -17,8 +17,8 @@ from torch.utils.checkpoint import checkpoint
 from aurora_cli.constants import IGNORE_INDEX
 from aurora_cli.models.linear.few_rows import FewRowsLinear
 
-CHUNK = 2048
-"""Target tokens whose logits exist at a time; those of more are computed again in the backward pass."""
+CHUNK = 1024
+"""Target tokens whose logits exist at a time."""
 
 
 class TeacherStates(NamedTuple):
@@ -45,15 +45,12 @@ class LMHead(FewRowsLinear):
         if targets is None:
             return super().forward(input)
         if teacher is None:
-            return _in_chunks(self._cross_entropy, input, targets)
+            loss: Tensor = _CrossEntropy.apply(input, self.weight, self.bias, targets, torch.is_grad_enabled())
+            return loss
         states = teacher.states.to(input.dtype)  # what leaves a network under autocast is in fp32
         states_NC = input.new_zeros(input.shape).masked_scatter(teacher.has_state[:, None], states)
         both = partial(self._both, temperature=teacher.temperature)
         return _in_chunks(both, input, targets, states_NC.detach(), teacher.has_state)
-
-    def _cross_entropy(self, hidden_NC: Tensor, targets_N: Tensor) -> Tensor:
-        logits_NV = F.linear(hidden_NC, self.weight, self.bias).float()
-        return F.cross_entropy(logits_NV, targets_N, reduction="sum")
 
     def _both(
         self, hidden_NC: Tensor, targets_N: Tensor, states_NC: Tensor, has_state_N: Tensor, *, temperature: float
@@ -80,8 +77,68 @@ def divergence(logits_NV: Tensor, teacher_NV: Tensor, temperature: float) -> Ten
     return (teacher_log_NV.exp() * (teacher_log_NV - student_log_NV)).sum(-1) * temperature**2
 
 
+class _CrossEntropy(torch.autograd.Function):
+    """The sum of the cross-entropies of the targets. Its gradients are those of softmax, so they are taken with the
+    loss, from logits that are there: none are kept for the backward pass or computed a second time (as Liger-Kernel's
+    fused linear cross-entropy does, arXiv 2410.10989)."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, hidden_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, targets_N: Tensor, learns: bool
+    ) -> Tensor:
+        kind = hidden_NC.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else hidden_NC.dtype
+        gradients = [
+            torch.zeros_like(each) if learns and needed and each is not None else None
+            for each, needed in zip((hidden_NC, weight_VC, bias_V), ctx.needs_input_grad[:3], strict=True)
+        ]
+        with torch.autocast(kind, enabled=False):
+            loss = _sum_in_chunks(hidden_NC.to(dtype), weight_VC.to(dtype), bias_V, targets_N, gradients)
+        ctx.save_for_backward(*gradients)
+        return loss
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:
+        (of_loss,) = grad_outputs
+        return *(None if each is None else each * of_loss.to(each.dtype) for each in ctx.saved_tensors), None, None
+
+
+def _sum_in_chunks(
+    hidden_NC: Tensor, weight_VC: Tensor, bias_V: Tensor | None, targets_N: Tensor, gradients: list[Tensor | None]
+) -> Tensor:
+    """Fills in the gradients of the hidden states, the weights and the bias that there are."""
+    of_hidden_NC, of_weight_VC, of_bias_V = gradients
+    loss = torch.zeros((), device=hidden_NC.device)
+    for start in range(0, len(targets_N), CHUNK):
+        chunk = slice(start, start + CHUNK)
+        logits_NV = F.linear(hidden_NC[chunk], weight_VC, None if bias_V is None else bias_V.to(weight_VC.dtype))
+        logs_NV = F.log_softmax(logits_NV.float(), dim=-1)
+        of_targets_N1 = targets_N[chunk, None]
+        loss = loss - logs_NV.gather(1, of_targets_N1).sum()
+        if all(each is None for each in gradients):
+            continue
+        # Of a logit: its probability, less 1 of the target's.
+        wrong_NV = logs_NV.exp_().scatter_add_(1, of_targets_N1, logs_NV.new_full(of_targets_N1.shape, -1.0))
+        wrong_NV = wrong_NV.to(weight_VC.dtype)
+        if of_hidden_NC is not None:
+            of_hidden_NC[chunk] = wrong_NV @ weight_VC
+        if of_weight_VC is not None:
+            _add_product(of_weight_VC, wrong_NV.t(), hidden_NC[chunk])
+        if of_bias_V is not None:
+            of_bias_V += wrong_NV.sum(dim=0)
+    return loss
+
+
+def _add_product(total: Tensor, left: Tensor, right: Tensor) -> None:
+    if total.dtype == left.dtype:
+        total.addmm_(left, right)
+    else:
+        total += left @ right
+
+
 def _in_chunks(loss: Callable[..., Tensor], *of_targets: Tensor) -> Tensor:
-    """The sum of a loss over the targets, all of which it is not given at once."""
+    """The sum of a loss over the targets, all of which it is not given at once; the backward pass computes the logits
+    anew."""
     if len(of_targets[0]) <= CHUNK:
         return loss(*of_targets)
     chunks = zip(*(each.split(CHUNK) for each in of_targets), strict=True)

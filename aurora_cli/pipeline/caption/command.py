@@ -12,6 +12,7 @@ from aurora_cli.pipeline.caption.work import caption_in_processes, caption_reque
 from aurora_cli.pipeline.result import Result
 from aurora_cli.serving.start import Address, check_installed, serve
 from aurora_cli.storage.urls import is_url
+from aurora_cli.training.processes.heap import keep_freed_memory
 from aurora_cli.training.processes.ranks import use_passive_openmp
 
 
@@ -24,6 +25,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         DataError: there is no model, or it is damaged.
     """
     use_passive_openmp()
+    keep_freed_memory()
     if settings.caption.serve:
         return _serve(settings, reporter, dry_run=dry_run)
     share = take_share(settings.caption.shard, reporter)

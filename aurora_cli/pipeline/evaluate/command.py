@@ -30,6 +30,7 @@ from aurora_cli.pipeline.evaluate.result import EvaluateResult, PromptsResult, r
 from aurora_cli.pipeline.evaluate.scoring import metrics_named
 from aurora_cli.pipeline.evaluate.shares import ShareResult, caption_share, merge_shares
 from aurora_cli.storage.urls import is_url, parent_of
+from aurora_cli.training.processes.heap import keep_freed_memory
 from aurora_cli.training.processes.ranks import use_passive_openmp
 
 
@@ -46,6 +47,7 @@ def run(
         HostError: the tokenizer or SPICE is asked for and not there.
     """
     use_passive_openmp()
+    keep_freed_memory()
     evaluate, workspace = settings.evaluate, Workspace(settings.workspace)
     if evaluate.judge.write_prompts is not None:
         return _write_prompts(workspace.path(evaluate.judge.write_prompts), dry_run=dry_run)

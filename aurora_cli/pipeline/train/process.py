@@ -35,7 +35,7 @@ from aurora_cli.runs.metadata import FinishedRun
 from aurora_cli.training.engine import engine
 from aurora_cli.training.engine.deepspeed_config import engine_name
 from aurora_cli.training.processes import collectives
-from aurora_cli.training.processes.heap import give_back_at_once
+from aurora_cli.training.processes.heap import give_back_at_once, keep_freed_memory
 from aurora_cli.training.processes.peers import Peers, lost_peers
 from aurora_cli.training.processes.ranks import Rank, rank_environment, rank_from_environment
 from aurora_cli.training.processes.signals import StopRequest, on_stop_signals
@@ -62,8 +62,7 @@ def train_as(rank: Rank, settings: Settings, reporter: Reporter) -> TrainResult:
         AuroraError: on rank 0 alone; the other processes end in silence.
     """
     began = time.monotonic()
-    if settings.train.tight_memory:
-        give_back_at_once()
+    (give_back_at_once if settings.train.tight_memory else keep_freed_memory)()
     alone = rank.world_size == 1 and engine_name(settings.train, rank.world_size) == "none"
     # DeepSpeed logs to stdout, which belongs to the result, and calls what torch has renamed.
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), rank_environment(rank, alone=alone):

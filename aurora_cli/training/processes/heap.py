@@ -1,16 +1,30 @@
-"""The C library's heap in a process that trains on a CPU."""
+"""The C library's heap in a process that computes on a CPU. Only glibc can be told."""
 
+import contextlib
 import ctypes
 
-_MMAP_THRESHOLD = -3
-"""`M_MMAP_THRESHOLD` of malloc.h."""
-_BLOCK = 256 << 10
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""`M_TRIM_THRESHOLD` and `M_MMAP_THRESHOLD` of malloc.h."""
+_SMALL_BLOCK, _LARGE_BLOCK, _MOST_KEPT = 256 << 10, 1 << 30, 2**31 - 1
 
 
 def give_back_at_once() -> None:
-    """Let every block from 256 KiB on be a mapping of its own, which ends as it is freed; where the library can."""
-    try:
+    """Let every block from 256 KiB on be a mapping of its own, which ends as it is freed."""
+    _set({_MMAP_THRESHOLD: _SMALL_BLOCK})
+
+
+def keep_freed_memory() -> None:
+    """Let blocks that were freed be taken again, instead of giving them back to the system.
+
+    A step frees and takes gigabytes, and the system clears every page anew: of packs of 4,096 tokens that differ from
+    step to step (50 M weights, two cores) that was 10 to 14 % of the CPU time, 4 to 6 % are left, and the most memory
+    held at a time grew by 4 to 10 %.
+    """
+    _set({_MMAP_THRESHOLD: _LARGE_BLOCK, _TRIM_THRESHOLD: _MOST_KEPT})
+
+
+def _set(options: dict[int, int]) -> None:
+    with contextlib.suppress(AttributeError, OSError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):  # another C library than glibc
-        return
-    mallopt(_MMAP_THRESHOLD, _BLOCK)
+        for option, value in options.items():
+            mallopt(option, value)

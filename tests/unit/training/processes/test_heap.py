@@ -1,0 +1,32 @@
+"""The heap of a process that computes on a CPU."""
+
+import platform
+import subprocess
+import sys
+
+import pytest
+
+FAULTS = """
+import resource, sys
+import numpy as np
+from aurora_cli.training.processes.heap import keep_freed_memory
+
+if sys.argv[1] == "keeps":
+    keep_freed_memory()
+for size in (80, 120, 90, 110, 100):  # MB; more than glibc ever keeps by itself
+    np.ones(size << 17)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for size in (80, 120, 90, 110, 100):
+    np.ones(size << 17)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+def faults(how: str) -> int:
+    return int(subprocess.run([sys.executable, "-c", FAULTS, how], capture_output=True, text=True, check=True).stdout)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+@pytest.mark.slow
+def test_a_block_that_was_freed_is_taken_again_without_a_page_from_the_system() -> None:
+    assert faults("keeps") < 100 < faults("gives back")

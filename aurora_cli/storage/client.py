@@ -8,9 +8,10 @@ one `objects` asks for again, from the byte where it broke off.
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from aurora_cli.errors import DataError
 from aurora_cli.hub.patience import Patience
-from aurora_cli.storage.errors import storage_errors
-from aurora_cli.storage.urls import protocol_of
+from aurora_cli.storage.errors import shown, storage_errors
+from aurora_cli.storage.urls import parts_of, protocol_of
 
 PATIENCE = Patience()
 CONNECT_TIMEOUT_S = 10
@@ -18,6 +19,7 @@ READ_TIMEOUT_S = 60
 """Without a byte: a slow read goes on as long as something comes."""
 
 _S3 = ("s3", "s3a")
+_WITH_BUCKETS = (*_S3, "gs", "gcs")
 
 
 class Client(NamedTuple):
@@ -42,6 +44,26 @@ def client_of(url: str) -> Client:
         if protocol in _S3:
             files.retries = 1  # botocore tries again, and waits longer where it is asked to slow down
     return Client(files, path)
+
+
+def check_bucket(url: str) -> None:
+    """Find out that a bucket is not there, before hours of work for it. Who may not ask is let through.
+
+    Raises:
+        DataError: there is no such bucket.
+        HostError: the store cannot be reached, or there are no credentials for it.
+    """
+    if protocol_of(url) not in _WITH_BUCKETS:
+        return
+    name = parts_of(url)[1]
+    files, _ = client_of(url)
+    with storage_errors(url):
+        try:
+            files.info(name)
+        except FileNotFoundError as error:
+            raise DataError(f"{shown(url)}: there is no bucket {name}", hint="Is it spelled so, and made?") from error
+        except PermissionError:
+            return
 
 
 def _options(protocol: str, given: Mapping[str, Any]) -> dict[str, Any]:

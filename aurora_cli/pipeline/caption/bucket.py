@@ -14,6 +14,7 @@ from aurora_cli.errors import AuroraError, UsageError
 from aurora_cli.pipeline.caption.result import CaptionResult
 from aurora_cli.pipeline.caption_parts import PartsResult, parts_result, rejects_beside
 from aurora_cli.pipeline.result import Result
+from aurora_cli.storage.client import check_bucket
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import list_objects, stat_if_there
 from aurora_cli.storage.spool import Spool
@@ -45,7 +46,9 @@ class CaptionsInBucket:
 
         Raises:
             UsageError: it was not made in parts, and would be replaced by those that are.
+            DataError: there is no such bucket.
         """
+        check_bucket(self.url)
         if not in_parts:
             found = {name: stat_if_there(self._url_of(name)) for name in self._whole}
             self._spool.bring({name: known for name, known in found.items() if known is not None})

@@ -10,7 +10,7 @@ from PIL import Image
 
 from aurora_cli.config.settings import ExtractSettings, Settings
 from aurora_cli.data.media.remote.roots import lookups_of
-from aurora_cli.errors import HostError, UsageError
+from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.hub.patience import Patience
 from aurora_cli.pipeline.caption import command as caption
 from aurora_cli.pipeline.extract import command as extract
@@ -151,3 +151,20 @@ def test_a_store_that_goes_away_stops_the_run_and_the_next_one_goes_on(s3, made,
     s3.proxy.cuts.clear()
     result = caption.run(settings)
     assert (result.reused, result.made) == (3, 3)
+
+
+def test_a_bucket_is_a_folder_with_and_without_a_slash(bucket, made, expected):
+    upload(bucket, made, *(f"images/{name}" for name in NAMES[:2]))
+    for url in (bucket.url().rstrip("/"), bucket.url()):
+        found = captions_of(caption_settings(made, url, max_new_tokens=4))
+        assert [*found.values()] == [expected[f"images/{name}"] for name in NAMES[:2]]
+
+
+@needs_s3
+def test_a_bucket_that_is_not_there_is_said_before_anything_is_captioned(s3, made):
+    with pytest.raises(DataError, match="s3://nobucket/images/: there is no bucket nobucket"):
+        caption.run(caption_settings(made, "s3://nobucket/images/"))
+    settings = caption_settings(made, f"images/{NAMES[0]}")
+    output = settings.caption.model_copy(update={"output": "s3://nobucket/c.jsonl", "model": "nowhere"})
+    with pytest.raises(DataError, match=r"s3://nobucket/c\.jsonl: there is no bucket nobucket"):
+        caption.run(settings.model_copy(update={"caption": output}))

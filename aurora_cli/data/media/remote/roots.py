@@ -11,9 +11,10 @@ from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from aurora_cli.data.media.listing import Medium, medium_of
 from aurora_cli.data.media.remote.stored import Tar, member_of, stored_medium
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.storage.client import check_bucket
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import list_objects, stat_if_there
-from aurora_cli.storage.urls import is_url, join
+from aurora_cli.storage.urls import is_url, join, parts_of
 
 Lookup: TypeAlias = Callable[[str], Medium | None]
 """The medium that a name means there; none: there is none."""
@@ -36,10 +37,12 @@ def bucket(url: str) -> Lookup:
 
 
 def objects_named(url: str) -> list[Medium]:
-    """The media that a URL means: an object, or with a slash at its end all images and videos below it.
+    """The media that a URL means: an object, or with a slash at its end, or where it is a bucket, all images and videos
+    below it.
 
     Raises:
         UsageError: there are none, or it is an archive.
+        DataError: there is no such bucket.
         HostError: the store cannot be reached.
     """
     if url.lower().endswith(".tar"):
@@ -47,14 +50,15 @@ def objects_named(url: str) -> list[Medium]:
             f"{shown(url)}: is an archive, whose members a list names",
             hint=f"--manifest FILE --media-root {shown(url)}",
         )
-    if not url.endswith("/"):
+    if not url.endswith("/") and parts_of(url)[2]:
         return [stored_medium(url, url)]
     media = VIDEO_SUFFIXES | IMAGE_SUFFIXES
     found = [join(url, name) for name in list_objects(url) if Path(name).suffix.lower() in media]
     if not found:
+        check_bucket(url)
         raise UsageError(
             f"{shown(url)}: holds no images and no videos",
-            hint=f"Objects that end in {', '.join(sorted(media))} are looked for.",
+            hint="Is the folder spelled so? Objects are known by how their names end: .jpg, .png, .mp4 and so on.",
         )
     return [stored_medium(each, each) for each in found]
 

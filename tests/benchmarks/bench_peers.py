@@ -33,7 +33,7 @@ ROOT = Path(__file__).parents[2]
 KNOWN = PEERS | OTHERS
 JUDGED = 16
 """Records that nothing trains on."""
-OURS = {"aurora, kept ratio 1.0": (1.0, 4096, 1), "aurora, kept ratio 0.1": (0.1, 2048, 1)}
+OURS = {"aurora, kept ratio 1.0": (1.0, 2048, 2), "aurora, kept ratio 0.1": (0.1, 2048, 1)}
 """Kept ratio, tokens of a pack, packs a step."""
 
 

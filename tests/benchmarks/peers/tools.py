@@ -31,6 +31,9 @@ class Peer(NamedTuple):
         return self._replace(name=f"{self.name}, {settings}", settings=settings, arguments=(batch, accumulation))
 
     def command(self, python: Path, export: Path, records: Path, root: Path) -> list[str]:
+        shutil.rmtree(
+            self.output(root), ignore_errors=True
+        )  # of an earlier run: some write into no folder that is there
         given = [export, records, root / "media", self.output(root)]
         return [str(python), str(HERE / self.script), *map(str, given), *self.arguments]
 

@@ -12,6 +12,7 @@ from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
 from aurora_cli.data.batches.validation import ValidationBy
 from aurora_cli.data.features.cache import FeatureCache
+from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.plan import StagePlan
@@ -47,6 +48,17 @@ def plan_data(
         share=share,
         features=features,
     )
+
+
+def check_media_root(settings: Settings) -> None:
+    """Find out what keeps media in a bucket from being read, before weights are.
+
+    Raises:
+        DataError: there is no such bucket, or no such tar with its index.
+        HostError: the store cannot be reached, or does not let us.
+    """
+    if isinstance(root := _media_root(settings), str):
+        MediaRoot(root)
 
 
 def _media_root(settings: Settings) -> Path | str | None:

@@ -12,7 +12,7 @@ from aurora_cli.data.batches.sampler import accumulation
 from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.io.atomic import remove
-from aurora_cli.pipeline.train.build_data import plan_data
+from aurora_cli.pipeline.train.build_data import check_media_root, plan_data
 from aurora_cli.pipeline.train.build_model import Network, build_network
 from aurora_cli.pipeline.train.data_folders import unmeasured
 from aurora_cli.pipeline.train.features.keeper import FeatureCounts, FeatureKeeper
@@ -30,6 +30,7 @@ from aurora_cli.training.engine.deepspeed_config import engine_name, read_config
 from aurora_cli.training.engine.engine import Engine
 from aurora_cli.training.guards import Guards, MediaLimit
 from aurora_cli.training.optim import parameter_groups
+from aurora_cli.training.processes.collectives import broadcast_from_rank0
 from aurora_cli.training.processes.peers import Peers
 from aurora_cli.training.processes.ranks import Rank
 from aurora_cli.training.processes.watchdog import Watchdog
@@ -85,6 +86,7 @@ def build_run(plan: StagePlan, rank: Rank, peers: Peers, reporter: Reporter, sto
         reporter.info(f"weights from {plan.resume or plan.start.name}")
         if plan.fits_projector:
             reporter.info(f"the new projector is fitted to {FRAMES} frames of the data (train.projector_start)")
+    broadcast_from_rank0(lambda: check_media_root(plan.settings))
     shared = open_shared(plan, rank)
     network, running = _wrapped_network(plan, rank)
     kept = open_features(plan.settings, network, rank, shared, reporter)

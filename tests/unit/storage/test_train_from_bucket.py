@@ -85,6 +85,16 @@ def test_losses_are_those_of_files_whoever_reads(s3, tmp_path):
         assert losses[folder.name, 1] == losses[folder.name, 2] == losses[folder.name, 0]
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_what_is_not_there_is_said_before_weights_are_read(memory, tmp_path, monkeypatch):
+    tiny_workspace.make(tmp_path, "language", images=2, videos=1, texts=1)
+    monkeypatch.setattr("aurora_cli.pipeline.train.run._wrapped_network", lambda *_: pytest.fail("weights were read"))
+    settings = tiny_workspace.settings(tmp_path, after=None, media_root=memory.url("no.tar"), trackers=[])
+    with pytest.raises(DataError, match=r"memory://bucket/no\.tar: there is no such object"):
+        train.run(settings)
+
+
 def test_who_does_not_read_media_in_a_bucket_says_so(tmp_path):
     tree = {"workspace": tmp_path, "train": {"media_root": "s3://bucket/media"}, "tokenize": {"check_media": True}}
     settings = Settings.model_validate(tree)

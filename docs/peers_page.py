@@ -154,7 +154,7 @@ def growth(of: Figures) -> Iterator[str]:
         (few, less), (many, more) = sorted(row.items(), key=lambda item: int(item[0]))
         yield f"| `{name}` | {int(few):,} | {less:,.0f} | {int(many):,} | {more:,.0f} | {more / less - 1:.1%} |"
     yield ""
-    yield f"`train` takes {of['steps']} steps of both. Asked for was constant memory."
+    yield f"`train` takes {of['steps']} steps of both; `tokenize` runs in one process. Asked for was constant memory."
 
 
 def _target(what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None) -> str:

@@ -91,7 +91,7 @@ def settings() -> dict[str, Any]:
     part = {"lr": 1e-3}
     return {
         "preset": "tiny",
-        "tokenize": {"max_length": 2048},
+        "tokenize": {"max_length": 2048, "workers": 1},  # of few shards it would use fewer processes than of many
         "model": {"text_config": {"max_position_embeddings": 2048}},
         "train": {
             "stage": "language", "after": None, "projector": part, "vision_tower": part, "language_model": part,

@@ -1,4 +1,4 @@
-"""The peers, each by the cheapest of the settings that were tried (`OTHERS` has the rest)."""
+"""The peers, each by settings that a user would pick (`OTHERS` has more)."""
 
 import shutil
 import subprocess

@@ -246,7 +246,7 @@ def test_metrics_count_answers_and_tokens(client, service):
         ({"max_tokens": 0}, 400, "max_tokens"),
         ({"max_completion_tokens": True}, 400, "max_completion_tokens"),
         ({"token_kept_ratio": 1.5}, 400, "token_kept_ratio"),
-        ({"token_kept_ratio": 0.001}, 400, "kept_ratio"),
+        ({"token_kept_ratio": 0.001}, 400, "kept ratio 0.001"),
         ({"stop": ["a", "b", "c", "d", "e"]}, 400, "stop"),
         ({"stop": [""]}, 400, "stop"),
         ({"seed": 1.5}, 400, "seed"),

@@ -107,7 +107,7 @@ def test_a_video_keeps_its_first_frame_whole_if_asked(address):
         (b"", "name=a.png", {}, 400, "it is empty"),
         (b"x" * (LIMIT + 1), "name=a.png", {}, 413, "at most 50,000"),
         (b"x", "name=a.png&ratio=7", {}, 400, "ratio: 7"),
-        (IMAGE.read_bytes(), "name=a.png&ratio=0.01", {}, 400, "kept_ratio"),
+        (IMAGE.read_bytes(), "name=a.png&ratio=0.01", {}, 400, "kept ratio 0.01"),
         (b"x", "name=a.png", {"Host": "evil.example"}, 403, "own page"),
         (b"x", "name=a.png", {"Origin": "http://evil.example"}, 403, "own page"),
     ],

@@ -82,6 +82,8 @@ def chart(
     begin, end = f"step {first:,.0f}", f"{last:,.0f}"
     between = marks.floor * max(1, columns - len(begin) - len(end) - 2)
     words = f"{begin} {between} {end}" if first < last else begin
+    if len(words) > columns:  # the last step says more than the first
+        words = end if len(end) <= columns else ""
     return [*lines, Text(f"{'':>{left}} {marks.corner}{words}", AXIS, no_wrap=True)]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -78,6 +78,17 @@ def test_where_nothing_can_be_drawn_there_is_no_chart(training: list, width: int
     assert chart(training, [], width, rows, ascii_only=False) == []
 
 
+def test_where_both_steps_have_no_room_the_last_one_stands() -> None:
+    def floor(last: int, width: int) -> str:
+        return chart([(0, 0.5), (last, 1.5)], [], width, 2, ascii_only=True)[-1].plain
+
+    narrow = next(width for width in range(1, 40) if chart([(0, 0.5), (9, 1.5)], [], width, 2, ascii_only=True))
+    assert floor(9, narrow).endswith("+step 0 - 9")
+    assert floor(10, narrow).endswith("+10")
+    assert floor(10, narrow + 1).endswith("+step 0 - 10")
+    assert floor(10**9, narrow).endswith("+")
+
+
 @pytest.mark.slow
 @given(
     st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=60),
@@ -86,6 +97,7 @@ def test_where_nothing_can_be_drawn_there_is_no_chart(training: list, width: int
     st.integers(0, 30),
     st.booleans(),
 )
+@example([*[0.0] * 10, 1.000000001e32], [], 21, 2, False)
 def test_any_numbers_are_drawn_within_the_room(
     losses: list[float], validation: list[float], width: int, rows: int, ascii_only: bool
 ) -> None:

@@ -16,7 +16,7 @@ from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from types import TracebackType
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple, cast
 
 from aurora_cli.data.annotations.files import RawRecord
 from aurora_cli.data.token_store.columns import EncodedChunk
@@ -118,7 +118,10 @@ class EncodingPool:
         if self.executor is None or self.lifeline is None:
             return
         if error is not None:
-            # Before all else: a second Ctrl-C must not leave workers that wait, and are waited for.
+            # Before all else: a second Ctrl-C must not leave workers that wait, and are waited for. One may end in the
+            # middle of a result, whose rest the executor's thread would wait for as long as we could write it, too.
+            with contextlib.suppress(AttributeError):  # where Python names it otherwise
+                cast(Any, self.executor)._result_queue._writer.close()
             self.lifeline.close()
         with self.files:
             self.executor.shutdown(wait=True, cancel_futures=True)

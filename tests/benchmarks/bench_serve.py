@@ -48,6 +48,7 @@ class Took(NamedTuple):
 def captioner_of(folder: Path, new_tokens: int) -> Captioner:
     """By hand: what `load_captioner` reads from a folder stands here in memory."""
     from aurora_cli.captioning.loading import load_captioner
+    from aurora_cli.models.linear.few_rows import read_few_rows_fast
     from tests.captioners import make_runs
 
     make_runs(folder)
@@ -56,6 +57,7 @@ def captioner_of(folder: Path, new_tokens: int) -> Captioner:
     options: CaptionOptions = small.options._replace(merging=TokenMerging(kept_ratio=0.1))
     options = options._replace(decoding=options.decoding._replace(max_new_tokens=new_tokens))
     model = build(VIDEO_B | {"num_hidden_layers": 6}, SMOL | {"vocab_size": 671, "num_hidden_layers": 12})
+    read_few_rows_fast(model.model.language_model)
     captioner = Captioner(model, small.tokenizer, settings, options)
     never_ends = [token for token in captioner.prompter.end_ids if token not in captioner.never]
     captioner.never.extend(never_ends)  # random weights may stop at once: each caption has all of its tokens

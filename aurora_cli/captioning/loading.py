@@ -90,8 +90,7 @@ def build_captioner(
         model = build_model(checkpoint, options.merging, dtype, target)
     else:
         model = spread(build_model(checkpoint, options.merging, dtype), device_map)
-    read_few_rows_fast(model.model.language_model)
-    read_few_rows_fast(model.lm_head)
+    read_few_rows_fast(model.model.language_model, model.lm_head)
     return Captioner(
         model,
         text_tokenizer,

@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from aurora_cli.captioning.rows.kv_cache import JoinedCache
-from aurora_cli.captioning.rows.plain_step import PlainStep, takes
+from aurora_cli.captioning.rows.plain_step import PlainStep, has_plain_step
 from aurora_cli.models import packed_attention
 from aurora_cli.models.auroracap import AuroraCap
 from aurora_cli.models.positions import rope_types
@@ -61,7 +61,7 @@ class JoinedRows:
         self._model = model
         self._cache = JoinedCache(model.config.get_text_config().num_hidden_layers)
         language_model = model.model.language_model
-        self._plain = PlainStep(language_model) if takes(language_model) else None
+        self._plain = PlainStep(language_model) if has_plain_step(language_model) else None
 
     @property
     def width(self) -> int:

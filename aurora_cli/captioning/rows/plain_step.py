@@ -21,7 +21,7 @@ FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 
 
 class PlainStep:
-    """A language model, layer by layer. The model must be one that `takes`."""
+    """A language model, layer by layer. The model must be one that `has_plain_step`."""
 
     def __init__(self, language_model: Any) -> None:
         self._model = language_model
@@ -59,7 +59,7 @@ class PlainStep:
         return _norm(self._model.norm, hidden_BC)
 
 
-def takes(language_model: nn.Module) -> bool:
+def has_plain_step(language_model: nn.Module) -> bool:
     """Whether a step of the model can be computed so: float32 on a CPU, where a norm rounds as transformers' does; its
     linear layers plain, and nothing hooked to a layer."""
     config: Any = language_model.config

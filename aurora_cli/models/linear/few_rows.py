@@ -59,15 +59,14 @@ def linear(layer: FewRowsLinear, input: Tensor) -> Tensor:
     return _linear_of_few(input.reshape(rows, -1), layer.weight, layer.bias).view(*input.shape[:-1], -1)
 
 
-def read_few_rows_fast(model: nn.Module) -> None:
+def read_few_rows_fast(*parts: nn.Module) -> None:
     """The plain linear layers of a model that is not trained become such layers, in place, and those that are may copy
-    their weights, if the machine has the memory."""
-    for layer in model.modules():
+    their weights, if the machine has the memory for all of them."""
+    layers = [layer for part in parts for layer in part.modules()]
+    for layer in layers:
         if type(layer) is nn.Linear:
             layer.__class__ = FewRowsLinear
-    large = [
-        layer for layer in model.modules() if isinstance(layer, FewRowsLinear) and layer.weight.nbytes >= COPIED_FROM
-    ]
+    large = [layer for layer in layers if isinstance(layer, FewRowsLinear) and layer.weight.nbytes >= COPIED_FROM]
     fit = sum(layer.weight.nbytes for layer in large) <= COPY_AT_MOST * memory_bytes()
     for layer in large:
         layer.copies = fit and torch.backends.mkldnn.is_available()

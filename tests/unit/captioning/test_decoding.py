@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from aurora_cli.captioning.decoding import DecodingBatch, NewRow
 from aurora_cli.captioning.generation import before_end
 from aurora_cli.captioning.rows.groups import rows_may_join
-from aurora_cli.captioning.rows.plain_step import takes
+from aurora_cli.captioning.rows.plain_step import has_plain_step
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
@@ -139,7 +139,10 @@ def test_rows_that_join_at_any_step_are_written_as_each_alone(shape: str, rows: 
 
 
 def test_which_models_take_their_steps_without_transformers() -> None:
-    assert {shape for shape in SHAPES if takes(build(shape).model.language_model)} == {*PLAIN, "mistral, windows"} | {
+    assert {shape for shape in SHAPES if has_plain_step(build(shape).model.language_model)} == {
+        *PLAIN,
+        "mistral, windows",
+    } | {
         "llama, dynamic"  # which, as windows, is never asked: its rows do not join
     }
 
@@ -147,14 +150,16 @@ def test_which_models_take_their_steps_without_transformers() -> None:
 def test_a_model_in_another_precision_or_with_something_at_its_layers_does_not() -> None:
     model = AuroraCap(AuroraCapConfig(vision_config=VISION, text_config=TEXT | SHAPES["llama"])).eval()
     language_model = model.model.language_model
-    assert not takes(language_model)  # its linear layers are still plain ones, which may be quantized or adapted
+    assert not has_plain_step(
+        language_model
+    )  # its linear layers are still plain ones, which may be quantized or adapted
     read_few_rows_fast(language_model)
-    assert takes(language_model)
+    assert has_plain_step(language_model)
     hook = language_model.layers[1].mlp.register_forward_hook(lambda *_: None)
-    assert not takes(language_model)
+    assert not has_plain_step(language_model)
     hook.remove()
-    assert not takes(language_model.train())
-    assert not takes(language_model.eval().to(torch.bfloat16))
+    assert not has_plain_step(language_model.train())
+    assert not has_plain_step(language_model.eval().to(torch.bfloat16))
 
 
 def test_which_models_let_rows_join() -> None:

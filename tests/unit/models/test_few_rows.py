@@ -100,3 +100,12 @@ def test_small_layers_are_not_copied_and_none_where_all_do_not_fit(monkeypatch: 
 
     assert copied(8 * 2000) == [False, True, True]
     assert copied(8 * 2000 - 1) == [False, False, False]
+
+
+def test_all_parts_share_the_memory_for_copies(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(few_rows, "COPIED_FROM", 0)
+    parts = [nn.Linear(10, 10, bias=False), nn.Linear(10, 10, bias=False)]  # 400 bytes each
+    for memory, copies in ((8 * 800, True), (8 * 800 - 1, False)):
+        monkeypatch.setattr(few_rows, "memory_bytes", lambda memory=memory: memory)
+        read_few_rows_fast(*parts)
+        assert [getattr(each, "copies", None) for each in parts] == [copies, copies]

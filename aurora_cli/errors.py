@@ -5,10 +5,13 @@
     |  `- SettingsError      one or more settings, each with its path and source
     |- DataError         3  input data or a checkpoint is missing or bad
     |- HostError         4  the network, the disk, a port, a library
+    |  `- DiskError          something cannot be written there
     `- Interrupted     130  asked to stop; the work so far is safe
 
 Anything else that escapes is a bug: exit 1.
 """
+
+from pathlib import Path
 
 EXIT_OK = 0
 EXIT_BUG = 1
@@ -52,6 +55,16 @@ class HostError(AuroraError):
     """The machine or the network does not provide what is needed: disk, port, hub, library."""
 
     exit_code = EXIT_ENVIRONMENT
+
+
+class DiskError(HostError):
+    """A disk does not take what is to be written at `path`, for `reason`."""
+
+    def __init__(self, path: Path, reason: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{path}: {reason}", hint=hint)
+        self.path = path
+        self.reason = reason
+        self.args = path, reason  # of which it is made again in another process
 
 
 class Interrupted(AuroraError):

@@ -39,6 +39,7 @@ def open_weights(path: Path) -> Tensors:
 
     Raises:
         DataError: missing, damaged, or holding more than weights; the message names the file.
+        OSError: it cannot be opened.
     """
     if path.is_dir():
         return _open_folder(path)
@@ -70,6 +71,7 @@ def open_pickle(path: Path) -> Tensors:
 
 
 def _open_safetensors(path: Path) -> Tensors:
+    path.open("rb").close()  # of a file that may not be read safetensors says that it is not there
     try:
         file = safe_open(path, framework="pt")
         return {name: _lazy(path, file, name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)

@@ -130,7 +130,14 @@ def _write_values(file: IO[bytes], tensor: LazyTensor) -> None:
 
 
 def _write_pickle(path: Path, tensors: Tensors, advance: Advance) -> None:
-    torch.save({name: _alone(tensor.read()) for name, tensor in tensors.items()}, path)
+    values = {name: _alone(tensor.read()) for name, tensor in tensors.items()}
+    with open(path, "wb") as file:
+        try:
+            torch.save(values, file)
+        except RuntimeError as error:  # of torch's zip, about a disk that took less than it was given
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
     advance(sum(tensor.num_bytes for tensor in tensors.values()))
 
 

@@ -18,6 +18,14 @@ import aurora_cli
 from aurora_cli.cli.table import COMMANDS
 from aurora_cli.errors import EXIT_BUG, EXIT_OK, EXIT_USAGE, AuroraError, HostError, UsageError, is_out_of_memory
 from aurora_cli.imports import in_own_process
+from aurora_cli.io.atomic import NO_ROOM
+
+_OF_THE_SYSTEM = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP),
+    *(errno.EIO, errno.ESTALE, errno.ENODEV, errno.ENXIO, errno.EMFILE, errno.ENFILE),
+)
+"""What is forbidden, what is in the way of a name, and what a disk or the machine does not do."""
 
 
 class LazyGroup(TyperGroup):
@@ -106,18 +114,23 @@ def _fail_unexpected(error: Exception, debug: bool, as_json: bool) -> int:
             return _fail(error.format_message(), None, EXIT_USAGE, debug, as_json)  # pyrefly: ignore[missing-attribute]
         show()
         return EXIT_USAGE
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "Make space and run the same command again: it continues."
-        return _fail(f"the disk is full: {error}", hint, HostError.exit_code, debug, as_json)
-    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-        return _fail(f"{error.filename}: is too long for a name", None, EXIT_USAGE, debug, as_json)
-    if isinstance(error, PermissionError):
-        return _fail(f"not permitted: {error}", None, HostError.exit_code, debug, as_json)
+    if isinstance(error, OSError) and (ours := _of_the_system(error)) is not None:
+        return _fail(ours.message, ours.hint, ours.exit_code, debug, as_json)
     if is_out_of_memory(error):
         hint = "Take less: --batch-size 1, fewer --frames, --device-map auto; before training, `aurora train --plan`."
         return _fail(f"memory does not suffice: {_first_line(error)}", hint, HostError.exit_code, debug, as_json)
     hint = None if debug else "This is a bug in aurora. --debug shows where; please report it."
     return _fail(f"{type(error).__name__}: {error}", hint, EXIT_BUG, debug, as_json)
+
+
+def _of_the_system(error: OSError) -> AuroraError | None:
+    """What went wrong with a file or a disk where no step foresaw it; None: it may be a bug."""
+    if error.errno == errno.ENAMETOOLONG:
+        return UsageError(f"{error.filename}: is too long for a name")
+    reason, hint = NO_ROOM.get(error.errno or 0, (error.strerror, None))
+    if hint is None and error.errno not in _OF_THE_SYSTEM:
+        return None
+    return HostError(f"{reason}" if error.filename is None else f"{error.filename}: {reason}", hint=hint)
 
 
 def _first_line(error: Exception) -> str:

@@ -109,7 +109,9 @@ def read_yaml(path: Path) -> SettingsTree:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except FileNotFoundError:
         raise SettingsError(f"{path}: there is no such settings file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: not readable as YAML: {' '.join(str(error).split())}") from None
     if content is None:
         return {}

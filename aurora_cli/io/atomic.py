@@ -13,9 +13,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from aurora_cli.errors import HostError
+from aurora_cli.errors import DiskError, HostError
 
 PARTIAL_SUFFIX = ".partial"
+
+_FULL = "the disk is full", "Make space and run the same command again: it continues."
+_BOUNDED = (
+    "no file may become so large there",
+    "Raise the limit (ulimit -f), or take another filesystem, and run the same command again: it continues.",
+)
+NO_ROOM = {errno.ENOSPC: _FULL, errno.EDQUOT: _FULL, errno.EFBIG: _BOUNDED}
+"""Why a file cannot grow, in words, and what to do, by the system's number."""
 
 
 @contextlib.contextmanager
@@ -68,19 +76,39 @@ def atomic_directory(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk or a forbidden folder into a HostError that names `path`."""
+    """Turn a full disk, a forbidden folder, or a file that may not grow into a DiskError that names `path`.
+
+    Raises:
+        HostError: what is not permitted is to read another file, which is named.
+    """
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(existing_parent(path)).free
-            raise HostError(
-                f"{path}: the disk is full ({free:,} bytes free)",
-                hint="Make space and run the same command again: it continues.",
-            ) from error
-        if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise HostError(f"{path}: cannot be written: {error.strerror}") from error
-        raise
+        if (ours := _unreadable(error, path) or _unwritten(error, path)) is None:
+            raise
+        raise ours from error
+
+
+def _unreadable(error: OSError, path: Path) -> HostError | None:
+    """If what is not permitted is to read something that was needed to write at `path`."""
+    if error.errno not in (errno.EACCES, errno.EPERM) or not isinstance(error.filename, str):
+        return None
+    named = Path(error.filename).absolute()
+    found = next(each for each in (named, *named.parents) if os.path.exists(each))  # noqa: PTH110 - Path's may raise
+    if path.absolute().is_relative_to(found) or os.access(found, os.X_OK if found.is_dir() else os.R_OK):
+        return None
+    return HostError(f"{error.filename}: cannot be read: {error.strerror}")
+
+
+def _unwritten(error: OSError, path: Path) -> DiskError | None:
+    """What an error of writing at `path` says of its disk; None where it may say something else."""
+    if error.errno in NO_ROOM:
+        reason, hint = NO_ROOM[error.errno]
+        free = shutil.disk_usage(existing_parent(path)).free
+        return DiskError(path, f"{reason} ({free:,} bytes free)", hint=hint)
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return DiskError(path, f"cannot be written: {error.strerror}")
+    return None
 
 
 def _opened(file: Path, mode: str, path: Path) -> IO[Any]:
@@ -92,14 +120,14 @@ def _opened(file: Path, mode: str, path: Path) -> IO[Any]:
 
 @contextlib.contextmanager
 def path_errors(path: Path) -> Iterator[None]:
-    """Turn whatever keeps a name from being made on the way to `path` into a HostError that names it."""
+    """Turn whatever keeps a name from being made on the way to `path` into a DiskError that names it."""
     try:
         with disk_errors(path):
             yield
     except OSError as error:
         above = existing_parent(path.parent)
         reason = error.strerror if above.is_dir() else f"{above} is no folder"
-        raise HostError(f"{path}: cannot be written: {reason}") from error
+        raise DiskError(path, f"cannot be written: {reason}") from error
 
 
 def open_to_append(path: Path) -> IO[str]:

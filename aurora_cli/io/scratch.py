@@ -5,7 +5,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from aurora_cli.errors import HostError, UsageError
+from aurora_cli.errors import DiskError, UsageError
 from aurora_cli.io.atomic import existing_parent, path_errors
 
 
@@ -31,17 +31,22 @@ def scratch_folder(given: Path, name: str) -> Path:
     """A folder below `given` that is this user's alone, for `given` may be everybody's.
 
     Raises:
-        HostError: nothing can be written there, or the folder is somebody else's.
+        DiskError: nothing can be written there, or the folder is somebody else's.
     """
-    folder = own_folder(given, name)
+    try:
+        return _made(own_folder(given, name))
+    except DiskError as error:
+        hint = "Name another folder with --scratch, or leave it out: then all is written where it stays."
+        raise DiskError(error.path, error.reason, hint=hint) from error
+
+
+def _made(folder: Path) -> Path:
     own = folder.parent
     with path_errors(own):
         own.mkdir(mode=0o700, exist_ok=True)
         status = own.lstat()
         if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid():
-            raise HostError(
-                f"{own}: is somebody else's, or no folder", hint="Remove it, or name another folder with --scratch."
-            )
+            raise DiskError(own, "is somebody else's, or no folder")
         with tempfile.TemporaryFile(dir=own):  # a disk that is read-only has the folder already
             pass
         folder.mkdir(exist_ok=True)

@@ -92,7 +92,8 @@ def _of_lines(path: Path, share: Share) -> Iterator[RowBlock]:
                 line += found.count
                 position += len(numbers)
     except (EOFError, zlib.error, OSError) as error:
-        raise DataError(f"{path}: cannot be read after line {line}: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read after line {line}: {reason}") from error
 
 
 def _numbers(block: LineBlock, before: int) -> np.ndarray:

@@ -67,7 +67,8 @@ def raw_records(path: Path, advance: Callable[[int], None] = lambda amount: None
     except (EOFError, zlib.error, OSError) as error:
         after = f" after record {line}" if line else ""
         raise DataError(
-            f"{path}: cannot be read{after}: {error}", hint="Fetch it again: aurora download --verify"
+            f"{path}: cannot be read{after}: {getattr(error, 'strerror', None) or error}",
+            hint="Fetch it again: aurora download --verify",
         ) from error
 
 

@@ -1,5 +1,6 @@
 """The command line as a shell sees it: exit codes, streams, help, and what is not imported."""
 
+import errno
 import json
 import os
 import subprocess
@@ -177,6 +178,35 @@ def test_a_full_disk_is_exit_4(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setattr("aurora_cli.pipeline.presets.listing.preset_names", full)
     assert run(["presets"]) == 4
     assert "disk is full" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.EFBIG, "data: no file may become so large there\nRaise the limit"),
+        (errno.EROFS, "data: Read-only file system\n"),
+        (errno.ENOTDIR, "data: Not a directory\n"),
+        (errno.EIO, "data: Input/output error\n"),
+        (errno.EMFILE, "data: Too many open files\n"),
+    ],
+)
+def test_what_the_system_refuses_is_exit_4_and_no_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], code: int, said: str
+) -> None:
+    def refused() -> list[str]:
+        raise OSError(code, os.strerror(code), "data")
+
+    monkeypatch.setattr("aurora_cli.pipeline.presets.listing.preset_names", refused)
+    assert run(["presets"]) == 4
+    assert f"error: {said}" in capsys.readouterr().err
+
+
+def test_a_file_that_a_step_forgot_to_look_for_is_a_bug(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("aurora_cli.pipeline.presets.listing.preset_names", Path("/nowhere").stat)
+    assert run(["presets"]) == 1
+    assert "FileNotFoundError" in capsys.readouterr().err
 
 
 def test_memory_that_does_not_suffice_is_exit_4(

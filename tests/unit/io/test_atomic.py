@@ -1,11 +1,13 @@
 """Files that are whole or absent."""
 
 import errno
+import os
+import pickle
 from pathlib import Path
 
 import pytest
 
-from aurora_cli.errors import HostError
+from aurora_cli.errors import DiskError, HostError
 from aurora_cli.io import atomic
 from aurora_cli.io.locks import file_lock
 
@@ -45,11 +47,41 @@ def test_what_a_killed_process_left_beside_is_replaced(tmp_path: Path) -> None:
     assert [entry.name for entry in (tmp_path / "out").iterdir()] == ["fresh"]
 
 
-@pytest.mark.parametrize(("code", "words"), [(errno.ENOSPC, "the disk is full"), (errno.EACCES, "cannot be written")])
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (errno.ENOSPC, "the disk is full"),
+        (errno.EDQUOT, "the disk is full"),
+        (errno.EFBIG, "no file may become so large there"),
+        (errno.EACCES, "cannot be written"),
+    ],
+)
 def test_a_disk_that_refuses_is_exit_4_and_names_the_path(tmp_path: Path, code: int, words: str) -> None:
-    with pytest.raises(HostError, match=words) as caught, atomic.disk_errors(tmp_path / "out"):
+    with pytest.raises(DiskError, match=words) as caught, atomic.disk_errors(tmp_path / "out"):
         raise OSError(code, "refused")
-    assert "out" in str(caught.value)
+    assert str(caught.value).startswith(str(tmp_path / "out"))
+    assert caught.value.path == tmp_path / "out"
+
+
+def test_what_a_disk_refused_is_known_in_another_process_too() -> None:
+    error = DiskError(Path("out"), "the disk is full", hint="Make space.")
+    again = pickle.loads(pickle.dumps(error))
+    assert (again.path, again.reason, str(again)) == (Path("out"), error.reason, "out: the disk is full\nMake space.")
+
+
+@pytest.mark.parametrize("at", ["part", "closed/part"])
+def test_a_file_that_may_not_be_read_is_named_instead_of_the_one_that_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str
+) -> None:
+    part, out = tmp_path / "from" / at, tmp_path / "out"
+    (tmp_path / "from/closed").mkdir(parents=True)
+    (tmp_path / "from/part").touch()
+    monkeypatch.setattr(os, "access", lambda path, _: Path(path) == tmp_path or "from" not in str(path))  # root may
+    with pytest.raises(HostError) as caught, atomic.disk_errors(out):
+        raise OSError(errno.EACCES, "Permission denied", str(part))
+    assert str(caught.value) == f"{part}: cannot be read: Permission denied"
+    with pytest.raises(DiskError, match="out: cannot be written"), atomic.disk_errors(out):
+        raise OSError(errno.EACCES, "Permission denied", str(out / "a"))
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,10 @@ from aurora_cli.data.archives.reading.tar_bytes import Advance
 from aurora_cli.data.archives.receipt import ExtractionReceipt
 from aurora_cli.data.archives.staging.moving import move
 from aurora_cli.data.archives.unpack import unpack
-from aurora_cli.errors import HostError
+from aurora_cli.errors import DiskError
 from aurora_cli.io.atomic import disk_errors
+
+_WAYS_OUT = "Make space there, name a larger --scratch, fewer --workers, or leave --scratch out: nothing is lost."
 
 
 def extract_staged(
@@ -30,7 +32,7 @@ def extract_staged(
     """What `unpack` or `build_index` does, by way of a folder in `scratch`.
 
     Raises:
-        HostError: one of the disks is full or cannot be written; the same call goes on from there
+        DiskError: one of the disks is full or cannot be written; the same call goes on from there
         UsageError: another process is at it
         DataError: another archive has the seekable tar's name
     """
@@ -80,13 +82,10 @@ def _folder(archive: Archive, target: Path, scratch: Path, version: str) -> Iter
 
 @contextlib.contextmanager
 def _scratch_errors(scratch: Path) -> Iterator[None]:
-    """A full scratch has other ways out than a full disk."""
+    """A disk that one need not write to has other ways out."""
     try:
         yield
-    except HostError as error:
-        if not error.message.startswith(str(scratch)):
+    except DiskError as error:
+        if not error.path.is_relative_to(scratch):
             raise
-        raise HostError(
-            error.message,
-            hint="Make space there, name a larger --scratch, fewer --workers, or leave --scratch out: nothing is lost.",
-        ) from error
+        raise DiskError(error.path, error.reason, hint=_WAYS_OUT) from error

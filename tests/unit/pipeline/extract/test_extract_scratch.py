@@ -1,5 +1,6 @@
 """`aurora extract --scratch`: the work on another disk, and the same files at the target, whatever goes wrong."""
 
+import errno
 import gzip
 import json
 import multiprocessing
@@ -19,7 +20,7 @@ from aurora_cli.data.archives import safe_folder, seekable_copy, unpack
 from aurora_cli.data.archives.safe_folder import FolderWriter
 from aurora_cli.data.archives.staging import moving
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.errors import HostError, UsageError
+from aurora_cli.errors import DiskError, HostError, UsageError
 from aurora_cli.pipeline.extract import command as extract
 from tests.archiving import FILES, IMAGES, SUBSET, info, place, rejects, settings, tar_of, tree
 
@@ -200,8 +201,27 @@ def test_a_full_scratch_is_exit_4_with_the_ways_out_and_each_of_them_works(
 def test_a_scratch_that_is_read_only_is_exit_4(tmp_path: Path, small_scratch: Callable[[str], Path]):
     place(tmp_path, tar_of(*IMAGES))
     extract.run(settings(tmp_path, scratch=small_scratch("size=8m")))
-    with pytest.raises(HostError, match=r"scratch.*cannot be written: Read-only"):
+    with pytest.raises(HostError, match=r"scratch.*cannot be written: Read-only") as raised:
         extract.run(settings(tmp_path, scratch=small_scratch("ro"), layout="index"))
+    assert "leave it out" in str(raised.value)
+
+
+def test_a_scratch_on_which_no_file_may_be_large_has_the_same_ways_out(
+    tmp_path: Path, scratch: Path, monkeypatch: pytest.MonkeyPatch
+):
+    place(tmp_path, gzip.compress(tar_of(*IMAGES)), "a.tar.gz")
+
+    def bounded(*_: object, **__: object) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(FolderWriter, "write_file", bounded)
+    with pytest.raises(DiskError, match="no file may become so large there") as raised:
+        extract.run(settings(tmp_path, scratch=scratch))
+    assert raised.value.path.is_relative_to(scratch)
+    assert "leave --scratch out" in str(raised.value)
+    with pytest.raises(DiskError, match=f"{SUBSET}: no file may become so large there") as raised:
+        extract.run(settings(tmp_path))
+    assert "--scratch" not in str(raised.value)
 
 
 def test_a_full_target_keeps_what_is_on_scratch_and_space_lets_it_continue(

@@ -6,12 +6,12 @@ import shlex
 from pathlib import Path
 
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.hub.errors import HubRepo
+from aurora_cli.hub.errors import HubRepo, id_in
 from aurora_cli.hub.snapshot import fetch_file, fetch_snapshot
+from aurora_cli.io.urls import is_url, scheme_of
 from aurora_cli.runs.checkpoints import pointed
 from aurora_cli.runs.stored_checkpoints import fetch_checkpoint
 from aurora_cli.storage.copies import local_copy, local_folder
-from aurora_cli.storage.urls import is_url
 
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 _WANTED = ("*.json", "*.jinja", "*.model", "*.txt", "*.safetensors", "*/*.json", "*/*.safetensors")
@@ -26,7 +26,7 @@ def locate(name: str | Path, root: Path | None = None) -> Path:
 
     Raises:
         DataError: there is no such file, and it cannot be a repository's name.
-        UsageError: there is no such repository on the hub.
+        UsageError: it is an address, or there is no such repository on the hub.
         HostError: the hub cannot be reached.
     """
     return _local_path(name, root) or _from_hub(_repo(name))
@@ -37,6 +37,7 @@ def check_name(name: str | Path, root: Path | None = None) -> None:
 
     Raises:
         DataError: no file or folder has that name, and it is no hub id.
+        UsageError: it is an address.
     """
     if _local_path(name, root) is None:
         _repo(name)
@@ -118,6 +119,12 @@ def _copy_of(url: str) -> Path:
 def _repo(name: str | Path) -> str:
     """`name` as a hub id, which it may be if no folder has a name like it."""
     text = str(name)
+    if (scheme := scheme_of(text)) is not None:
+        meant = id_in(text)
+        raise UsageError(
+            f"{name}: {scheme}:// is not read here; a folder, a hub id or a bucket's URL (s3://) was expected",
+            hint=None if meant is None else f"The hub's id of it is {meant}",
+        )
     if not _HUB_ID.fullmatch(text) or Path(text).parent.exists():
         raise DataError(f"{name}: there is no such folder or file")
     return text

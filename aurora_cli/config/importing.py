@@ -3,12 +3,11 @@
 Paths that are relative start at the workspace. `None` means what the docstring says, never "unknown".
 """
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config.section import Paths, Section
+from aurora_cli.config.section import LocalPath, Paths, Section
 
 
 class ImportSettings(Section):
@@ -26,7 +25,7 @@ class ImportSettings(Section):
     source_format: str = "auto"
     """What the sources are, by its name on the page on importing; `auto` looks at each."""
 
-    media_root: Path | None = None
+    media_root: LocalPath | None = None
     """Folder that images and videos are named from; none: looked for beside the source, and shown."""
 
     image_column: str | None = None
@@ -53,7 +52,7 @@ class ImportSettings(Section):
     duplicates: Literal["reject", "keep"] = "reject"
     """What becomes of a caption that the same medium has already."""
 
-    prompts: Path | None = None
+    prompts: LocalPath | None = None
     """File of questions, one a line, drawn for each record; none: a list of ours."""
 
     validation: float = Field(default=0.0, ge=0.0, lt=1.0)
@@ -69,7 +68,7 @@ class ImportSettings(Section):
     check_sample: int = Field(default=64, ge=1)
     """Media that `check_media` decodes, spread evenly."""
 
-    html: Path | None = None
+    html: LocalPath | None = None
     """With --dry-run: a page that shows five records with their images."""
 
     force: bool = False

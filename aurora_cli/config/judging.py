@@ -1,10 +1,8 @@
 """Settings of a language model that judges captions."""
 
-from pathlib import Path
-
 from pydantic import Field
 
-from aurora_cli.config.section import Section
+from aurora_cli.config.section import LocalPath, Section
 
 
 class JudgeSettings(Section):
@@ -19,7 +17,7 @@ class JudgeSettings(Section):
     key_env: str | None = None
     """Environment variable with the endpoint's key; none: AURORA_JUDGE_KEY, else OPENAI_API_KEY, else no key."""
 
-    prompts: Path | None = None
+    prompts: LocalPath | None = None
     """Folder with answer.txt and judge.txt, what the judge is asked; none: aurora's own."""
 
     concurrency: int = Field(default=4, ge=1)
@@ -34,5 +32,5 @@ class JudgeSettings(Section):
     tries: int = Field(default=6, ge=1)
     """How often a request is made before its question counts as failed."""
 
-    write_prompts: Path | None = None
+    write_prompts: LocalPath | None = None
     """Write aurora's own prompts into this folder, and do nothing else."""

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config.section import Names, Paths, Section
+from aurora_cli.config.section import LocalPath, Names, Paths, Section
 from aurora_cli.config.share import ShareName
 
 
@@ -36,7 +36,7 @@ class DownloadSettings(Section):
     exclude: Names = ()
     """Leave out files that match one of these globs."""
 
-    output: Path = Path("data")
+    output: LocalPath = Path("data")
     """Where to."""
 
     workers: int = Field(default=4, ge=1)
@@ -78,7 +78,7 @@ class ExtractSettings(Section):
     inputs: Paths = (Path("data"),)
     """Archives, parts, or folders that hold them."""
 
-    output: Path | None = None
+    output: LocalPath | None = None
     """Where the members go; none: the folder that the archive lies in."""
 
     layout: Literal["files", "index"] = "files"
@@ -87,7 +87,7 @@ class ExtractSettings(Section):
     delete_archives: bool = False
     """Remove an archive once every member is on disk and nothing in it was refused."""
 
-    scratch: Path | None = None
+    scratch: LocalPath | None = None
     """Folder on a disk of this machine in which an archive is unpacked or indexed, before what came of it is moved to
     where it belongs, on another disk; it holds `workers` archives at a time. None: all is done there."""
 
@@ -117,7 +117,7 @@ class TokenizeSettings(Section):
     subsets: Names = ()
     """Of the workspace's files, only these subsets; none: all."""
 
-    output: Path | None = None
+    output: LocalPath | None = None
     """Folder for the shards; none: tokenized/<split>/<subset>."""
 
     batch_size: int = Field(default=100_000, ge=1)
@@ -144,7 +144,7 @@ class TokenizeSettings(Section):
     clip_subsets: Names = ()
     """Subsets whose lists of images are videos, whatever `frame_lists` says."""
 
-    media_root: Path | None = None
+    media_root: LocalPath | None = None
     """Folder (or tar with an index) that images and videos are named from; none: the annotation file's."""
 
     workers: int | None = Field(default=None, ge=1)
@@ -170,7 +170,7 @@ class MergeShardsSettings(Section):
     folders: Paths = ()
     """Folders that `tokenize` wrote; none: every one in the workspace."""
 
-    output: Path | None = None
+    output: LocalPath | None = None
     """Where to; none: `merged` in the folder."""
 
     copy_files: bool = False

@@ -23,6 +23,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.constants import ALL_STAGES, SETTINGS_FILE
 from aurora_cli.errors import SettingsError
 from aurora_cli.io import yaml_files
+from aurora_cli.io.urls import scheme_of
 
 ENV_PREFIX = "AURORA_"
 KEY_SUFFIX = "_KEY"
@@ -79,7 +80,7 @@ def resolve(
         *(_path_layer(path, value, name) for path, (name, value) in (flags or {}).items()),
         *(_set_layer(assignment) for assignment in sets),
     ]
-    workspace = Path(str(_last(typed, "workspace", Settings.model_fields["workspace"].default)))
+    workspace = _workspace(str(_last(typed, "workspace", Settings.model_fields["workspace"].default)))
     files = []
     if (workspace / SETTINGS_FILE).is_file():
         files.append(layer_of(workspace / SETTINGS_FILE, SETTINGS_FILE))
@@ -89,6 +90,19 @@ def resolve(
     preset = load_preset(str(_last(above, "preset", Settings.model_fields["preset"].default)), workspace)
     layers = [preset, *above]
     return _merged(layers, _stage(layers), workspace)
+
+
+def _workspace(given: str) -> Path:
+    """
+    Raises:
+        SettingsError: it is a URL, or a file.
+    """
+    if scheme_of(given) is not None:
+        raise SettingsError(f"workspace: {given}: is a URL, and a folder of this machine was expected")
+    folder = Path(given)
+    if folder.is_file():
+        raise SettingsError(f"workspace: {given}: is a file, and a folder was expected")
+    return folder
 
 
 def each_stage(resolved: Resolved) -> tuple[Resolved, ...]:
@@ -285,10 +299,10 @@ def _explain(error: ValidationError, origins: Mapping[str, str]) -> list[str]:
             lines.append(f"{path}{came}: there is no such setting" + (f"; did you mean {guess}?" if guess else ""))
         elif finding["type"] == "missing":
             lines.append(f"{path}: must be given{came}")
-        elif setting is not None and setting.many and path != setting.path:  # one item of a list
-            lines.append(f"{path}: {value!r}{came} is not allowed: {_say(setting.item, finding['msg'])}")
         elif finding["type"] == "value_error":
             lines.append(f"{path}: {value!r}{came} is not allowed: {finding['ctx']['error']}")
+        elif setting is not None and setting.many and path != setting.path:  # one item of a list
+            lines.append(f"{path}: {value!r}{came} is not allowed: {_say(setting.item, finding['msg'])}")
         else:
             of_it = setting if setting and path == setting.path else None
             lines.append(f"{path}: {value!r}{came} is not allowed: {_say(of_it, finding['msg'])}")

@@ -4,8 +4,10 @@ from enum import Enum
 from pathlib import Path
 from typing import Annotated, Literal, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
+
+from aurora_cli.io.urls import is_url, scheme_of
 
 
 def _as_list(value: object) -> object:
@@ -24,10 +26,28 @@ def _no_truth(value: object) -> object:
     return value
 
 
-PathOrUrl = Annotated[str, BeforeValidator(_as_text)]
+def _no_url(value: object) -> object:
+    """As a `Path` a URL would lose a slash, and name a folder `s3:` of this machine."""
+    if scheme_of(value) is not None:
+        raise ValueError("it is a URL, and a path of this machine was expected")
+    return value
+
+
+def _of_bucket(value: str) -> str:
+    scheme = scheme_of(value)
+    if scheme is not None and not is_url(value):
+        raise ValueError(f"{scheme}:// is not read here; a path was expected, or a bucket's URL (s3://, gs://, hf://)")
+    return value
+
+
+LocalPath = Annotated[Path, BeforeValidator(_no_url)]
+PathOrUrl = Annotated[str, BeforeValidator(_as_text), AfterValidator(_of_bucket)]
 """A path as text, for as a `Path` a URL would lose a slash."""
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
-Paths = Annotated[tuple[Path, ...], BeforeValidator(_as_list)]
+Paths = Annotated[tuple[LocalPath, ...], BeforeValidator(_as_list)]
+PathTexts = Annotated[tuple[Annotated[str, BeforeValidator(_no_url)], ...], BeforeValidator(_as_list)]
+"""Paths as text, for something may stand behind them."""
+PathsOrUrls = Annotated[tuple[PathOrUrl, ...], BeforeValidator(_as_list)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Triple = tuple[float, float, float]
 Number = Annotated[float, BeforeValidator(_no_truth)]

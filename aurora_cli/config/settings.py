@@ -16,6 +16,7 @@ from aurora_cli.config.preparing import (
     MergeTarsSettings,
     TokenizeSettings,
 )
+from aurora_cli.config.section import LocalPath
 from aurora_cli.config.training import CheckpointSettings, DataSettings, ModelSettings, TrainSettings
 from aurora_cli.config.using import (
     CaptionSettings,
@@ -42,7 +43,7 @@ class Settings(BaseSettings):
         env_nested_delimiter="__",
     )
 
-    workspace: Path = Path()
+    workspace: LocalPath = Path()
     """Folder that all relative paths start from."""
 
     preset: str = "auroracap-7b"

@@ -3,12 +3,21 @@
 Paths that are relative start at the workspace. `None` means what the docstring says, never "unknown".
 """
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config.section import MayChange, Names, Number, PathOrUrl, Precision, Section, Triple
+from aurora_cli.config.section import (
+    LocalPath,
+    MayChange,
+    Names,
+    Number,
+    PathOrUrl,
+    PathTexts,
+    Precision,
+    Section,
+    Triple,
+)
 from aurora_cli.io.json_files import JsonObject
 
 KeepBest = Literal["validation_loss", "loss", "cider", "bleu_4", "rouge_l", "repetition"]
@@ -94,14 +103,14 @@ class TrainSettings(Section):
     init_from: MayChange[str | None] = None
     """Folder (run, checkpoint, xtuner, huggingface) or hub id to start from, instead of `after`."""
 
-    data: MayChange[Names] = ()
+    data: MayChange[PathTexts] = ()
     """Merged folders, `:weight` behind one repeats it that often; none: every tokenized/<stage>/*/merged."""
 
     media_root: MayChange[PathOrUrl | None] = None
     """Folder that images and videos are named from, or a tar with an index, or the URL of either (`s3://`); none: the
     annotation file's folder."""
 
-    run_dir: MayChange[Path | None] = None
+    run_dir: MayChange[LocalPath | None] = None
     """Where the run writes; none: runs/<stage>."""
 
     projector: ModuleTraining | None = None
@@ -185,7 +194,7 @@ class TrainSettings(Section):
     cache_features_gb: MayChange[float | None] = Field(default=None, gt=0.0)
     """Disk (10^9 bytes) for all features there; unset: half of what would be free without them."""
 
-    scratch: MayChange[Path | None] = None
+    scratch: MayChange[LocalPath | None] = None
     """Folder on a disk of each machine for what training can make again: plans of packs, and kept features, of which
     each machine then has its own. None: in runs/, where all machines share them."""
 
@@ -207,14 +216,14 @@ class TrainSettings(Section):
     fit: MayChange[str | None] = None
     """With `plan`: memory of one device, like 24GB, or gpu:24GB for a GPU that is not here; says which settings fit."""
 
-    write: MayChange[Path | None] = None
+    write: MayChange[LocalPath | None] = None
     """File that the first of the settings that `fit` finds are written into, for `--config`."""
 
     flops_per_s: MayChange[float | None] = Field(default=None, gt=0.0)
     """FLOP/s that a process is taken to reach in `plan`; none: 2e14 on a GPU (an H100 in bf16: 2e14 to 5e14), on a CPU
     half of what a second of multiplying shows."""
 
-    resume: MayChange[str] = "auto"
+    resume: MayChange[PathOrUrl] = "auto"
     """`auto` goes on from the newest checkpoint, `never` starts afresh, or a checkpoint's folder."""
 
     trackers: MayChange[Names] = ("tensorboard",)

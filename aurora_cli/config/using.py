@@ -3,13 +3,22 @@
 Paths that are relative start at the workspace. `None` means what the docstring says, never "unknown".
 """
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field
 
 from aurora_cli.config.judging import JudgeSettings
-from aurora_cli.config.section import Counts, KeptRatios, Names, Number, PathOrUrl, Paths, Section
+from aurora_cli.config.section import (
+    Counts,
+    KeptRatios,
+    LocalPath,
+    Names,
+    Number,
+    PathOrUrl,
+    Paths,
+    PathsOrUrls,
+    Section,
+)
 from aurora_cli.config.share import ShareName
 from aurora_cli.constants import VIDEO_QUESTION
 
@@ -24,7 +33,7 @@ class ConvertSettings(Section):
     checkpoint: str | None = None
     """What to convert; none: the newest finished run."""
 
-    output: Path | None = None
+    output: LocalPath | None = None
     """Where to; none: export/<format>."""
 
     format: Layout = "xtuner"
@@ -67,7 +76,7 @@ class CaptionSettings(Section):
     manifest: PathOrUrl | None = None
     """A list of media: .jsonl, .csv or .parquet with `media`, and `id`, `span`, `prompt` if wanted; or its URL."""
 
-    media_root: Names = ()
+    media_root: PathsOrUrls = ()
     """Where the list's media are looked up before the folder it lies in: folders, indexed .tar, or URLs of either."""
 
     model: str | None = None
@@ -195,7 +204,7 @@ class EvaluateSettings(Section):
     seed: int = Field(default=0, ge=0)
     """Of the resamples."""
 
-    output: Path | None = None
+    output: LocalPath | None = None
     """Folder for the results; none: evaluation/<name of the captions' file, or of the model>, and the references' name
     behind it where results with other references are there."""
 
@@ -226,7 +235,7 @@ class ServeSettings(Section):
     api_key_env: str | None = None
     """Environment variable with the key that clients must send; none: no key."""
 
-    media_root: Path | None = None
+    media_root: LocalPath | None = None
     """Folder whose files requests may name; none: they may name none."""
 
     allow_remote: bool = False
@@ -260,7 +269,7 @@ class ServeSettings(Section):
 class MergeViewSettings(Section):
     """`aurora merge-view`."""
 
-    image: Path | None = None
+    image: LocalPath | None = None
     """The image, or a video, of which the middle frame is taken."""
 
     model: str | None = None
@@ -269,7 +278,7 @@ class MergeViewSettings(Section):
     token_kept_ratios: KeptRatios = ()
     """Share of the patches that are kept, one a view; none: 1.0, 0.5, 0.2 and 0.1, as far down as the tower can go."""
 
-    output: Path | None = None
+    output: LocalPath | None = None
     """PNG file; none: <image>.merged.png in the workspace."""
 
     device: str = "auto"
@@ -312,7 +321,7 @@ class PresetsSettings(Section):
 class InspectSettings(Section):
     """`aurora inspect`."""
 
-    path: Path | None = None
+    path: LocalPath | None = None
     """A data folder, an annotation file, a shard, a merged folder or a run; none: data/."""
 
     decode: bool = False
@@ -322,11 +331,11 @@ class InspectSettings(Section):
     """Decode one share of them, I/N, with I from 0 to N-1; `auto` takes I and N from SLURM's array or a launcher; none:
     all."""
 
-    media_root: Path | None = None
+    media_root: LocalPath | None = None
     """Folder or indexed tar that media are named from; none: the annotation file's folder."""
 
     samples: int | None = Field(default=None, ge=0)
     """Rows of a token store that are shown, evenly spread; none: 1, and 12 with `html`."""
 
-    html: Path | None = None
+    html: LocalPath | None = None
     """File for a report to be read in a browser: of a token store its charts, rejects and rows; of a run its page."""

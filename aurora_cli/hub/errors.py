@@ -11,6 +11,7 @@
 
 import contextlib
 import json
+import re
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,7 @@ from aurora_cli.hub.waits import requested_wait_s
 
 _REFUSED = (401, 403)
 _PASSING = (408, 425, 429)
+_PAGE = re.compile(r"https?://[^/]+/(?:datasets/)?([\w.-]+/[\w.-]+)(?:/(?:tree|blob|resolve)/.*)?/?")
 _LOGIN = "Set HF_TOKEN, or: hf auth login"
 
 
@@ -52,6 +54,16 @@ class HubRepo(NamedTuple):
     @property
     def page(self) -> str:
         return f"{self.hub}/{'datasets/' if self.kind == 'data set' else ''}{self.name}"
+
+
+def id_in(address: str) -> str | None:
+    """The id that the address of a repository's page has; None: it is no such address.
+
+    >>> id_in("https://huggingface.co/datasets/owner/name/tree/main"), id_in("https://huggingface.co/owner/name")
+    ('owner/name', 'owner/name')
+    """
+    found = _PAGE.fullmatch(address)
+    return None if found is None else found[1]
 
 
 @contextlib.contextmanager
@@ -144,9 +156,10 @@ def _translated(error: Exception, what: str, repo: HubRepo) -> AuroraError | Tra
                 hint=f"Give {repo.instead}; a private one needs HF_TOKEN, or: hf auth login",
             )
         case errors.HFValidationError():
+            meant = id_in(repo.name)
             return UsageError(
                 f"{repo.name}: is neither a local folder nor a name like owner/name ({_first_line(error)})",
-                hint=f"Give {repo.instead}",
+                hint=f"Give {repo.instead}" if meant is None else f"The hub's name of it is {meant}",
             )
         case errors.RemoteEntryNotFoundError():
             return DataError(f"{repo.name}: this repository of the hub has no {what}")

@@ -6,7 +6,7 @@ from pathlib import Path
 from aurora_cli.captioning.job.merge_parts import PartsState, shares_to_type
 from aurora_cli.config.share import shares_named
 from aurora_cli.constants import REJECTS_FILE
-from aurora_cli.storage.urls import is_url, join, name_of, parent_of
+from aurora_cli.io.urls import is_url, join, name_of, parent_of
 
 
 @dataclass(frozen=True)

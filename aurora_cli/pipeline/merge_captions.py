@@ -9,10 +9,10 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.urls import is_url
 from aurora_cli.pipeline.caption_parts import PartsResult, parts_result
 from aurora_cli.pipeline.result import Result
 from aurora_cli.storage.errors import shown
-from aurora_cli.storage.urls import is_url
 
 
 @dataclass(frozen=True)

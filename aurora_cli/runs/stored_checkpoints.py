@@ -5,11 +5,11 @@ from pathlib import Path
 
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import DataError
+from aurora_cli.io.urls import join
 from aurora_cli.runs.layout import METADATA_FILE
 from aurora_cli.storage.copies import local_folder
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import list_objects, put, remove
-from aurora_cli.storage.urls import join
 
 
 def put_checkpoint(checkpoint: Path, url: str) -> None:

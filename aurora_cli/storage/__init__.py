@@ -1,6 +1,5 @@
 """Objects in buckets: whatever fsspec reads and writes by a URL (`s3://`, `gs://`, `hf://`, ...).
 
-urls      what is such a URL, and its parts
 client    the library of a kind of bucket, opened once, and how patient it is
 errors    what these libraries raise, as our errors
 objects   size and version, reading by pieces, listing, writing whole, removing

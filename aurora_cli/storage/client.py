@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from aurora_cli.errors import DataError
 from aurora_cli.hub.patience import Patience
+from aurora_cli.io.urls import parts_of, protocol_of
 from aurora_cli.storage.errors import shown, storage_errors
-from aurora_cli.storage.urls import parts_of, protocol_of
 
 PATIENCE = Patience()
 CONNECT_TIMEOUT_S = 10

@@ -13,9 +13,9 @@ from aurora_cli.console import SILENT, Advance, Reporter
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import disk_errors, fsync_file, fsync_folder, path_errors
 from aurora_cli.io.locks import lock_output
+from aurora_cli.io.urls import join, name_of
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import ObjectStat, list_objects, read_pieces, stat
-from aurora_cli.storage.urls import join, name_of
 
 PARTIAL = ".partial"
 

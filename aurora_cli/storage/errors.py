@@ -21,7 +21,7 @@ from typing import Any
 
 from aurora_cli.errors import AuroraError, DataError, HostError, UsageError
 from aurora_cli.hub.errors import TransientError
-from aurora_cli.storage.urls import parts_of, protocol_of
+from aurora_cli.io.urls import parts_of, protocol_of
 
 EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gcs", "gcs": "gcs"}
 """By protocol, the extra of this package that brings its library."""

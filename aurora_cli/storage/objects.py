@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 
 from aurora_cli.errors import DataError
 from aurora_cli.hub.errors import TransientError
+from aurora_cli.io.urls import protocol_of
 from aurora_cli.storage import client
 from aurora_cli.storage.client import client_of
 from aurora_cli.storage.errors import shown, storage_errors, unanswered
-from aurora_cli.storage.urls import protocol_of
 
 PIECE = 8 << 20
 """Bytes of a request at most, and in memory: what a broken connection costs."""

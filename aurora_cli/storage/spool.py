@@ -10,10 +10,10 @@ from typing import ClassVar, NamedTuple
 
 from aurora_cli.errors import UsageError
 from aurora_cli.io.json_files import StoredModel
+from aurora_cli.io.urls import name_of
 from aurora_cli.storage.copies import fetch
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import ObjectStat, put, stat
-from aurora_cli.storage.urls import name_of
 
 RECORD = ".in-bucket.json"
 

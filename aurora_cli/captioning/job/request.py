@@ -11,7 +11,7 @@ from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.console import Reporter
 from aurora_cli.data.media.listing import Medium, list_media, passed_over
 from aurora_cli.data.media.remote.roots import objects_named
-from aurora_cli.storage.urls import is_url
+from aurora_cli.io.urls import is_url
 
 SHOWN = 5
 """Files passed over that are named."""

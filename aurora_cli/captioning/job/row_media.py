@@ -18,8 +18,8 @@ from aurora_cli.data.media.remote.roots import Lookup, bucket
 from aurora_cli.data.media.remote.stored import stored_medium
 from aurora_cli.errors import UsageError
 from aurora_cli.io.data_uri import image_in, image_type, is_data_uri
+from aurora_cli.io.urls import is_url, parent_of, same_bucket
 from aurora_cli.storage.errors import shown
-from aurora_cli.storage.urls import is_url, parent_of, same_bucket
 
 HASH_LENGTH = 16
 """Hexadecimal digits that tell media without a name apart."""

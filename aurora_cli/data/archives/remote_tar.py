@@ -13,10 +13,10 @@ from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.archives.index_table import Extent, TarTable
 from aurora_cli.data.archives.indexed_tar import INDEX_SUFFIX
 from aurora_cli.errors import DataError
+from aurora_cli.io.urls import name_of
 from aurora_cli.storage.copies import local_copy
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import read_pieces, stat
-from aurora_cli.storage.urls import name_of
 
 
 class RemoteTar:

@@ -11,6 +11,7 @@ from aurora_cli.config.share import Share
 from aurora_cli.console import Reporter
 from aurora_cli.constants import REJECTS_FILE, SETTINGS_SUFFIX
 from aurora_cli.errors import AuroraError, UsageError
+from aurora_cli.io.urls import join, parent_of
 from aurora_cli.pipeline.caption.result import CaptionResult
 from aurora_cli.pipeline.caption_parts import PartsResult, parts_result, rejects_beside
 from aurora_cli.pipeline.result import Result
@@ -18,7 +19,6 @@ from aurora_cli.storage.client import check_bucket
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import list_objects, stat_if_there
 from aurora_cli.storage.spool import Spool
-from aurora_cli.storage.urls import join, parent_of
 
 Run = Callable[[Settings], Result]
 

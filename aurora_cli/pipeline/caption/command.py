@@ -4,6 +4,7 @@ from aurora_cli.config.settings import CaptionSettings, Settings
 from aurora_cli.config.share import take_share
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import UsageError
+from aurora_cli.io.urls import is_url
 from aurora_cli.pipeline.caption.bucket import caption_into_bucket
 from aurora_cli.pipeline.caption.on_ray import caption_on_ray
 from aurora_cli.pipeline.caption.request import HOST, page_url, resolve_model, resolve_request
@@ -11,7 +12,6 @@ from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
 from aurora_cli.pipeline.caption.work import caption_in_processes, caption_request
 from aurora_cli.pipeline.result import Result
 from aurora_cli.serving.start import Address, check_installed, serve
-from aurora_cli.storage.urls import is_url
 from aurora_cli.training.processes.heap import keep_freed_memory
 from aurora_cli.training.processes.ranks import use_passive_openmp
 

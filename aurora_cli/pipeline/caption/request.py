@@ -15,9 +15,9 @@ from aurora_cli.console import Reporter
 from aurora_cli.data.media.remote.roots import lookups_of
 from aurora_cli.errors import UsageError
 from aurora_cli.io.atomic import sha256_of
+from aurora_cli.io.urls import is_url
 from aurora_cli.runs.find import find_model
 from aurora_cli.storage.copies import local_copy
-from aurora_cli.storage.urls import is_url
 
 HOST = "127.0.0.1"
 """Where the page is served: this machine alone reaches it."""

@@ -19,6 +19,7 @@ from aurora_cli.evaluation.spice import find_spice
 from aurora_cli.evaluation.stored import CURVE_FILE, FILE, PAGE_FILE
 from aurora_cli.io.atomic import disk_errors, write_text
 from aurora_cli.io.locks import lock_output
+from aurora_cli.io.urls import is_url, parent_of
 from aurora_cli.pipeline.evaluate.evaluated import evaluated
 from aurora_cli.pipeline.evaluate.judge_scores import CaptionJudge
 from aurora_cli.pipeline.evaluate.judging import check_judge
@@ -29,7 +30,6 @@ from aurora_cli.pipeline.evaluate.request import EvaluateRequest, resolve_reques
 from aurora_cli.pipeline.evaluate.result import EvaluateResult, PromptsResult, result_of
 from aurora_cli.pipeline.evaluate.scoring import metrics_named
 from aurora_cli.pipeline.evaluate.shares import ShareResult, caption_share, merge_shares
-from aurora_cli.storage.urls import is_url, parent_of
 from aurora_cli.training.processes.heap import keep_freed_memory
 from aurora_cli.training.processes.ranks import use_passive_openmp
 

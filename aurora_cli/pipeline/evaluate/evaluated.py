@@ -20,6 +20,7 @@ from aurora_cli.evaluation.references import ReferenceSet
 from aurora_cli.evaluation.scores import METEOR
 from aurora_cli.evaluation.stored import CurvePoint, Evaluation, Value
 from aurora_cli.evaluation.tokens import resolve_tokenizer
+from aurora_cli.io.urls import is_url
 from aurora_cli.pipeline.evaluate.contamination import check_contamination
 from aurora_cli.pipeline.evaluate.examples import Examples
 from aurora_cli.pipeline.evaluate.judge_scores import CaptionJudge
@@ -27,7 +28,6 @@ from aurora_cli.pipeline.evaluate.judging import JudgedCaptions
 from aurora_cli.pipeline.evaluate.points import Candidate, caption_points, points_of
 from aurora_cli.pipeline.evaluate.request import EvaluateRequest
 from aurora_cli.pipeline.evaluate.scoring import InWords, Scoring
-from aurora_cli.storage.urls import is_url
 
 
 class _Scored(NamedTuple):

@@ -11,10 +11,10 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
 from aurora_cli.errors import AuroraError, DataError, UsageError
 from aurora_cli.evaluation.stored import FILE, Evaluation
+from aurora_cli.io.urls import is_url, parts_of
 from aurora_cli.runs.find import find_model
 from aurora_cli.storage.copies import local_copy
 from aurora_cli.storage.errors import shown
-from aurora_cli.storage.urls import is_url, parts_of
 
 
 @dataclass(frozen=True)

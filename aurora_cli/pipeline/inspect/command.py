@@ -17,9 +17,9 @@ from aurora_cli.data.token_store.folder import COMPLETE, SHARDS, shard_manifests
 from aurora_cli.data.token_store.schema import MANIFEST, STATE_FILE
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import existing_parent
+from aurora_cli.io.urls import is_url
 from aurora_cli.pipeline.result import Result
 from aurora_cli.runs.find import is_run
-from aurora_cli.storage.urls import is_url
 
 CHOICE = "Name a data folder, a JSONL, a tokenized folder or a run; without a name it is data/."
 

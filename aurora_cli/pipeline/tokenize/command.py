@@ -34,10 +34,10 @@ from aurora_cli.data.tokenization.tokenizer import TextTokenizer, find_tokenizer
 from aurora_cli.errors import EXIT_DATA, EXIT_OK, UsageError
 from aurora_cli.io.atomic import sha256_of
 from aurora_cli.io.locks import file_lock, lock_output
+from aurora_cli.io.urls import is_url
 from aurora_cli.pipeline.result import Result
 from aurora_cli.pipeline.tokenize.jobs import OTHER_SPLIT, TokenizeJob, plan_jobs
 from aurora_cli.pipeline.tokenize.shards import MadeShards, make_shards
-from aurora_cli.storage.urls import is_url
 
 NO_TURNS = "none is a conversation; captions and the like become records by `aurora import FILE`"
 """Said of files all of whose records are of no schema."""

@@ -14,9 +14,9 @@ from aurora_cli.data.batches.validation import ValidationBy
 from aurora_cli.data.features.cache import FeatureCache
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.media.video_decoder import Sampling
+from aurora_cli.io.urls import is_url
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.plan import StagePlan
-from aurora_cli.storage.urls import is_url
 
 
 def plan_data(

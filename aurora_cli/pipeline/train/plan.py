@@ -7,6 +7,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.batches.validation import ValidationBy
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.urls import is_url
 from aurora_cli.pipeline.train.captions.check import check_evaluated
 from aurora_cli.pipeline.train.data_folders import DataFolder, find_data, find_validation
 from aurora_cli.pipeline.train.start import Start, find_start
@@ -25,7 +26,6 @@ from aurora_cli.runs.metadata import (
 )
 from aurora_cli.runs.recipe import check_recipe, recipe_of
 from aurora_cli.runs.stored_checkpoints import fetch_checkpoint
-from aurora_cli.storage.urls import is_url
 
 
 @dataclass(frozen=True)

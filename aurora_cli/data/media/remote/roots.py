@@ -11,10 +11,10 @@ from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from aurora_cli.data.media.listing import Medium, medium_of
 from aurora_cli.data.media.remote.stored import Tar, member_of, stored_medium
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.urls import is_url, join, parts_of
 from aurora_cli.storage.client import check_bucket
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import list_objects, stat_if_there
-from aurora_cli.storage.urls import is_url, join, parts_of
 
 Lookup: TypeAlias = Callable[[str], Medium | None]
 """The medium that a name means there; none: there is none."""

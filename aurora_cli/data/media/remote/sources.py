@@ -5,9 +5,9 @@ from typing import Literal
 
 from aurora_cli.data.archives.index_table import Extent
 from aurora_cli.data.archives.remote_tar import RemoteTar
+from aurora_cli.io.urls import join
 from aurora_cli.storage.client import check_bucket
 from aurora_cli.storage.objects import list_objects, read_pieces, stat_if_there
-from aurora_cli.storage.urls import join
 
 
 class StoredArchive:

@@ -13,9 +13,9 @@ from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import disk_errors
+from aurora_cli.io.urls import name_of
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import ObjectStat, read_pieces, stat
-from aurora_cli.storage.urls import name_of
 
 Tar: TypeAlias = IndexedTar | RemoteTar
 

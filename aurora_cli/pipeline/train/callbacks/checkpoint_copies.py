@@ -1,8 +1,8 @@
 """Copies of checkpoints on another disk, or in a bucket: `checkpoint.copy_to`."""
 
 from aurora_cli.config.workspace import Workspace
+from aurora_cli.io.urls import is_url, join
 from aurora_cli.pipeline.train.run_callbacks import RunCallback, Running
-from aurora_cli.storage.urls import is_url, join
 from aurora_cli.training.callbacks.callback import Callback
 from aurora_cli.training.callbacks.checkpoint_copies import CheckpointCopies
 

@@ -13,8 +13,18 @@ def is_url(name: object) -> bool:
     >>> [is_url(name) for name in ("s3://b/a.mp4", "memory://a", "https://x.org/a", "s3:/b", "a/b.mp4")]
     [True, True, False, False, False]
     """
+    scheme = scheme_of(name)
+    return scheme is not None and scheme not in _OTHERS
+
+
+def scheme_of(name: object) -> str | None:
+    """What stands before `://`, in small letters; None: it is written as a path.
+
+    >>> scheme_of("S3://b/a.mp4"), scheme_of("https://x.org/a"), scheme_of("a/b.mp4")
+    ('s3', 'https', None)
+    """
     found = _URL.match(name) if isinstance(name, str) else None
-    return found is not None and found[1].lower() not in _OTHERS
+    return None if found is None else found[1].lower()
 
 
 def protocol_of(url: str) -> str:

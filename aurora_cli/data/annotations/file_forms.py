@@ -123,8 +123,9 @@ def _head_of(path: Path) -> _Head:
     ):
         while len(raw) < HEAD and (piece := stream.read(min(HEAD, 1 << 16))):
             raw += piece
-        while b"\n" not in raw.strip() and len(raw) < LONGEST_LINE and (piece := stream.read(HEAD)):
-            raw += piece
+        if not _is_array(path, raw):  # many write a whole array on one line, of which nothing else is asked
+            while b"\n" not in raw.strip() and len(raw) < LONGEST_LINE and (piece := stream.read(HEAD)):
+                raw += piece
         return _head(raw, is_whole=len(raw) < HEAD or not stream.read(1))
     return _head(raw, is_whole=False)
 
@@ -133,9 +134,13 @@ def _head(raw: bytes, *, is_whole: bool) -> _Head:
     return _Head(raw, raw.removeprefix(BOM).lstrip(), is_whole)
 
 
+def _is_array(path: Path, raw: bytes) -> bool:
+    return path.name.removesuffix(".gz").endswith(".json") and raw.removeprefix(BOM).lstrip().startswith(b"[")
+
+
 def _array_or_lines(path: Path, head: _Head) -> FileForm:
     """An array in a `.json`. A `.jsonl` that is one is refused; a list on each of its lines are bad records."""
-    if path.name.removesuffix(".gz").endswith(".json"):
+    if _is_array(path, head.raw):
         return "array"
     is_of_objects = head.body[1:].lstrip().startswith(b"{")
     if is_of_objects and not (_parsed(head.first_line) is not None and head.rest.startswith(b"[")):

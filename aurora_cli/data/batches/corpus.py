@@ -6,7 +6,7 @@ The training process keeps it. Rows and media are read elsewhere, by `reader.Sam
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,7 +14,16 @@ import numpy as np
 
 from aurora_cli.data.batches.collator import TokenCounts
 from aurora_cli.data.batches.mixture import RatioWheels
-from aurora_cli.data.batches.selection import PackBudget, TooLong, epoch_samples, epoch_visits, fit
+from aurora_cli.data.batches.selection import (
+    PackBudget,
+    TooLong,
+    chunks,
+    epoch_samples,
+    epoch_visits,
+    fit,
+    numbers_where,
+    size_type,
+)
 from aurora_cli.data.batches.validation import ValidationBy, split_by_medium, split_by_row
 from aurora_cli.data.token_store.media_keys import MediaKeys, joined
 from aurora_cli.data.token_store.store import open_store
@@ -52,7 +61,7 @@ class Mixed(NamedTuple):
     token_counts: tuple[TokenCounts, ...]
     """At each."""
     videos: np.ndarray
-    """int32: of the frames of each sample, those that are the first of a video."""
+    """As `frames`: of these, those that are the first of a video."""
     fitting: np.ndarray
     """uint8: at how many of the ratios, from the smallest on, a pack holds the sample; one that is cut, at one."""
     shares: tuple[float, ...]
@@ -69,9 +78,9 @@ class Corpus:
     starts: np.ndarray
     """Number of the first sample of each store; behind the last, how many there are."""
     lengths: np.ndarray
-    """int32: language-model tokens of each sample, at most a pack's; at the smallest kept ratio."""
+    """uint16 or int32: language-model tokens of each sample, at most a pack's; at the smallest kept ratio."""
     frames: np.ndarray
-    """int32: frames of each sample."""
+    """uint16 or int32: frames of each sample, at most one more than a pack's."""
     trained: tuple[np.ndarray, ...]
     """The samples that are trained on, of each store that is."""
     validation: np.ndarray
@@ -107,22 +116,25 @@ class Corpus:
         """
         number = len(stores)
         stores = (*stores, *validation_stores)
-        summaries = [open_store(store.folder).summary() for store in stores]
-        starts = np.cumsum([0, *(len(summary.length) for summary in summaries)])
-        lengths, frames = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
+        opened = [open_store(store.folder) for store in stores]
+        starts = np.cumsum([0, *(sum(len(piece.length) for piece in store.summaries()) for store in opened)])
+        lengths = np.empty(starts[-1], size_type(budget.tokens))
+        frames = np.empty(starts[-1], size_type(budget.frames + 1))
         fits = np.empty(starts[-1], bool)
         in_mixture = starts[-1] if larger else 0
-        videos, ratios_fitting = np.zeros(in_mixture, np.int32), np.ones(in_mixture, np.uint8)
+        videos, ratios_fitting = np.zeros(in_mixture, frames.dtype), np.ones(in_mixture, np.uint8)
         cut = media = most_visual = most_frames = 0
-        for start, summary in zip(starts, summaries, strict=False):
+        stop = 0
+        for summary in chain.from_iterable(store.summaries() for store in opened):
+            part = slice(stop, stop := stop + len(summary.length))
             visual = token_counts.in_all(summary.frames, summary.videos)
             one = fit(summary.length - summary.frames + visual, visual, summary.frames, budget, too_long)
-            part = slice(start, start + len(summary.length))
-            lengths[part], frames[part], fits[part] = one.lengths, summary.frames, one.fits
+            lengths[part], fits[part] = one.lengths, one.fits
+            frames[part] = np.minimum(summary.frames, budget.frames + 1)
             for counts in larger:
                 more = counts.in_all(summary.frames, summary.videos) - visual
                 ratios_fitting[part] += ~one.is_cut & (one.lengths + more <= budget.tokens)
-                videos[part] = summary.videos
+                videos[part] = np.minimum(summary.videos, budget.frames + 1)
             cut += int(one.is_cut.sum())
             media += int((~one.media_fit).sum())
             most_visual = max(most_visual, int(visual[~one.media_fit].max(initial=0)))
@@ -134,14 +146,16 @@ class Corpus:
                 hint="Raise train.pack_tokens or train.pack_frames, or keep fewer visual tokens (merging.kept_ratio).",
             )
         left_out = np.flatnonzero(~fits)
-        fitting = np.flatnonzero(to_train)
-        rows = fitting - starts[np.searchsorted(starts, fitting, side="right") - 1]
-        if validation_by == "row" or not validation_share:
-            of_share = np.sort(fitting[split_by_row(rows, validation_share)])
-        else:
-            of_share = fitting[split_by_medium(rows, _media_keys(stores[:number], to_train), validation_share)]
-        to_train[of_share] = False  # of `fits`, too, which it is a part of
-        trained = tuple(np.flatnonzero(fits[a:b]) + a for a, b in pairwise(starts[: number + 1]))
+        of_share = np.zeros(0, np.int64)
+        if validation_share:
+            fitting = np.flatnonzero(to_train)
+            rows = fitting - starts[np.searchsorted(starts, fitting, side="right") - 1]
+            if validation_by == "row":
+                of_share = np.sort(fitting[split_by_row(rows, validation_share)])
+            else:
+                of_share = fitting[split_by_medium(rows, _media_keys(stores[:number], to_train), validation_share)]
+            to_train[of_share] = False  # of `fits`, too, which it is a part of
+        trained = tuple(numbers_where(fits, slice(a, b)) for a, b in pairwise(starts[: number + 1]))
         mixed = None
         if larger:
             wheels = RatioWheels(shares, np.concatenate(trained), ratios_fitting, seed)
@@ -152,7 +166,7 @@ class Corpus:
             lengths=lengths,
             frames=frames,
             trained=trained,
-            validation=np.concatenate([of_share, np.flatnonzero(fits[starts[number] :]) + starts[number]]),
+            validation=np.concatenate([of_share, numbers_where(fits, slice(starts[number], None))]),
             too_long=left_out,
             too_much=TooMuch(cut, media, most_visual, most_frames),
             budget=budget,
@@ -182,16 +196,19 @@ class Corpus:
         return np.concatenate([numbers[ratios == ratio] for numbers, ratios in self.mixed.wheels.epoch(epoch, visits)])
 
     def lengths_at(self, numbers: np.ndarray, ratio: int) -> np.ndarray:
-        """int32: language-model tokens of these samples at this of the kept ratios, which they fit into a pack at."""
-        lengths = self.lengths[numbers]
+        """Language-model tokens of these samples at this of the kept ratios, which they fit into a pack at."""
         if self.mixed is None or ratio == 0:
-            return lengths
-        frames, videos = self.frames[numbers], self.mixed.videos[numbers]
-        smallest, here = (self.mixed.token_counts[index].in_all(frames, videos) for index in (0, ratio))
-        return lengths + (here - smallest)
+            return self.lengths[numbers]
+        lengths = np.empty(len(numbers), np.int32)
+        for chunk in chunks(len(numbers)):
+            some = numbers[chunk]
+            frames, videos = self.frames[some].astype(np.int32), self.mixed.videos[some].astype(np.int32)
+            smallest, here = (self.mixed.token_counts[index].in_all(frames, videos) for index in (0, ratio))
+            lengths[chunk] = self.lengths[some] + (here - smallest)
+        return lengths
 
     def longest(self, numbers: np.ndarray) -> np.ndarray:
-        """int32: language-model tokens of these samples at the largest kept ratio that each is taken at."""
+        """Language-model tokens of these samples at the largest kept ratio that each is taken at."""
         lengths = self.lengths[numbers]
         for ratio in range(1, 1 if self.mixed is None else len(self.mixed.shares)):
             assert self.mixed is not None

@@ -12,8 +12,7 @@ import numpy as np
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.data.batches.collator import TokenCounts
-from aurora_cli.data.batches.packing import CHUNK
-from aurora_cli.data.batches.selection import Visit
+from aurora_cli.data.batches.selection import Visit, chunks
 
 SLOT_STREAM = 3
 """Keeps the slots' random numbers apart from those of plan, order and weights."""
@@ -79,8 +78,7 @@ class RatioWheels:
     def ratios(self, numbers: np.ndarray, visits: np.ndarray | int) -> np.ndarray:
         """uint8: the ratio of each of the samples, by how often it has been taken before."""
         found = np.empty(len(numbers), np.uint8)
-        for start in range(0, len(numbers), CHUNK):
-            some = slice(start, start + CHUNK)
+        for some in chunks(len(numbers)):
             slots, fitting = self._slots[numbers[some]], self._fitting[numbers[some]]
             before = visits if isinstance(visits, int) else visits[some]
             for count in np.flatnonzero(np.bincount(fitting)).tolist():

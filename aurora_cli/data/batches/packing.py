@@ -10,9 +10,9 @@ from typing import Literal, NamedTuple, assert_never
 
 import numpy as np
 
+from aurora_cli.data.batches.selection import chunks, number_type
+
 Batching = Literal["packed", "grouped", "padded"]
-CHUNK = 1 << 20
-"""Samples looked at in one numpy call: bounds the temporaries."""
 
 
 class Packs(NamedTuple):
@@ -73,7 +73,7 @@ def plan_packs(
             classes = _size_classes(lengths, frames, np.random.default_rng([seed, epoch]))
             return Packs(np.arange(len(lengths) + 1), classes.order)
         case "padded":
-            return Packs(np.arange(len(lengths) + 1), np.arange(len(lengths)))
+            return Packs(np.arange(len(lengths) + 1), np.arange(len(lengths), dtype=number_type(len(lengths))))
     assert_never(batching)
 
 
@@ -93,35 +93,35 @@ def _histogram(lengths: np.ndarray, frames: np.ndarray) -> tuple[int, np.ndarray
     """What a length is multiplied with in the number of a size, to which its frames are added; samples of each size."""
     width = int(frames.max(initial=0)) + 1
     histogram = np.zeros((int(lengths.max(initial=0)) + 1) * width, np.int64)
-    for chunk in _chunks(lengths):
+    for chunk in chunks(len(lengths)):
         histogram += np.bincount(_sizes(lengths[chunk], frames[chunk], width), minlength=len(histogram))
     return width, histogram
 
 
 def _size_classes(lengths: np.ndarray, frames: np.ndarray, rng: np.random.Generator) -> SizeClasses:
-    """Sort samples by size with one radix sort, and shuffle those of equal size."""
+    """Sort samples by size, each chunk by radix into its positions among all, and shuffle those of equal size."""
     if len(lengths) == 0:
         empty = np.zeros(0, np.int64)
         return SizeClasses(empty, empty, empty, empty)
     width, histogram = _histogram(lengths, frames)
     sizes = np.flatnonzero(histogram)
-    class_of_size = np.zeros(len(histogram), np.int32)
-    class_of_size[sizes] = np.arange(len(sizes))
     # numpy sorts 16-bit integers by radix, wider ones by merging at a sixth of the speed
-    classes = np.empty(len(lengths), np.uint16 if len(sizes) <= 1 << 16 else np.int32)
-    for chunk in _chunks(lengths):
-        classes[chunk] = class_of_size[_sizes(lengths[chunk], frames[chunk], width)]
-    order = np.argsort(classes, kind="stable")
+    class_of_size = np.zeros(len(histogram), np.uint16 if len(sizes) <= 1 << 16 else np.int32)
+    class_of_size[sizes] = np.arange(len(sizes))
     counts = histogram[sizes]
+    order = np.empty(len(lengths), number_type(len(lengths)))
+    next_of_class = np.cumsum(counts) - counts
+    for chunk in chunks(len(lengths)):
+        classes = class_of_size[_sizes(lengths[chunk], frames[chunk], width)]
+        in_order, found = np.argsort(classes, kind="stable"), np.bincount(classes, minlength=len(sizes))
+        positions = np.repeat(next_of_class - (np.cumsum(found) - found), found) + np.arange(len(classes))
+        order[positions] = in_order + chunk.start
+        next_of_class += found
     end = 0
     for count in counts.tolist():
         start, end = end, end + count
         rng.shuffle(order[start:end])
     return SizeClasses(sizes // width, sizes % width, counts, order)
-
-
-def _chunks(samples: np.ndarray) -> list[slice]:
-    return [slice(start, start + CHUNK) for start in range(0, len(samples), CHUNK)]
 
 
 def _sizes(lengths: np.ndarray, frames: np.ndarray, width: int) -> np.ndarray:

@@ -10,6 +10,39 @@ TooLong = Literal["cut", "reject"]
 WEIGHT_STREAM = 2
 """Keeps the random numbers of fractional weights apart from those of plan and order."""
 
+CHUNK = 1 << 20
+"""Samples looked at in one numpy call: bounds the temporaries."""
+
+
+def chunks(count: int) -> list[slice]:
+    """So many samples, at most CHUNK at a time."""
+    return [slice(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
+
+
+def number_type(count: int) -> type[np.signedinteger]:
+    """What holds the numbers of so many samples: 4 bytes each where they suffice, for every process keeps them."""
+    return np.int32 if count <= 1 << 31 else np.int64
+
+
+def size_type(most: int) -> type[np.integer]:
+    """What holds a sample's tokens or frames, if a pack holds so many: 2 bytes where they suffice."""
+    return np.uint16 if most < 1 << 16 else np.int32
+
+
+def numbers_where(wanted: np.ndarray, within: slice | None = None) -> np.ndarray:
+    """Numbers of the samples that are wanted, of all or `within` some; no temporary is as long as `wanted`.
+
+    >>> numbers_where(np.array([True, True, False, True]), slice(1, 4)).tolist()
+    [1, 3]
+    """
+    start, stop, _ = (within or slice(None)).indices(len(wanted))
+    found, end = np.empty(np.count_nonzero(wanted[start:stop]), number_type(len(wanted))), 0
+    for chunk in chunks(stop - start):
+        some = np.flatnonzero(wanted[start:stop][chunk])
+        found[end : end + len(some)] = some + (start + chunk.start)
+        end += len(some)
+    return found
+
 
 class PackBudget(NamedTuple):
     """What a pack holds at most."""

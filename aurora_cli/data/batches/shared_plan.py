@@ -1,6 +1,7 @@
 """A plan of packs that one process makes and all others of a run read: from a file in the run's folder, mapped.
 
-Twenty million samples are planned in seconds and a gigabyte; eight processes of a machine need not do it eight times.
+Twenty million samples are planned in seconds and half a gigabyte; eight processes of a machine need not do it eight
+times.
 """
 
 import time
@@ -33,7 +34,7 @@ class PlanShare:
         return self.rank == self.writer
 
     def plan(self, name: str, make: Callable[[], Packs]) -> Packs:
-        """The writer's plan of this name: made and written there, read elsewhere.
+        """The writer's plan of this name: made and written there, and mapped everywhere, there too.
 
         Raises:
             HostError: the writer has not written it in time.
@@ -44,7 +45,6 @@ class PlanShare:
             with atomic_directory(path) as partial:
                 for field, values in zip(Packs._fields, packs, strict=True):
                     _write_array(partial / f"{field}.npy", values)
-            return packs
         began = time.monotonic()
         while not path.is_dir():
             if time.monotonic() - began > self.timeout_s:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from aurora_cli.data.batches.sampler import PackRow
+from aurora_cli.data.batches.selection import number_type
 
 RATIO_STREAM = 4
 """Keeps the random numbers of this order apart from those of plan, order, weights and slots."""
@@ -93,7 +94,7 @@ class StepOrder:
     def _make(self, epoch: int, *, first: int) -> _Epoch:
         begins, ends = self._steps_before(epoch), self._steps_before(epoch + 1)
         ratios = interleaved(ends - begins, np.random.default_rng([self._seed, epoch, RATIO_STREAM]))
-        numbers = np.empty(len(ratios), np.int64)
+        numbers = np.empty(len(ratios), number_type(int(ends.max())))
         for ratio, begin in enumerate(begins):
             own = ratios == ratio
             numbers[own] = begin + np.arange(own.sum())
@@ -101,8 +102,8 @@ class StepOrder:
             packs = np.array(self.ends)
             is_there = numbers < packs[ratios] // self._packs
             short = np.flatnonzero(packs % self._packs)
-            ratios = np.concatenate([ratios[is_there], short])
-            numbers = np.concatenate([numbers[is_there], packs[short] // self._packs])
+            ratios = np.concatenate([ratios[is_there], short.astype(ratios.dtype)])
+            numbers = np.concatenate([numbers[is_there], (packs[short] // self._packs).astype(numbers.dtype)])
         return _Epoch(epoch, first, ratios, numbers)
 
     def _steps_before(self, epoch: int) -> np.ndarray:
@@ -117,4 +118,5 @@ def interleaved(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     [1, 1, 0, 0, 1, 1]
     """
     moments = [(np.arange(count) + rng.random(count)) / count for count in counts.tolist()]
-    return np.repeat(np.arange(len(counts)), counts)[np.argsort(np.concatenate(moments), kind="stable")]
+    ratios = np.repeat(np.arange(len(counts), dtype=np.uint8), counts)
+    return ratios[np.argsort(np.concatenate(moments), kind="stable")]

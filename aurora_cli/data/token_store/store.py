@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from aurora_cli.data.token_store.manifest import MADE_AGAIN, MergedManifest, MergedShard, ShardManifest, read_manifest
+from aurora_cli.data.token_store.mapped import MappedFile
 from aurora_cli.data.token_store.media_keys import MediaKeys, keys_column, keys_of, read_column
 from aurora_cli.data.token_store.number_views import numbers_of
 from aurora_cli.data.token_store.schema import (
@@ -94,7 +95,14 @@ def span_at(spans: pa.Array, index: int) -> tuple[float, float] | None:
 class TokenStore:
     """A shard or a merged folder, memory-mapped: open it with `open_store`. Rows are views, not copies: read-only."""
 
-    def __init__(self, folder: Path, manifest: ShardManifest | MergedManifest, batches: list[pa.RecordBatch]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: ShardManifest | MergedManifest,
+        batches: list[pa.RecordBatch],
+        files: list[MappedFile],
+    ) -> None:
+        """`files`: for each of the batches, the one that it lies in."""
         self.folder = folder
         self.manifest = manifest
         self.parts: tuple[ShardManifest | MergedShard, ...] = (
@@ -102,6 +110,9 @@ class TokenStore:
         )
         """What the manifest says of each shard, in the order of their rows."""
         self.batches = batches
+        self._files = files
+        self._resident: set[MappedFile] = set()
+        """Those that the rows wanted last lie in."""
         self.starts = np.concatenate([[0], np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)])
         self.num_rows = int(self.starts[-1])
         self.opened: dict[int, RecordRows] = {}
@@ -111,7 +122,7 @@ class TokenStore:
         return open_store, (self.folder,)
 
     def rows(self, indices: Sequence[int]) -> list[Row]:
-        """The rows at `indices`, in that order.
+        """The rows at `indices`, in that order. Pages of the rows that were wanted before count as memory no more.
 
         Raises:
             IndexError: there is no such row.
@@ -121,6 +132,9 @@ class TokenStore:
             raise IndexError(f"{self.folder} has rows 0 to {self.num_rows - 1}")
         batches = np.searchsorted(self.starts, wanted, side="right") - 1
         inside = wanted - self.starts[batches]
+        for file in self._resident:
+            file.release()
+        self._resident = {self._files[batch] for batch in batches.tolist()}
         return [self.batch(batch).row(index) for batch, index in zip(batches.tolist(), inside.tolist(), strict=True)]
 
     def batch(self, index: int) -> RecordRows:
@@ -154,7 +168,7 @@ class TokenStore:
 
     def _summary_tables(self) -> Iterator[pa.Table]:
         for file in sorted(self.folder.glob("summary*.arrow")):
-            yield read_stream(file, SUMMARY_SCHEMA, SUMMARY_NUMBERS)
+            yield read_stream(file, SUMMARY_SCHEMA, SUMMARY_NUMBERS)[1]
 
     def media_root(self, row: int) -> str:
         """The folder that a row's media are named from, relative to the workspace unless absolute."""
@@ -177,8 +191,13 @@ def open_store(folder: str | Path) -> TokenStore:
         names = [entry["filename"] for entry in read_object(folder / STATE_FILE, hint=MADE_AGAIN)["_data_files"]]
     except (KeyError, TypeError) as error:
         raise DataError(f"{folder / STATE_FILE}: names no data files: {error!r}", hint=MADE_AGAIN) from error
-    batches = [batch for name in names for batch in read_stream(folder / name, ROW_SCHEMA, SPAN_SCHEMA).to_batches()]
-    store = TokenStore(folder, manifest, batches)
+    batches: list[pa.RecordBatch] = []
+    files: list[MappedFile] = []
+    for name in names:
+        file, table = read_stream(folder / name, ROW_SCHEMA, SPAN_SCHEMA)
+        batches += table.to_batches()
+        files += [file] * (len(batches) - len(files))
+    store = TokenStore(folder, manifest, batches, files)
     if store.num_rows != manifest.rows:
         raise DataError(
             f"{folder}: holds {store.num_rows:,} rows, its manifest says {manifest.rows:,}", hint=MADE_AGAIN
@@ -186,16 +205,17 @@ def open_store(folder: str | Path) -> TokenStore:
     return store
 
 
-def read_stream(path: Path, *schemas: pa.Schema) -> pa.Table:
-    """An Arrow file's table, mapped. It has one of the schemas.
+def read_stream(path: Path, *schemas: pa.Schema) -> tuple[MappedFile, pa.Table]:
+    """An Arrow file, mapped, and its table. It has one of the schemas.
 
     Raises:
         DataError: it is missing, damaged, or has other columns.
     """
     try:
-        table = pa.ipc.open_stream(pa.memory_map(str(path))).read_all()
-    except (OSError, pa.ArrowInvalid) as error:
+        file = MappedFile(path)
+        table = pa.ipc.open_stream(pa.py_buffer(file.content)).read_all()
+    except (OSError, ValueError) as error:  # pa.ArrowInvalid is one
         raise DataError(f"{path}: cannot be read: {error}", hint=MADE_AGAIN) from error
     if not any(table.schema.equals(schema) for schema in schemas):
         raise DataError(f"{path}: has other columns than {', '.join(schemas[0].names)}", hint=MADE_AGAIN)
-    return table
+    return file, table

@@ -62,7 +62,8 @@ def train_as(rank: Rank, settings: Settings, reporter: Reporter) -> TrainResult:
         AuroraError: on rank 0 alone; the other processes end in silence.
     """
     began = time.monotonic()
-    (give_back_at_once if settings.train.tight_memory else keep_freed_memory)()
+    if settings.train.tight_memory:
+        give_back_at_once()
     alone = rank.world_size == 1 and engine_name(settings.train, rank.world_size) == "none"
     # DeepSpeed logs to stdout, which belongs to the result, and calls what torch has renamed.
     with contextlib.redirect_stdout(sys.stderr), warnings.catch_warnings(), rank_environment(rank, alone=alone):
@@ -91,6 +92,8 @@ def _train(plan: StagePlan, rank: Rank, peers: Peers, reporter: Reporter, began:
     stop = StopRequest()
     with on_stop_signals(stop), _memory_errors(plan):
         run = build_run(plan, rank, peers, reporter, lambda: stop.requested)
+        if not plan.settings.train.tight_memory:
+            keep_freed_memory()  # not before: planning millions of samples frees more than a step needs
         result = run.train()
         features = run.feature_counts()
     if rank.is_main:

@@ -2,8 +2,7 @@
 
 from typing import NamedTuple
 
-import numpy as np
-
+from aurora_cli.data.batches.selection import chunks
 from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.errors import UsageError
 from aurora_cli.models.auroracap import AuroraCapConfig
@@ -30,10 +29,13 @@ def beyond_positions(data: TrainingData, config: AuroraCapConfig) -> BeyondPosit
     """Of all samples, those for validation too; none if all fit."""
     positions = positions_of(config.get_text_config())
     corpus = data.corpus
-    numbers = np.concatenate([*corpus.trained, corpus.validation])
-    lengths = corpus.longest(numbers)
-    longer = lengths[lengths > positions.limit]
-    return BeyondPositions(len(longer), int(longer.max()), positions) if len(longer) else None
+    samples, most = 0, 0
+    for numbers in (*corpus.trained, corpus.validation):
+        for chunk in chunks(len(numbers)):
+            lengths = corpus.longest(numbers[chunk])
+            samples += int((lengths > positions.limit).sum())
+            most = max(most, int(lengths.max()))
+    return BeyondPositions(samples, most, positions) if samples else None
 
 
 def check_positions(data: TrainingData, config: AuroraCapConfig) -> str | None:

@@ -11,6 +11,7 @@ from aurora_cli.checkpoints.locate import locate
 from aurora_cli.config.settings import Settings
 from aurora_cli.constants import IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import TrainingSample
+from aurora_cli.data.batches.selection import numbers_where
 from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.data.token_store.folder import TOKENIZER
 from aurora_cli.data.token_store.labels import answer_spans
@@ -44,8 +45,10 @@ def choose_prompts(data: TrainingData, count: int) -> list[CaptionPrompt]:
     Of each and the three after it, the first that can be read and has an answer.
     """
     corpus = data.corpus
-    numbers = corpus.validation if len(corpus.validation) else corpus.epoch(0)
-    numbers = np.unique(numbers[corpus.frames[numbers] > 0])
+    is_taken = np.zeros(len(corpus.frames), bool)
+    is_taken[corpus.validation if len(corpus.validation) else corpus.epoch(0)] = True
+    is_taken &= corpus.frames > 0
+    numbers = numbers_where(is_taken)
     prompts: dict[int, CaptionPrompt] = {}
     for begin in np.linspace(0, max(0, len(numbers) - 1), count).astype(int):
         for number in numbers[begin : begin + NEIGHBOURS].tolist():

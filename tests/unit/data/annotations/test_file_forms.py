@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,16 @@ def written(folder: Path, name: str, content: str | bytes) -> Path:
 def test_records_are_on_lines_or_in_an_array(tmp_path, name, content, form):
     assert form_of(written(tmp_path, name, content)) == form
     assert form_of(written(tmp_path, f"{name}.gz", content)) == form
+
+
+def test_of_an_array_on_one_line_no_more_than_the_beginning_is_read(tmp_path):
+    path = written(tmp_path, "a.json", f"[{LINE}, {json.dumps('a' * 16 * file_forms.HEAD)}]")
+    tracemalloc.start()
+    form = form_of(path)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert form == "array"
+    assert most < 4 * file_forms.HEAD
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.json.gz"])

@@ -28,6 +28,12 @@ def test_the_others_read_what_rank_0_has_planned_however_late_it_is(tmp_path: Pa
     assert [read[0].pack(number).tolist() for number in range(2)] == [[5, 7], [6]]
 
 
+def test_the_rank_that_plans_keeps_no_plan_but_the_file(tmp_path: Path) -> None:
+    planned = PlanShare(tmp_path, 0, 20).plan("epoch-00000", packs)
+    assert all(isinstance(values, np.memmap) for values in planned)
+    assert [planned.pack(number).tolist() for number in range(2)] == [[5, 7], [6]]
+
+
 def test_a_rank_that_waits_in_vain_says_for_whom_and_for_what(tmp_path: Path) -> None:
     with pytest.raises(HostError, match=r"rank 3 has waited 0.1 s for rank 0 to write .*epoch-00001"):
         PlanShare(tmp_path, 3, 0.1).plan("epoch-00001", never)

@@ -73,6 +73,36 @@ def test_rows_come_back_in_the_order_asked_for(store):
         store.rows([150])
 
 
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="only Linux says what is in memory of a file")
+def test_of_a_store_that_is_read_row_by_row_only_the_last_rows_stay_in_memory(tmp_path):
+    """A row of 1 MB may come with the 2 MB before and behind it, twice: ids and labels lie apart."""
+    rows, tokens = 64, 1 << 17
+    ids = np.ones(rows * tokens, np.int32)
+    encoded = EncodedRecords(
+        ["a"] * rows, [None] * rows, [None] * rows, [[]] * rows, [tokens] * rows, [tokens] * rows, ids, ids, []
+    )
+    with ShardWriter(tmp_path) as shard:
+        shard.append(row_batch(encoded), summary_batch(encoded))
+    shard_manifest(rows).write(tmp_path / "manifest.json")
+    store = open_store(tmp_path)
+    for number in range(rows):
+        (row,) = store.rows([number])
+        assert row.input_ids.sum() + row.labels.sum() == 2 * tokens
+    assert 1 <= resident_mb(tmp_path / "data-00000-of-00001.arrow") <= 10
+
+
+def resident_mb(path: Path) -> float:
+    """Of the mappings of a file, what is in memory of this process."""
+    found, is_of_file = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        name, *values = line.split()
+        if not name.endswith(":"):
+            is_of_file = line.endswith(str(path))
+        elif is_of_file and name == "Rss:":
+            found += int(values[0])
+    return found / 1024
+
+
 def test_the_summary_counts_without_reading_tokens(store):
     (store.folder / "data-00000-of-00001.arrow").unlink()
     summary = store.summary()

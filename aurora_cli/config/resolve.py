@@ -20,6 +20,7 @@ from aurora_cli.config.merging import TAGS
 from aurora_cli.config.presets import Layer, SettingsTree, layer_of, load_preset
 from aurora_cli.config.section import Section
 from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import check_folder
 from aurora_cli.constants import ALL_STAGES, SETTINGS_FILE
 from aurora_cli.errors import SettingsError
 from aurora_cli.io import yaml_files
@@ -73,6 +74,7 @@ def resolve(
         environment: `os.environ` if not given.
 
     Raises:
+        UsageError: the workspace is no folder.
         SettingsError: anything that is not right, every finding with path, value, source and what is allowed.
     """
     typed = [
@@ -95,14 +97,12 @@ def resolve(
 def _workspace(given: str) -> Path:
     """
     Raises:
-        SettingsError: it is a URL, or a file.
+        UsageError: it is a URL, or a file.
     """
     if scheme_of(given) is not None:
         raise SettingsError(f"workspace: {given}: is a URL, and a folder of this machine was expected")
-    folder = Path(given)
-    if folder.is_file():
-        raise SettingsError(f"workspace: {given}: is a file, and a folder was expected")
-    return folder
+    check_folder(Path(given), "workspace")
+    return Path(given)
 
 
 def each_stage(resolved: Resolved) -> tuple[Resolved, ...]:

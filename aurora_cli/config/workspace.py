@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from aurora_cli.errors import UsageError
+
 VALIDATION = "validation"
 """Folder of what is kept from training: in the workspace its annotations, in `tokenized` its shards."""
 
@@ -54,6 +56,17 @@ class Workspace:
 
     def export(self, layout: str) -> Path:
         return self.root / "export" / layout
+
+
+def check_folder(folder: Path, setting: str) -> None:
+    """
+    Raises:
+        UsageError: what is to be a folder, or to lie in folders, is a file or below one.
+    """
+    file = next((each for each in (folder, *folder.parents) if each.is_file()), None)
+    if file is not None:
+        what = "is" if file == folder else f"{file} is"
+        raise UsageError(f"{setting}: {folder}: {what} a file, where a folder was expected")
 
 
 def media_root_of(annotation_file: Path, media_root: Path | None = None) -> Path:

@@ -25,7 +25,7 @@ def all_checkpoints(folder: Path) -> list[Path]:
 
 def newest(folder: Path) -> Path | None:
     """The checkpoint that `latest` names, else the one of the highest step."""
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         named = folder / (folder / LATEST).read_text(encoding="utf-8").strip()
         if (named / METADATA_FILE).is_file():
             return named

@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -111,6 +112,19 @@ class MediaRoot:
         if isinstance(self.folder, str):
             return MissingMedia(f"{url_shown(self.folder)}: has no {path}")
         return MissingMedia(f"{self.folder / path}: there is no such file, and no such member of an indexed archive")
+
+
+def check_root(root: Path, setting: str) -> None:
+    """
+    Raises:
+        DataError: not one medium could be found there, for it is neither a folder nor a tar with an index.
+    """
+    if root.is_dir() or (root.name and index_of(root).is_file()):
+        return
+    if root.is_file():
+        hint = f"aurora extract --layout index {shlex.quote(str(root))}" if root.suffix == ".tar" else None
+        raise DataError(f"{setting}: {root}: is neither a folder nor a tar with an index", hint=hint)
+    raise DataError(f"{setting}: {root}: there is no such folder, and no such indexed archive")
 
 
 def _source(root: Path | str) -> "_Archive | _Folder | StoredArchive | StoredFolder":

@@ -7,7 +7,7 @@ from pathlib import Path
 from aurora_cli.checkpoints.facts import ConvertRequest, ExportFacts
 from aurora_cli.checkpoints.locate import check_name, is_gguf
 from aurora_cli.config.settings import ConvertSettings, Settings
-from aurora_cli.config.workspace import Workspace
+from aurora_cli.config.workspace import Workspace, check_folder
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import HostError, UsageError
 from aurora_cli.export.receipt import is_current, read_facts
@@ -38,6 +38,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if is_gguf(request.source):
         request = _of_gguf(convert, request)
     output = workspace.path(convert.output) if convert.output else workspace.export(convert.format)
+    check_folder(output.parent, "convert.output")
     for name in (request.source, request.base):
         if name is not None:
             check_name(name, workspace.root)

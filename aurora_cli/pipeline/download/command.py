@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from aurora_cli.config.settings import DownloadSettings, Settings
 from aurora_cli.config.share import Share, take_share
-from aurora_cli.config.workspace import Workspace
+from aurora_cli.config.workspace import Workspace, check_folder
 from aurora_cli.console import SILENT, Advance, Reporter
 from aurora_cli.data.download.commit import GroupCommit
 from aurora_cli.data.download.disk_forecast import Need, later_needs
@@ -37,12 +37,13 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     """Bring what `settings.download` chooses.
 
     Raises:
-        UsageError: no such repository, revision, split or subset
+        UsageError: no such repository, revision, split or subset, or the output is a file
         DataError: the repository is empty, or nothing in it is selected
         HostError: the hub, the network or the disk does not let it; the same command continues
     """
     options, workspace = settings.download, Workspace(settings.workspace)
     data = workspace.path(options.output)
+    check_folder(data, "download.output")
     share = take_share(options.shard, reporter)
     source = _source(options, workspace)
     selected = select(source.files(), options)

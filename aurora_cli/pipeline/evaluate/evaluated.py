@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from functools import reduce
 from pathlib import Path
 from typing import NamedTuple
@@ -79,6 +80,7 @@ def evaluated(
             against = scoring.against(request.against, best.matched, best.in_words, theirs, examples)
             if judge is not None and best.judged is not None:
                 against = judge.against(against, (best.matched, best.judged), theirs, request.against, examples)
+            against = replace(against, captions=request.name_of(request.against))
     made, in_words = best.candidate.made, best.in_words
     return Evaluation(
         captions=request.name_of(best.candidate.file),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from aurora_cli.checkpoints.locate import check_name
 from aurora_cli.config.settings import EvaluateSettings, Settings
-from aurora_cli.config.workspace import Workspace
+from aurora_cli.config.workspace import Workspace, check_folder
 from aurora_cli.console import Reporter
 from aurora_cli.errors import AuroraError, DataError, UsageError
 from aurora_cli.evaluation.stored import FILE, Evaluation
@@ -54,7 +54,7 @@ def resolve_request(settings: Settings, reporter: Reporter) -> EvaluateRequest:
     """What the settings ask for.
 
     Raises:
-        UsageError: no references are named, or captions and a model.
+        UsageError: no references are named, captions and a model are, or the output is a file.
         DataError: there is no such model, or none at all, or no such object.
         HostError: the store cannot be reached.
     """
@@ -71,6 +71,8 @@ def resolve_request(settings: Settings, reporter: Reporter) -> EvaluateRequest:
     if captions is None:
         model = evaluate.model or settings.caption.model or _own_model(workspace, reporter)
         check_name(model, workspace.root)
+    if evaluate.output is not None:
+        check_folder(workspace.path(evaluate.output), "evaluate.output")
     name = (workspace.root / (model or "")).resolve().name if captions is None else Path(captions).stem
     files = {
         given: local_copy(given, reporter) if is_url(given) else workspace.path(given)

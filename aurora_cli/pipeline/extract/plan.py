@@ -7,6 +7,7 @@ from typing import NamedTuple, assert_never
 
 from aurora_cli.config.settings import ExtractSettings
 from aurora_cli.config.share import balanced_shares
+from aurora_cli.config.workspace import check_folder
 from aurora_cli.data.archives.finding.names import READ_KINDS
 from aurora_cli.data.archives.finding.parts import Archive, find_archives
 from aurora_cli.data.archives.finding.unread import find_unread
@@ -14,7 +15,7 @@ from aurora_cli.data.archives.indexed_tar import source_of
 from aurora_cli.data.archives.policy import STATE_FOLDER
 from aurora_cli.data.archives.receipt import ExtractionReceipt
 from aurora_cli.data.download.manifest import DownloadManifest
-from aurora_cli.errors import DataError, UsageError
+from aurora_cli.errors import DataError
 
 
 class Job(NamedTuple):
@@ -39,8 +40,8 @@ def make_plan(inputs: list[Path], output: Path | None, options: ExtractSettings)
         DataError: one of them is not there, is no archive, or nothing in them ever was one
         UsageError: the output is a file.
     """
-    if output is not None and output.exists() and not output.is_dir():
-        raise UsageError(f"extract.output: {output}: is a file, where a folder was expected")
+    if output is not None:
+        check_folder(output, "extract.output")
     jobs: dict[Path, Job] = {}
     plan = Plan()
     began_before = False

@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_cli.config.settings import TokenizeSettings
-from aurora_cli.config.workspace import VALIDATION, Workspace
+from aurora_cli.config.workspace import VALIDATION, Workspace, check_folder
 from aurora_cli.data.annotations.files import SUFFIXES, is_annotation_file
 from aurora_cli.data.annotations.remedies import remedy_by_name
 from aurora_cli.data.annotations.sources import LINE_SUFFIXES, AnnotationSource, annotation_sources
 from aurora_cli.data.annotations.unread_files import no_annotations, unread_files
+from aurora_cli.data.media.root import check_root
 from aurora_cli.errors import DataError, UsageError
 
 OTHER_SPLIT = "other"
@@ -30,9 +31,11 @@ def plan_jobs(settings: TokenizeSettings, workspace: Workspace) -> list[Tokenize
 
     Raises:
         DataError: there is nothing to tokenize, or no such folder as the media are to be in.
-        UsageError: an input is of no known kind, or it is unclear where its shards go.
+        UsageError: an input is of no known kind, it is unclear where its shards go, or that is a file.
     """
     check_media_root(settings, workspace)
+    if settings.output is not None:
+        check_folder(workspace.path(settings.output), "tokenize.output")
     if settings.inputs:
         files = [file for given in settings.inputs for file in files_of(workspace.path(given))]
         outputs = [workspace.path(settings.output)] if settings.output else outputs_of(files, settings, workspace)
@@ -67,10 +70,8 @@ def check_media_root(settings: TokenizeSettings, workspace: Workspace) -> None:
     Raises:
         DataError: that is so.
     """
-    if not settings.check_media or settings.media_root is None:
-        return
-    if not (root := workspace.path(settings.media_root)).exists():
-        raise DataError(f"tokenize.media_root: {root}: there is no such folder, and no such indexed archive")
+    if settings.check_media and settings.media_root is not None:
+        check_root(workspace.path(settings.media_root), "tokenize.media_root")
 
 
 def files_of(path: Path) -> list[Path]:

@@ -111,7 +111,7 @@ def check_settings(settings: Settings, processes: int) -> None:
     check_features(settings)
     check_train_scratch(settings)
     check_distill(settings)
-    check_fit(train)
+    check_fit(settings)
     check_quantized(train, engine_name(train, processes))
     check_trackers(train.trackers)
     options_in(train.callbacks)

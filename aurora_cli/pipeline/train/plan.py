@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.workspace import Workspace
+from aurora_cli.config.workspace import Workspace, check_folder
 from aurora_cli.data.batches.validation import ValidationBy
+from aurora_cli.data.media.root import check_root
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.urls import is_url
 from aurora_cli.pipeline.train.captions.check import check_evaluated
@@ -70,7 +71,7 @@ def plan_stage(settings: Settings, trained_before: frozenset[str] = frozenset())
 
     Raises:
         UsageError: settings that contradict each other or an earlier run.
-        DataError: data, the stage before, or a checkpoint to resume is missing.
+        DataError: data, the folder of their media, the stage before, or a checkpoint to resume is missing.
     """
     workspace = Workspace(settings.workspace)
     train = settings.train
@@ -86,6 +87,8 @@ def plan_stage(settings: Settings, trained_before: frozenset[str] = frozenset())
     if train.resume == "auto" and resume is not None:
         check_recipe(resume, recipe, train.stage)
         finished = read_finished(run_dir, extent_of(settings))
+    if finished is None and train.media_root is not None and not is_url(train.media_root):
+        check_root(workspace.path(train.media_root), "train.media_root")
     resume_step = None if resume is None else CheckpointMetadata.read(resume / METADATA_FILE).step
     return StagePlan(settings, run_dir, data, validation, start, resume, resume_step, finished, recipe)
 
@@ -101,8 +104,7 @@ def _check_run_folder(run_dir: Path) -> None:
     Raises:
         UsageError: it is a file, or a folder of something else, which a run's files would be mixed with.
     """
-    if run_dir.exists() and not run_dir.is_dir():
-        raise UsageError(f"train.run_dir: {run_dir} is a file, where a run's folder was expected")
+    check_folder(run_dir, "train.run_dir")
     if not is_free_for_a_run(run_dir):
         raise UsageError(
             f"train.run_dir: {run_dir} holds something else than a run",

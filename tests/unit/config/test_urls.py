@@ -66,7 +66,7 @@ def test_what_is_to_be_written_into_a_bucket_is_not_written_here_instead(
 def test_a_workspace_that_is_a_file_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     assert run(["doctor", "--workspace", "file"]) == 2
-    assert "workspace: file: is a file, and a folder was expected" in capsys.readouterr().err
+    assert "workspace: file: is a file, where a folder was expected" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["convert", "serve"])

@@ -43,6 +43,7 @@ def test_captions_and_references_by_url_score_as_files_do(bucket, tmp_path):
     here, there = evaluated(tmp_path, **files, output="here"), evaluated(tmp_path, **urls)
     assert there.metrics == here.metrics
     assert there.against is not None
+    assert there.against.captions == urls["against"], "not its copy in the cache"
     assert (there.captions, there.references) == (urls["captions"], urls["references"])
     assert (tmp_path / "evaluation/captions/evaluation.json").is_file()
     evaluated(tmp_path, **urls)

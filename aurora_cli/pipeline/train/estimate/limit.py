@@ -3,7 +3,8 @@
 import re
 from typing import NamedTuple
 
-from aurora_cli.config.training import TrainSettings
+from aurora_cli.config.settings import Settings
+from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import UsageError
 
 _SIZE = re.compile(r"(?P<gpu>gpu:)?(?P<number>\d+(?:\.\d+)?)\s*(?P<unit>[KMGT]i?B)", re.IGNORECASE)
@@ -35,13 +36,16 @@ def parse_limit(text: str) -> Limit:
     return Limit(int(size), match["gpu"] is not None)
 
 
-def check_fit(train: TrainSettings) -> None:
+def check_fit(settings: Settings) -> None:
     """
     Raises:
-        UsageError: `fit` is no size, or would do nothing.
+        UsageError: `fit` is no size, or would do nothing, or the file to write is a folder.
     """
+    train = settings.train
     if train.fit is None:
         return
     parse_limit(train.fit)
     if not train.plan:
         raise UsageError("train.fit: is of an estimate, and this would be a run", hint=f"--plan --fit {train.fit}")
+    if train.write is not None and (path := Workspace(settings.workspace).path(train.write)).is_dir():
+        raise UsageError(f"train.write: {path}: is a folder, where a file was expected")

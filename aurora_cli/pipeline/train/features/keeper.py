@@ -113,7 +113,9 @@ class FeatureKeeper(Callback):
 
     def _write(self, writer: FeatureWriter, key: bytes, features: memoryview) -> None:
         if not writer.has_room(features.nbytes):
-            self._give_up(f"{self._cache.folder.parent} has reached its limit (train.cache_features_gb)")
+            self._give_up(
+                f"{self._cache.folder.parent} has reached its limit (train.cache_features_gb, or else half of its disk)"
+            )
             return
         try:
             writer.append(key, features)

@@ -479,8 +479,33 @@ def test_a_dry_run_in_an_empty_workspace_says_what_is_missing(tmp_path: Path) ->
 
 def test_a_run_folder_that_is_a_file_is_a_usage_error(root: Path, tmp_path: Path) -> None:
     (tmp_path / "run").touch()
-    with pytest.raises(UsageError, match=r"train\.run_dir: .* is a file, where a run's folder was expected"):
+    with pytest.raises(UsageError, match=r"train\.run_dir: .* is a file, where a folder was expected"):
         train.run(alone(root, run_dir=tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("nowhere", r"nowhere: there is no such folder, and no such indexed archive$"),
+        ("media.tar", r"media\.tar: is neither a folder nor a tar with an index\naurora extract --layout index \S+"),
+    ],
+)
+def test_media_that_lie_nowhere_are_said_before_anything_is_begun_and_in_a_dry_run(
+    given: str, said: str, root: Path
+) -> None:
+    (root / "media.tar").touch()
+    before = snapshot(root)
+    chosen = alone(root, media_root=given)
+    with pytest.raises(DataError, match=rf"train\.media_root: \S+{said}"):
+        train.run(chosen)
+    dry = train.run(chosen, dry_run=True)
+    assert dry.problem is not None
+    assert "train.media_root" in dry.problem
+    assert dry.exit_code == 3
+    assert snapshot(root) == before
+    (root / "media.tar.index").touch()
+    dry = train.run(alone(root, media_root="media.tar"), dry_run=True)
+    assert dry.problem is None
 
 
 @pytest.mark.parametrize("folder", ["data/language/images", "tokenized/language/images/merged", "."])

@@ -148,13 +148,22 @@ def captions(of: Figures) -> Iterator[str]:
 
 def growth(of: Figures) -> Iterator[str]:
     yield from ("## As records become more", "")
-    yield f"Peak memory of a command, of all its processes, with {of['times']} times the records (a tiny model):"
-    yield from ("", "| command | records | MB | records | MB | more by |", "| --- " + "| --: " * 5 + "|")
-    for name, row in of["peak_mb"].items():
-        (few, less), (many, more) = sorted(row.items(), key=lambda item: int(item[0]))
-        yield f"| `{name}` | {int(few):,} | {less:,.0f} | {int(many):,} | {more:,.0f} | {more / less - 1:.1%} |"
+    yield (
+        f"The most memory of a command, of all its processes, with {of['times']} times the records (a tiny model). What"
+        " they allocated is anonymous; with it stands all memory (PSS), of which the rest are pages of files, libraries"
+        " and stores: the system takes those back when it needs room, and they are divided among all processes of the"
+        " machine that map them, which other work therefore changes."
+    )
+    yield from ("", "| command | records | MB | with files | records | MB | with files | more by |")
+    yield "| --- " + "| --: " * 7 + "|"
+    for name, (few, many) in of["rows"].items():
+        cells = (f"{row['records']:,} | {row['anonymous_mb']:,.0f} | {row['peak_mb']:,.0f}" for row in (few, many))
+        yield f"| `{name}` | {' | '.join(cells)} | {many['anonymous_mb'] / few['anonymous_mb'] - 1:.1%} |"
     yield ""
-    yield f"`train` takes {of['steps']} steps of both; `tokenize` runs in one process. Asked for was constant memory."
+    yield (
+        f"`train` takes {of['steps']} steps of both; `tokenize` runs in one process. Asked for was constant memory."
+        " What grows by the record, and what that is of 20 million, stands in [at scale](scale.md)."
+    )
 
 
 def _target(what: str, measured: float, *, at_least: float | None = None, at_most: float | None = None) -> str:

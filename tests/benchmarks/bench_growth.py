@@ -2,9 +2,13 @@
 
 Each command runs as a user starts it, on so many records and on twenty times as many; a record is a JPEG of 64 x 64
 with an answer of 20 to 800 tokens. Training takes the same number of steps of both: what could grow is what is kept of
-the records. Peak memory is PSS of all processes of a command together. Asked for: the same memory.
+the records. Memory is of all processes of a command together, what they share counted once: what they allocated
+(anonymous), and all of it (PSS) with pages of mapped files, libraries and stores. Those the system takes back when it
+wants room, and they are divided among all processes of the machine that map them. Asked for: the same memory.
 
-    python tests/benchmarks/bench_growth.py [--records 2000] [--steps 20] [--media 100] [--write docs/peers.json]
+Of fewer records than a shard's buffer holds (10,000 rows) `tokenize` takes less, and twenty times as many take more.
+
+    python tests/benchmarks/bench_growth.py [--records 20000] [--steps 20] [--media 500] [--write docs/peers.json]
 """
 
 import argparse
@@ -22,6 +26,7 @@ from peers.records import QUESTION, write_records
 from PIL import Image
 
 TIMES = 20
+EVERY_S = 0.1
 PRESETS = Path(__file__).parents[2] / "presets"
 PICTURES = 64
 """Different ones; the files of more records are links to them."""
@@ -49,41 +54,45 @@ def commands(root: Path, chosen: argparse.Namespace, times: int) -> dict[str, li
     records = write_records(root, f"records-{times}", chosen.records * times)
     media = make_media(root, chosen.records * times)
     few = make_media(root, chosen.media * times)
+    listed, captions = root / f"media-{times}.csv", root / f"captions-{times}.jsonl"
+    listed.write_text("\n".join(["media", *sorted(f"{few.name}/{file.name}" for file in few.iterdir())]))
     tokens, run_dir = root / f"tokens-{times}", root / f"run-{times}"
     where = ["--media-root", str(media)]
     steps = ["--set", f"train.max_steps={chosen.steps}"]
+    asked = ["--model", str(run_dir), "--prompt", QUESTION, "--max-new-tokens", "4"]
     words = {
         "tokenize": ["tokenize", str(records), "--output", str(tokens), *where],
         "merge-shards": ["merge-shards", str(tokens)],
         "train": ["train", "--data", f"{tokens}/merged", *where, "--run-dir", str(run_dir), *steps],
-        "caption": ["caption", str(few), "--model", str(run_dir), "--prompt", QUESTION, "--max-new-tokens", "4"],
+        "caption --manifest": ["caption", "--manifest", str(listed), "--output", str(captions), *asked],
+        "caption FOLDER": ["caption", str(few), *asked],
     }
     return {name: [*aurora, *given, *common, "--quiet"] for name, given in words.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--records", type=int, default=2000, help="that are tokenized, and trained on")
+    parser.add_argument("--records", type=int, default=20_000, help="that are tokenized, and trained on")
     parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("--media", type=int, default=100, help="that are captioned")
+    parser.add_argument("--media", type=int, default=500, help="that are captioned")
     parser.add_argument("--threads", type=int, default=2)
     figures.add_options(parser)
     chosen = parser.parse_args()
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, list[dict[str, Any]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         (root / "tokenizer").symlink_to(PRESETS / "tiny" / "tokenizer")
         (root / "tiny.yaml").write_text(yaml.safe_dump(settings()))
         for times in (1, TIMES):
             for name, command in commands(root, chosen, times).items():
-                cost = measured(command, chosen.threads)
-                count = (chosen.media if name == "caption" else chosen.records) * times
-                rows.setdefault(name, {})[str(count)] = round(cost.peak_mb, 1)
-                print(f"{name}: {count:,} records, {cost.peak_mb:,.0f} MB at most, {cost.cpu_s:.0f} CPU s", flush=True)
-    for name, row in rows.items():
-        less, more = row.values()
-        print(f"{name}: {more / less:.3f} of the memory with {TIMES} times the records", flush=True)
-    figures.keep(chosen, "growth", {"times": TIMES, "steps": chosen.steps, "peak_mb": rows})
+                cost = measured(command, chosen.threads, EVERY_S)
+                count = (chosen.media if "caption" in name else chosen.records) * times
+                row = {"records": count, "anonymous_mb": round(cost.anonymous_mb, 1), "peak_mb": round(cost.peak_mb, 1)}
+                rows.setdefault(name, []).append(row)
+                print(f"{name}: {row}, {cost.cpu_s:.0f} CPU s", flush=True)
+    for name, (few, many) in rows.items():
+        print(f"{name}: {many['anonymous_mb'] / few['anonymous_mb']:.3f} of the memory with {TIMES} times the records")
+    figures.keep(chosen, "growth", {"times": TIMES, "steps": chosen.steps, "rows": rows})
 
 
 def settings() -> dict[str, Any]:

@@ -45,9 +45,11 @@ def test_ratios_are_to_the_fastest_peer_and_memory_to_the_leanest(page) -> None:
 
 
 def test_growth_says_by_how_much_and_a_busy_machine_is_told(page) -> None:
-    growth = {"times": 20, "steps": 5, "peak_mb": {"train": {"2000": 110.0, "100": 100.0}}}
+    few = {"records": 100, "anonymous_mb": 100.0, "peak_mb": 120.0}
+    many = {"records": 2000, "anonymous_mb": 110.0, "peak_mb": 180.0}
+    growth = {"times": 20, "steps": 5, "rows": {"train": [few, many]}}
     text = page({"growth": {**RAN, **growth, "busy": True}})
-    assert "| `train` | 100 | 100 | 2,000 | 110 | 10.0% |" in text
+    assert "| `train` | 100 | 100 | 120 | 2,000 | 110 | 180 | 10.0% |" in text
     assert "preliminary" in text
     assert "## Training" not in text
 

@@ -18,7 +18,7 @@ from aurora_cli.config.training import DataSettings
 from aurora_cli.config.using import CaptionSettings
 from aurora_cli.data.tokenization.tokenizer import load_tokenizer
 from aurora_cli.errors import DataError
-from aurora_cli.models.linear.few_rows import read_few_rows_fast
+from aurora_cli.models.layers.few_rows import read_few_rows_fast
 
 
 def load_captioner(

@@ -30,7 +30,7 @@ from aurora_cli.checkpoints.weight_files import open_weights
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io import yaml_files
 from aurora_cli.io.json_files import read_object
-from aurora_cli.models.linear.quantized import Bits, dequantized
+from aurora_cli.models.layers.quantized import Bits, dequantized
 from aurora_cli.runs.checkpoints import newest
 from aurora_cli.runs.layout import CHECKPOINTS, CONFIG_FILE, METADATA_FILE, MODEL_FILE
 from aurora_cli.runs.metadata import CheckpointMetadata

@@ -20,7 +20,8 @@ from transformers.models.llava.modeling_llava import LlavaCausalLMOutputWithPast
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.models import packed_attention
 from aurora_cli.models.config import AuroraCapConfig
-from aurora_cli.models.lm_head import LMHead, TeacherStates, label_mask, mean_loss
+from aurora_cli.models.layers.lean import use_lean_layers
+from aurora_cli.models.layers.lm_head import LMHead, TeacherStates, label_mask, mean_loss
 from aurora_cli.models.multimodal_inputs import (
     Expanded,
     count_placeholders,
@@ -66,6 +67,7 @@ class AuroraCap(LlavaForConditionalGeneration):
         super(LlavaForConditionalGeneration, self).__init__(config)
         self.model = LlavaModel(config)
         install_merging(self.model.vision_tower)
+        use_lean_layers(self.model)
         text: Any = config.get_text_config()
         self.lm_head = LMHead(text.hidden_size, text.vocab_size, bias=False)
         self.post_init()

@@ -14,7 +14,7 @@ from transformers.utils.generic import ModelOutput
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models import packed_attention
-from aurora_cli.models.lm_head import TeacherStates, label_mask, mean_loss
+from aurora_cli.models.layers.lm_head import TeacherStates, label_mask, mean_loss
 from aurora_cli.models.multimodal_inputs import splice
 from aurora_cli.models.visual_tokens import CachedFeatures, frame_features, project_features, tokens_per_frame
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.models.lm_head import TeacherStates
+from aurora_cli.models.layers.lm_head import TeacherStates
 from aurora_cli.models.packed_rows import PackedRows
 from aurora_cli.runs.lines import Rejection
 from aurora_cli.training.engine.engine import Engine

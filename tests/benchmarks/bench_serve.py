@@ -48,7 +48,7 @@ class Took(NamedTuple):
 def captioner_of(folder: Path, new_tokens: int) -> Captioner:
     """By hand: what `load_captioner` reads from a folder stands here in memory."""
     from aurora_cli.captioning.loading import load_captioner
-    from aurora_cli.models.linear.few_rows import read_few_rows_fast
+    from aurora_cli.models.layers.few_rows import read_few_rows_fast
     from tests.captioners import make_runs
 
     make_runs(folder)

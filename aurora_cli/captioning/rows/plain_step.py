@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from aurora_cli.captioning.rows.kv_cache import JoinedCache
-from aurora_cli.models.linear.few_rows import FewRowsLinear, linear
+from aurora_cli.models.layers.few_rows import FewRowsLinear, linear
 
 FAMILIES = ("llama", "mistral", "qwen2", "qwen3")
 """transformers' models that are computed so, where their layers see all that was before."""

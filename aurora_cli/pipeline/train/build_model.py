@@ -21,7 +21,7 @@ from aurora_cli.export.vocabulary import grow
 from aurora_cli.io.atomic import atomic_directory
 from aurora_cli.models.assign import Assign, values_of
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
-from aurora_cli.models.linear.quantized import quantize_layers
+from aurora_cli.models.layers.quantized import quantize_layers
 from aurora_cli.models.parts import Part
 from aurora_cli.pipeline.own_parts import check_patches
 from aurora_cli.pipeline.train.new_projector import new_projector

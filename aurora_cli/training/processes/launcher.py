@@ -242,7 +242,9 @@ def _raise_first_failure(workers: Sequence[_Worker]) -> None:
         first = min(reported, key=lambda error: error.time)
         kind = getattr(errors, first.type, None)
         if isinstance(kind, type) and issubclass(kind, AuroraError):
-            raise kind(first.message, hint=first.hint)
+            # Of one that is made of other things than its message, the kind that it is.
+            said = next(each for each in kind.__mro__ if each.__init__ is AuroraError.__init__)
+            raise said(first.message, hint=first.hint)
         raise WorkerFailed(f"rank {first.rank}: {first.message}\n{first.traceback.rstrip()}")
     for worker in killed or silent:
         raise HostError(

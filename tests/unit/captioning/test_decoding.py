@@ -16,7 +16,7 @@ from aurora_cli.captioning.rows.plain_step import has_plain_step
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
-from aurora_cli.models.linear.few_rows import read_few_rows_fast
+from aurora_cli.models.layers.few_rows import read_few_rows_fast
 from aurora_cli.models.visual_tokens import embed_frames
 
 WORDS = 90

@@ -7,8 +7,8 @@ from transformers import LlavaForConditionalGeneration
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError, SettingsError
-from aurora_cli.models import lm_head
 from aurora_cli.models.auroracap import AuroraCap
+from aurora_cli.models.layers import lm_head
 from tests.batches import batch, language_configs, packed, qwen2, rows_of
 
 HALF = TokenMerging(kept_ratio=0.5)

@@ -8,9 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.models import lm_head
 from aurora_cli.models.auroracap import AuroraCap
-from aurora_cli.models.lm_head import LMHead, TeacherStates, divergence
+from aurora_cli.models.layers import lm_head
+from aurora_cli.models.layers.lm_head import LMHead, TeacherStates, divergence
 from aurora_cli.models.packed_rows import PackedRows
 
 WHOLE, HALF = TokenMerging(kept_ratio=1.0), TokenMerging(kept_ratio=0.5)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from aurora_cli.models.linear import few_rows
-from aurora_cli.models.linear.few_rows import MOST_ROWS, read_few_rows_fast
+from aurora_cli.models.layers import few_rows
+from aurora_cli.models.layers.few_rows import MOST_ROWS, read_few_rows_fast
 
 SHAPES = [(1, 1, 16), (3, 1, 16), (MOST_ROWS, 1, 16), (MOST_ROWS + 1, 1, 16), (2, 5, 16), (1, 16), (16,), (0, 1, 16)]
 

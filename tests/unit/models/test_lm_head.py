@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from aurora_cli.models import lm_head
-from aurora_cli.models.lm_head import LMHead, label_mask
+from aurora_cli.models.layers import lm_head
+from aurora_cli.models.layers.lm_head import LMHead, label_mask
 
 
 def test_a_position_counts_when_its_next_token_is_a_target():

@@ -14,7 +14,7 @@ from aurora_cli.checkpoints.loading import load_model
 from aurora_cli.config.settings import Settings
 from aurora_cli.errors import HostError, UsageError
 from aurora_cli.models.assign import assign_whole
-from aurora_cli.models.linear.quantized import Bits, QuantizedLinear, dequantized, kept_bytes, pack
+from aurora_cli.models.layers.quantized import Bits, QuantizedLinear, dequantized, kept_bytes, pack
 from aurora_cli.pipeline.convert import command as convert
 from aurora_cli.pipeline.train import command as train
 from aurora_cli.pipeline.train.build_model import build_network

@@ -18,7 +18,7 @@ from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import read_object
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
-from aurora_cli.models.linear.quantized import kept_bytes, quantize_layers
+from aurora_cli.models.layers.quantized import kept_bytes, quantize_layers
 from aurora_cli.models.parts import PARTS, PREFIXES, Part
 from aurora_cli.pipeline.train.plan import run_folder
 from aurora_cli.pipeline.train.start import find_start

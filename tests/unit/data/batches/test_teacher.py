@@ -9,7 +9,7 @@ from aurora_cli.config.merging import TokenMerging
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
 from aurora_cli.data.batches.collator import Batch, TrainingSample, collate
 from aurora_cli.data.batches.teacher import with_teacher
-from aurora_cli.models.lm_head import label_mask
+from aurora_cli.models.layers.lm_head import label_mask
 from aurora_cli.models.merge_plan import FrameTokenCounts
 
 IMAGE_TOKEN = 99

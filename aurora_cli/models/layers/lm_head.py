@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from aurora_cli.constants import IGNORE_INDEX
-from aurora_cli.models.linear.few_rows import FewRowsLinear
+from aurora_cli.models.layers.few_rows import FewRowsLinear
 
 CHUNK = 1024
 """Target tokens whose logits exist at a time."""
@@ -111,15 +111,18 @@ def _sum_in_chunks(
     loss = torch.zeros((), device=hidden_NC.device)
     for start in range(0, len(targets_N), CHUNK):
         chunk = slice(start, start + CHUNK)
-        logits_NV = F.linear(hidden_NC[chunk], weight_VC, None if bias_V is None else bias_V.to(weight_VC.dtype))
-        logs_NV = F.log_softmax(logits_NV.float(), dim=-1)
+        bias_of_dtype_V = None if bias_V is None else bias_V.to(weight_VC.dtype)
+        logits_NV = F.linear(hidden_NC[chunk], weight_VC, bias_of_dtype_V).float()
         of_targets_N1 = targets_N[chunk, None]
-        loss = loss - logs_NV.gather(1, of_targets_N1).sum()
+        top_N1, of_target_N1 = logits_NV.amax(dim=-1, keepdim=True), logits_NV.gather(1, of_targets_N1)
+        # In place from here on: a second tensor of this size would be the most that a step holds.
+        total_N1 = logits_NV.sub_(top_N1).exp_().sum(dim=-1, keepdim=True)
+        loss = loss + (total_N1.log() + top_N1 - of_target_N1).sum()
         if all(each is None for each in gradients):
             continue
         # Of a logit: its probability, less 1 of the target's.
-        wrong_NV = logs_NV.exp_().scatter_add_(1, of_targets_N1, logs_NV.new_full(of_targets_N1.shape, -1.0))
-        wrong_NV = wrong_NV.to(weight_VC.dtype)
+        minus_one_N1 = torch.full_like(of_target_N1, -1.0)
+        wrong_NV = logits_NV.div_(total_N1).scatter_add_(1, of_targets_N1, minus_one_N1).to(weight_VC.dtype)
         if of_hidden_NC is not None:
             of_hidden_NC[chunk] = wrong_NV @ weight_VC
         if of_weight_VC is not None:

@@ -1,0 +1,1 @@
+"""Layers that are computed otherwise than torch or transformers does it, with the same result."""

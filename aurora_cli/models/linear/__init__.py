@@ -1,1 +1,0 @@
-"""Linear layers that are computed otherwise than torch does it."""

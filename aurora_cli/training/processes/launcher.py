@@ -243,8 +243,8 @@ def _raise_first_failure(workers: Sequence[_Worker]) -> None:
         kind = getattr(errors, first.type, None)
         if isinstance(kind, type) and issubclass(kind, AuroraError):
             # Of one that is made of other things than its message, the kind that it is.
-            said = next(each for each in kind.__mro__ if each.__init__ is AuroraError.__init__)
-            raise said(first.message, hint=first.hint)
+            reported_kind = next(each for each in kind.__mro__ if each.__init__ is AuroraError.__init__)
+            raise reported_kind(first.message, hint=first.hint)
         raise WorkerFailed(f"rank {first.rank}: {first.message}\n{first.traceback.rstrip()}")
     for worker in killed or silent:
         raise HostError(

@@ -54,7 +54,7 @@ class PartsResult:
     def hint(self) -> str:
         """What to type."""
         wanted = sorted({*self.missing, *self.different})
-        return shares_to_type(Path(self.output), wanted, self.count)
+        return shares_to_type(self.output, wanted, self.count)
 
 
 def rejects_beside(output: str) -> str:

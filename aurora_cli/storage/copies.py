@@ -4,13 +4,14 @@ A copy lies under a name made of its URL and version: it is whole, and never cha
 goes on where it was. The cache may be removed at any time.
 """
 
+import contextlib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from aurora_cli.console import SILENT, Advance, Reporter
-from aurora_cli.errors import DataError
+from aurora_cli.errors import AuroraError, DataError, DiskError
 from aurora_cli.io.atomic import disk_errors, fsync_file, fsync_folder, path_errors
 from aurora_cli.io.locks import lock_output
 from aurora_cli.io.urls import join, name_of
@@ -18,6 +19,23 @@ from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import ObjectStat, list_objects, read_pieces, stat
 
 PARTIAL = ".partial"
+
+
+@contextlib.contextmanager
+def naming_urls(urls: Mapping[Path, str]) -> Iterator[None]:
+    """Errors of this block name objects as the user does, and not the files here that stand for them.
+
+    But for those of this machine's disk: there it is the file that matters.
+    """
+    try:
+        yield
+    except DiskError:
+        raise
+    except AuroraError as error:
+        for file, url in urls.items():
+            error.message = error.message.replace(str(file), shown(url))
+            error.hint = None if error.hint is None else error.hint.replace(str(file), shown(url))
+        raise
 
 
 def cache_folder() -> Path:

@@ -160,7 +160,7 @@ def _reject(line: JsonObject) -> JsonObject:
     return {name: value for name, value in line.items() if name not in hidden}
 
 
-def shares_to_type(output: Path, shares: Sequence[int], count: int) -> str:
+def shares_to_type(output: Path | str, shares: Sequence[int], count: int) -> str:
     """What starts the missing shares again."""
     typed = ", ".join(f"--shard {Share(index, count)}" for index in shares[:5]) + (", ..." if len(shares) > 5 else "")
     numbers = ",".join(map(str, shares))

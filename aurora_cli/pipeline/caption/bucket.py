@@ -16,6 +16,7 @@ from aurora_cli.pipeline.caption.result import CaptionResult
 from aurora_cli.pipeline.caption_parts import PartsResult, parts_result, rejects_beside
 from aurora_cli.pipeline.result import Result
 from aurora_cli.storage.client import check_bucket
+from aurora_cli.storage.copies import naming_urls
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import list_objects, stat_if_there
 from aurora_cli.storage.spool import Spool
@@ -110,7 +111,8 @@ def caption_into_bucket(settings: Settings, url: str, run: Run, reporter: Report
     shard = None if share is None else str(share)  # said once what `auto` is
     caption = settings.caption.model_copy(update={"output": str(output.file.absolute()), "shard": shard})
     try:
-        result = run(settings.model_copy(update={"caption": caption}))
+        with naming_urls({output.file.absolute(): url}):
+            result = run(settings.model_copy(update={"caption": caption}))
     except BaseException:
         try:
             output.put()

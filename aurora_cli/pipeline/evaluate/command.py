@@ -30,6 +30,7 @@ from aurora_cli.pipeline.evaluate.request import EvaluateRequest, resolve_reques
 from aurora_cli.pipeline.evaluate.result import EvaluateResult, PromptsResult, result_of
 from aurora_cli.pipeline.evaluate.scoring import metrics_named
 from aurora_cli.pipeline.evaluate.shares import ShareResult, caption_share, merge_shares
+from aurora_cli.storage.copies import naming_urls
 from aurora_cli.training.processes.heap import keep_freed_memory
 from aurora_cli.training.processes.ranks import use_passive_openmp
 
@@ -59,7 +60,7 @@ def run(
         return EvaluateResult(
             request.name_of(request.captions), request.name_of(request.references), str(request.output), dry_run=True
         )
-    with request.naming_urls():
+    with naming_urls(request.urls):
         references = read_references(request.references)
         check_judge(evaluate.judge, references, request.references)
     selected = [name for name in selected if any(references.texts) or name in JUDGED]
@@ -96,7 +97,7 @@ def run(
             return captioned
     elif request.captions is None:
         merge_shares(points, request.output)
-    with request.naming_urls(), lock_output(request.output, "aurora evaluate"):
+    with naming_urls(request.urls), lock_output(request.output, "aurora evaluate"):
         evaluation = evaluated(settings, request, references, rows, selected, judge, reporter)
         with disk_errors(request.output):
             if evaluation.curve is not None and evaluation.enough is not None:

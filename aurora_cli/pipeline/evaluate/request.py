@@ -1,7 +1,6 @@
 """What `aurora evaluate` shall do, known before anything is read."""
 
-import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,16 +32,6 @@ class EvaluateRequest:
     def name_of(self, file: Path) -> str:
         """As the user names it."""
         return shown(self.urls[file]) if file in self.urls else str(file)
-
-    @contextlib.contextmanager
-    def naming_urls(self) -> Iterator[None]:
-        """Errors of this block name objects in buckets as the user does, not their copies."""
-        try:
-            yield
-        except AuroraError as error:
-            for file, url in self.urls.items():
-                error.message = error.message.replace(str(file), shown(url))
-            raise
 
     @property
     def home(self) -> str | None:

@@ -1,5 +1,6 @@
 """`aurora caption --output s3://...`: the object is whole or absent, and what was captioned is not captioned again."""
 
+import errno
 import json
 import os
 import signal
@@ -12,7 +13,7 @@ import pytest
 from PIL import Image
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.errors import HostError, UsageError
+from aurora_cli.errors import DiskError, HostError, UsageError
 from aurora_cli.pipeline.caption import command as caption
 from aurora_cli.storage.objects import PART
 from aurora_cli.storage.spool import Spool
@@ -118,6 +119,23 @@ def test_an_output_of_no_shares_is_not_replaced_by_one_of_shares(memory, machine
         caption.run(settings(machines[1], output=url, shard="0/2"))
     with pytest.raises(UsageError, match="is a folder"):
         caption.run(settings(machines[0], output=memory.url("out/")))
+
+
+def test_what_is_wrong_with_an_output_is_said_of_its_url_and_not_of_the_file_that_stands_for_it(memory, machines):
+    url = memory.url("captions.jsonl")
+    caption.run(settings(machines[0], output=url, shard="0/2"))
+    with pytest.raises(UsageError, match=r"^memory://bucket/captions\.jsonl\.parts: has parts of 2 shares") as raised:
+        caption.run(settings(machines[0], output=url, shard="1/3"))
+    assert ".uploads" not in str(raised.value)
+
+
+def test_a_full_disk_is_said_of_the_file_that_stands_for_an_output(memory, machines, monkeypatch):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("aurora_cli.captioning.job.output.open_to_append", full)
+    with pytest.raises(DiskError, match=r"\.uploads/\S+/captions\.jsonl: the disk is full"):
+        caption.run(settings(machines[0], output=memory.url("captions.jsonl")))
 
 
 def test_a_store_that_takes_nothing_is_told_of_and_the_captions_are_put_there_next_time(memory, machines, monkeypatch):

@@ -82,3 +82,13 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or any(kind.__name__ == "OutOfMemoryError" for kind in type(error).__mro__):
         return True
     return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+
+
+def reason_of(error: BaseException) -> str:
+    """What another's error says, in a line: of the system's, and FFmpeg's, without its number and file.
+
+    >>> reason_of(PermissionError(13, "Permission denied", "a.jsonl")), reason_of(ValueError("no number\\nat all"))
+    ('Permission denied', 'no number')
+    """
+    message = getattr(error, "strerror", None) or str(error)
+    return (message.strip().splitlines() or [type(error).__name__])[0]

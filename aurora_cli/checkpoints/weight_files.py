@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from aurora_cli.checkpoints.lazy_tensors import LazyTensor, Tensors
 from aurora_cli.checkpoints.pickles import load_pickle
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 from aurora_cli.io.json_files import JsonObject, read_object
 
 _DTYPES = {
@@ -77,7 +77,7 @@ def _open_safetensors(path: Path) -> Tensors:
         return {name: _lazy(path, file, name) for name in file.keys()}  # noqa: SIM118 (a handle, not a dict)
     except (SafetensorError, OSError) as error:
         raise DataError(
-            f"{path}: cannot be read, it is cut off or damaged ({_first_cut(path) or _first_line(error)})"
+            f"{path}: cannot be read, it is cut off or damaged ({_first_cut(path) or reason_of(error)})"
         ) from error
 
 
@@ -111,7 +111,7 @@ def _lazy(path: Path, file: Any, name: str) -> LazyTensor:
         try:
             return file.get_tensor(name)
         except (SafetensorError, OSError) as error:
-            raise DataError(f"{path}: tensor {name} cannot be read ({_first_line(error)})") from error
+            raise DataError(f"{path}: tensor {name} cannot be read ({reason_of(error)})") from error
 
     return LazyTensor(path, name, shape, dtype, load)
 
@@ -151,7 +151,3 @@ def _weight_map(index: Path) -> dict[str, str]:
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise DataError(f"{index}: is not an index of shards: its weight_map names no files")
     return weight_map
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

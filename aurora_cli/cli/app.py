@@ -16,7 +16,16 @@ from typer.core import TyperCommand, TyperGroup
 
 import aurora_cli
 from aurora_cli.cli.table import COMMANDS
-from aurora_cli.errors import EXIT_BUG, EXIT_OK, EXIT_USAGE, AuroraError, HostError, UsageError, is_out_of_memory
+from aurora_cli.errors import (
+    EXIT_BUG,
+    EXIT_OK,
+    EXIT_USAGE,
+    AuroraError,
+    HostError,
+    UsageError,
+    is_out_of_memory,
+    reason_of,
+)
 from aurora_cli.imports import in_own_process
 from aurora_cli.io.atomic import NO_ROOM
 
@@ -118,7 +127,7 @@ def _fail_unexpected(error: Exception, debug: bool, as_json: bool) -> int:
         return _fail(ours.message, ours.hint, ours.exit_code, debug, as_json)
     if is_out_of_memory(error):
         hint = "Take less: --batch-size 1, fewer --frames, --device-map auto; before training, `aurora train --plan`."
-        return _fail(f"memory does not suffice: {_first_line(error)}", hint, HostError.exit_code, debug, as_json)
+        return _fail(f"memory does not suffice: {reason_of(error)}", hint, HostError.exit_code, debug, as_json)
     hint = None if debug else "This is a bug in aurora. --debug shows where; please report it."
     return _fail(f"{type(error).__name__}: {error}", hint, EXIT_BUG, debug, as_json)
 
@@ -131,10 +140,6 @@ def _of_the_system(error: OSError) -> AuroraError | None:
     if hint is None and error.errno not in _OF_THE_SYSTEM:
         return None
     return HostError(f"{reason}" if error.filename is None else f"{error.filename}: {reason}", hint=hint)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _fail(message: str, hint: str | None, code: int, debug: bool, as_json: bool) -> int:

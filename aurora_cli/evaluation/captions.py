@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.constants import SETTINGS_SUFFIX
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 from aurora_cli.io.json_files import JsonObject, read_object
 
 NAMES = ("id", "image_id", "video_id", "media", "image", "video", "file_name", "video_name")
@@ -86,7 +86,7 @@ def rows_of(path: Path) -> Iterator[tuple[int, JsonObject | str]]:
         else:
             yield from _json_lines(path)
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        raise DataError(f"{path}: cannot be read: {reason_of(error)}") from error
 
 
 def _json_lines(path: Path) -> Iterator[tuple[int, JsonObject | str]]:

@@ -19,7 +19,7 @@ from aurora_cli.data.importing.format import Options
 from aurora_cli.data.importing.item import Item, Refused
 from aurora_cli.data.importing.registry import recognised
 from aurora_cli.data.importing.table import question_in
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 from aurora_cli.evaluation.captions import Unreadable, names_in, part_name, paths_in, rows_of, with_file_names
 from aurora_cli.evaluation.judge.questions import Question, holds_questions, questions_in
 from aurora_cli.evaluation.tokenized_references import store_in, tokenized_references
@@ -156,7 +156,7 @@ def _coco(path: Path) -> JsonObject | None:
     try:
         content = json.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+        raise DataError(f"{path}: cannot be read: {reason_of(error)}") from error
     lists = [content.get(key) for key in ("images", "annotations")] if isinstance(content, dict) else []
     return content if len(lists) == 2 and all(isinstance(each, list) for each in lists) else None
 

@@ -15,7 +15,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
-from aurora_cli.errors import AuroraError, DataError, HostError, UsageError
+from aurora_cli.errors import AuroraError, DataError, HostError, UsageError, reason_of
 from aurora_cli.hub.waits import requested_wait_s
 
 _REFUSED = (401, 403)
@@ -158,7 +158,7 @@ def _translated(error: Exception, what: str, repo: HubRepo) -> AuroraError | Tra
         case errors.HFValidationError():
             meant = id_in(repo.name)
             return UsageError(
-                f"{repo.name}: is neither a local folder nor a name like owner/name ({_first_line(error)})",
+                f"{repo.name}: is neither a local folder nor a name like owner/name ({reason_of(error)})",
                 hint=f"Give {repo.instead}" if meant is None else f"The hub's name of it is {meant}",
             )
         case errors.RemoteEntryNotFoundError():
@@ -166,14 +166,14 @@ def _translated(error: Exception, what: str, repo: HubRepo) -> AuroraError | Tra
         case errors.HfHubHTTPError():
             return _translated_status(error, what)
         case httpx2.ConnectError():
-            return TransientError(f"{repo.hub} cannot be reached: {_first_line(error)}")
+            return TransientError(f"{repo.hub} cannot be reached: {reason_of(error)}")
         case errors.FileMetadataError() | json.JSONDecodeError():
             return HostError(
-                f"{what}: {repo.hub} does not answer as a hub does: {_first_line(error)}",
+                f"{what}: {repo.hub} does not answer as a hub does: {reason_of(error)}",
                 hint="Check HF_ENDPOINT and proxies.",
             )
         case _:
-            return TransientError(f"{type(error).__name__}: {_first_line(error)}")
+            return TransientError(f"{type(error).__name__}: {reason_of(error)}")
 
 
 def _translated_status(error: Exception, what: str) -> HostError | TransientError:
@@ -188,7 +188,7 @@ def _translated_status(error: Exception, what: str) -> HostError | TransientErro
         )
     if status in _PASSING or status >= 500:
         return TransientError(f"HTTP {status}", requested_wait_s(error.response.headers))
-    return HostError(f"{what}: the hub answers HTTP {status}: {_first_line(error)}")
+    return HostError(f"{what}: the hub answers HTTP {status}: {reason_of(error)}")
 
 
 def _refused_upload(error: Exception, repo: HubRepo) -> HostError:
@@ -198,10 +198,6 @@ def _refused_upload(error: Exception, repo: HubRepo) -> HostError:
     status = error.response.status_code
     may_not = status in _REFUSED or isinstance(error, errors.RepositoryNotFoundError)
     return HostError(
-        f"{repo.name}: the hub does not take it (HTTP {status}): {_first_line(error)}",
+        f"{repo.name}: the hub does not take it (HTTP {status}): {reason_of(error)}",
         hint="`hf auth login` with a token that may write." if may_not else "Run it again: it continues.",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 from aurora_cli.io.atomic import write_json
 
 JsonObject: TypeAlias = dict[str, Any]
@@ -29,7 +29,7 @@ def read_object(path: Path, *, hint: str | None = None) -> JsonObject:
     except FileNotFoundError:
         raise DataError(f"{path}: is missing", hint=hint) from None
     except (ValueError, OSError, RecursionError) as error:
-        raise DataError(f"{path}: cannot be read: {error}", hint=hint) from error
+        raise DataError(f"{path}: cannot be read: {reason_of(error)}", hint=hint) from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: holds a {type(content).__name__}; an object was expected", hint=hint)
     return content

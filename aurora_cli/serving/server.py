@@ -12,7 +12,7 @@ from types import FrameType
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from aurora_cli.errors import HostError
+from aurora_cli.errors import HostError, reason_of
 from aurora_cli.serving.app import Service
 
 HEAD_S = 30.0
@@ -103,7 +103,9 @@ def bound_socket(host: str, port: int) -> socket.socket:
             listening.close()
             raise
     except (OSError, OverflowError) as error:
-        raise HostError(f"port {port} of {host}: {error}", hint="Name another: --port 0 takes a free one.") from error
+        raise HostError(
+            f"port {port} of {host}: {reason_of(error)}", hint="Name another: --port 0 takes a free one."
+        ) from error
     return listening
 
 

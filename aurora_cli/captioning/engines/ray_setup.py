@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from aurora_cli.config.settings import CaptionSettings
-from aurora_cli.errors import HostError, UsageError
+from aurora_cli.errors import HostError, UsageError, reason_of
 
 ADDRESS = "RAY_ADDRESS"
 CONNECT_S = 10.0
@@ -81,7 +81,7 @@ def check_address(address: str) -> None:
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
     except (OSError, OverflowError) as error:
         raise HostError(
-            f"{ADDRESS}={address}: no Ray cluster answers there ({error})",
+            f"{ADDRESS}={address}: no Ray cluster answers there ({reason_of(error)})",
             hint=f"Start it, or unset {ADDRESS}: then a cluster of this machine alone is started for the command.",
         ) from error
 

@@ -16,7 +16,7 @@ from aurora_cli.data.annotations.spans import span_in
 from aurora_cli.data.media.listing import Medium, medium_of
 from aurora_cli.data.media.remote.roots import Lookup, bucket
 from aurora_cli.data.media.remote.stored import stored_medium
-from aurora_cli.errors import UsageError
+from aurora_cli.errors import UsageError, reason_of
 from aurora_cli.io.data_uri import image_in, image_type, is_data_uri
 from aurora_cli.io.urls import is_url, parent_of, same_bucket
 from aurora_cli.storage.errors import shown
@@ -101,7 +101,7 @@ class RowMedia:
         except UsageError as error:
             raise Rejection("bad_media", error.message) from error
         except (OSError, ValueError, RuntimeError) as error:  # too long a name, no such user's home
-            raise Rejection("bad_media", f"media: no path: {error}") from error
+            raise Rejection("bad_media", f"media: no path: {reason_of(error)}") from error
 
 
 def _data_image(uri: str) -> Medium:

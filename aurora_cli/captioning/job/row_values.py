@@ -17,7 +17,7 @@ from aurora_cli.config.share import ALL, Share
 from aurora_cli.data.annotations.file_forms import BOM, decompressed
 from aurora_cli.data.annotations.files import check_form
 from aurora_cli.data.annotations.records import Rejection, decode_json
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 
 if TYPE_CHECKING:
     from pyarrow import RecordBatch, Table
@@ -92,8 +92,7 @@ def _of_lines(path: Path, share: Share) -> Iterator[RowBlock]:
                 line += found.count
                 position += len(numbers)
     except (EOFError, zlib.error, OSError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read after line {line}: {reason}") from error
+        raise DataError(f"{path}: cannot be read after line {line}: {reason_of(error)}") from error
 
 
 def _numbers(block: LineBlock, before: int) -> np.ndarray:
@@ -161,7 +160,7 @@ def _of_parquet(path: Path, share: Share) -> Iterator[RowBlock]:
             yield block._replace(in_file=file.metadata.num_rows)
             number += batch.num_rows
     except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: cannot be read after row {number}: {error}") from error
+        raise DataError(f"{path}: cannot be read after row {number}: {reason_of(error)}") from error
 
 
 def _block_of_batch(batch: "RecordBatch", lines: np.ndarray, total: int) -> RowBlock:
@@ -179,7 +178,7 @@ def _parquet(path: Path) -> "ParquetFile":
     try:
         return ParquetFile(path)
     except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: is not a readable Parquet file: {error}") from error
+        raise DataError(f"{path}: is not a readable Parquet file: {reason_of(error)}") from error
 
 
 def _opened(path: Path) -> IO[str]:

@@ -14,7 +14,7 @@ from typing import IO, NamedTuple
 
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.annotations.file_forms import BOM, check_captions, decompressed, form_of
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 
 SUFFIXES = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 READ_SIZE = 1 << 20
@@ -67,7 +67,7 @@ def raw_records(path: Path, advance: Callable[[int], None] = lambda amount: None
     except (EOFError, zlib.error, OSError) as error:
         after = f" after record {line}" if line else ""
         raise DataError(
-            f"{path}: cannot be read{after}: {getattr(error, 'strerror', None) or error}",
+            f"{path}: cannot be read{after}: {reason_of(error)}",
             hint="Fetch it again: aurora download --verify",
         ) from error
 

@@ -7,7 +7,7 @@ from zlib import crc32
 
 from aurora_cli.constants import VIDEO_QUESTION
 from aurora_cli.data.importing.item import Kind
-from aurora_cli.errors import UsageError
+from aurora_cli.errors import UsageError, reason_of
 
 IMAGE_QUESTIONS = (
     "Describe the image in detail.",
@@ -54,7 +54,7 @@ def read_questions(path: Path | None) -> Questions:
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"import_data.prompts: {path}: cannot be read: {error}") from error
+        raise UsageError(f"import_data.prompts: {path}: cannot be read: {reason_of(error)}") from error
     found: dict[str, list[str]] = {"image": [], "video": []}
     kinds = ["image", "video"]
     for line in filter(None, lines):

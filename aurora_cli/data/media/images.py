@@ -22,9 +22,17 @@ GREY_STEPS = {"L;2": 85, "L;4": 17}
 """From a level of a PNG with so many bits to one of eight."""
 
 
+LONGEST_SIDE = 65_535
+"""Of an image that is read, as JPEG has it. Its square has 4.3 thousand million pixels, which take seconds."""
+
+
 class DecodedImage(NamedTuple):
     rgb: Image.Image
     is_lossy: bool
+
+
+class _TooLong(Exception):
+    """An image whose longer side is above the limit."""
 
 
 def decode_image(source: Path | bytes, name: str, *, size: int | None = None) -> DecodedImage:
@@ -39,6 +47,8 @@ def decode_image(source: Path | bytes, name: str, *, size: int | None = None) ->
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # Pillow warns of odd metadata; what it cannot decode it raises
             with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+                if max(image.size) > LONGEST_SIDE:
+                    raise _TooLong(f"is {image.width:,} x {image.height:,} pixels; a side has at most {LONGEST_SIDE:,}")
                 is_lossy = image.format in LOSSY_FORMATS
                 if size is not None:
                     _shrink_while_decoding(image, size)
@@ -47,6 +57,8 @@ def decode_image(source: Path | bytes, name: str, *, size: int | None = None) ->
                 return DecodedImage(as_rgb(upright(image)), is_lossy)
     except MemoryError:
         raise
+    except _TooLong as error:
+        raise UnreadableMedia(f"{name}: {error}") from error
     except UnidentifiedImageError as error:  # its own message is the address of a buffer
         raise UnreadableMedia(f"{name}: not a readable image: its format is not known") from error
     except Exception as error:  # Pillow's decoders raise anything from OSError to struct.error on damaged files

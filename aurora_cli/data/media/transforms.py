@@ -12,6 +12,9 @@ from PIL import Image
 
 from aurora_cli.data.media.images import Colour
 
+_BAND_PIXELS = 1 << 22
+"""Of padded rows that are there at once."""
+
 
 def padding_colour(mean: Sequence[float]) -> Colour:
     """The mean colour in whole levels, rounded down as the original does.
@@ -24,12 +27,21 @@ def padding_colour(mean: Sequence[float]) -> Colour:
 
 
 def square_image(image: Image.Image, size: int, fill: Colour) -> np.ndarray:
-    """Pillow's bicubic on the padded RGB image: (S, S, 3), equal to the original's to the bit."""
+    """Pillow's bicubic on the padded RGB image: (S, S, 3), equal to the original's to the bit.
+
+    The padded image itself is never there whole: a thin one's is its length squared. Pillow resizes along the rows
+    first, each by itself, and what is padding alone stays its colour.
+    """
     side = max(image.size)
     if image.size != (side, side):
-        canvas = Image.new("RGB", (side, side), fill)
-        canvas.paste(image, ((side - image.width) // 2, (side - image.height) // 2))
-        image = canvas
+        left, top = (side - image.width) // 2, (side - image.height) // 2
+        narrow, rows = Image.new("RGB", (size, side), fill), max(1, _BAND_PIXELS // side)
+        for begin in range(0, image.height, rows):
+            end = min(begin + rows, image.height)
+            band = Image.new("RGB", (side, end - begin), fill)
+            band.paste(image.crop((0, begin, image.width, end)), (left, 0))
+            narrow.paste(band.resize((size, end - begin), Image.Resampling.BICUBIC), (0, top + begin))
+        image = narrow
     return np.asarray(image.resize((size, size), Image.Resampling.BICUBIC))
 
 

@@ -32,6 +32,7 @@ from aurora_cli.data.media.decoders.sampling import (
     evenly_spaced,
     selected_frames,
 )
+from aurora_cli.errors import reason_of
 
 __all__ = [
     "EVENLY_IN_TIME",
@@ -94,8 +95,7 @@ def serve(decoder: str) -> None:
             elif os.fstat(2).st_size:
                 raise Damaged("libav complained")  # and went on with what it made up
         except failures as error:
-            reason = (str(error).strip().splitlines() or ["it failed without a word"])[0]
-            answers.write(json.dumps({"error": reason, "last_word": last_word}).encode() + b"\n")
+            answers.write(json.dumps({"error": reason_of(error), "last_word": last_word}).encode() + b"\n")
             break
         answers.write(json.dumps({"shape": pixels.shape}).encode() + b"\n")
         answers.write(np.ascontiguousarray(pixels).data)

@@ -27,7 +27,7 @@ from aurora_cli.data.token_store.schema import (
     SUMMARY_NUMBERS,
     SUMMARY_SCHEMA,
 )
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 from aurora_cli.io.json_files import read_object
 
 
@@ -215,7 +215,7 @@ def read_stream(path: Path, *schemas: pa.Schema) -> tuple[MappedFile, pa.Table]:
         file = MappedFile(path)
         table = pa.ipc.open_stream(pa.py_buffer(file.content)).read_all()
     except (OSError, ValueError) as error:  # pa.ArrowInvalid is one
-        raise DataError(f"{path}: cannot be read: {error}", hint=MADE_AGAIN) from error
+        raise DataError(f"{path}: cannot be read: {reason_of(error)}", hint=MADE_AGAIN) from error
     if not any(table.schema.equals(schema) for schema in schemas):
         raise DataError(f"{path}: has other columns than {', '.join(schemas[0].names)}", hint=MADE_AGAIN)
     return file, table

@@ -11,7 +11,7 @@ from tokenizers import AddedToken, Tokenizer
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.constants import IMAGE, IMAGE_PLACEHOLDER
 from aurora_cli.data.tokenization.sentencepiece import build_backend
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 from aurora_cli.hub.errors import HubRepo
 from aurora_cli.hub.snapshot import fetch_snapshot
 from aurora_cli.io.json_files import JsonObject, read_object
@@ -145,7 +145,7 @@ def chat_template_of(folder: Path, config: JsonObject) -> str | None:
         try:
             return file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: cannot be read: {error}") from error
+            raise DataError(f"{file}: cannot be read: {reason_of(error)}") from error
     given = config.get("chat_template") or object_in(folder / "chat_template.json").get("chat_template")
     if isinstance(given, list):
         given = {entry.get("name"): entry.get("template") for entry in given if isinstance(entry, dict)}

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from aurora_cli.errors import UsageError
+from aurora_cli.errors import UsageError, reason_of
 from aurora_cli.io.atomic import write_text
 
 ANSWER, JUDGE = "answer.txt", "judge.txt"
@@ -68,7 +68,8 @@ def _read(path: Path) -> str:
         text = path.read_text("utf-8-sig")
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"{path}: is no prompt that can be read: {error}", hint="aurora evaluate --write-judge-prompts DIR"
+            f"{path}: is no prompt that can be read: {reason_of(error)}",
+            hint="aurora evaluate --write-judge-prompts DIR",
         ) from error
     found = {*_NAME.findall(text)}
     if found != {*HELD[path.name]}:

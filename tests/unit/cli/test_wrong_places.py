@@ -35,6 +35,23 @@ def test_a_file_is_no_folder_to_write_into(
     assert sorted(path.name for path in Path().iterdir()) == ["file", "folder"]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["presets", "--config", "folder"], "folder: cannot be read: Is a directory"),
+        (["evaluate", "file/a.jsonl", "--references", "file/b.jsonl"], "file/b.jsonl"),
+    ],
+)
+def test_what_cannot_be_read_is_said_without_the_systems_number(
+    words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(words) in (2, 3, 4)
+    shown = capsys.readouterr().err
+    assert said in shown
+    assert "Errno" not in shown
+    assert "bug" not in shown
+
+
 def test_an_export_goes_into_no_file(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["convert", "folder", "file/out"]) == 2
     assert "convert.output: file: is a file, where a folder was expected" in capsys.readouterr().err

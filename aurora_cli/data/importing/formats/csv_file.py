@@ -22,7 +22,7 @@ from aurora_cli.data.importing.table_text import (
     open_text,
 )
 from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 
 SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
 
@@ -103,7 +103,7 @@ def table_rows(source: Path, dialect: Dialect, width: int, reader: RowReader, ad
             except StopIteration:
                 break
             except (UnicodeDecodeError, EOFError, zlib.error, OSError) as error:
-                raise DataError(f"{source}: cannot be read from line {line} on: {error}") from error
+                raise DataError(f"{source}: cannot be read from line {line} on: {reason_of(error)}") from error
             except (Unclosed, csv.Error) as error:
                 lines.give_back()
                 yield Refused(name, line, f"{name}:{line}", "bad_row", f"{error}; read on from line {line + 1}")

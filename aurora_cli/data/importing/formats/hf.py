@@ -8,7 +8,7 @@ from aurora_cli.console import Advance
 from aurora_cli.data.importing.columns import Columns, find_columns
 from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows
 from aurora_cli.data.importing.table import row_reader
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 from aurora_cli.io.json_files import read_object
 
 STATE, SPLITS = "state.json", "dataset_dict.json"
@@ -93,7 +93,7 @@ def file_rows(file: Path, source: Path, columns: Columns, advance: Advance) -> R
                 advance((now := opened.tell()) - done)
                 done = now
     except (pa.ArrowInvalid, OSError, KeyError) as error:
-        raise DataError(f"{file}: cannot be read after row {line}: {error}") from error
+        raise DataError(f"{file}: cannot be read after row {line}: {reason_of(error)}") from error
 
 
 def _stream(opened: Any) -> Any:
@@ -115,7 +115,7 @@ def _schema(file: Path) -> Any:
         with pa.OSFile(str(file)) as opened, _stream(opened) as batches:
             return batches.schema
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: cannot be read: {error}") from error
+        raise DataError(f"{file}: cannot be read: {reason_of(error)}") from error
 
 
 def _names(file: Path) -> list[str]:

@@ -8,7 +8,7 @@ from aurora_cli.console import Advance
 from aurora_cli.data.importing.columns import Columns, find_columns
 from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows
 from aurora_cli.data.importing.table import row_reader
-from aurora_cli.errors import DataError
+from aurora_cli.errors import DataError, reason_of
 
 ROWS_AT_A_TIME = 4_096
 ROWS_WITH_MEDIA = 64
@@ -69,7 +69,7 @@ def file_rows(file: Path, source: Path, columns: Columns, advance: Advance, at_a
                     line += 1
                     yield from reader(cells, name, line)
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: cannot be read after row {line}: {error}") from error
+        raise DataError(f"{file}: cannot be read after row {line}: {reason_of(error)}") from error
 
 
 def _cells(batch: Any, used: list[str]) -> Iterator[tuple[Any, ...]]:
@@ -89,7 +89,7 @@ def _names(file: Path) -> list[str]:
     try:
         return pq.read_schema(file).names
     except (pa.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: cannot be read: {error}") from error
+        raise DataError(f"{file}: cannot be read: {reason_of(error)}") from error
 
 
 def _holds_media(file: Path, columns: Columns) -> bool:

@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 
+from aurora_cli.data.media import transforms
 from aurora_cli.data.media.reader import load_frames
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_frames, square_image
 
@@ -34,6 +35,36 @@ def test_frames_of_lossy_decoders_are_within_two_levels_of_pillows(size: tuple[i
     difference = np.abs(exact - fast)
     assert difference.max() <= 2
     assert (difference > 0).mean() < 0.01
+
+
+@pytest.mark.parametrize("size", [(64, 48), (48, 65), (1, 300), (300, 1), (7, 7), (20, 28), (301, 90)])
+@pytest.mark.parametrize("band_pixels", [1, 700, 1 << 22])
+def test_a_square_made_band_by_band_is_the_padded_image_resized_to_the_bit(
+    size: tuple[int, int], band_pixels: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transforms, "_BAND_PIXELS", band_pixels)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8))
+    padded = Image.new("RGB", (max(size),) * 2, (122, 116, 104))
+    padded.paste(image, ((max(size) - size[0]) // 2, (max(size) - size[1]) // 2))
+    for side in (5, 28, 200):
+        resized = np.asarray(padded.resize((side, side), Image.Resampling.BICUBIC))
+        assert np.array_equal(square_image(image, side, (122, 116, 104)), resized)
+
+
+@pytest.mark.parametrize("size", [(60_000, 2), (2, 5_000)])
+def test_the_square_of_a_thin_image_is_never_there_whole(
+    size: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image, made = Image.new("RGB", size), []
+    new = Image.new
+
+    def noted(mode: str, size: tuple[int, int], *rest: transforms.Colour) -> Image.Image:
+        made.append(size[0] * size[1])
+        return new(mode, size, *rest)
+
+    monkeypatch.setattr(Image, "new", noted)
+    assert square_image(image, 28, (0, 0, 0)).shape == (28, 28, 3)
+    assert 0 < max(made) <= 1 << 22
 
 
 def test_padding_is_the_mean_colour_on_both_sides() -> None:

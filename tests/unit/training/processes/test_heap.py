@@ -30,3 +30,24 @@ def faults(how: str) -> int:
 @pytest.mark.slow
 def test_a_block_that_was_freed_is_taken_again_without_a_page_from_the_system() -> None:
     assert faults("keeps") < 100 < faults("gives back")
+
+
+HOLES = """
+import numpy as np
+from aurora_cli.training.processes.heap import keep_freed_memory
+
+def megabytes():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("RssAnon")) / 1024
+
+blocks = [np.ones(100 << 10, np.uint8) for _ in range(1000)]  # small ones, that are no mappings of their own
+del blocks[:-1]  # the last keeps the heap as long as it is
+before = megabytes()
+keep_freed_memory()
+print(before - megabytes())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be told")
+def test_what_was_freed_before_goes_back_to_the_system() -> None:
+    given_back = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True).stdout
+    assert float(given_back) == pytest.approx(1000 * 100 / 1024, rel=0.1)

@@ -23,7 +23,8 @@ target is missed.
 The model: a CLIP tower of 6 layers of 384 at 224 pixels and a Llama of 8 layers of 384 with 32,000 words, 50 million
 random weights, in fp32 on a CPU. The records: a JPEG of 640 x 480 each, one in eight text alone, answers of 20 to 800
 tokens, log-uniform. Everything learns, by AdamW, 8 or 9 samples a step. No tool recomputes activations; all attend by
-sdpa; each sorts or packs by length as well as it can.
+sdpa; each sorts or packs by length as well as it can. Rates follow a
+cosine, whose sum over the steps is the same for all.
 """
 
 BEYOND = """
@@ -96,6 +97,13 @@ def training(of: Figures) -> Iterator[str]:
         yield _target(f"peak memory, of that of {leanest}, the leanest", share, at_most=0.65)
         yield _target(f"at 0.1: times as fast as {fastest}", rows[fastest]["cpu_s"] / tenth["cpu_s"], at_least=3.0)
     yield _target("at 0.1: times as fast as at 1.0", ours["cpu_s"] / tenth["cpu_s"], at_least=1.8)
+    if "gflops" in tenth:
+        yield ""
+        yield (
+            f"A sample takes {ours['gflops']:.0f} GFLOP at 1.0 and {tenth['gflops']:.0f} at 0.1, counted in the run:"
+            f" {ours['gflops'] / tenth['gflops']:.2f} times fewer. Text and the head over 32,000 words are not"
+            " shortened by merging."
+        )
 
 
 def _loss(row: Figures) -> str:

@@ -68,6 +68,13 @@ class Bench:
         print(f"{name}: {cost.cpu_s:.3f} CPU s a sample, peak {cost.peak_mb:,.0f} MB ({runs})", flush=True)
         return cost
 
+    def gflops(self, name: str) -> float:
+        """Of a sample, ours."""
+        few, whole = (
+            ours.flops(ours.prepare(self.root, records, *OURS[name]), self.threads) for records in (self.few, self.all)
+        )
+        return round((whole - few) / self.between / 1e9, 2)
+
     def command(self, name: str, records: Path) -> list[str]:
         if name in OURS:
             return ours.prepare(self.root, records, *OURS[name])
@@ -96,7 +103,8 @@ class Bench:
         """Its loss; of a peer also the largest difference of a logit from ours, and its versions."""
         if name in OURS:
             _, tokens, packs = OURS[name]
-            return {"settings": f"{packs} x {tokens:,} tokens a step, packed", "loss": self.loss(name)}
+            how = f"{packs} x {tokens:,} tokens a step, packed"
+            return {"settings": how, "gflops": self.gflops(name), "loss": self.loss(name)}
         words = [*judge("logits", str(self.pythons[name])), str(self.plain), str(self.root / "inputs.npz")]
         output = self.root / "logits.npy"
         versions = json.loads(run([*words, str(output)], self.threads).splitlines()[-1])

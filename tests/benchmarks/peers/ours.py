@@ -1,5 +1,6 @@
 """aurora on the same records: its commands, and the logits of its packed forward."""
 
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ import numpy as np
 import yaml
 from bench_caption_peer import TEXT, VISION
 from peers.measure import run
-from peers.recipe import IGNORED, RATE, WARMUP
+from peers.recipe import IGNORED, WARMUP, rate_in_the_middle
 
 PYTHON = sys.executable
 
@@ -19,7 +20,8 @@ def aurora(command: str) -> list[str]:
 
 def prepare(root: Path, records: Path, ratio: float, pack_tokens: int, packs: int) -> list[str]:
     """The command that trains. Its tokens are made here: a peer's tokenizing is part of its run, and no large one."""
-    name, part = f"{records.stem}-{ratio}", {"lr": RATE}
+    name = f"{records.stem}-{ratio}"
+    part = {"lr": rate_in_the_middle(len(json.loads(records.read_text())))}
     model = {"tokenizer": str(root / "tokenizer"), "image_size": 224, "vision_config": VISION, "text_config": TEXT}
     settings = {
         "model": model,
@@ -43,6 +45,13 @@ def prepare(root: Path, records: Path, ratio: float, pack_tokens: int, packs: in
     shutil.rmtree(run_dir, ignore_errors=True)  # of an earlier round: a finished run is not begun again
     data = ["--data", f"{tokens}/merged", *media, "--run-dir", str(run_dir)]
     return [*aurora("train"), "--stage", "language", "--init-from", f"{root}/export/huggingface", *data, *common]
+
+
+def flops(command: list[str], threads: int) -> int:
+    """Of a command's products of matrices and of attention."""
+    words = command[command.index("aurora_cli") + 1 :]
+    found = run([PYTHON, str(Path(__file__).parent / "flops.py"), *words], threads)
+    return json.loads(found.splitlines()[-1])["flops"]
 
 
 def trained_in(root: Path, records: Path, ratio: float) -> Path:

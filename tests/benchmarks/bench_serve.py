@@ -147,9 +147,7 @@ def main() -> None:
             least = {name: min(seconds[WARM_UP:]) for name, seconds in taken.items()}
             rate = {name: VIDEOS / seconds for name, seconds in least.items()}
             for name, value in rate.items():
-                print(
-                    f"{name}: {value:.2f} captions/s, {VIDEOS} videos of 8 frames of {pixels} pixels in {least[name]:.2f} s"
-                )
+                print(f"{name}: {value:.2f} captions/s, {VIDEOS} videos of 8 frames in {least[name]:.2f} s")
             merged, whole = rate["serve at 0.1"], rate["serve at 1.0"]
             print(f"serve at 0.1 over 1.0: {merged / whole:.2f} (asked for 4)")
             print(f"serve over caption, both at 0.1: {merged / rate['caption at 0.1']:.2f} (asked for 0.9)", flush=True)

@@ -169,7 +169,7 @@ _SPECS = (
             Flag("train.stage", ("--stage",), "STAGE"),
             Flag("model.language_model", ("--language-model",), "DIR|ID"),
             Flag("model.vision_tower", ("--vision-tower",), "DIR|ID"),
-            Flag("train.init_from", ("--init-from",), "DIR|ID"),
+            Flag("train.init_from", ("--init-from",), "DIR|ID|URL"),
             Heading("Data"),
             Flag("train.data", ("--data",), "DIR[:WEIGHT]"),
             Flag("train.media_root", ("--media-root",), "DIR|URL"),

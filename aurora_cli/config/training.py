@@ -101,7 +101,7 @@ class TrainSettings(Section):
     """The stage whose newest weights this one starts from; none: the preset's models."""
 
     init_from: MayChange[str | None] = None
-    """Folder (run, checkpoint, xtuner, huggingface) or hub id to start from, instead of `after`."""
+    """Folder (run, checkpoint, xtuner, huggingface), its URL, or hub id to start from, instead of `after`."""
 
     data: MayChange[PathTexts] = ()
     """Merged folders, `:weight` behind one repeats it that often; none: every tokenized/<stage>/*/merged."""

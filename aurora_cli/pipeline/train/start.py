@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from aurora_cli.checkpoints.locate import check_name
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.urls import is_url, scheme_of
 from aurora_cli.runs.checkpoints import newest, pointed
 from aurora_cli.runs.layout import CHECKPOINTS, FINISHED_FILE, INITIAL
 
@@ -35,9 +37,17 @@ def find_start(
 ) -> Start:
     """Where the first step's weights come from: `init_from`, the stage before, chance, or the preset's models.
 
-    `trained_before` names stages that will have been trained by then.
+    `trained_before` names stages that will have been trained by then. A URL is fetched by who opens it.
+
+    Raises:
+        DataError: what is named is not there, or not whole.
+        UsageError: it is an address that nobody reads.
     """
     train, model = settings.train, settings.model
+    if train.init_from and scheme_of(train.init_from) is not None:
+        if not is_url(train.init_from):
+            check_name(train.init_from)
+        return Start("checkpoint", train.init_from)
     if train.init_from:
         path = pointed(workspace.path(train.init_from))
         if not path.exists():

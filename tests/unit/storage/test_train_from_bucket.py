@@ -87,6 +87,32 @@ def test_losses_are_those_of_files_whoever_reads(s3, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
+def test_a_stage_starts_from_weights_in_a_bucket_as_from_their_folder(memory, tmp_path):
+    tiny_workspace.make(tmp_path, "language", images=2, videos=1, texts=1)
+    chosen = {"trackers": [], "samples_every": 0}
+    train.run(tiny_workspace.settings(tmp_path, after=None, max_steps=1, **chosen))
+    checkpoint = tmp_path / "runs/language/checkpoints/step-00000001"
+    for path in checkpoint.rglob("*"):
+        if path.is_file():
+            memory.write(f"weights/{path.relative_to(checkpoint)}", path.read_bytes())
+    found = []
+    for number, start in enumerate([str(checkpoint), memory.url("weights")]):
+        settings = tiny_workspace.settings(
+            tmp_path, after=None, init_from=start, run_dir=f"runs/{number}", max_steps=2, **chosen
+        )
+        assert train.run(settings, dry_run=True).problem is None
+        assert train.run(settings).exit_code == 0
+        lines = (tmp_path / f"runs/{number}/metrics.jsonl").read_text().splitlines()
+        found.append([json.loads(line)["loss"] for line in lines])
+    assert found[0] == found[1]
+    with pytest.raises(UsageError, match=r"https:// is not read here"):
+        train.run(
+            tiny_workspace.settings(tmp_path, after=None, init_from="https://huggingface.co/a/b", run_dir="runs/2")
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_what_is_not_there_is_said_before_weights_are_read(memory, tmp_path, monkeypatch):
     tiny_workspace.make(tmp_path, "language", images=2, videos=1, texts=1)
     monkeypatch.setattr("aurora_cli.pipeline.train.run._wrapped_network", lambda *_: pytest.fail("weights were read"))

@@ -264,6 +264,7 @@ _SPECS = (
             Flag("caption.shard", ("--shard",), "I/N", needs="--output"),
             Heading("Devices"),
             Flag("caption.device", ("--device",)),
+            Flag("caption.dtype", ("--dtype",)),
             Flag("caption.device_map", ("--device-map",)),
             Flag("caption.batch_size", ("--batch-size",)),
             Heading("A page in the browser"),
@@ -309,6 +310,7 @@ _SPECS = (
             Flag("caption.prompt", ("--prompt",)),
             Flag("caption.max_new_tokens", ("--max-new-tokens",)),
             Flag("caption.device", ("--device",)),
+            Flag("caption.dtype", ("--dtype",)),
             Flag("caption.batch_size", ("--batch-size",)),
             Heading("How"),
             Flag("evaluate.metrics", ("--metric",), "NAME"),
@@ -357,6 +359,7 @@ _SPECS = (
             Heading("How much at once"),
             Flag("serve.queue", ("--queue",)),
             Flag("serve.device", ("--device",)),
+            Flag("serve.dtype", ("--dtype",)),
         ),
         (
             "aurora serve",

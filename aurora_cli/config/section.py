@@ -49,6 +49,7 @@ PathTexts = Annotated[tuple[Annotated[str, BeforeValidator(_no_url)], ...], Befo
 """Paths as text, for something may stand behind them."""
 PathsOrUrls = Annotated[tuple[PathOrUrl, ...], BeforeValidator(_as_list)]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 Triple = tuple[float, float, float]
 Number = Annotated[float, BeforeValidator(_no_truth)]
 KeptRatio = Annotated[Number, Field(gt=0.0, le=1.0)]

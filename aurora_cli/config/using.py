@@ -10,6 +10,7 @@ from pydantic import Field
 from aurora_cli.config.judging import JudgeSettings
 from aurora_cli.config.section import (
     Counts,
+    Dtype,
     KeptRatios,
     LocalPath,
     Names,
@@ -48,7 +49,7 @@ class ConvertSettings(Section):
     safe_serialization: bool = True
     """safetensors; without, PyTorch's pickled .bin."""
 
-    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    dtype: Dtype | None = None
     """Of the written tensors; none: as they are."""
 
     quantization: Quantization | None = None
@@ -137,6 +138,9 @@ class CaptionSettings(Section):
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`."""
+
+    dtype: Dtype | None = None
+    """Of the weights in memory; none: bfloat16 on a GPU, float32 on a CPU (one with AMX is faster in bfloat16)."""
 
     device_map: Literal["auto", "balanced", "sequential"] | None = None
     """Spread a model over several devices, as accelerate does it; none: all of it on `device`."""
@@ -264,6 +268,9 @@ class ServeSettings(Section):
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`."""
+
+    dtype: Dtype | None = None
+    """Of the weights in memory; none: bfloat16 on a GPU, float32 on a CPU (one with AMX is faster in bfloat16)."""
 
 
 class MergeViewSettings(Section):

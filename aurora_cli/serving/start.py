@@ -126,6 +126,7 @@ def serve(
             options_of(checkpoint, caption, settings.tokenize, settings.data),
             root=settings.workspace,
             fallback_tokenizer=settings.model.tokenizer,
+            dtype=caption.dtype,
             device=caption.device,
             device_map=caption.device_map,
         )

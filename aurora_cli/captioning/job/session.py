@@ -49,7 +49,7 @@ class CaptionSession:
         if warning := beyond_trained(self._options.merging.kept_ratio, source.checkpoint.trained_ratios):
             reporter.warning(warning)
         self._engine = engine or LocalEngine(source, caption, rows_of(request), reporter)
-        self._output = open_output(request, fingerprint(source.checkpoint, self._options))
+        self._output = open_output(request, fingerprint(source.checkpoint, self._options, caption.dtype))
         self._uncaptioned: list[Uncaptioned] = []
         self._rows = self._reused = self._repeated = self._skipped = 0
 
@@ -165,7 +165,9 @@ def rows_of(request: CaptionRequest) -> RowsOf:
     return RowsOf(file, numbered=file is not None or request.part is not None)
 
 
-def fingerprint(checkpoint: OpenedCheckpoint, options: CaptionOptions) -> str:
-    """A short name of the model's files and of all options."""
-    facts = [sorted(file_stamps(checkpoint.files).items()), options.to_json()]
+def fingerprint(checkpoint: OpenedCheckpoint, options: CaptionOptions, dtype: str | None) -> str:
+    """A short name of the model's files, of all options, and of the weights' type if one was asked for."""
+    facts: list[object] = [sorted(file_stamps(checkpoint.files).items()), options.to_json()]
+    if dtype is not None:
+        facts.append(dtype)
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]

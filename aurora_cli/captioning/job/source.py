@@ -48,6 +48,7 @@ class CaptionerSource:
             self.options(caption),
             root=settings.workspace,
             fallback_tokenizer=settings.model.tokenizer,
+            dtype=caption.dtype,
             device=caption.device,
             device_map=caption.device_map,
         )

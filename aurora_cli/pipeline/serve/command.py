@@ -48,7 +48,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if dry_run:
         return ServerResult(model, f"http://{own.host}:{own.port}/", dry_run=True)
     check_installed()
-    changes: dict[str, str | float] = {"device": own.device}
+    changes: dict[str, str | float | None] = {"device": own.device, "dtype": own.dtype}
     if own.token_kept_ratio is not None:
         changes["token_kept_ratio"] = own.token_kept_ratio
     caption = settings.caption.model_copy(update=changes)

@@ -11,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from aurora_cli.captioning.job import source
@@ -18,7 +19,7 @@ from aurora_cli.captioning.job.output import CaptionFile, key_of
 from aurora_cli.captioning.options import CaptionOptions, Decoding
 from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.console import Reporter, WritePiece
+from aurora_cli.console import SILENT, Reporter, WritePiece
 from aurora_cli.data.media.listing import list_media
 from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.demo.dataset import encode_video
@@ -402,3 +403,17 @@ def test_what_the_network_does_not_give_is_a_reject(workspace, site, name, reaso
     assert [line.media for line in result.captions] == [GOOD[1]]
     assert reason in result.rejected[0].reason
     assert result.exit_code == 3
+
+
+def test_weights_have_the_type_that_is_asked_for_and_captions_of_another_are_made_anew(workspace: Path) -> None:
+    settings = caption_settings(workspace, *GOOD[:2], output=workspace / "captions.jsonl")
+    caption.run(settings)
+    before = [json.loads(line)["made_by"] for line in (workspace / "captions.jsonl").read_text().splitlines()]
+    halves = settings.model_copy(update={"caption": settings.caption.model_copy(update={"dtype": "bfloat16"})})
+    caption.run(halves)
+    after = [json.loads(line)["made_by"] for line in (workspace / "captions.jsonl").read_text().splitlines()]
+    assert len(before) == len(after) == 2
+    assert not set(before) & set(after)
+    model = str(workspace / "runs" / "language")
+    for each, dtype in ((settings, torch.float32), (halves, torch.bfloat16)):
+        assert source.CaptionerSource(each, model, SILENT).captioner.model.dtype is dtype

@@ -24,6 +24,9 @@ COPIED_FROM = 2 * 2**20
 COPY_AT_MOST = 1 / 8
 """Of the machine's memory: the copies of all layers."""
 
+LINEAR_READS_FAST = torch.backends.cpu.get_cpu_capability() == "AVX512"
+"""Whether `F.linear` reads a layer's weights for few tokens as fast as this processor can."""
+
 
 @dataclass(frozen=True)
 class _Blocks:
@@ -56,6 +59,8 @@ def linear(layer: FewRowsLinear, input: Tensor) -> Tensor:
         return F.linear(input, layer.weight, layer.bias)
     if layer.copies:
         return torch.ops.mkldnn._linear_pointwise(input, _in_blocks(layer), layer.bias, "none", [], "")
+    if LINEAR_READS_FAST:
+        return F.linear(input, layer.weight, layer.bias)
     return _linear_of_few(input.reshape(rows, -1), layer.weight, layer.bias).view(*input.shape[:-1], -1)
 
 

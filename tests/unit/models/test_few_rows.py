@@ -13,6 +13,13 @@ from aurora_cli.models.layers.few_rows import MOST_ROWS, read_few_rows_fast
 SHAPES = [(1, 1, 16), (3, 1, 16), (MOST_ROWS, 1, 16), (MOST_ROWS + 1, 1, 16), (2, 5, 16), (1, 16), (16,), (0, 1, 16)]
 
 
+@pytest.fixture(params=[False, True], ids=["turned", "linear"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both that a processor may prefer."""
+    monkeypatch.setattr(few_rows, "LINEAR_READS_FAST", request.param)
+
+
+@pytest.mark.usefixtures("way")
 def test_a_product_by_hand():
     layer = nn.Linear(2, 3)
     layer.weight.data = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
@@ -23,6 +30,7 @@ def test_a_product_by_hand():
         assert layer(torch.tensor([[1.0, 10.0], [0.0, 1.0]])).tolist() == [[21.0, 43.0, 165.0], [2.0, 4.0, 106.0]]
 
 
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])

@@ -15,6 +15,9 @@ WIDE = 10.0
 HIGHEST = 1e300
 """What is higher is drawn as little as what is infinite: sums with it are."""
 
+LOWEST = 1e-300
+"""What is lower stands on a logarithmic axis as little as 0: round numbers around it may not be told from 0."""
+
 ROUND = (1, 2, 5)
 """First figures of a logarithmic axis."""
 
@@ -29,8 +32,8 @@ class Axis(NamedTuple):
     logarithmic: bool
 
     def height(self, value: float) -> float:
-        """Of a value; not a number where it has none: infinite, or on a logarithmic axis at or below 0."""
-        if not _is_drawn(value) or (self.logarithmic and value <= 0):
+        """Of a value; not a number where it has none: infinite, or on a logarithmic axis below `LOWEST`."""
+        if not _is_drawn(value) or (self.logarithmic and value < LOWEST):
             return math.nan
         return math.log10(value) if self.logarithmic else value
 
@@ -51,8 +54,8 @@ def axis_of(values: Iterable[float], *, logarithmic: bool | None = False) -> Axi
     """
     finite = [value for value in values if _is_drawn(value)]
     if logarithmic is None:
-        logarithmic = bool(finite) and min(finite) > 0 and max(finite) >= WIDE * min(finite)
-    heights = [math.log10(value) for value in finite if value > 0] if logarithmic else finite
+        logarithmic = bool(finite) and min(finite) >= LOWEST and max(finite) >= WIDE * min(finite)
+    heights = [math.log10(value) for value in finite if value >= LOWEST] if logarithmic else finite
     if not heights:
         return None
     low, high = min(heights), max(heights)

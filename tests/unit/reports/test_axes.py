@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aurora_cli.reports.axes import axis_of, power_ticks
@@ -59,6 +59,8 @@ def test_without_a_number_there_is_no_axis() -> None:
 
 @pytest.mark.slow
 @given(st.lists(st.floats(), min_size=1), st.sampled_from([True, False, None]))
+@example([5e-324], True)
+@example([1e-300, 1e299], None)
 def test_an_axis_holds_all_values_and_no_two_labels_are_the_same(values: list[float], logarithmic: bool | None) -> None:
     axis = axis_of(values, logarithmic=logarithmic)
     if axis is None:

@@ -22,7 +22,7 @@ target is missed.
 
 The model: a CLIP tower of 6 layers of 384 at 224 pixels and a Llama of 8 layers of 384 with 32,000 words, 50 million
 random weights, in fp32 on a CPU. The records: a JPEG of 640 x 480 each, one in eight text alone, answers of 20 to 800
-tokens, log-uniform. Everything learns, by AdamW, 8 or 9 samples a step. No tool recomputes activations; all attend by
+tokens, log-uniform. Everything learns, by AdamW, 8 samples a step. No tool recomputes activations; all attend by
 sdpa; each sorts or packs by length as well as it can. Rates follow a cosine, whose sum over the steps is the same for
 all.
 """

@@ -6,11 +6,12 @@ Whoever opens the folder reads it, and so does the next `aurora convert`: this i
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, NamedTuple
+from typing import ClassVar, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, model_serializer
 
 from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.section import Dtype
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.config.using import Layout, Quantization
 from aurora_cli.data.download.origin import Origin
@@ -100,7 +101,7 @@ class ConvertRequest(_Entry):
     format: Layout
     base: str | None
     safe_serialization: bool
-    dtype: Literal["float32", "bfloat16", "float16"] | None
+    dtype: Dtype | None
     max_shard_size: str
     model: ModelSettings
     token_kept_ratio: float | None = None

@@ -2,7 +2,7 @@
 gradients need is computed anew, at the cost of a pass over memory.
 
 Of a token, transformers' gated MLP keeps gate, its activation, up and their product, four times the inner width; here
-activation and product are one function that keeps gate and up (as Liger-Kernel does, arXiv 2410.10989, section 3.2).
+activation and product are one function that keeps gate and up (as Liger-Kernel does, arXiv 2410.10989).
 QuickGELU keeps one tensor instead of two, and a norm its input and a number a token instead of two or three tensors (in
 bfloat16 transformers keeps two of them in float32). Weights and their names are the replaced layers' own.
 """
@@ -72,7 +72,7 @@ def rms_norm(x: Tensor, weight_C: Tensor, epsilon: float) -> Tensor:
         return _apply(_RMSNorm, x, weight_C, epsilon)
     if x.dtype is weight_C.dtype is torch.float32:
         return F.rms_norm(x, weight_C.shape, weight_C, epsilon)
-    return weight_C * (x.float() * _inverse_rms(x.float(), epsilon)).to(x.dtype)
+    return _rms_norm(x, weight_C, epsilon)[0]
 
 
 def quick_gelu(x: Tensor) -> Tensor:
@@ -102,8 +102,11 @@ def _quick_gelu(x: Tensor) -> Tensor:
     return F.silu(SLOPE * x, inplace=True).mul_(1 / SLOPE)
 
 
-def _inverse_rms(x: Tensor, epsilon: float) -> Tensor:
-    return torch.rsqrt(x.square().mean(dim=-1, keepdim=True) + epsilon)
+def _rms_norm(x: Tensor, weight_C: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The norm, and what each token was multiplied by."""
+    in_float = x.float()
+    inverse = torch.rsqrt(in_float.square().mean(dim=-1, keepdim=True) + epsilon)
+    return weight_C * (in_float * inverse).to(x.dtype), inverse
 
 
 class _Gated(torch.autograd.Function):
@@ -136,9 +139,9 @@ class _QuickGELU(torch.autograd.Function):
 class _RMSNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight_C: Tensor, epsilon: float) -> Tensor:
-        inverse = _inverse_rms(x.float(), epsilon)
+        output, inverse = _rms_norm(x, weight_C, epsilon)
         ctx.save_for_backward(x, weight_C, inverse)
-        return weight_C * (x.float() * inverse).to(x.dtype)
+        return output
 
     @staticmethod
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, Tensor, None]:

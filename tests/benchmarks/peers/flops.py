@@ -11,8 +11,13 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_backward_flop_count, 
 from aurora_cli.cli.app import main
 
 
+def added(total: Any, left: Any, right: Any, **_: Any) -> int:
+    """Of a product that is added to what is there; of shapes, as the next."""
+    return 2 * left[0] * left[1] * right[1]
+
+
 def attention(query: Any, key: Any, value: Any, dropout: float = 0.0, causal: bool = False, **_: Any) -> int:
-    """Of torch's operator for CPUs, which its counter does not know; of shapes, as the next."""
+    """Of torch's operator for CPUs."""
     return sdpa_flop_count(query, key, value) // (2 if causal else 1)
 
 
@@ -22,12 +27,14 @@ def backward(
     return sdpa_backward_flop_count(gradient, query, key, value) // (2 if causal else 1)
 
 
-ON_A_CPU = {
+UNCOUNTED = {
+    torch.ops.aten.addmm_: added,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: attention,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
 }
+"""Operators that torch's counter does not know."""
 
-with FlopCounterMode(display=False, custom_mapping=ON_A_CPU) as counter:
+with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
     try:
         main()
     except SystemExit as ended:

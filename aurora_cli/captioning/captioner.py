@@ -57,6 +57,11 @@ class Captioner:
         """The words of a caption's ids."""
         return self.tokenizer.backend.decode(list(ids), skip_special_tokens=True).strip()
 
+    @property
+    def dtype(self) -> str:
+        """Of the weights in memory: `float32`, `bfloat16`, `float16`."""
+        return str(self.model.dtype).removeprefix("torch.")
+
     def caption(
         self,
         media: Iterable[Media],

@@ -278,6 +278,7 @@ _SPECS = (
             "aurora caption --manifest parts.jsonl --output captions.jsonl",
             "aurora caption --manifest s3://data/list.csv --media-root s3://data/media.tar --output captions.jsonl",
             "aurora caption videos/ --output captions.jsonl --num-processes 8",
+            "aurora caption videos/ --output captions.jsonl --dtype bfloat16",
             "aurora caption --manifest parts.jsonl --output captions.jsonl --engine ray",
             "aurora caption --manifest parts.jsonl --output captions.jsonl --shard 0/8",
             "aurora caption --serve",
@@ -332,7 +333,7 @@ _SPECS = (
             "aurora evaluate captions.jsonl --references references.jsonl",
             "aurora evaluate --references references.jsonl --token-kept-ratio 1 --token-kept-ratio 0.3 --frames 8",
             "aurora evaluate --model export/huggingface --media val/ --references captions_val2014.json",
-            "aurora evaluate --references references.jsonl --shard 0/8",
+            "aurora evaluate --references references.jsonl --shard 0/8 --dtype bfloat16",
             "aurora evaluate s3://bucket/captions.jsonl --references s3://bucket/references.jsonl",
             "aurora evaluate new.jsonl --references captions_val2014.json --against old.jsonl --metric cider",
             "aurora evaluate captions.jsonl --references questions.jsonl --judge http://127.0.0.1:8000/v1"
@@ -364,6 +365,7 @@ _SPECS = (
         (
             "aurora serve",
             "aurora serve export/huggingface --token-kept-ratio 0.3 --port 9000",
+            "aurora serve --dtype bfloat16",
             "aurora serve --host 0.0.0.0 --api-key-env AURORA_API_KEY --media-root held-out",
         ),
         "OpenAI's POST /v1/chat/completions with images and videos, /v1/models, /metrics, /health; and a page at /.",

@@ -270,7 +270,8 @@ class ServeSettings(Section):
     """`auto`, `cpu`, `cuda`, `cuda:1`."""
 
     dtype: Dtype | None = None
-    """Of the weights in memory; none: bfloat16 on a GPU, float32 on a CPU (one with AMX is faster in bfloat16)."""
+    """Of the weights in memory; none: `caption.dtype`, else bfloat16 on a GPU, float32 on a CPU (one with AMX is faster
+    in bfloat16)."""
 
 
 class MergeViewSettings(Section):

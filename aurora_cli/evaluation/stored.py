@@ -139,6 +139,8 @@ class Evaluation(StoredModel):
     against: Against | None = None
     model: str | None = None
     """That captioned; none: the captions were there."""
+    dtype: str | None = None
+    """Of its weights, as `--dtype` said; none: the device's own, bfloat16 on a GPU and float32 on a CPU."""
     trained_ratio: float | None = None
     """The kept ratio that the model was trained with."""
     uncaptioned: int = 0

@@ -15,3 +15,12 @@ def memory_bytes() -> int:
         except (OSError, ValueError):  # no such file, or no limit (`max`)
             continue
     return min(limits)
+
+
+def cpu_flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
+    """What an x86 processor can do, by Linux's names; none where it is another, or is not told."""
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return next((frozenset(line.partition(":")[2].split()) for line in lines if line.startswith("flags")), frozenset())

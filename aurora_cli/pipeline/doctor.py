@@ -21,6 +21,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import EXIT_ENVIRONMENT, EXIT_OK
 from aurora_cli.io.atomic import existing_parent
+from aurora_cli.io.machine import cpu_flags
 from aurora_cli.pipeline.result import Result
 
 DISTRIBUTION = "aurora-cli"
@@ -151,6 +152,8 @@ def _notes(device: str, compiler: str | None) -> Iterator[str]:
         yield "no C++ compiler: DeepSpeed's own CPU kernels cannot be built; aurora trains without them"
     if device == "cpu" and shutil.which("nvidia-smi"):
         yield "an NVIDIA driver is installed but torch is a CPU build: pip install --force-reinstall torch"
+    if device == "cpu" and "amx_bf16" in cpu_flags():
+        yield "this CPU has AMX: aurora caption, evaluate and serve are about three times as fast with --dtype bfloat16"
     for package, (extra, use) in EXTRAS.items():
         if _version(package) is None:
             yield f"{package} is not installed, which {use} needs: pip install '{DISTRIBUTION}[{extra}]'"

@@ -114,6 +114,7 @@ class Service:
             "created": self._began,
             "owned_by": "aurora",
             "max_model_len": limit,
+            "dtype": self.captioner.dtype,
             "token_kept_ratio": self.captioner.options.merging.kept_ratio,
             "trained_ratios": [*self.captioner.trained_ratios],
         }

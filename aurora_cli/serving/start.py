@@ -90,7 +90,7 @@ def serve(
         UsageError: the kept ratio cannot be reached.
     """
     with imported_at_once(), without_compiler():
-        from aurora_cli.captioning.loading import build_captioner
+        from aurora_cli.captioning.loading import build_captioner, slow_dtype
         from aurora_cli.captioning.options import options_of
         from aurora_cli.checkpoints.checkpoint import OpenOptions
         from aurora_cli.checkpoints.opening import open_checkpoint
@@ -135,9 +135,11 @@ def serve(
             reporter.info(note)
         if warning := beyond_trained(captioner.options.merging.kept_ratio, captioner.trained_ratios):
             reporter.warning(warning)
+        if (warning := slow_dtype(captioner)) is not None:
+            reporter.warning(warning)
         service = Service(model, captioner, limits, lambda error: reporter.warning(_trace(error)), reporter.warning)
         url = url_of(listening)
-        reporter.info(f"{model} captions at {url} (Ctrl-C ends it)")
+        reporter.info(f"{model} captions in {captioner.dtype} at {url} (Ctrl-C ends it)")
         serve_until_stopped(service, listening, own.drain_s)
     answers = service.metrics.answers.get(("/v1/chat/completions", 200), 0)
     return Served(url, service.page.captions, answers)

@@ -14,9 +14,9 @@ from aurora_cli.captioning.job.key_hashes import CaptionKey, hashes_of
 from aurora_cli.captioning.job.stored_lines import LineBlock, cut_torn_line, hashes_in, stored_blocks
 from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.constants import REJECTS_FILE, SETTINGS_SUFFIX
-from aurora_cli.errors import UsageError
+from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.atomic import atomic_write, disk_errors, open_to_append, write_json
-from aurora_cli.io.json_files import JsonObject
+from aurora_cli.io.json_files import JsonObject, read_object
 from aurora_cli.io.locks import lock_output
 from aurora_cli.io.prefetch import mapped_ahead
 
@@ -78,6 +78,10 @@ class CaptionOutput:
     def add(self, captions: Iterable[Caption]) -> None:
         """Write captions; durable when this returns."""
 
+    def settings_before(self) -> JsonObject:
+        """Those of the run that made what is there; empty, if it was not ended or there is nothing."""
+        return {}
+
     def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject, total: int) -> None:
         """List what this run could not caption of so many media, and note the settings that it had."""
 
@@ -132,6 +136,9 @@ class CaptionFile(CaptionOutput):
             os.fsync(file.fileno())
         self.keys.add(hashes_of(added))
 
+    def settings_before(self) -> JsonObject:
+        return _stored_settings(_settings_of(self.path))
+
     def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject, total: int) -> None:
         list_rejects(self.path, map(stored, uncaptioned))
         write_settings(self.path, settings)
@@ -166,7 +173,37 @@ def list_rejects(output: Path, rejected: Iterable[JsonObject]) -> None:
 
 def write_settings(output: Path, settings: JsonObject) -> None:
     """Note how the captions of `output` were made."""
-    write_json(output.with_name(f"{output.name}{SETTINGS_SUFFIX}"), settings)
+    write_json(_settings_of(output), settings)
+
+
+def _stored_settings(path: Path) -> JsonObject:
+    """They only explain: a file that cannot be read says nothing."""
+    try:
+        return read_object(path)
+    except DataError:
+        return {}
+
+
+def _settings_of(output: Path) -> Path:
+    return output.with_name(f"{output.name}{SETTINGS_SUFFIX}")
+
+
+def differences(before: JsonObject, now: JsonObject, within: str = "") -> Iterator[str]:
+    """What two runs' settings differ in; what an older aurora did not note was none.
+
+    >>> list(differences({"frames": 8, "decoding": {"seed": 0}}, {"frames": 4, "decoding": {"seed": 0}, "dtype": None}))
+    ['frames was 8, is 4']
+    """
+    for name, new in now.items():
+        old = before.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from differences(old, new, f"{within}{name}.")
+        elif old != new:
+            yield f"{within}{name} was {_in_words(old)}, is {_in_words(new)}"
+
+
+def _in_words(value: object) -> str:
+    return "none" if value is None else str(value)
 
 
 def stored(result: Caption | Uncaptioned) -> JsonObject:

@@ -28,6 +28,10 @@ class PartFile(CaptionFile):
     def expect(self, key: CaptionKey, line: int) -> None:
         self._expected[key] = line
 
+    def settings_before(self) -> JsonObject:
+        receipt = PartReceipt.read_if_there(self._part.receipt)
+        return {} if receipt is None else receipt.settings
+
     def close(self, uncaptioned: Sequence[Uncaptioned], settings: JsonObject, total: int) -> None:
         """The part is whole: its lines are those of this run's media, in their order."""
         captions = last = 0

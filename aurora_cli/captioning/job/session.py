@@ -11,7 +11,7 @@ from aurora_cli.captioning.engines.local import Engine, LocalEngine, RowsOf
 from aurora_cli.captioning.job.caption_keys import DONE, NEW
 from aurora_cli.captioning.job.key_hashes import hashes_of
 from aurora_cli.captioning.job.lines import line_of
-from aurora_cli.captioning.job.output import CaptionFile, CaptionOutput, key_of
+from aurora_cli.captioning.job.output import CaptionFile, CaptionOutput, differences, key_of
 from aurora_cli.captioning.job.part_output import PartFile
 from aurora_cli.captioning.job.request import Captioned, CaptionRequest
 from aurora_cli.captioning.job.rows import Row
@@ -23,6 +23,7 @@ from aurora_cli.checkpoints.facts import file_stamps
 from aurora_cli.config.settings import CaptionSettings
 from aurora_cli.console import Reporter
 from aurora_cli.data.annotations.keys import key_lines
+from aurora_cli.io.json_files import JsonObject
 from aurora_cli.models.config import beyond_trained
 
 WARNED = 20
@@ -50,6 +51,8 @@ class CaptionSession:
             reporter.warning(warning)
         self._engine = engine or LocalEngine(source, caption, rows_of(request), reporter)
         self._output = open_output(request, fingerprint(source.checkpoint, self._options, caption.dtype))
+        settings = {"model": request.model, **self._options.to_json(), "dtype": caption.dtype}
+        self._settings: JsonObject = json.loads(json.dumps(settings))  # as they are read again
         self._uncaptioned: list[Uncaptioned] = []
         self._rows = self._reused = self._repeated = self._skipped = 0
 
@@ -57,8 +60,11 @@ class CaptionSession:
         """Caption what the output lacks. Each caption is in the output as soon as those before it are."""
         request, reporter = self._request, self._reporter
         if self._output.replaced:
+            before = self._output.settings_before()
+            changed = "; ".join(differences(before, self._settings)) if before else ""
             reporter.info(
                 f"{request.output}: {self._output.replaced:,} captions by another model or other settings are made anew"
+                + (f": {changed}" if changed else "")
             )
         decoding = self._options.decoding
         if decoding.top_p < 1 and decoding.temperature == 0:
@@ -77,7 +83,7 @@ class CaptionSession:
             self._uncaptioned.sort(key=lambda each: each.line or 0)
         if (rows := request.rows) is not None:
             self._rows, self._reused, self._repeated = rows.own, rows.done, rows.repeated
-        self._output.close(self._uncaptioned, {"model": request.model, **self._options.to_json()}, self._total)
+        self._output.close(self._uncaptioned, self._settings, self._total)
         if request.rows is not None and request.rows.keys.warned:
             reporter.warning(key_lines({}, request.rows.keys.warned)[0].strip())
         return Captioned(

@@ -5,7 +5,7 @@ from functools import cached_property
 from PIL import Image
 
 from aurora_cli.captioning.captioner import Captioner
-from aurora_cli.captioning.loading import build_captioner
+from aurora_cli.captioning.loading import build_captioner, slow_dtype
 from aurora_cli.captioning.options import CaptionOptions, options_of
 from aurora_cli.checkpoints.checkpoint import OpenOptions
 from aurora_cli.checkpoints.opening import open_checkpoint
@@ -24,7 +24,7 @@ class CaptionerSource:
         Raises:
             DataError: the model is damaged.
         """
-        self._settings, self._warms_up = settings, warms_up
+        self._settings, self._reporter, self._warms_up = settings, reporter, warms_up
         self.checkpoint = open_checkpoint(model, OpenOptions(settings.workspace, None, settings.model))
         if (note := pixels_note(self.checkpoint.path)) is not None:
             reporter.info(note)
@@ -52,6 +52,8 @@ class CaptionerSource:
             device=caption.device,
             device_map=caption.device_map,
         )
+        if (warning := slow_dtype(captioner)) is not None:
+            self._reporter.warning(warning)
         if self._warms_up:
             captioner.caption([Image.new("RGB", (captioner.image_settings.image_size,) * 2)], max_new_tokens=2)
         return captioner

@@ -100,6 +100,7 @@ def evaluated(
         worst=examples.worst(in_words.matched, in_words.cider_N),
         against=against,
         model=request.model,
+        dtype=None if request.model is None else settings.caption.dtype,
         trained_ratio=None if made is None else made.trained_ratio,
         uncaptioned=0 if made is None else made.uncaptioned,
         cost=None if made is None else made.cost,

@@ -48,9 +48,11 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
     if dry_run:
         return ServerResult(model, f"http://{own.host}:{own.port}/", dry_run=True)
     check_installed()
-    changes: dict[str, str | float | None] = {"device": own.device, "dtype": own.dtype}
+    changes: dict[str, str | float] = {"device": own.device}
     if own.token_kept_ratio is not None:
         changes["token_kept_ratio"] = own.token_kept_ratio
+    if own.dtype is not None:
+        changes["dtype"] = own.dtype
     caption = settings.caption.model_copy(update=changes)
     served = serve(settings, model, Address(own.host, own.port, api_key), caption, reporter, media_root)
     return ServerResult(model, served.url, served.answers, served.captions)

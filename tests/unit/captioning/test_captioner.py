@@ -11,6 +11,7 @@ from PIL import Image
 
 import aurora_cli
 from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.loading import slow_dtype
 from aurora_cli.captioning.options import options_of
 from aurora_cli.captioning.result import Uncaptioned
 from aurora_cli.checkpoints.opening import open_checkpoint
@@ -42,6 +43,27 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def captioner(workspace: Path) -> Captioner:
     return aurora_cli.load_captioner(workspace / "runs" / "language", device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("dtype", "flags", "is_slow"),
+    [
+        ("float32", {"avx2"}, False),
+        ("bfloat16", {"avx2", "avx512f"}, True),
+        ("bfloat16", {"avx2", "amx_bf16"}, False),
+        ("bfloat16", {"avx512_bf16"}, False),
+        ("float16", {"amx_bf16", "avx512_bf16"}, True),
+        ("float16", {"avx512_fp16"}, False),
+        ("float16", set(), False),  # no x86, or not told
+    ],
+)
+def test_a_processor_without_instructions_for_a_type_is_warned_of(
+    workspace: Path, dtype: str, flags: set[str], is_slow: bool
+) -> None:
+    captioner = aurora_cli.load_captioner(workspace / "runs" / "language", dtype=dtype, device="cpu")
+    assert captioner.dtype == dtype
+    warning = slow_dtype(captioner, frozenset(flags))
+    assert (warning is not None and f"no instructions for {dtype}" in warning) == is_slow
 
 
 @pytest.mark.slow

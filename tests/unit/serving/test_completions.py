@@ -217,6 +217,7 @@ def test_frames_in_one_address_are_a_video(client):
 def test_the_models_are_listed(client):
     (model,) = client.get("/v1/models").json()["data"]
     assert (model["id"], model["token_kept_ratio"], model["max_model_len"]) == (NAME, 0.5, 512)
+    assert model["dtype"] == "float32"
     assert client.get(f"/v1/models/{NAME}").json() == model
     assert client.get("/v1/models/gpt-4").status_code == 404
     assert client.get("/health").json() == {"status": "ok"}

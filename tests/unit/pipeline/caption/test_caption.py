@@ -186,6 +186,14 @@ def test_an_output_that_cannot_be_is_told_before_the_model_is_loaded(workspace, 
         caption.run(caption_settings(workspace, GOOD[1], output=Path("/proc/nothing/c.jsonl")))
 
 
+class Heard(Reporter):
+    def __init__(self) -> None:
+        self.infos: list[str] = []
+
+    def info(self, message: str) -> None:
+        self.infos.append(message)
+
+
 class Warnings(Reporter):
     text = ""
 
@@ -409,8 +417,13 @@ def test_weights_have_the_type_that_is_asked_for_and_captions_of_another_are_mad
     settings = caption_settings(workspace, *GOOD[:2], output=workspace / "captions.jsonl")
     caption.run(settings)
     before = [json.loads(line)["made_by"] for line in (workspace / "captions.jsonl").read_text().splitlines()]
-    halves = settings.model_copy(update={"caption": settings.caption.model_copy(update={"dtype": "bfloat16"})})
-    caption.run(halves)
+    changes = {"dtype": "bfloat16", "max_new_tokens": 3}
+    halves = settings.model_copy(update={"caption": settings.caption.model_copy(update=changes)})
+    said = Heard()
+    caption.run(halves, said)
+    assert any(
+        "made anew: decoding.max_new_tokens was 256, is 3; dtype was none, is bfloat16" in each for each in said.infos
+    )
     after = [json.loads(line)["made_by"] for line in (workspace / "captions.jsonl").read_text().splitlines()]
     assert len(before) == len(after) == 2
     assert not set(before) & set(after)

@@ -15,7 +15,7 @@ from aurora_cli.errors import AuroraError
 from aurora_cli.models.positions import positions_of
 from aurora_cli.serving.media import HeldMedium, MediaLimits, read_medium
 from aurora_cli.serving.refusal import Refusal, refusal_of
-from aurora_cli.serving.schema import MOST_FRAMES, ChatMessage, ChatRequest, ImagePart, TextPart
+from aurora_cli.serving.schema import MOST_FRAMES, ChatMessage, ChatRequest, ImagePart, TextPart, VideoPart, path_of
 
 _ROLES: dict[str, Role] = {"user": "human", "assistant": "gpt", "system": "system", "developer": "system"}
 
@@ -75,13 +75,17 @@ class Conversations:
         """
         options = self.options(request)
         check_roles(request.messages)
-        media = [
-            (f"messages.{number}.content.{at}", part)
-            for number, message in enumerate(request.messages)
-            if not isinstance(message.content, str)
-            for at, part in enumerate(message.content)
-            if not isinstance(part, TextPart)
-        ]
+        media: list[tuple[str, ImagePart | VideoPart]] = []
+        for number, message in enumerate(request.messages):
+            if isinstance(message.content, str):
+                self._check_text(message.content, path_of(("messages", number, "content")))
+                continue
+            for at, part in enumerate(message.content):
+                param = path_of(("messages", number, "content", at, part.type))
+                if isinstance(part, TextPart):
+                    self._check_text(part.text, param)
+                else:
+                    media.append((param, part))
         # What is said and named is checked before anything is decoded.
         lengths = [1 if isinstance(part, ImagePart) else options.frames for _, part in media]
         if request.mm_processor_kwargs.frames is not None and sum(lengths) > MOST_FRAMES:
@@ -102,11 +106,20 @@ class Conversations:
                 held = read_medium(url, kind, self.limits, param)
                 pixels.append(self.frames(held, options))
             except AuroraError as error:
-                raise refusal_of(error, param) from error
+                refusal = refusal_of(error, param)
+                if not refusal.reason.startswith(param):  # the network's errors name the URL alone
+                    refusal.reason = f"{param}: {refusal.reason}"
+                raise refusal from error
         side = self.captioner.image_settings.image_size
         frames = torch.cat(pixels) if pixels else torch.empty(0, 3, side, side)
         seed = seed_of(options.decoding.seed if request.seed is None else request.seed)
         return PreparedRow(prompt, frames, lengths, options, seed, tokens, self.captioner.prompter.end_ids)
+
+    def _check_text(self, text: str, param: str) -> None:
+        try:
+            self.captioner.prompter.check(text, param)
+        except AuroraError as error:
+            raise refusal_of(error, param) from error
 
     def prepare_medium(self, medium: HeldMedium, options: CaptionOptions) -> PreparedRow:
         """A medium with the question of the options about its kind, as `aurora caption` asks it.
@@ -162,7 +175,7 @@ def check_roles(messages: list[ChatMessage]) -> None:
     for number, message in enumerate(messages):
         parts = [] if isinstance(message.content, str) else message.content
         if message.role != "user" and any(not isinstance(part, TextPart) for part in parts):
-            param = f"messages.{number}"
+            param = path_of(("messages", number))
             raise Refusal(400, f"{param}: only the user's messages may have images and videos", param=param)
 
 

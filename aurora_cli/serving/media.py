@@ -25,6 +25,7 @@ from aurora_cli.captioning.result import MediaKind
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.errors import UnreadableMedia
+from aurora_cli.data.media.images import Colour
 from aurora_cli.data.media.kinds import IMAGE_SUFFIXES
 from aurora_cli.data.media.reader import image_pixels, video_pixels
 from aurora_cli.data.media.remote.http import fetch_bytes
@@ -64,10 +65,12 @@ class HeldMedium(NamedTuple):
     """An image or a video in memory."""
 
     name: str
-    """In messages; its suffix is what decoders go by."""
+    """In messages."""
     kind: MediaKind
     content: bytes | tuple[bytes, ...]
     """The file, or a video's frames."""
+    suffix: str = ""
+    """What decoders go by; none: that of the name."""
 
     def frames(self, count: int, model: ModelSettings, sampling: Sampling, limits: MediaLimits) -> torch.Tensor:
         """(F, 3, S, S) float32: F is 1 of an image, else `count`.
@@ -75,21 +78,31 @@ class HeldMedium(NamedTuple):
         Raises:
             DataError: it cannot be read, or has more pixels or frames than are taken.
         """
-        size, fill = model.image_size, padding_colour(model.image_mean)
+        try:
+            levels = self._levels(count, model.image_size, padding_colour(model.image_mean), sampling, limits)
+        except UnreadableMedia as error:
+            raise UnreadableMedia(f"{self.name}{error.message.removeprefix(self._file_name)}") from error
+        return normalise(levels, model.image_mean, model.image_std)
+
+    @property
+    def _file_name(self) -> str:
+        """What decoders name in their messages."""
+        return f"{self.name}{self.suffix}"
+
+    def _levels(self, count: int, size: int, fill: Colour, sampling: Sampling, limits: MediaLimits) -> torch.Tensor:
+        """(F, S, S, 3) uint8."""
+        name = self._file_name
         if self.kind == "image" or isinstance(self.content, tuple):
             contents = self._selected(count)
             for content in contents:
-                check_pixels(content, self.name, limits.max_pixels)
-            levels = torch.stack(
-                [torch.from_numpy(image_pixels(content, self.name, size, fill).copy()) for content in contents]
+                check_pixels(content, name, limits.max_pixels)
+            return torch.stack(
+                [torch.from_numpy(image_pixels(content, name, size, fill).copy()) for content in contents]
             )
-        else:
-            if Path(self.name).suffix.lower() in IMAGE_SUFFIXES:
-                check_pixels(self.content, self.name, limits.max_pixels)
-            with _as_file(self.content) as path:
-                pixels = video_pixels(path, self.name, count, size, fill, sampling, limits=limits.of_videos)
-            levels = torch.from_numpy(pixels)
-        return normalise(levels, model.image_mean, model.image_std)
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES:
+            check_pixels(self.content, name, limits.max_pixels)
+        with _as_file(self.content) as path:
+            return torch.from_numpy(video_pixels(path, name, count, size, fill, sampling, limits=limits.of_videos))
 
     def _selected(self, count: int) -> Sequence[bytes]:
         if isinstance(self.content, bytes):
@@ -158,8 +171,9 @@ def _from_data(url: str, kind: MediaKind, param: str) -> HeldMedium:
             raise Refusal(400, f"{param}: more than {MOST_FRAMES:,} frames", param=param)
     contents = tuple(_decoded(text, param) for text in texts)
     if is_frames:
-        return HeldMedium(f"{param}.jpeg", "video", contents)
-    return _held(param, f".{subtype}" if type_ == "image" else "", kind, contents[0])
+        return HeldMedium(f"{param} (data:video/jpeg)", "video", contents, ".jpeg")
+    declared = f"{type_}/{subtype}" if type_ else ""
+    return _held(f"{param} (data:{declared})", f".{subtype}" if type_ == "image" else "", kind, contents[0])
 
 
 def _decoded(text: str, param: str) -> bytes:
@@ -180,7 +194,7 @@ def _held(name: str, suffix: str, kind: MediaKind, content: bytes) -> HeldMedium
         suffix = ".gif" if is_animation(content, "video.gif") else suffix or ".mp4"
     if kind == "image" and suffix not in IMAGE_SUFFIXES:
         suffix = ".png"
-    return HeldMedium(name if name.lower().endswith(suffix) else f"{name}{suffix}", kind, content)
+    return HeldMedium(name, kind, content, suffix)
 
 
 def _from_network(url: str, kind: MediaKind, limits: MediaLimits, param: str) -> HeldMedium:
@@ -188,7 +202,7 @@ def _from_network(url: str, kind: MediaKind, limits: MediaLimits, param: str) ->
         reason = f"{param}: is on the network, and this server fetches nothing (--allow-remote); send it as data:"
         raise Refusal(400, reason, param=param)
     fetched = fetch_bytes(url, limits.max_bytes)
-    return _held(param, fetched.suffix, kind, fetched.content)
+    return _held(f"{param} ({urllib.parse.urlsplit(url).hostname})", fetched.suffix, kind, fetched.content)
 
 
 def _path_of(url: str, param: str) -> str:
@@ -205,7 +219,7 @@ def _from_file(path: str, kind: MediaKind, limits: MediaLimits, param: str) -> H
         reason = f"{param}: names a file, and this server reads none (--media-root DIR); send it as data:"
         raise Refusal(400, reason, param=param)
     content = _read_below(limits.root.resolve(), path, limits.max_bytes, param)
-    return _held(param, Path(path).suffix.lower(), kind, content)
+    return _held(f"{param} ({Path(path).name})", Path(path).suffix.lower(), kind, content)
 
 
 def _read_below(root: Path, path: str, max_bytes: int, param: str) -> bytes:

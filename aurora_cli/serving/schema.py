@@ -231,20 +231,21 @@ def _without_nulls(messages: object) -> object:
 def _refusal(error: ValidationError) -> Refusal:
     """The first finding, by the field's name as a client writes it."""
     finding = error.errors(include_url=False, include_context=False, include_input=False)[0]
-    path = ".".join(_names(finding["loc"])) or "the request"
+    path = path_of(finding["loc"]) or "the request"
     if finding["type"] == "extra_forbidden":
         return Refusal(400, f"{path}: is not served", param=path, code="unsupported_parameter")
     message = "an object was expected" if finding["type"] == "model_type" else finding["msg"]
     return Refusal(400, f"{path}: {message}", param=path, code="invalid_value")
 
 
-def _names(steps: tuple[int | str, ...]) -> list[str]:
-    """Without pydantic's tags of unions.
+def path_of(steps: tuple[int | str, ...]) -> str:
+    """Where something stands in a request, as programs write it; without pydantic's tags of unions.
 
-    >>> _names(("messages", 0, "content", "parts", 1, "image_url", "image_url", "url"))
-    ['messages', '0', 'content', '1', 'image_url', 'url']
+    >>> path_of(("messages", 0, "content", "parts", 1, "image_url", "image_url", "url"))
+    'messages[0].content[1].image_url.url'
     """
     if "parts" in steps[:4]:
         at = steps.index("parts")
         steps = (*steps[:at], *steps[at + 1 : at + 2], *steps[at + 3 :])
-    return [str(step) for step in steps if step != "words"]
+    named = (f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps if step != "words")
+    return "".join(named).removeprefix(".")

@@ -107,15 +107,22 @@ class Prompter:
             raise lacking(self.template, token)
         return found
 
+    def check(self, text: str, name: str) -> None:
+        """
+        Raises:
+            UsageError: the text, by its name, holds a placeholder or another special token.
+        """
+        check_prompt(text, name)
+        if found := self.special.search(text):
+            raise UsageError(f"{name}: holds {found[0]}, a special token of the model: it would not be read as words")
+
     def ids(self, question: str, images: int) -> list[int]:
         """The prompt's tokens, a placeholder for each image or frame.
 
         Raises:
             UsageError: the question holds a placeholder of its own, or another special token.
         """
-        check_prompt(question)
-        if found := self.special.search(question):
-            raise UsageError(f"prompt: holds {found[0]}, a special token of the model: it would not be read as words")
+        self.check(question, "prompt")
         return self.encode(images_first(IMAGE * images + question, frames=None, images_only=self.images_only))
 
     def chat_ids(self, turns: Sequence[ChatTurn]) -> list[int]:
@@ -127,9 +134,7 @@ class Prompter:
         if len(turns) == 1:
             return self.ids(turns[0].text, turns[0].images)
         for number, turn in enumerate(turns):
-            check_prompt(turn.text, f"turn {number}")
-            if found := self.special.search(turn.text):
-                raise UsageError(f"turn {number}: holds {found[0]}, a special token: it would not be read as words")
+            self.check(turn.text, f"turn {number}")
         if self._is_foreign and self.template == OWN_TEMPLATE:
             return self._foreign_chat_ids(turns)
         messages = [Message(turn.role, IMAGE * turn.images + turn.text, bool(turn.text)) for turn in turns]

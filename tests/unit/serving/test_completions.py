@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from aurora_cli.captioning.inputs import caption_inputs
 from aurora_cli.data.tokenization.boundaries import with_our_templates
 from aurora_cli.demo.dataset import encode_video
+from aurora_cli.errors import DataError
 from aurora_cli.serving.app import Service, ServiceLimits
 from aurora_cli.serving.conversation import Conversations
 from aurora_cli.serving.engine import EngineLimits
@@ -256,9 +257,9 @@ def test_metrics_count_answers_and_tokens(client, service):
         ({"model": "gpt-4o"}, 404, "runs/language"),
         ({"messages": []}, 400, "messages"),
         ({"messages": None}, 400, "messages"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages.0.role"),
-        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, 400, "messages.0.content.0.text"),
-        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, 400, "messages.0.content.0"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, 400, "messages[0].role"),
+        ({"messages": [{"role": "user", "content": [{"type": "text"}]}]}, 400, "messages[0].content[0].text"),
+        ({"messages": [{"role": "user", "content": [{"type": "input_audio"}]}]}, 400, "messages[0].content[0]"),
         ({"messages": [{"role": "assistant", "content": "x"}]}, 400, "the user's was expected"),
         ({"messages": [{"role": "user", "content": "see <image>"}]}, 400, "<image>"),
         ({"messages": [{"role": "user", "content": "half \ud800"}]}, 400, "surrogate"),
@@ -277,6 +278,35 @@ def test_what_is_not_served_is_refused_as_openai_does(client, fields, status, wo
     error = answer.json()["error"]
     assert (answer.status_code, words in error["message"]) == (status, True), error
     assert set(error) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("part", "where"),
+    [
+        (image_part(b"no image"), "messages[2].content[1].image_url (data:image/png): not a readable image"),
+        (video_part(VIDEO[:900]), "messages[2].content[1].video_url (data:video/mp4): not a readable video"),
+        ({"type": "text", "text": "<video>"}, "messages[2].content[1].text: holds <video>"),
+    ],
+)
+def test_a_part_that_cannot_be_read_is_named_as_a_program_finds_it(captioner, part, where):
+    service = service_of(captioner)
+    turns = [{"role": "user", "content": "One."}, {"role": "assistant", "content": "Two."}]
+    last = {"role": "user", "content": [image_part(), part]}
+    answer = TestClient(service.app, base_url=URL).post(CHAT, json={"messages": [*turns, last]})
+    error = answer.json()["error"]
+    assert error["message"].startswith(where)
+    assert error["message"].startswith(error["param"])
+    service.close()
+
+
+def test_a_part_whose_error_names_its_url_alone_is_named_too(client, monkeypatch):
+    def refuse(*_: object) -> None:
+        raise DataError("http://a.b/c.png: cannot be fetched")
+
+    monkeypatch.setattr("aurora_cli.serving.conversation.read_medium", refuse)
+    answer = client.post(CHAT, json=question("What is it?", image_part(url="http://a.b/c.png")))
+    assert answer.json()["error"]["message"] == "messages[0].content[0].image_url: http://a.b/c.png: cannot be fetched"
 
 
 @pytest.mark.parametrize("fields", [

@@ -50,7 +50,7 @@ def test_what_lies_elsewhere_is_not(rooted, root, name):
     answer = rooted.post(CHAT, json=question("x", image_part(url=name.format(root=root))))
     assert (answer.status_code, answer.json()["error"]["message"]) == (
         403,
-        "messages.0.content.0: is not below the media root",
+        "messages[0].content[0].image_url: is not below the media root",
     )
 
 

@@ -66,6 +66,31 @@ def check_bucket(url: str) -> None:
             return
 
 
+def check_folder(url: str) -> None:
+    """Find out that nothing lies in a folder of objects, before hours of work with it; a request or two, whatever lies
+    there. A bucket itself may be empty; who may not ask is let through.
+
+    Raises:
+        DataError: there is no such bucket, or no object below the folder, or the URL is an object's.
+        HostError: the store cannot be reached, or there are no credentials for it.
+    """
+    files, path = client_of(url.rstrip("/"))
+    with storage_errors(url):
+        try:
+            kind = files.info(path).get("type")
+        except PermissionError:
+            return
+        except FileNotFoundError:
+            kind = None
+    if kind is None:
+        check_bucket(url)
+        raise DataError(f"{shown(url)}: holds no objects", hint="Is the folder spelled so, and was it filled?")
+    if kind == "file":
+        raise DataError(
+            f"{shown(url)}: is an object; the URL of a folder of media, or of an indexed .tar, was expected"
+        )
+
+
 def _options(protocol: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """What the library is opened with. `given`: the user's own, of fsspec's configuration; it goes before ours."""
     if protocol not in _S3:

@@ -9,6 +9,7 @@ import pytest
 
 from aurora_cli.config.settings import ExtractSettings, Settings
 from aurora_cli.data.media.errors import MissingMedia
+from aurora_cli.data.media.remote.roots import lookups_of
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.extract import command as extract
@@ -111,6 +112,19 @@ def test_a_stage_starts_from_weights_in_a_bucket_as_from_their_folder(memory, tm
         )
 
 
+def test_a_folder_without_objects_is_refused_at_once_and_so_is_an_object_for_a_folder(bucket):
+    bucket.write("media/a.png", b"1")
+    for folder in ("media", "media/"):
+        MediaRoot(bucket.url(folder))
+    for folder in ("medi", "media/none/"):
+        with pytest.raises(DataError, match=rf"//bucket/{folder}: holds no objects"):
+            MediaRoot(bucket.url(folder))
+        with pytest.raises(DataError, match=rf"//bucket/{folder}: holds no objects"):
+            lookups_of([bucket.url(folder)], Path())
+    with pytest.raises(DataError, match=r"//bucket/media/a\.png: is an object; the URL of a folder"):
+        MediaRoot(bucket.url("media/a.png"))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 def test_what_is_not_there_is_said_before_weights_are_read(memory, tmp_path, monkeypatch):
@@ -118,6 +132,10 @@ def test_what_is_not_there_is_said_before_weights_are_read(memory, tmp_path, mon
     monkeypatch.setattr("aurora_cli.pipeline.train.run._wrapped_network", lambda *_: pytest.fail("weights were read"))
     settings = tiny_workspace.settings(tmp_path, after=None, media_root=memory.url("no.tar"), trackers=[])
     with pytest.raises(DataError, match=r"memory://bucket/no\.tar: there is no such object"):
+        train.run(settings)
+    memory.write("other/a.png", b"1")
+    settings = tiny_workspace.settings(tmp_path, after=None, media_root=memory.url("media"), trackers=[])
+    with pytest.raises(DataError, match=r"memory://bucket/media: holds no objects"):
         train.run(settings)
 
 

@@ -12,7 +12,7 @@ from aurora_cli.data.media.listing import Medium, medium_of
 from aurora_cli.data.media.remote.stored import Tar, member_of, stored_medium
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.urls import is_url, join, parts_of
-from aurora_cli.storage.client import check_bucket
+from aurora_cli.storage.client import check_bucket, check_folder
 from aurora_cli.storage.errors import shown
 from aurora_cli.storage.objects import list_objects, stat_if_there
 
@@ -25,7 +25,7 @@ def lookups_of(given: Sequence[str], root: Path, reporter: Reporter = SILENT) ->
 
     Raises:
         UsageError: it is neither a folder nor a tar.
-        DataError: an archive has no index, or not its own.
+        DataError: an archive has no index, or not its own; or a folder in a bucket is empty.
         HostError: a store cannot be reached.
     """
     return tuple(_lookup(name, root, reporter) for name in given)
@@ -85,6 +85,8 @@ def _members(tar: Tar) -> Lookup:
 
 
 def _objects(url: str) -> Lookup:
+    check_folder(url)
+
     def find(name: str) -> Medium | None:
         at = join(url, name)
         return None if stat_if_there(at) is None else stored_medium(name, at)

@@ -6,7 +6,7 @@ from typing import Literal
 from aurora_cli.data.archives.index_table import Extent
 from aurora_cli.data.archives.remote_tar import RemoteTar
 from aurora_cli.io.urls import join
-from aurora_cli.storage.client import check_bucket
+from aurora_cli.storage.client import check_folder
 from aurora_cli.storage.objects import list_objects, read_pieces, stat_if_there
 
 
@@ -44,7 +44,7 @@ class StoredFolder:
     """Objects below a folder's URL. Each look is a request."""
 
     def __init__(self, url: str) -> None:
-        check_bucket(url)
+        check_folder(url)
         self.folder = url
 
     def locate(self, path: str) -> Literal["file", "folder"] | None:

@@ -9,6 +9,8 @@ from aurora_cli.config.settings import DownloadSettings
 from aurora_cli.data.download.manifest import RemoteFile
 from aurora_cli.errors import DataError, UsageError
 
+_LOOK = "See what is there: aurora download --dry-run"
+
 ANNOTATIONS = (".jsonl", ".jsonl.gz", ".json", ".json.gz")
 
 
@@ -16,8 +18,9 @@ def select(files: Iterable[RemoteFile], options: DownloadSettings) -> list[Remot
     """The files that `options` asks for, by path; hidden ones (`.gitattributes`) are never asked for.
 
     Raises:
-        UsageError: an unknown split or subset; the message has near names
-        DataError: nothing is left, or a path leads out of the folder
+        UsageError: an unknown split or subset, or a glob that no file matches (the message has near names), or together
+            they leave nothing
+        DataError: the data set is empty, or a path leads out of the folder
     """
     listed = sorted((file for file in files if not _is_hidden(file.path)), key=lambda file: file.path)
     for file in listed:
@@ -33,12 +36,19 @@ def select(files: Iterable[RemoteFile], options: DownloadSettings) -> list[Remot
     subsets = {file.subset for file in in_splits} - {""}
     _check_known("subset", options.subsets, {subset.split("/")[1] for subset in subsets} | subsets)
 
+    _check_included(options, listed)
+
     selected = [file for file in in_splits if all(condition(file, options) for condition in _CONDITIONS)]
     if not selected:
-        raise DataError(
-            f"{options.repo}: none of its {len(listed):,} files is selected by these splits, subsets and globs",
-            hint="See what is there: aurora download --dry-run",
-        )
+        fields = {
+            "splits": options.splits,
+            "subsets": options.subsets,
+            "annotations_only": options.annotations_only,
+            "include": options.include,
+            "exclude": options.exclude,
+        }
+        given = ", ".join(f"download.{name}" for name, value in fields.items() if value)
+        raise UsageError(f"{given}: none of the {len(listed):,} files of {options.repo} is selected", hint=_LOOK)
     return selected
 
 
@@ -74,6 +84,16 @@ def _is_hidden(path: str) -> bool:
 def _matches(path: str, globs: Iterable[str]) -> bool:
     name = PurePosixPath(path).name
     return any(fnmatchcase(path, glob) or fnmatchcase(name, glob) for glob in globs)
+
+
+def _check_included(options: DownloadSettings, listed: Iterable[RemoteFile]) -> None:
+    paths = [file.path for file in listed]
+    for glob in options.include:
+        if not any(_matches(path, [glob]) for path in paths):
+            names = {PurePosixPath(path).name for path in paths}
+            near = difflib.get_close_matches(glob, sorted(names | {*paths}), n=3, cutoff=0.5)
+            guess = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise UsageError(f"download.include: no file of {options.repo} matches {glob!r}{guess}", hint=_LOOK)
 
 
 def _check_known(what: str, requested: Iterable[str], there: set[str]) -> None:

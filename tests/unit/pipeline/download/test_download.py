@@ -9,7 +9,7 @@ import pytest
 
 from aurora_cli.config.settings import Settings
 from aurora_cli.data.download.manifest import DownloadManifest
-from aurora_cli.errors import DataError, HostError, UsageError
+from aurora_cli.errors import HostError, UsageError
 from aurora_cli.pipeline import merge_tars
 from aurora_cli.pipeline.download import command as download
 from aurora_cli.pipeline.extract import command as extract
@@ -99,8 +99,14 @@ def test_unknown_names_are_answered_with_near_ones(hub: Hub, tmp_path: Path):
         download.run(settings(tmp_path, repo="wchai/AuroraCap-train"))
     with pytest.raises(UsageError, match="no branch, tag or commit 'v9'"):
         download.run(settings(tmp_path, revision="v9"))
-    with pytest.raises(DataError, match="none of its"):
-        download.run(settings(tmp_path, include=["*.zip"]))
+    with pytest.raises(UsageError, match=r"download\.include: no file of .* matches '\*\.zip'\n"):
+        download.run(settings(tmp_path, include=["*.gz*", "*.zip"]))
+    with pytest.raises(UsageError, match=r"no file of .* matches 'evol.json'; did you mean evol\.jsonl"):
+        download.run(settings(tmp_path, include=["evol.json"]))
+    with pytest.raises(
+        UsageError, match=r"^download\.splits, download\.include: none of the \d+ files of .* is selected\n"
+    ):
+        download.run(settings(tmp_path, splits=["language"], include=["dense*"]))
     assert not (tmp_path / "data").exists()
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config.section import LocalPath, Paths, Section
+from aurora_cli.config.section import HtmlOutput, LocalPath, Paths, Section
 
 
 class ImportSettings(Section):
@@ -68,7 +68,7 @@ class ImportSettings(Section):
     check_sample: int = Field(default=64, ge=1)
     """Media that `check_media` decodes, spread evenly."""
 
-    html: LocalPath | None = None
+    html: HtmlOutput | None = None
     """With --dry-run: a page that shows five records with their images."""
 
     force: bool = False

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from aurora_cli.config.section import LocalPath, Section
+from aurora_cli.config.section import LocalPath, OutputFolder, Section
 
 
 class JudgeSettings(Section):
@@ -32,5 +32,5 @@ class JudgeSettings(Section):
     tries: int = Field(default=6, ge=1)
     """How often a request is made before its question counts as failed."""
 
-    write_prompts: LocalPath | None = None
+    write_prompts: OutputFolder | None = None
     """Write aurora's own prompts into this folder, and do nothing else."""

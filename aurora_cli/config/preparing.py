@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from aurora_cli.config.section import LocalPath, Names, Paths, Section
+from aurora_cli.config.section import LocalPath, Names, OutputFolder, Paths, Section
 from aurora_cli.config.share import ShareName
 
 
@@ -36,7 +36,7 @@ class DownloadSettings(Section):
     exclude: Names = ()
     """Leave out files that match one of these globs."""
 
-    output: LocalPath = Path("data")
+    output: OutputFolder = Path("data")
     """Where to."""
 
     workers: int = Field(default=4, ge=1)
@@ -78,7 +78,7 @@ class ExtractSettings(Section):
     inputs: Paths = (Path("data"),)
     """Archives, parts, or folders that hold them."""
 
-    output: LocalPath | None = None
+    output: OutputFolder | None = None
     """Where the members go; none: the folder that the archive lies in."""
 
     layout: Literal["files", "index"] = "files"
@@ -117,7 +117,7 @@ class TokenizeSettings(Section):
     subsets: Names = ()
     """Of the workspace's files, only these subsets; none: all."""
 
-    output: LocalPath | None = None
+    output: OutputFolder | None = None
     """Folder for the shards; none: tokenized/<split>/<subset>."""
 
     batch_size: int = Field(default=100_000, ge=1)
@@ -170,7 +170,7 @@ class MergeShardsSettings(Section):
     folders: Paths = ()
     """Folders that `tokenize` wrote; none: every one in the workspace."""
 
-    output: LocalPath | None = None
+    output: OutputFolder | None = None
     """Where to; none: `merged` in the folder."""
 
     copy_files: bool = False

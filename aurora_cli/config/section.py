@@ -1,7 +1,7 @@
 """What every section of the settings tree is made of."""
 
 from enum import Enum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -40,9 +40,35 @@ def _of_bucket(value: str) -> str:
     return value
 
 
+_PROMISES = frozenset((
+    ".arrow", ".bin", ".bz2", ".csv", ".db", ".feather", ".gguf", ".gif", ".gz", ".htm", ".html", ".jpeg", ".jpg",
+    ".json", ".jsonl", ".jsonlines", ".md", ".mp4", ".ndjson", ".onnx", ".parquet", ".pdf", ".pkl", ".png", ".pt",
+    ".pth", ".safetensors", ".sqlite", ".srt", ".tar", ".tgz", ".tsv", ".txt", ".vtt", ".xlsx", ".xml", ".xz",
+    ".yaml", ".yml", ".zip", ".zst",
+))  # fmt: skip
+"""How the names of files end that hold something known. Other endings, as of `llava-1.5`, promise nothing."""
+
+
+def _writing(what: str, *own: str) -> AfterValidator:
+    """For an output that holds `what` however it is named: a name that promises another format is refused."""
+
+    def check(path: Path | str) -> Path | str:
+        suffix = PurePosixPath(path).suffix.lower()
+        if suffix in _PROMISES and suffix not in own:
+            expected = f"a name that ends in {own[0]}" if own else f"a name without {suffix}"
+            raise ValueError(f"{what} is written; {expected} was expected")
+        return path
+
+    return AfterValidator(check)
+
+
 LocalPath = Annotated[Path, BeforeValidator(_no_url)]
 PathOrUrl = Annotated[str, BeforeValidator(_as_text), AfterValidator(_of_bucket)]
 """A path as text, for as a `Path` a URL would lose a slash."""
+JsonLinesOutput = Annotated[PathOrUrl, _writing("a file of JSON lines", ".jsonl", ".jsonlines", ".ndjson")]
+HtmlOutput = Annotated[LocalPath, _writing("a page of HTML", ".html", ".htm")]
+YamlOutput = Annotated[LocalPath, _writing("a file of YAML", ".yaml", ".yml")]
+OutputFolder = Annotated[LocalPath, _writing("a folder")]
 Names = Annotated[tuple[str, ...], BeforeValidator(_as_list)]
 Paths = Annotated[tuple[LocalPath, ...], BeforeValidator(_as_list)]
 PathTexts = Annotated[tuple[Annotated[str, BeforeValidator(_no_url)], ...], BeforeValidator(_as_list)]

@@ -12,11 +12,13 @@ from aurora_cli.config.section import (
     MayChange,
     Names,
     Number,
+    OutputFolder,
     PathOrUrl,
     PathTexts,
     Precision,
     Section,
     Triple,
+    YamlOutput,
 )
 from aurora_cli.io.json_files import JsonObject
 
@@ -110,7 +112,7 @@ class TrainSettings(Section):
     """Folder that images and videos are named from, or a tar with an index, or the URL of either (`s3://`); none: the
     annotation file's folder."""
 
-    run_dir: MayChange[LocalPath | None] = None
+    run_dir: MayChange[OutputFolder | None] = None
     """Where the run writes; none: runs/<stage>."""
 
     projector: ModuleTraining | None = None
@@ -216,7 +218,7 @@ class TrainSettings(Section):
     fit: MayChange[str | None] = None
     """With `plan`: memory of one device, like 24GB, or gpu:24GB for a GPU that is not here; says which settings fit."""
 
-    write: MayChange[LocalPath | None] = None
+    write: MayChange[YamlOutput | None] = None
     """File that the first of the settings that `fit` finds are written into, for `--config`."""
 
     flops_per_s: MayChange[float | None] = Field(default=None, gt=0.0)

@@ -11,10 +11,13 @@ from aurora_cli.config.judging import JudgeSettings
 from aurora_cli.config.section import (
     Counts,
     Dtype,
+    HtmlOutput,
+    JsonLinesOutput,
     KeptRatios,
     LocalPath,
     Names,
     Number,
+    OutputFolder,
     PathOrUrl,
     Paths,
     PathsOrUrls,
@@ -34,7 +37,7 @@ class ConvertSettings(Section):
     checkpoint: str | None = None
     """What to convert; none: the newest finished run."""
 
-    output: LocalPath | None = None
+    output: OutputFolder | None = None
     """Where to; none: export/<format>."""
 
     format: Layout = "xtuner"
@@ -123,7 +126,7 @@ class CaptionSettings(Section):
     """Processes on this machine, each with a share of the media; where there are GPUs, each has one of them. None: one.
     With `--engine ray` processes of the cluster; none: one a GPU, without GPUs one."""
 
-    output: PathOrUrl | None = None
+    output: JsonLinesOutput | None = None
     """JSONL file for the captions as well, or its URL; what it holds already is not captioned again."""
 
     shard: ShareName | None = Field(default=None, examples=["0/8"])
@@ -208,7 +211,7 @@ class EvaluateSettings(Section):
     seed: int = Field(default=0, ge=0)
     """Of the resamples."""
 
-    output: LocalPath | None = None
+    output: OutputFolder | None = None
     """Folder for the results; none: evaluation/<name of the captions' file, or of the model>, and the references' name
     behind it where results with other references are there."""
 
@@ -345,5 +348,5 @@ class InspectSettings(Section):
     samples: int | None = Field(default=None, ge=0)
     """Rows of a token store that are shown, evenly spread; none: 1, and 12 with `html`."""
 
-    html: LocalPath | None = None
+    html: HtmlOutput | None = None
     """File for a report to be read in a browser: of a token store its charts, rejects and rows; of a run its page."""

@@ -26,7 +26,7 @@ from aurora_cli.data.batches.selection import (
 )
 from aurora_cli.data.batches.validation import ValidationBy, split_by_medium, split_by_row
 from aurora_cli.data.token_store.media_keys import MediaKeys, joined
-from aurora_cli.data.token_store.store import open_store
+from aurora_cli.data.token_store.store import Summary, open_store
 from aurora_cli.errors import DataError
 from aurora_cli.runs.lines import Rejection
 
@@ -234,6 +234,23 @@ class Corpus:
         if self.mixed is None:
             return 0
         return sum(int((self.mixed.fitting[numbers] <= ratio).sum()) for numbers in self.trained)
+
+    def summary_of(self, numbers: np.ndarray) -> Summary:
+        """What the stores' summaries say of these samples, in their order. As much is held as there are of them."""
+        order = np.argsort(numbers, kind="stable")
+        ascending, found = numbers[order], [np.empty(len(numbers), np.int32) for _ in Summary._fields]
+        for start, summary in self.summaries():
+            first, last = np.searchsorted(ascending, (start, start + len(summary.length)))
+            for values, column in zip(found, summary, strict=True):
+                values[order[first:last]] = column[ascending[first:last] - start]
+        return Summary(*found)
+
+    def summaries(self) -> Iterator[tuple[int, Summary]]:
+        """Of all samples a piece at a time, each with the number of its first."""
+        start = 0
+        for summary in chain.from_iterable(open_store(store.folder).summaries() for store in self.stores):
+            yield start, summary
+            start += len(summary.length)
 
     @property
     def _weights(self) -> list[float]:

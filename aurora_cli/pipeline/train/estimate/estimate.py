@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 
 from aurora_cli.config.settings import Settings
+from aurora_cli.data.batches.selection import chunks
 from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.data.features.space import FeatureForm
-from aurora_cli.data.token_store.store import open_store
 from aurora_cli.errors import DataError
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.build_data import plan_data
@@ -197,17 +198,16 @@ def amounts_of(data: TrainingData, config: AuroraCapConfig) -> DataAmounts:
     """Exact counts of the data as training plans it; tokens of a mixture as expectation."""
     corpus = data.corpus
     epoch = corpus.epoch(0)
-    frames, visual = int(corpus.frames[epoch].sum()), 0.0
-    for store, start, end in zip(corpus.stores, corpus.starts[:-1], corpus.starts[1:], strict=True):
-        summary = open_store(store.folder).summary()
-        own = epoch[(epoch >= start) & (epoch < end)]
-        for number, ratio in enumerate(data.ratios):
-            tokens = ratio.token_counts.in_all(summary.frames, summary.videos)[own - start]
-            visual += float(tokens @ corpus.chances(own, number))
+    frames = sum(int(corpus.frames[epoch[chunk]].sum()) for chunk in chunks(len(epoch)))
+    visual = _visual_tokens(data, epoch)
     expected, planned = 0.0, 0
     for number in range(len(data.ratios)):
-        expected += float(corpus.lengths_at(epoch, number) @ corpus.chances(epoch, number))
-        planned += int(corpus.lengths_at(corpus.epoch_at(0, number), number).sum(dtype="int64"))
+        for chunk in chunks(len(epoch)):
+            some = epoch[chunk]
+            expected += float(corpus.lengths_at(some, number) @ corpus.chances(some, number))
+        taken = corpus.epoch_at(0, number)
+        lengths = (corpus.lengths_at(taken[chunk], number) for chunk in chunks(len(taken)))
+        planned += sum(int(some.sum(dtype="int64")) for some in lengths)
     packs = data.packs_in_epoch
     beyond = beyond_positions(data, config)
     return DataAmounts(
@@ -225,6 +225,21 @@ def amounts_of(data: TrainingData, config: AuroraCapConfig) -> DataAmounts:
         notes=tuple(data.notes()),
         steps_by_ratio=_steps_by_ratio(data),
     )
+
+
+def _visual_tokens(data: TrainingData, epoch: np.ndarray) -> float:
+    """That an epoch has, as expectation; no temporary but the visits is as long as all samples."""
+    corpus, visual = data.corpus, 0.0
+    visits = np.zeros(corpus.starts[-1], np.uint16)
+    for chunk in chunks(len(epoch)):
+        np.add.at(visits, epoch[chunk], 1)
+    for start, summary in corpus.summaries():
+        taken = np.flatnonzero(visits[start : start + len(summary.length)])
+        times = visits[start + taken]
+        for number, ratio in enumerate(data.ratios):
+            tokens = ratio.token_counts.in_all(summary.frames[taken], summary.videos[taken]) * times
+            visual += float(tokens @ corpus.chances(start + taken, number))
+    return visual
 
 
 def _steps_by_ratio(data: TrainingData) -> dict[str, int] | None:

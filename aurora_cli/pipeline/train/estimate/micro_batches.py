@@ -5,7 +5,6 @@ import numpy as np
 from aurora_cli.config.settings import Settings
 from aurora_cli.data.batches.collator import SHORTEST_ROW
 from aurora_cli.data.batches.training_data import TrainingData
-from aurora_cli.data.token_store.store import Summary, open_store
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.estimate.trace import MicroBatchSize, largest
 
@@ -16,24 +15,27 @@ LOOKED_AT = 10_000
 def sizes_of(data: TrainingData, settings: Settings) -> tuple[MicroBatchSize, ...]:
     """The largest of a run's micro-batches, each in its own way."""
     micro = settings.train.micro_batch_packs
-    summaries = [open_store(store.folder).summary() for store in data.corpus.stores]
-    table = Summary(*(np.concatenate(columns) for columns in zip(*summaries, strict=True)))
     found: list[MicroBatchSize] = []
     for ratio, (row, end) in enumerate(zip(data.rows, data.ends, strict=True)):
-        sizes = set()
-        for first in range(0, min(end, LOOKED_AT * micro // len(data.rows)), micro):
-            packs = [row.pack(position) for position in range(first, min(first + micro, end))]
+        looked_at = range(0, min(end, LOOKED_AT * micro // len(data.rows)), micro)
+        batches = [[row.pack(position) for position in range(first, min(first + micro, end))] for first in looked_at]
+        if not batches:
+            continue
+        summary = data.corpus.summary_of(np.concatenate([pack for packs in batches for pack in packs]))
+        sizes, stop = set(), 0
+        for packs in batches:
             samples = np.concatenate(packs)
             lengths = [data.corpus.lengths_at(pack, ratio) for pack in packs]
             positions = max(int(of_pack.sum(dtype="int64")) for of_pack in lengths)
             if data.plan.batching != "packed":
                 positions = int(np.concatenate(lengths).max())
             frames = int(data.corpus.frames[samples].sum())
-            whole = int(table.videos[samples].sum()) if settings.merging.slowfast else 0
-            targets = int(table.target_tokens[samples].sum())
+            own = slice(stop, stop := stop + len(samples))
+            whole = int(summary.videos[own].sum()) if settings.merging.slowfast else 0
+            targets = int(summary.target_tokens[own].sum())
             rows = max(SHORTEST_ROW, positions)
             sizes.add(MicroBatchSize(micro, rows, frames - whole, whole, targets, settings.merging.mergings[ratio]))
-        found += largest(list(sizes)) if sizes else ()
+        found += largest(list(sizes))
     return tuple(found)
 
 

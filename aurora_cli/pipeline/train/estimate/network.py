@@ -14,6 +14,7 @@ from aurora_cli.checkpoints.stated.towers import vision_config_of
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
+from aurora_cli.data.batches.selection import chunks
 from aurora_cli.data.batches.training_data import TrainingData
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import read_object
@@ -172,33 +173,53 @@ def flops_of(model: AuroraCap, data: TrainingData, settings: Settings, parts: li
 
     trained = {part.name: part.trained > 0 for part in parts}
     again = settings.train.gradient_checkpointing
-    corpus = data.corpus
-    epoch = corpus.epoch(0)
+    epoch = data.corpus.epoch(0)
     layers, config = _language_layers(model), model.config.get_text_config()
     per_token = 2.0 * config.hidden_size * config.vocab_size  # of the head
     language = head = tower = teacher = teacher_tower = 0.0
     for ratio, merging in enumerate(settings.merging.mergings):
-        chances = corpus.chances(epoch, ratio)
-        met, chances = epoch[chances > 0], chances[chances > 0]
-        counts = np.bincount(corpus.lengths_at(met, ratio), chances)
+        own = _visited(data, epoch, ratio)
+        counts = own.lengths
         language += _language_flops(layers, counts)
         head += per_token * float(counts @ np.arange(len(counts)))
         of_frame = forward_flops(_tower_layers(model), _tokens_of_layers(model, settings, merging), attended=1.0)
-        tower += float(corpus.frames[met] @ chances) * of_frame
+        tower += own.frames * of_frame
         if data.teacher is not None and ratio < data.teacher:
-            lengths = corpus.lengths_at(met, data.teacher)
-            fits = lengths <= data.plan.budget.tokens
-            counts = np.bincount(lengths[fits], chances[fits])
+            also = _visited(data, epoch, ratio, at=data.teacher)
+            counts = also.lengths
             teacher += _language_flops(layers, counts) + per_token * float(counts @ np.arange(len(counts)))
             larger = settings.merging.mergings[data.teacher]
             of_frame = forward_flops(_tower_layers(model), _tokens_of_layers(model, settings, larger), attended=1.0)
-            teacher_tower += float(corpus.frames[met[fits]] @ chances[fits]) * of_frame
+            teacher_tower += also.frames * of_frame
     before = trained["vision_tower"] or trained["projector"]
     return Flops(
         (language + head) * passes(trained=trained["language_model"], trained_before=before, recomputed=again)
         + teacher,
         tower * passes(trained=trained["vision_tower"], trained_before=False, recomputed=again) + teacher_tower,
     )
+
+
+class _Visited(NamedTuple):
+    """What an epoch takes at one kept ratio, as expectation."""
+
+    lengths: np.ndarray
+    """How many samples of each length."""
+    frames: float
+    """Of all of them."""
+
+
+def _visited(data: TrainingData, epoch: np.ndarray, ratio: int, at: int | None = None) -> _Visited:
+    """`at`: as they are at another kept ratio, those that a pack holds there."""
+    corpus, most = data.corpus, data.plan.budget.tokens
+    counts, frames = np.zeros(most + 1), 0.0
+    for chunk in chunks(len(epoch)):
+        chances = corpus.chances(epoch[chunk], ratio)
+        met, chances = epoch[chunk][chances > 0], chances[chances > 0]
+        lengths = corpus.lengths_at(met, ratio if at is None else at)
+        fits = lengths <= most
+        counts += np.bincount(lengths[fits], chances[fits], minlength=most + 1)
+        frames += float(corpus.frames[met[fits]] @ chances[fits])
+    return _Visited(counts, frames)
 
 
 def _language_flops(layers: LayerStack, counts: np.ndarray) -> float:

@@ -8,15 +8,21 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from aurora_cli.config.settings import Settings, TrainSettings
+from aurora_cli.config.training import ModuleTraining
 from aurora_cli.data.batches import selection
-from aurora_cli.data.batches.corpus import WeightedStore
+from aurora_cli.data.batches.corpus import Corpus, WeightedStore
 from aurora_cli.data.batches.mixture import StepRatio
 from aurora_cli.data.batches.packing import plan_packs
 from aurora_cli.data.batches.selection import PackBudget, numbers_where
 from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
 from aurora_cli.data.token_store.schema import MANIFEST, ROW_SCHEMA, SUMMARY_SCHEMA
+from aurora_cli.data.token_store.store import Summary
 from aurora_cli.data.token_store.writer import BATCH_ROWS, ShardWriter
 from aurora_cli.models.merge_plan import FrameTokenCounts
+from aurora_cli.pipeline.train.estimate import micro_batches, network
+from aurora_cli.pipeline.train.estimate.estimate import amounts_of
+from tests.captioners import MODEL
 from tests.tokenizing import shard_manifest
 
 FEW, MANY = 20_000, 420_000
@@ -102,6 +108,45 @@ def test_of_a_record_in_a_mixture_of_three_ratios_20_bytes_are_kept(stores: dict
     packs = PACK_BYTES * (1 / 8 + 1 / 7 + 1 / 6) / 3  # an image is 1, 2 or 3 of their tokens
     kept = tokens + frames + videos + ratios_that_fit + number + slot + ratio + in_plan + packs
     assert bytes_a_record(stores, 3).kept == pytest.approx(kept, abs=0.5)
+
+
+@pytest.mark.slow
+def test_of_a_record_a_plan_takes_4_bytes_beside_those_of_training(
+    stores: dict[int, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "CHUNK", 1 << 12)
+    monkeypatch.setattr(micro_batches, "LOOKED_AT", 100)  # their samples are held, however many records there are
+    train = TrainSettings(pack_tokens=64, pack_frames=64, projector=ModuleTraining(lr=1e-3))
+    settings = Settings(workspace=tmp_path, model=MODEL, train=train)
+    config = network.config_of(settings)
+    model = network.without_weights(config)
+    parts = network.parts_of(model, settings)
+    peaks = []
+    for folder in stores.values():
+        plan(folder, 1)
+        tracemalloc.start()
+        data = plan(folder, 1)
+        assert data.packs_in_epoch
+        tracemalloc.reset_peak()
+        amounts_of(data, config)
+        micro_batches.sizes_of(data, settings)
+        network.flops_of(model, data, settings, parts)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    kept, visits = 14, 2
+    assert (peaks[1] - peaks[0]) / (MANY - FEW) <= kept + visits + 2
+
+
+def test_summaries_of_samples_are_theirs_wherever_they_stand(
+    stores: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = plan(stores[FEW], 1).corpus
+    pieces = [(0, [7, 5, 9]), (3, []), (3, [8, 6])]
+    summaries = [(start, Summary(*(np.array(lengths, np.int32) * k for k in range(1, 6)))) for start, lengths in pieces]
+    monkeypatch.setattr(Corpus, "summaries", lambda _: iter(summaries))
+    found = corpus.summary_of(np.array([4, 0, 3, 0, 2]))
+    assert found.length.tolist() == [6, 7, 8, 7, 9]
+    assert found.target_tokens.tolist() == [30, 35, 40, 35, 45]
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 1 << 20])

@@ -16,7 +16,7 @@ from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.errors import MissingMedia, UnreadableMedia
 from aurora_cli.data.media.images import SHRINK_MARGIN, Colour, decode_image
 from aurora_cli.data.media.kinds import ANIMATED_SUFFIXES, VIDEO_SUFFIXES, frames_among
-from aurora_cli.data.media.transforms import normalise, padding_colour, square_frames, square_image
+from aurora_cli.data.media.transforms import is_thin, normalise, padding_colour, square_frames, square_image
 from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, NO_LIMITS, Sampling, Span, VideoLimits, evenly_spaced
 from aurora_cli.data.media.videos import decode_frames
 from aurora_cli.io.data_uri import shown
@@ -63,7 +63,7 @@ def image_pixels(source: Path | bytes, name: str, size: int, fill: Colour) -> np
         UnreadableMedia: naming it and the reason.
     """
     rgb, is_lossy = decode_image(source, name, size=size)
-    if is_lossy:
+    if is_lossy and not is_thin(rgb):
         return square_frames(np.asarray(rgb)[None], size, fill)[0]
     return square_image(rgb, size, fill)
 

@@ -13,6 +13,7 @@ from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.images import decode_image
 from aurora_cli.data.media.reader import MediaReader, image_pixels, load_frames, video_pixels
 from aurora_cli.data.media.rgb import as_rgb
+from aurora_cli.data.media.transforms import square_frames
 from aurora_cli.data.media.video_decoder import evenly_spaced
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -55,6 +56,14 @@ def test_images_stand_as_the_camera_was_held(kind: str, orientation: int, left_g
     pixels = image_pixels(saved(halves(), kind, exif=exif), "p", 20, GREY)
     place = {"left": (10, 2), "right": (10, 17), "top": (2, 10), "bottom": (17, 10)}[left_goes]
     assert close(corner(pixels, *place), RED)
+
+
+@pytest.mark.parametrize("size", [(2, 4_000), (4_000, 2)])
+def test_the_square_of_a_thin_jpeg_is_never_there_whole(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    content = saved(Image.new("RGB", size, RED), "JPEG", quality=95)
+    fast = square_frames(np.asarray(Image.open(io.BytesIO(content)))[None], 28, GREY)[0].astype(int)
+    monkeypatch.setattr("aurora_cli.data.media.reader.square_frames", lambda *_: pytest.fail("it was made"))
+    assert np.abs(image_pixels(content, "p.jpg", 28, GREY).astype(int) - fast).max() <= 2
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "LA", "CMYK", "YCbCr", "HSV", "I;16", "I", "F"])

@@ -5,7 +5,8 @@ A CLIP tower of 6 layers of 384 at 224 pixels, a Llama of 8 layers of 384 with 3
 to 64 tokens, where the peer's batch waits for its longest. Start-up is left out of captions a second and is all of the
 first word. Asked for at ratio 1: 1.5 times the peer's captions a second, 1.6 times where they are uneven, the same ids;
 3 times the uneven ones at ratio 0.1; and 0.7 of the peer's time to the first word. Wall clock and CPU seconds are each
-the least of rounds that take turns; beside other work CPU seconds say more.
+the least of rounds that take turns; beside other work CPU seconds say more. The peer's loop runs in the same process,
+with the heap and the pages that `aurora caption` takes.
 
     python tests/benchmarks/bench_caption_peer.py [rounds, 3] [threads, 2] [images, 64] [new tokens, 64]
                                                   [--write docs/peers.json]
@@ -28,6 +29,7 @@ from peers import figures
 from PIL import Image
 
 from aurora_cli.config.merging import TokenMerging
+from aurora_cli.training.processes.heap import keep_freed_memory, use_huge_pages
 
 BATCH = 8
 VISION = {
@@ -153,6 +155,8 @@ def main() -> None:
     chosen = parser.parse_args()
     rounds, threads, images, new_tokens = chosen.rounds, chosen.threads, chosen.images, chosen.new_tokens
     os.environ["OMP_NUM_THREADS"] = str(threads)
+    use_huge_pages()
+    keep_freed_memory()
     kept: dict[str, dict[str, float]] = {}
     alike: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as folder:

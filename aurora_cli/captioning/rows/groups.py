@@ -13,7 +13,7 @@ from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
 from aurora_cli.captioning.rows.kv_cache import JoinedCache
-from aurora_cli.captioning.rows.plain_step import PlainStep, has_plain_step
+from aurora_cli.captioning.rows.plain_model import PlainModel, is_plain
 from aurora_cli.models import packed_attention
 from aurora_cli.models.auroracap import AuroraCap
 from aurora_cli.models.positions import rope_types
@@ -61,7 +61,7 @@ class JoinedRows:
         self._model = model
         self._cache = JoinedCache(model.config.get_text_config().num_hidden_layers)
         language_model = model.model.language_model
-        self._plain = PlainStep(language_model) if has_plain_step(language_model) else None
+        self._plain = PlainModel(language_model) if is_plain(language_model) else None
 
     @property
     def width(self) -> int:
@@ -72,7 +72,11 @@ class JoinedRows:
         self._cache.begin_joining(*mask_BT.shape)
         read: list[int] = []
         try:
-            hidden_BC = _last_hidden(self._model, self._cache, embeds_BTC, mask_BT.long(), positions_of_tokens(mask_BT))
+            if self._plain is not None:
+                hidden_BC = self._plain.read(embeds_BTC[mask_BT.bool()], lengths, self._cache)
+            else:
+                positions_BT = positions_of_tokens(mask_BT)
+                hidden_BC = _last_hidden(self._model, self._cache, embeds_BTC, mask_BT.long(), positions_BT)
             read = lengths
         finally:
             self._cache.end_joining(read)
@@ -81,11 +85,11 @@ class JoinedRows:
     def step(self, embeds_B1C: Tensor) -> Tensor:
         self._cache.begin_step()
         mask, device = self._cache.mask(), embeds_B1C.device
-        positions_B1 = torch.tensor(self._cache.lengths, device=device)[:, None] - 1
+        positions_B = torch.tensor(self._cache.lengths, device=device) - 1
         if self._plain is not None:
-            return self._plain(embeds_B1C, self._cache, mask, positions_B1)
+            return self._plain.step(embeds_B1C[:, 0], self._cache, mask, positions_B)
         return _last_hidden(
-            self._model, self._cache, embeds_B1C, None if mask is None else mask.to(device), positions_B1
+            self._model, self._cache, embeds_B1C, None if mask is None else mask.to(device), positions_B[:, None]
         )
 
     def keep(self, kept: Sequence[int]) -> None:

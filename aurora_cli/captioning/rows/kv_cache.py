@@ -71,6 +71,16 @@ class JoinedLayer(CacheLayerMixin):
             return key_states, value_states
         return keys[rows, :, at.begin : at.end], values[rows, :, at.begin : at.end]
 
+    def write_prompt(self, row: int, keys_HTD: Tensor, values_HTD: Tensor) -> None:
+        """All tokens of one of the rows that join."""
+        if not self.is_initialized:
+            self.lazy_initialization(keys_HTD[None], values_HTD[None])
+        at, begin = self.columns, self.columns.end - keys_HTD.shape[1]
+        row += at.rows
+        self.blank(slice(row, row + 1), slice(at.begin, begin))
+        for stored, new in zip(self.stored, (keys_HTD, values_HTD), strict=True):
+            stored[row, :, begin : at.end] = new
+
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return (query_length if self.columns.joining else self.columns.width), 0
 
@@ -105,7 +115,7 @@ class JoinedLayer(CacheLayerMixin):
         self.stored, self.keys, self.values, self.is_initialized = [], None, None, False
 
     def _storage(self, like: Tensor) -> Tensor:
-        return like.new_zeros(self.columns.laid_rows, like.shape[1], self.columns.laid_columns, like.shape[3])
+        return like.new_empty(self.columns.laid_rows, like.shape[1], self.columns.laid_columns, like.shape[3])
 
 
 class JoinedCache(Cache):

@@ -12,7 +12,7 @@ from aurora_cli.pipeline.caption.result import CaptionResult, ServeResult
 from aurora_cli.pipeline.caption.work import caption_in_processes, caption_request
 from aurora_cli.pipeline.result import Result
 from aurora_cli.serving.start import Address, check_installed, serve
-from aurora_cli.training.processes.heap import keep_freed_memory
+from aurora_cli.training.processes.heap import keep_freed_memory, use_huge_pages
 from aurora_cli.training.processes.ranks import use_passive_openmp
 
 
@@ -25,6 +25,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         DataError: there is no model, or it is damaged.
     """
     use_passive_openmp()
+    use_huge_pages()
     keep_freed_memory()
     if settings.caption.serve:
         return _serve(settings, reporter, dry_run=dry_run)

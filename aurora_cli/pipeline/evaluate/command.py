@@ -31,7 +31,7 @@ from aurora_cli.pipeline.evaluate.result import EvaluateResult, PromptsResult, r
 from aurora_cli.pipeline.evaluate.scoring import metrics_named
 from aurora_cli.pipeline.evaluate.shares import ShareResult, caption_share, merge_shares
 from aurora_cli.storage.copies import naming_urls
-from aurora_cli.training.processes.heap import keep_freed_memory
+from aurora_cli.training.processes.heap import keep_freed_memory, use_huge_pages
 from aurora_cli.training.processes.ranks import use_passive_openmp
 
 
@@ -48,6 +48,7 @@ def run(
         HostError: the tokenizer or SPICE is asked for and not there.
     """
     use_passive_openmp()
+    use_huge_pages()
     keep_freed_memory()
     evaluate, workspace = settings.evaluate, Workspace(settings.workspace)
     if evaluate.judge.write_prompts is not None:

@@ -11,6 +11,7 @@ from aurora_cli.errors import UsageError
 from aurora_cli.pipeline.result import Result
 from aurora_cli.runs.find import find_model
 from aurora_cli.serving.start import Address, api_key_of, check_address, check_installed, serve
+from aurora_cli.training.processes.heap import use_huge_pages
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         DataError: there is no model, or it is damaged.
         HostError: the port is taken, or what serves is not installed.
     """
+    use_huge_pages()
     own, workspace = settings.serve, Workspace(settings.workspace)
     api_key = api_key_of(own.api_key_env)
     check_address(own.host, api_key)

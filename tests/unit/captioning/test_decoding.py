@@ -1,6 +1,6 @@
 """Rows that are decoded together are written as each would be alone, by transformers' `generate`."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from aurora_cli.captioning.decoding import DecodingBatch, NewRow
 from aurora_cli.captioning.generation import before_end
+from aurora_cli.captioning.rows import plain_model
 from aurora_cli.captioning.rows.groups import rows_may_join
-from aurora_cli.captioning.rows.plain_step import has_plain_step
+from aurora_cli.captioning.rows.plain_model import is_plain
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.errors import DataError
 from aurora_cli.models.auroracap import AuroraCap, AuroraCapConfig
@@ -47,6 +48,15 @@ SHAPES: dict[str, dict[str, Any]] = {
 PLAIN = ("llama", "smollm2, tied", "qwen2", "qwen3", "mistral")
 JOINING = (*PLAIN, "olmo2, by transformers")
 END_IDS = (2, 7)
+
+
+@pytest.fixture(autouse=True)
+def nan_in_new_memory() -> Iterator[None]:
+    """What a row reads and nobody wrote makes all of it NaN."""
+    torch.use_deterministic_algorithms(True)
+    assert torch.empty(3).isnan().all()
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 @cache
@@ -138,8 +148,23 @@ def test_rows_that_join_at_any_step_are_written_as_each_alone(shape: str, rows: 
     assert (len(batch), batch.tokens) == (0, 0)
 
 
-def test_which_models_take_their_steps_without_transformers() -> None:
-    assert {shape for shape in SHAPES if has_plain_step(build(shape).model.language_model)} == {
+@pytest.mark.parametrize("texts", [(30, 2, 2), (2, 30, 2), (2, 2, 30)])
+def test_a_row_reads_nothing_in_front_of_its_first_token(texts: tuple[int, ...]) -> None:
+    model = build("llama")
+    rows = [make_row(key, text=text, new_tokens=20) for key, text in enumerate(texts)]
+    expected = {row.key: alone(model, row) for row in rows}
+    batch = DecodingBatch(model)
+    taken = Taken(batch)
+    for row in rows:
+        batch.admit([row])
+        taken.step()
+        taken.step()
+    taken.rest()
+    assert taken.ids == expected
+
+
+def test_which_models_are_computed_without_transformers() -> None:
+    assert {shape for shape in SHAPES if is_plain(build(shape).model.language_model)} == {
         *PLAIN,
         "mistral, windows",
     } | {
@@ -150,16 +175,14 @@ def test_which_models_take_their_steps_without_transformers() -> None:
 def test_a_model_in_another_precision_or_with_something_at_its_layers_does_not() -> None:
     model = AuroraCap(AuroraCapConfig(vision_config=VISION, text_config=TEXT | SHAPES["llama"])).eval()
     language_model = model.model.language_model
-    assert not has_plain_step(
-        language_model
-    )  # its linear layers are still plain ones, which may be quantized or adapted
+    assert not is_plain(language_model)  # its linear layers are still plain ones, which may be quantized or adapted
     read_few_rows_fast(language_model)
-    assert has_plain_step(language_model)
+    assert is_plain(language_model)
     hook = language_model.layers[1].mlp.register_forward_hook(lambda *_: None)
-    assert not has_plain_step(language_model)
+    assert not is_plain(language_model)
     hook.remove()
-    assert not has_plain_step(language_model.train())
-    assert not has_plain_step(language_model.eval().to(torch.bfloat16))
+    assert not is_plain(language_model.train())
+    assert not is_plain(language_model.eval().to(torch.bfloat16))
 
 
 def test_which_models_let_rows_join() -> None:
@@ -284,14 +307,12 @@ def test_reading_that_fails_leaves_the_others_as_they_are(monkeypatch: pytest.Mo
     batch.admit([row])
     taken.step()
     taken.step()
-    run: Callable[..., Any] = model.model.language_model.norm.forward
 
     def fail(*args: object) -> None:
         raise MemoryError("no room")
 
-    monkeypatch.setattr(model.model.language_model.norm, "forward", fail)
-    with pytest.raises(MemoryError):
+    with monkeypatch.context() as patch, pytest.raises(MemoryError):
+        patch.setattr(plain_model, "_after_attention", fail)
         batch.admit([make_row(1, text=40)])
-    monkeypatch.setattr(model.model.language_model.norm, "forward", run)
     taken.rest()
     assert taken.ids == {0: alone(model, row)}

@@ -1,8 +1,10 @@
 """The heap of a process that computes on a CPU."""
 
+import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -51,3 +53,36 @@ print(before - megabytes())
 def test_what_was_freed_before_goes_back_to_the_system() -> None:
     given_back = subprocess.run([sys.executable, "-c", HOLES], capture_output=True, text=True, check=True).stdout
     assert float(given_back) == pytest.approx(1000 * 100 / 1024, rel=0.1)
+
+
+HUGE = """
+import sys
+from aurora_cli.training.processes.heap import use_huge_pages
+
+if sys.argv[1] == "asks":
+    use_huge_pages()
+import torch
+
+held = torch.ones(16 << 20)
+print(sum(int(line.split()[1]) for line in open("/proc/self/smaps_rollup") if line.startswith("AnonHuge")) // 1024)
+"""
+
+
+def asks_for_huge_pages() -> bool:
+    """Whether this system gives them to those that ask, and to no others."""
+    enabled = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+    return enabled.exists() and "[madvise]" in enabled.read_text()
+
+
+@pytest.mark.skipif(not asks_for_huge_pages(), reason="this system has no huge pages on demand")
+@pytest.mark.slow
+def test_large_tensors_lie_in_huge_pages() -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("THP_")}
+
+    def huge(how: str) -> int:
+        command = [sys.executable, "-c", HUGE, how]
+        return int(subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout)
+
+    megabytes = {how: huge(how) for how in ("asks", "does not ask")}
+    assert megabytes["does not ask"] == 0
+    assert 56 <= megabytes["asks"] <= 64

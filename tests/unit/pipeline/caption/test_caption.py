@@ -170,11 +170,13 @@ def test_a_missing_file_is_a_reject_and_the_others_are_captioned(workspace):
 @pytest.mark.parametrize("kept", ["media/grey_90x70.png", "media/notes.txt"])
 def test_an_output_that_is_no_list_of_captions_is_never_replaced(workspace, kept):
     before = (workspace / kept).read_bytes()
-    settings = caption_settings(workspace, GOOD[1], output=Path(kept))
+    output = workspace / "kept.jsonl"
+    output.write_bytes(before)
+    settings = caption_settings(workspace, GOOD[1], output=output)
     for dry_run in (True, False):
         with pytest.raises(UsageError, match="holds something that `aurora caption` did not write"):
             caption.run(settings, dry_run=dry_run)
-    assert (workspace / kept).read_bytes() == before
+    assert output.read_bytes() == before
 
 
 def test_an_output_that_cannot_be_is_told_before_the_model_is_loaded(workspace, monkeypatch):

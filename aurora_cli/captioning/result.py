@@ -19,7 +19,7 @@ def part_of(span: tuple[float, float] | None) -> Part | None:
     return None if span is None else (span[0], None if math.isinf(span[1]) else span[1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class CaptionCost:
     """What a caption took of the machine: of what was done for several at once, its share."""
 
@@ -33,7 +33,7 @@ class CaptionCost:
     """The most that the process held so far, on a GPU that the device did: weights and all."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Caption:
     """The caption of one image or video, and what it took."""
 
@@ -79,7 +79,7 @@ class Caption:
         return self.visual_tokens / self.frames
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Uncaptioned:
     """An image or video that could not be captioned."""
 

@@ -148,8 +148,10 @@ class Corpus:
         left_out = np.flatnonzero(~fits)
         of_share = np.zeros(0, np.int64)
         if validation_share:
-            fitting = np.flatnonzero(to_train)
-            rows = fitting - starts[np.searchsorted(starts, fitting, side="right") - 1]
+            fitting = numbers_where(to_train)
+            rows = fitting.copy()
+            for chunk in chunks(len(rows)):
+                rows[chunk] -= starts[np.searchsorted(starts, rows[chunk], side="right") - 1].astype(rows.dtype)
             if validation_by == "row":
                 of_share = np.sort(fitting[split_by_row(rows, validation_share)])
             else:
@@ -289,7 +291,11 @@ class Corpus:
 
 def _media_keys(stores: Sequence[WeightedStore], wanted: np.ndarray) -> MediaKeys:
     """Of the wanted samples, in order."""
-    offsets, keys = joined([open_store(store.folder).media_keys() for store in stores])
-    counts = np.diff(offsets)
-    kept = keys[np.repeat(wanted, counts)]
-    return MediaKeys(np.concatenate([np.zeros(1, np.int64), np.cumsum(counts[wanted], dtype=np.int64)]), kept)
+    found = joined([open_store(store.folder).media_keys() for store in stores])
+    if wanted.all():
+        return found
+    counts = np.diff(found.offsets)
+    kept = found.keys[np.repeat(wanted, counts)]
+    offsets = np.zeros(np.count_nonzero(wanted) + 1, found.offsets.dtype)
+    np.cumsum(counts[wanted], out=offsets[1:])
+    return MediaKeys(offsets, kept)

@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from aurora_cli.data.batches.selection import chunks, numbers_where
 from aurora_cli.data.token_store.media_keys import MediaKeys
 from aurora_cli.errors import DataError
 
@@ -31,17 +32,39 @@ def split_by_medium(rows: np.ndarray, keys: MediaKeys, share: float) -> np.ndarr
     """
     if share == 0.0:
         return np.zeros(0, np.int64)
-    hashes = mixed(_sets(rows, keys))
-    _, set_of, sizes = np.unique(hashes, return_inverse=True, return_counts=True)  # ascending by hash
-    order = np.argsort(np.searchsorted(np.array(LARGE) * len(rows), sizes), kind="stable")
-    held = np.cumsum(sizes[order])
-    wanted = max(1, round(share * len(rows)))
-    count = int(np.argmin(np.abs(held - wanted))) + 1
+    hashes = _sets(rows, keys)
+    for chunk in chunks(len(hashes)):
+        hashes[chunk] = mixed(hashes[chunk])
+    ordered = np.sort(hashes)
+    begins = numbers_where(np.concatenate([[True], ordered[1:] != ordered[:-1]]))  # of the sets, ascending by hash
+    sizes = np.diff(begins, append=begins.dtype.type(len(rows)))
+    tier = np.empty(len(sizes), np.uint8)
+    for chunk in chunks(len(sizes)):
+        tier[chunk] = np.searchsorted(np.array(LARGE) * len(rows), sizes[chunk])
+    order = np.concatenate([numbers_where(tier == each) for each in range(len(LARGE) + 1)])
+    count = nearest(sizes, order, max(1, round(share * len(rows))))
     if count == len(order):
         raise _none_left(share, len(rows), len(order))
-    is_kept = np.zeros(len(order), bool)
-    is_kept[order[:count]] = True
-    return np.flatnonzero(is_kept[set_of])
+    kept = np.sort(ordered[begins[order[:count]]])
+    is_kept = np.empty(len(rows), bool)
+    for chunk in chunks(len(rows)):
+        at = np.searchsorted(kept, hashes[chunk])
+        is_kept[chunk] = kept[np.minimum(at, count - 1)] == hashes[chunk]
+    return numbers_where(is_kept)
+
+
+def nearest(sizes: np.ndarray, order: np.ndarray, wanted: int) -> int:
+    """How many sets, in their order, hold a number of samples that is nearest to what is wanted; the fewer of two."""
+    before, held = 0, 0
+    for chunk in chunks(len(order)):
+        sums = held + np.cumsum(sizes[order[chunk]], dtype=np.int64)
+        at = int(np.searchsorted(sums, wanted))
+        if at < len(sums):
+            below = int(sums[at - 1]) if at else held
+            is_nearer_below = below > 0 and wanted - below <= int(sums[at]) - wanted
+            return before + at if is_nearer_below else before + at + 1
+        before, held = before + len(sums), int(sums[-1])
+    return before
 
 
 def split_by_row(rows: np.ndarray, share: float) -> np.ndarray:
@@ -69,13 +92,12 @@ def mixed(numbers: np.ndarray) -> np.ndarray:
 def _sets(rows: np.ndarray, keys: MediaKeys) -> np.ndarray:
     """uint64: of each sample the smallest key of its set; of one without media a number of its own, by its row."""
     counts = np.diff(keys.offsets)
-    found = rows.astype(np.uint64) + ROW_STREAM
+    found = rows.astype(np.uint64)
+    found += ROW_STREAM
+    if counts.max(initial=0) <= 1:
+        found[counts > 0] = keys.keys
+        return found
     with_media = np.flatnonzero(counts)
-    if not len(with_media):
-        return found
-    if counts.max() == 1:
-        found[with_media] = keys.keys
-        return found
     values, key_of = np.unique(keys.keys, return_inverse=True)
     row_of = np.repeat(np.arange(len(with_media)), counts[with_media])
     begins = keys.offsets[:-1][with_media]

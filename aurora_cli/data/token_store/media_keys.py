@@ -19,7 +19,7 @@ class MediaKeys(NamedTuple):
     """Of many rows, one behind the other."""
 
     offsets: np.ndarray
-    """Where the keys of each row begin; behind the last, how many there are."""
+    """Where the keys of each row begin; behind the last, how many there are. int32 where they suffice."""
     keys: np.ndarray
     """uint32."""
 
@@ -43,14 +43,23 @@ def keys_column(rows: Iterable[Sequence[int]]) -> pa.Array:
 
 def read_column(columns: Sequence[pa.Array]) -> MediaKeys:
     """The keys of rows whose column is in pieces."""
-    lengths = [np.diff(numbers_of(column.offsets)) for column in columns]
-    keys = [numbers_of(column.flatten()) for column in columns]
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(np.concatenate(lengths), dtype=np.int64)])
-    return MediaKeys(offsets, np.concatenate(keys))
+    return joined([MediaKeys(_from_0(numbers_of(each.offsets)), numbers_of(each.flatten())) for each in columns])
+
+
+def _from_0(offsets: np.ndarray) -> np.ndarray:
+    """A piece of a column may begin in its middle; one that does not stays a view of its file."""
+    return offsets - offsets[0] if offsets[0] else offsets
 
 
 def joined(pieces: Sequence[MediaKeys]) -> MediaKeys:
     """The keys of several stores' rows, one store behind the other."""
-    lengths = np.concatenate([np.diff(piece.offsets) for piece in pieces])
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
+    if len(pieces) == 1:
+        return pieces[0]
+    rows, count = sum(len(piece.offsets) - 1 for piece in pieces), sum(len(piece.keys) for piece in pieces)
+    offsets = np.zeros(rows + 1, np.int32 if count < 1 << 31 else np.int64)
+    row = before = 0
+    for piece in pieces:
+        own = offsets[row + 1 : (row := row + len(piece.offsets) - 1) + 1]
+        np.add(piece.offsets[1:], before, out=own, casting="same_kind")
+        before += len(piece.keys)
     return MediaKeys(offsets, np.concatenate([piece.keys for piece in pieces]))

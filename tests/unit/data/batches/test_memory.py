@@ -48,10 +48,11 @@ def write_records(folder: Path, number: int) -> None:
     tokens = pa.ListArray.from_arrays(8 * each, np.ones(8 * BATCH_ROWS, np.int32))
     images, one = pa.ListArray.from_arrays(each, texts), pa.ListArray.from_arrays(each, ones)
     rows = [texts, images, nothing, one, tokens, tokens, pa.array(eights)]
-    keys = pa.ListArray.from_arrays(each, np.ones(BATCH_ROWS, np.uint32))
-    summary = [*map(pa.array, (eights, ones, ones, 0 * ones, ones)), keys]
+    numbers = [*map(pa.array, (eights, ones, ones, 0 * ones, ones))]
     with ShardWriter(folder) as shard:
-        for _ in range(number // BATCH_ROWS):
+        for first in range(0, number, BATCH_ROWS):
+            keys = pa.ListArray.from_arrays(each, np.arange(first, first + BATCH_ROWS, dtype=np.uint32))
+            summary = [*numbers, keys]
             shard.append(
                 pa.RecordBatch.from_arrays(rows, schema=ROW_SCHEMA),
                 pa.RecordBatch.from_arrays(summary, schema=SUMMARY_SCHEMA),
@@ -108,6 +109,29 @@ def test_of_a_record_in_a_mixture_of_three_ratios_20_bytes_are_kept(stores: dict
     packs = PACK_BYTES * (1 / 8 + 1 / 7 + 1 / 6) / 3  # an image is 1, 2 or 3 of their tokens
     kept = tokens + frames + videos + ratios_that_fit + number + slot + ratio + in_plan + packs
     assert bytes_a_record(stores, 3).kept == pytest.approx(kept, abs=0.5)
+
+
+def test_of_a_record_54_bytes_are_taken_while_media_are_kept_apart_for_validation(
+    stores: dict[int, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "CHUNK", 1 << 12)
+    peaks = []
+    for folder in stores.values():
+        tracemalloc.start()
+        corpus = Corpus.from_stores(
+            [WeightedStore(folder, folder)],
+            token_counts=FrameTokenCounts(merged=1, first=1),
+            budget=PackBudget(64, 64),
+            too_long="cut",
+            validation_share=0.1,
+        )
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert len(corpus.validation) == round(0.1 * corpus.starts[-1])
+    table, numbers, keys, hashes = 2 + 2 + 1, 4 + 4, 4 + 4, 8 + 8
+    begin, size, kind, order = 4, 4, 1, 4 + 4  # of a set, which is a record of its own here
+    at_most = table + numbers + keys + hashes + begin + size + kind + order + 1
+    assert (peaks[1] - peaks[0]) / (MANY - FEW) <= at_most
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_cli.data.batches.validation import split_by_medium, split_by_row
+from aurora_cli.data.batches import selection
+from aurora_cli.data.batches.validation import nearest, split_by_medium, split_by_row
 from aurora_cli.data.token_store.media_keys import MediaKeys, keys_of
 from aurora_cli.errors import DataError
 
@@ -35,6 +36,20 @@ def test_validation_samples_are_selected_by_their_row_not_by_their_index(rows: l
 def test_a_share_that_leaves_none_to_train_on_is_an_error() -> None:
     with pytest.raises(DataError, match=r"data.validation_share 0.4 of 1 samples leaves none"):
         split_by_row(np.array([7]), 0.4)
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 1 << 20])
+@pytest.mark.parametrize(
+    ("wanted", "count"),
+    [(1, 1), (3, 1), (4, 1), (5, 2), (6, 2), (7, 2), (8, 3), (9, 3)],  # they hold 3, 5 and 9; 4 and 7 are between two
+)
+def test_as_many_sets_are_kept_as_hold_nearest_to_what_is_wanted(
+    wanted: int, count: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(selection, "CHUNK", chunk)
+    held = np.array([3, 5, 9])
+    assert count == int(np.argmin(np.abs(held - wanted))) + 1
+    assert nearest(np.array([4, 3, 2]), np.array([1, 2, 0]), wanted) == count
 
 
 SAMPLES = st.lists(st.lists(st.integers(0, 25), max_size=3), min_size=4, max_size=50)

@@ -34,11 +34,18 @@ UNCOUNTED = {
 }
 """Operators that torch's counter does not know."""
 
-with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
-    try:
-        main()
-    except SystemExit as ended:
-        if ended.code:
-            raise
-print(json.dumps({"flops": counter.get_total_flops()}))
-sys.stdout.flush()
+
+def run() -> int:
+    """FLOPs of aurora's command line, by this process's arguments."""
+    with FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter:
+        try:
+            main()
+        except SystemExit as ended:
+            if ended.code:
+                raise
+    return counter.get_total_flops()
+
+
+if __name__ == "__main__":
+    print(json.dumps({"flops": run()}))
+    sys.stdout.flush()

@@ -130,9 +130,9 @@ def _input_of(row: Row) -> CaptionInput:
 
 def _written(medium: Medium, content: bytes, folder: Path) -> Medium:
     """An image that no file held, as a file; of several frames it is a video."""
-    path = folder / medium.path
+    path = folder / medium.location
     path.write_bytes(content)
-    return Medium(medium.name, path, "video" if is_animation(path, path.name) else medium.kind)
+    return Medium(medium.name, str(path), "video" if is_animation(path, path.name) else medium.kind)
 
 
 @contextlib.contextmanager

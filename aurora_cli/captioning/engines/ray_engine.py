@@ -68,10 +68,9 @@ class RayEngine:
 def tasks_of(rows: Iterator[Row], actors: int, batch_size: int) -> Iterator[Task]:
     """The rows in tasks of a few batches; of fewer, where not every actor would have one.
 
-    >>> from pathlib import Path
     >>> from aurora_cli.captioning.job.rows import row_of
     >>> from aurora_cli.data.media.listing import Medium
-    >>> row = row_of(Medium("a.png", Path("a.png"), "image"))
+    >>> row = row_of(Medium("a.png", "a.png", "image"))
     >>> [len(task.rows) for task in tasks_of(iter([row] * 70), 2, 8)]
     [32, 32, 6]
     >>> [len(task.rows) for task in tasks_of(iter([row] * 10), 4, 8)]
@@ -93,4 +92,4 @@ def _anywhere(row: Row) -> Row:
     if medium.is_remote or medium.content is not None:
         return row
     frames = tuple(path.absolute() for path in medium.frames)
-    return row._replace(medium=medium._replace(path=medium.path.absolute(), frames=frames))
+    return row._replace(medium=medium._replace(location=str(medium.path.absolute()), frames=frames))

@@ -52,11 +52,11 @@ def named_rows(given: Sequence[str], root: Path, reporter: Reporter, *, allow_re
     Raises:
         UsageError: an address where none is allowed, or a pattern or folder without media.
     """
-    media: dict[Path, Medium] = {}
+    media: dict[str, Medium] = {}
     for name in given:
         named = objects_named(name) if is_url(name) else list_media([name], root, allow_remote=allow_remote)
         for medium in named:
-            media.setdefault(medium.path, medium)
+            media.setdefault(medium.location, medium)
     if others := passed_over(given, root):
         files = "1 file is" if len(others) == 1 else f"{len(others):,} files are"
         some = ", ".join(others[:SHOWN]) + (", ..." if len(others) > SHOWN else "")

@@ -81,7 +81,7 @@ class RowMedia:
             raise Rejection("remote_media", "media: a list of frames that are no files of this machine is not read")
         paths = tuple(medium.path for medium in media)
         digest = hashlib.sha256("\n".join(names).encode("utf-8", "surrogatepass")).hexdigest()[:HASH_LENGTH]
-        return Medium(f"{names[0]} and {len(names) - 1} more frames ({digest})", paths[0], "video", frames=paths)
+        return Medium(f"{names[0]} and {len(names) - 1} more frames ({digest})", str(paths[0]), "video", frames=paths)
 
     def _located(self, name: str) -> Medium:
         if is_url(name):
@@ -111,4 +111,4 @@ def _data_image(uri: str) -> Medium:
         raise Rejection("remote_media", f"media: {shortened(uri)}: it holds no image")
     digest = hashlib.sha256(content).hexdigest()[:HASH_LENGTH]
     name = f"data:image/{image_type(content)};sha256,{digest}"
-    return Medium(name, Path(f"{digest}.{image_type(content)}"), "image", content=content)
+    return Medium(name, f"{digest}.{image_type(content)}", "image", content=content)

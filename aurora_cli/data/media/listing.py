@@ -31,7 +31,8 @@ class Medium(NamedTuple):
 
     name: str
     """As reported: relative to the workspace where it lies in it."""
-    path: Path
+    location: str
+    """Where it lies: a text, for it is kept of every medium, and a path takes three times as much."""
     kind: Literal["image", "video"]
     is_remote: bool = False
     """Nothing lies at `path` yet; what it is shows when it is fetched."""
@@ -41,6 +42,10 @@ class Medium(NamedTuple):
     """Of a video that is a list of files; `path` is the first of them."""
     source: Source | None = None
     """Of one that is remote; none: `name` is a URL for http."""
+
+    @property
+    def path(self) -> Path:
+        return Path(self.location)
 
 
 def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) -> list[Medium]:
@@ -52,10 +57,10 @@ def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) 
     Raises:
         UsageError: a URL where none is allowed, or a pattern or folder without media.
     """
-    found: dict[Path, Medium] = {}
+    found: dict[str, Medium] = {}
     for name in given:
         if _URL.match(name):
-            found.setdefault(Path(name), _remote(name, allow_remote))
+            found.setdefault(name, _remote(name, allow_remote))
             continue
         media = list(_named(name, root))
         if not media:
@@ -64,7 +69,7 @@ def list_media(given: Iterable[str], root: Path, *, allow_remote: bool = False) 
                 hint=f"Files that end in {', '.join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))} are looked for.",
             )
         for medium in media:
-            found.setdefault(medium.path, medium)
+            found.setdefault(medium.location, medium)
     return list(found.values())
 
 
@@ -77,7 +82,7 @@ def medium_of(name: str, root: Path, *, allow_remote: bool = False) -> Medium:
     if _URL.match(name):
         return _remote(name, allow_remote)
     path = root / Path(name).expanduser()
-    return Medium(name, path, "video") if path.is_dir() else _medium(path, root)._replace(name=name)
+    return Medium(name, str(path), "video") if path.is_dir() else _medium(path, root)._replace(name=name)
 
 
 def passed_over(given: Iterable[str], root: Path) -> list[str]:
@@ -105,7 +110,7 @@ def _remote(url: str, allowed: bool) -> Medium:
         raise UsageError(
             f"{url}: is on the network; media are read from this machine", hint="Download it first, or --allow-remote."
         )
-    return Medium(url, Path(url), "image", is_remote=True)
+    return Medium(url, url, "image", is_remote=True)
 
 
 def _named(name: str, root: Path) -> Iterator[Medium]:
@@ -129,7 +134,7 @@ def _in_folder(folder: Path, root: Path) -> Iterator[Medium]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
     images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]
     if images and all(_FRAME_NAME.fullmatch(image.stem) for image in images):
-        yield Medium(_name(folder, root), folder, "video")
+        yield _at(folder, root, "video")
         entries = [entry for entry in entries if entry not in images]
     for entry in entries:
         if entry.is_dir():
@@ -140,7 +145,12 @@ def _in_folder(folder: Path, root: Path) -> Iterator[Medium]:
 
 def _medium(path: Path, root: Path) -> Medium:
     is_video = path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path, path.name)
-    return Medium(_name(path, root), path, "video" if is_video else "image")
+    return _at(path, root, "video" if is_video else "image")
+
+
+def _at(path: Path, root: Path, kind: Literal["image", "video"]) -> Medium:
+    name, location = _name(path, root), str(path)
+    return Medium(name, name if name == location else location, kind)
 
 
 def _name(path: Path, root: Path) -> str:

@@ -42,12 +42,12 @@ def fetch(medium: Medium, folder: Path, max_bytes: int) -> Medium:
     if medium.source is not None:
         path = medium.source.fetch(folder, max_bytes)
         is_video = medium.kind == "video" or is_animation(path, path.name)
-        return Medium(medium.name, path, "video" if is_video else "image")
+        return Medium(medium.name, str(path), "video" if is_video else "image")
     with _opened(url, max_bytes) as (response, kind, suffix):
         path = folder / f"{hashlib.sha256(url.encode()).hexdigest()[:32]}{suffix}"
         with atomic_write(path) as file:
             _copy(url, response, file, max_bytes)
-    return Medium(url, path, "video" if is_animation(path, path.name) else kind)
+    return Medium(url, str(path), "video" if is_animation(path, path.name) else kind)
 
 
 def fetch_bytes(url: str, max_bytes: int) -> Fetched:

@@ -56,17 +56,17 @@ class Member(NamedTuple):
 
 def stored_medium(name: str, url: str) -> Medium:
     """An object as a medium; whether it is there shows when it is fetched."""
-    return Medium(name, Path(url), _kind(url), is_remote=True, source=StoredObject(url))
+    return Medium(name, url, _kind(url), is_remote=True, source=StoredObject(url))
 
 
 def member_of(tar: Tar, name: str) -> Medium | None:
     """A member, or a folder of frames, by its name; none: the tar has none."""
     inside = posixpath.normpath(name).lstrip("/")
     if (extent := tar.find(inside)) is not None:
-        return Medium(name, Path(name), _kind(name), True, source=Member(tar, name, (("", extent),), is_folder=False))
+        return Medium(name, name, _kind(name), True, source=Member(tar, name, (("", extent),), is_folder=False))
     found = [(file, tar.find(f"{inside}/{file}")) for file in tar.files_in(inside)]
     frames = tuple((file, extent) for file, extent in found if extent is not None)
-    return Medium(name, Path(name), "video", True, source=Member(tar, name, frames, is_folder=True)) if frames else None
+    return Medium(name, name, "video", True, source=Member(tar, name, frames, is_folder=True)) if frames else None
 
 
 def _kind(name: str) -> Literal["image", "video"]:

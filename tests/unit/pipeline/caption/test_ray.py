@@ -57,7 +57,7 @@ def settings(workspace: Path, *media: str, output: str, **options: Any) -> Setti
 
 
 def rows_named(count: int) -> list[Row]:
-    return [row_of(Medium(f"{n}.png", Path(f"{n}.png"), "image"), number=n + 1) for n in range(count)]
+    return [row_of(Medium(f"{n}.png", f"{n}.png", "image"), number=n + 1) for n in range(count)]
 
 
 @trying(deadline=None)
@@ -143,7 +143,7 @@ def answer_of(actor: CaptionActor, task: Task) -> ray_actor.TaskResult:
 @pytest.mark.slow
 def test_an_actor_captions_its_rows_and_says_what_none_is(workspace, no_cluster):
     own = settings(workspace, "media", output="actor.jsonl")
-    media = [Medium(f"media/{n:02d}.png", workspace / "media" / f"{n:02d}.png", "image") for n in range(6)]
+    media = [Medium(f"media/{n:02d}.png", str(workspace / "media" / f"{n:02d}.png"), "image") for n in range(6)]
     task = Task(0, [row_of(medium, number=number) for number, medium in enumerate(media, start=1)])
     answer = answer_of(CaptionActor(own, "runs/language", RowsOf(None, numbered=True), 1, no_cluster), task)
     assert answer.error is None

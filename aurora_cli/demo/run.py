@@ -30,11 +30,11 @@ PIPELINE: tuple[tuple[str, ...], ...] = (
     *(("convert", "--format", layout) for layout in ("huggingface", "xtuner", "official")),
 )
 CAPTIONS = f"{REPORT}/captions.jsonl"
-BLANK = f"{REPORT}/blank.jsonl"
+BLANK_IMAGE, BLANK_VIDEO = (f"{TEST_MEDIA}/blank/{name}" for name in ("image.png", "clip.mp4"))
+"""Captioned beside the test media, to show that the answers come from the pixels."""
 RATIOS = (1, 0.5, 0.25)
 """Of the curve that the demo ends with: those that the tiny preset trains at."""
-CAPTION_TEST_MEDIA = ("caption", f"{TEST_MEDIA}/images", f"{TEST_MEDIA}/videos", "--output", CAPTIONS)
-CAPTION_BLANK = ("caption", f"{TEST_MEDIA}/blank/image.png", f"{TEST_MEDIA}/blank/clip.mp4", "--output", BLANK)
+CAPTION = ("caption", *(f"{TEST_MEDIA}/{kind}" for kind in ("images", "videos", "blank")), "--output", CAPTIONS)
 EXPORT = "huggingface"
 EVALUATE = (
     *("evaluate", "--model", f"export/{EXPORT}", "--references", f"{TEST_MEDIA}/{TRUTH_FILE}"),
@@ -74,7 +74,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         StepFailed: a command failed.
     """
     workspace = Workspace(settings.workspace)
-    commands: Sequence[Sequence[str]] = [*PIPELINE, CAPTION_TEST_MEDIA, CAPTION_BLANK, EVALUATE]
+    commands: Sequence[Sequence[str]] = [*PIPELINE, CAPTION, EVALUATE]
     if dry_run:
         planned = [f"Would draw {settings.demo.images:,} images and {settings.demo.videos:,} videos into"]
         planned += [f"{workspace.root}, then run there:", *(f"  aurora {' '.join(command)}" for command in commands)]
@@ -88,8 +88,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
                 f"Next: cd {workspace.root} && aurora download",
             ],
         )
-    for captions in (CAPTIONS, BLANK):  # `caption` keeps what it finds; the demo shows it at work every time
-        remove(workspace.root / captions)
+    remove(workspace.root / CAPTIONS)  # `caption` keeps what it finds; the demo shows it at work every time
     steps = [run_command(workspace.root, command, reporter) for command in commands]
     return _report(workspace, steps)
 
@@ -104,9 +103,8 @@ def _report(workspace: Workspace, steps: list[Step]) -> DemoResult:
     images, videos = read_truth(folder)
     named = report.read_captions(workspace.root / CAPTIONS)
     captions = {str(Path(media).relative_to(TEST_MEDIA)): caption for media, caption in named.items()}
-    blank = report.read_captions(workspace.root / BLANK)
-    of_images = report.accuracy(images, captions, blank[f"{TEST_MEDIA}/blank/image.png"], IMAGE_ATTRIBUTES)
-    of_videos = report.accuracy(videos, captions, blank[f"{TEST_MEDIA}/blank/clip.mp4"], VIDEO_ATTRIBUTES)
+    of_images = report.accuracy(images, captions, named[BLANK_IMAGE], IMAGE_ATTRIBUTES)
+    of_videos = report.accuracy(videos, captions, named[BLANK_VIDEO], VIDEO_ATTRIBUTES)
     sheet, plot = workspace.root / REPORT / "captions.png", workspace.root / REPORT / "loss.png"
     report.contact_sheet(sheet, folder, [*images, *videos], captions)
     page = workspace.root / "evaluation" / EXPORT / PAGE_FILE

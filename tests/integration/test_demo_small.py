@@ -86,7 +86,7 @@ def test_the_demo_ends_with_a_table_a_contact_sheet_a_loss_plot_and_a_curve(fini
     assert set(result["videos"]) == {"shape", "colour", "motion"} == set(result["blank_videos"])
     assert (folder / "demo" / "captions.png").is_file()
     assert (folder / "demo" / "loss.png").is_file()
-    assert len(captions(folder)) == 6
+    assert len(captions(folder)) == 6 + 2  # the blank image and video
     assert [step["command"] for step in result["steps"]][: len(COMMANDS)] == [f"aurora {c}" for c in COMMANDS]
     curve = json.loads((folder / "evaluation/huggingface/evaluation.json").read_text("utf-8"))["curve"]
     assert [(point["token_kept_ratio"], point["cost"]["tokens_per_frame"]) for point in curve] == [

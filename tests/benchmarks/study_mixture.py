@@ -41,6 +41,8 @@ METRICS = ("rouge_l", "bleu_4", "cider")
 START, START_RATIO = "start", 0.5
 PACK_TOKENS = 1024
 """A step is one pack: of 11 samples at ratio 1, of 25 at 0.05."""
+LR = 2e-3
+TRAINED = ("projector", "vision_tower", "language_model")
 IMPORTED = ("train.process", "caption.command", "evaluate.command")
 
 
@@ -80,6 +82,7 @@ class Study:
             "train.max_steps": steps,
             "train.after": "null",
             "train.samples_every": 0,
+            **{f"train.{part}.lr": LR for part in TRAINED},
             "train.pack_tokens": PACK_TOKENS,
             "train.global_batch_packs": 1,
             "train.micro_batch_packs": 1,

@@ -7,7 +7,9 @@ layer of 384 to 1,024 channels 7.7, 11 and 14, a head of 32,000 6.1, 12 and 18; 
 Shapes: N tokens, I and O the layer's channels.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -62,6 +64,18 @@ def linear(layer: FewRowsLinear, input: Tensor) -> Tensor:
     if LINEAR_READS_FAST:
         return F.linear(input, layer.weight, layer.bias)
     return _linear_of_few(input.reshape(rows, -1), layer.weight, layer.bias).view(*input.shape[:-1], -1)
+
+
+def reader(layer: FewRowsLinear) -> Callable[[Tensor], Tensor]:
+    """`linear` of a layer whose weights stay as they are, in float32 on a CPU: what decides is looked at once."""
+    weight, bias, width = layer.weight, layer.bias, layer.in_features
+    if LINEAR_READS_FAST and not layer.copies:
+        return partial(F.linear, weight=weight, bias=bias)
+
+    def read(input: Tensor) -> Tensor:
+        return linear(layer, input) if input.numel() <= MOST_ROWS * width else F.linear(input, weight, bias)
+
+    return read
 
 
 def read_few_rows_fast(*parts: nn.Module) -> None:

@@ -308,11 +308,11 @@ def test_reading_that_fails_leaves_the_others_as_they_are(monkeypatch: pytest.Mo
     taken.step()
     taken.step()
 
-    def fail(*args: object) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
         raise MemoryError("no room")
 
     with monkeypatch.context() as patch, pytest.raises(MemoryError):
-        patch.setattr(plain_model, "_after_attention", fail)
+        patch.setattr(plain_model, "_attend", fail)
         batch.admit([make_row(1, text=40)])
     taken.rest()
     assert taken.ids == {0: alone(model, row)}

@@ -18,12 +18,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.preloaded import preloaded
 
 for _name, _value in {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "MKL_DYNAMIC": "FALSE"}.items():
     os.environ.setdefault(_name, _value)
+
+# How long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")
 
 SET_BY_LIBRARIES = ("ACCELERATE_", "CRC32C_", "DS_", "KMP_", "PYTORCH_", "TOKENIZERS_", "TORCH")
 ENVIRONMENT = dict(os.environ)

@@ -122,7 +122,7 @@ ROWS = st.tuples(st.integers(1, 2), st.integers(1, 30), st.integers(1, 14), st.s
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES)
-@settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.differing_executors])
+@settings(max_examples=6, suppress_health_check=[HealthCheck.differing_executors])
 @given(rows=st.lists(ROWS, min_size=1, max_size=5), data=st.data())
 def test_rows_that_join_at_any_step_are_written_as_each_alone(shape: str, rows: list[Any], data: st.DataObject) -> None:
     model = build(shape)

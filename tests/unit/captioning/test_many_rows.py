@@ -65,7 +65,7 @@ def rows_in(reader: RowReader) -> list[Row]:
 
 
 @hypothesis_settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(lines=st.lists(LINE, max_size=12), data=st.data(), shares=st.integers(1, 3))
 def test_what_is_new_of_a_list_is_what_a_look_at_each_row_finds(tmp_path: Path, lines, data, shares) -> None:
@@ -81,7 +81,6 @@ def test_what_is_new_of_a_list_is_what_a_look_at_each_row_finds(tmp_path: Path, 
         assert reader.own == len([*RowReader(path, tmp_path, share=share)])
 
 
-@hypothesis_settings(deadline=None)
 @given(st.lists(st.lists(st.integers(0, 40), max_size=30), max_size=8), st.data())
 def test_the_table_is_a_set_of_what_is_done_and_a_dictionary_of_lines(blocks, data) -> None:
     table, done, lines, line = CaptionKeys(with_lines=True), set(), {}, 0
@@ -151,7 +150,6 @@ CAPTION_KEY = st.tuples(
 )
 
 
-@hypothesis_settings(deadline=None)
 @given(st.lists(CAPTION_KEY, max_size=6))
 def test_a_hash_is_a_sum_of_words_times_random_numbers(keys) -> None:
     assert [(int(word), int(check)) for word, check in hashes_of(keys)] == [*map(slow_hash, keys)]

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import yaml
 from hypothesis import given
-from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from aurora_cli.config.resolve import dump_yaml, load_resolved, resolve
@@ -159,7 +158,6 @@ PATHS = ("checkpoint.every", "data.fps", "tokenize.batch_size", "train.max_steps
 
 
 @pytest.mark.slow
-@hypothesis_settings(deadline=None)
 @given(
     path=st.sampled_from(PATHS),
     given_by=st.sets(st.sampled_from(LOWEST_FIRST[1:])),
@@ -207,7 +205,6 @@ def value_at(settings: Settings, path: str) -> object:
 
 
 @pytest.mark.slow
-@hypothesis_settings(deadline=None)
 @given(st.text(), st.text())
 def test_any_assignment_resolves_or_is_a_settings_error(key: str, value: str) -> None:
     with contextlib.suppress(SettingsError):

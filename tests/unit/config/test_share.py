@@ -1,7 +1,7 @@
 """Shares of a list: each unit in one of them, about as many in each, and nothing taken from the environment unasked."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_cli.config.resolve import resolve
@@ -11,7 +11,6 @@ from aurora_cli.errors import SettingsError, UsageError
 COUNTS = st.integers(1, 40)
 
 
-@settings(deadline=None)
 @given(st.integers(0, 500), COUNTS)
 def test_each_unit_is_in_one_share_and_shares_differ_by_one_unit_at_most(units: int, count: int) -> None:
     shares = [[unit for unit in range(units) if Share(index, count).takes(unit)] for index in range(count)]
@@ -19,7 +18,6 @@ def test_each_unit_is_in_one_share_and_shares_differ_by_one_unit_at_most(units: 
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
 
 
-@settings(deadline=None)
 @given(st.integers(0, 300), COUNTS, st.integers(1, 8))
 def test_the_shares_of_a_share_are_its_units_and_no_others(units: int, count: int, inner: int) -> None:
     for index in range(count):
@@ -31,7 +29,6 @@ def test_the_shares_of_a_share_are_its_units_and_no_others(units: int, count: in
     assert sorted(every) == [Share(index, count * inner) for index in range(count * inner)]
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 10**12), max_size=60), COUNTS)
 def test_shares_by_size_differ_by_the_largest_unit_at_most_and_are_a_function_of_the_list(
     sizes: list[int], count: int

@@ -2,7 +2,7 @@ from itertools import pairwise
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -50,7 +50,6 @@ def test_one_kernel_is_handed_every_sample_as_the_loop_takes_it(monkeypatch, key
 
 @pytest.mark.slow
 @given(st.lists(st.integers(1, 9), min_size=1, max_size=5), st.sampled_from([1, 2, 4]), st.integers(0, 2**31))
-@settings(deadline=None)
 def test_attending_sample_by_sample_is_attending_under_the_mask(lengths, key_heads, seed):
     generator = torch.Generator().manual_seed(seed)
     ids = torch.repeat_interleave(torch.arange(1, len(lengths) + 1), torch.tensor(lengths))[None]

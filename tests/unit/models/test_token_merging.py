@@ -51,7 +51,7 @@ sizes = st.tuples(st.integers(2, 40), st.floats(0, 1), st.booleans(), st.integer
 
 @pytest.mark.slow
 @given(sizes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_merging_is_the_obvious_one(drawn):
     tokens_n, share, class_token, seed = drawn
     generator = torch.Generator().manual_seed(seed)
@@ -67,7 +67,7 @@ def test_merging_is_the_obvious_one(drawn):
 
 
 @given(sizes)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_patches_and_the_mean_over_them_are_conserved(drawn):
     tokens_n, share, class_token, seed = drawn
     generator = torch.Generator().manual_seed(seed)
@@ -85,7 +85,7 @@ def test_patches_and_the_mean_over_them_are_conserved(drawn):
 
 @pytest.mark.slow
 @given(st.integers(2, 40), st.lists(st.floats(0, 1), min_size=1, max_size=5), st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_traced_token_is_the_mean_of_the_patches_that_went_into_it(tokens_n, shares, seed):
     start = torch.randn(2, tokens_n, 4, generator=torch.Generator().manual_seed(seed))
     tokens, size, matchings = start, None, []
@@ -103,7 +103,7 @@ def test_a_traced_token_is_the_mean_of_the_patches_that_went_into_it(tokens_n, s
 
 
 @given(st.lists(st.integers(1, 6), min_size=1, max_size=8), st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_a_token_that_stands_for_k_equal_ones_is_attended_to_as_they_are(times, seed):
     generator = torch.Generator().manual_seed(seed)
     query, key, value = (torch.randn(1, 2, len(times), 4, generator=generator) for _ in range(3))

@@ -50,7 +50,7 @@ def build(kind, layers: int, side: int, seed: int):
 
 @pytest.mark.slow
 @given(towers, sizes, mergings)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @torch.no_grad()
 def test_after_every_layer_the_sizes_count_each_patch_once_and_tokens_follow_the_plan(drawn, size, merging):
     kind, layers, side, seed = drawn
@@ -77,7 +77,7 @@ def test_after_every_layer_the_sizes_count_each_patch_once_and_tokens_follow_the
 
 @pytest.mark.slow
 @given(towers)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @torch.no_grad()
 def test_nothing_merged_is_transformers_own_tower_to_the_bit(drawn):
     kind, layers, side, seed = drawn
@@ -92,7 +92,7 @@ def test_nothing_merged_is_transformers_own_tower_to_the_bit(drawn):
 
 @pytest.mark.slow
 @given(towers, sizes, mergings, st.permutations(range(4)))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @torch.no_grad()
 def test_the_order_of_images_in_a_batch_changes_nothing_but_the_order(drawn, size, merging, order):
     kind, layers, side, seed = drawn
@@ -109,7 +109,7 @@ def test_the_order_of_images_in_a_batch_changes_nothing_but_the_order(drawn, siz
 
 @pytest.mark.slow
 @given(towers, mergings)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_recomputed_activations_give_the_same_gradients(drawn, merging):
     kind, layers, side, seed = drawn
     _, tower = build(kind, layers, side, seed)

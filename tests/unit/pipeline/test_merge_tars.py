@@ -196,14 +196,14 @@ ANY_CUTS = {
 
 
 @pytest.mark.slow
-@hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**ANY_CUTS)
 def test_any_content_cut_anywhere_comes_back(tmp_path: Path, content: bytes, cuts: list[int], plainly: bool):
     check_any_cuts(tmp_path, content, cuts, plainly)
 
 
 @pytest.mark.soak
-@hypothesis_settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(max_examples=500, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(**ANY_CUTS)
 def test_any_content_cut_anywhere_comes_back_often(tmp_path: Path, content: bytes, cuts: list[int], plainly: bool):
     check_any_cuts(tmp_path, content, cuts, plainly)

@@ -500,9 +500,7 @@ FIELDS = {
 
 
 @pytest.mark.slow
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(
     st.lists(MESSAGES, max_size=4) | JSON,
     st.fixed_dictionaries({}, optional=FIELDS),

@@ -69,7 +69,7 @@ def outcome(value: dict, name: str, *, plain: bool) -> tuple[Record | tuple[str,
 @example({}, {"start_index": 3, "video": "a.mp4"}, [{"from": "human", "value": "<video>"}])
 @example({"image": ""}, {}, [{"from": "human", "value": "What?"}])
 @example({"image": "a.jpg"}, {"video": "a.mp4"}, [{"from": "human", "value": "<image>"}])
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 def test_the_short_way_gives_what_the_long_one_gives(media, others, turns):
     value = {**media, **others, "conversations": turns}
     assert outcome(value, "llava", plain=True) == outcome(value, "llava", plain=False)

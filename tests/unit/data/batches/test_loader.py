@@ -156,7 +156,7 @@ def test_neither_workers_nor_processes_change_a_batch(workspace: Path) -> None:
 
 @pytest.mark.slow
 @given(data=st.data())
-@hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis.settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_shape_and_any_stop_give_the_same_global_batches(workspace: Path, data: st.DataObject) -> None:
     """Seed, batching and weight draw the run; ranks, micro-batch and the step resumed from must not show in it."""
     run = {

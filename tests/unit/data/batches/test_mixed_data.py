@@ -126,7 +126,7 @@ def test_what_does_not_fit_at_a_ratio_is_counted_for_it(workspace: Path) -> None
 
 
 @given(data=st.data())
-@hypothesis.settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis.settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_shape_and_any_stop_give_the_same_steps_each_of_one_ratio(workspace: Path, data: st.DataObject) -> None:
     """Seed, batching, weight and length draw the run; ranks, micro-batch and the step resumed from do not show."""
     run = {

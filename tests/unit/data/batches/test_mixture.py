@@ -4,7 +4,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_cli.data.batches.mixture import LARGEST_WHEEL, RatioWheels, wheel
@@ -17,7 +17,6 @@ def shares_of(weights: list[int]) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-@settings(deadline=None)
 @given(WEIGHTS)
 def test_a_wheel_has_each_ratio_as_often_as_its_weight_says_and_spread_evenly(weights: list[int]) -> None:
     """Of the first so many slots a ratio never has a whole slot more or less than its share, but for one."""
@@ -37,7 +36,6 @@ def test_wheels_are_no_larger_than_the_weights_need() -> None:
     assert (irrational == 0).mean() == pytest.approx(2**0.5 / (1 + 2**0.5), abs=1 / LARGEST_WHEEL)
 
 
-@settings(deadline=None)
 @given(WEIGHTS, st.integers(1, 200), st.integers(0, 3))
 def test_in_a_turn_every_sample_meets_each_ratio_in_proportion(weights: list[int], count: int, seed: int) -> None:
     shares = shares_of(weights)
@@ -48,7 +46,6 @@ def test_in_a_turn_every_sample_meets_each_ratio_in_proportion(weights: list[int
         assert Counter(met[:, sample].tolist()) == {i: round(share * turn) for i, share in enumerate(shares)}
 
 
-@settings(deadline=None)
 @given(WEIGHTS, st.integers(1, 500), st.integers(0, 20))
 def test_in_an_epoch_each_ratio_has_its_share_of_the_samples(weights: list[int], count: int, epoch: int) -> None:
     """True to one sample a slot of the wheel that has the ratio."""
@@ -59,7 +56,6 @@ def test_in_an_epoch_each_ratio_has_its_share_of_the_samples(weights: list[int],
     assert (np.abs(found - np.array(shares) * count) <= np.rint(slots)).all()
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(1, 3), min_size=1, max_size=60), st.integers(0, 3))
 def test_a_sample_is_taken_only_at_ratios_that_it_fits_at_by_their_shares_beside_each_other(
     fitting: list[int], seed: int

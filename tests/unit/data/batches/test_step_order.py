@@ -4,7 +4,7 @@ import math
 from itertools import pairwise
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_cli.data.batches.packing import Packs
@@ -31,7 +31,6 @@ def order_of(counts: list[list[int]], packs: int, epochs: float | None, seed: in
     return StepOrder([row_of(one) for one in counts], packs, seed=seed, epochs=epochs)
 
 
-@settings(deadline=None)
 @given(COUNTS, st.integers(1, 4), st.sampled_from([1.0, 2.0, 3.0, 0.5, 1.5, 2.25]), st.integers(0, 3))
 def test_a_run_takes_every_pack_of_its_epochs_once_in_the_order_of_its_ratio(
     counts: list[list[int]], packs: int, epochs: float, seed: int
@@ -46,7 +45,6 @@ def test_a_run_takes_every_pack_of_its_epochs_once_in_the_order_of_its_ratio(
         assert end == sum(counts[ratio][:whole]) + math.ceil((epochs - whole) * [*counts[ratio], 0][whole])
 
 
-@settings(deadline=None)
 @given(COUNTS, st.integers(1, 4), st.integers(0, 3))
 def test_only_behind_the_last_epoch_is_a_step_short(counts: list[list[int]], packs: int, seed: int) -> None:
     order = order_of(counts, packs, 3.0, seed)
@@ -56,7 +54,6 @@ def test_only_behind_the_last_epoch_is_a_step_short(counts: list[list[int]], pac
     assert is_whole == [True] * (order.steps - short) + [False] * short
 
 
-@settings(deadline=None)
 @given(COUNTS, st.integers(1, 4), st.data())
 def test_a_step_is_the_same_whichever_is_asked_for_first(
     counts: list[list[int]], packs: int, data: st.DataObject
@@ -70,7 +67,6 @@ def test_a_step_is_the_same_whichever_is_asked_for_first(
     assert [longer.locate(step) for step in range(len(whole))] == whole, "a longer run begins alike"
 
 
-@settings(deadline=None)
 @given(COUNTS.filter(lambda counts: len(counts) > 1), st.integers(1, 4), st.sampled_from([3.0, 1.5, 0.25]))
 def test_epochs_go_up_from_none_to_all(counts: list[list[int]], packs: int, epochs: float) -> None:
     order = order_of(counts, packs, epochs)
@@ -82,7 +78,6 @@ def test_epochs_go_up_from_none_to_all(counts: list[list[int]], packs: int, epoc
         assert gone[-1] == epochs
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 40), min_size=1, max_size=5), st.integers(0, 5))
 def test_every_stretch_has_about_its_share_of_each(counts: list[int], seed: int) -> None:
     ratios = interleaved(np.array(counts), np.random.default_rng(seed))

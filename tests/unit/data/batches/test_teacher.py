@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from aurora_cli.config.merging import TokenMerging
@@ -84,7 +84,6 @@ def samples(draw: st.DrawFn) -> TrainingSample:
     return sample(draw(st.integers(0, 99)), ids, labels, media, draw(st.sampled_from([None, None, None, "unreadable"])))
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(samples(), max_size=4), min_size=1, max_size=3), st.integers(4, 40))
 def test_targets_meet_one_for_one_by_counting(packs: list[list[TrainingSample]], pack_tokens: int) -> None:
     batch = taught(packs, pack_tokens)

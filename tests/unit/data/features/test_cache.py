@@ -92,7 +92,7 @@ def test_nothing_is_made_where_nothing_is_written(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @given(numbers=st.lists(st.integers(0, 40), max_size=30), tail=st.binary(max_size=90), cut=st.integers(0, 90))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_of_a_log_the_whole_entries_count_up_to_the_first_that_is_none(
     numbers: list[int], tail: bytes, cut: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
@@ -264,7 +264,7 @@ def test_on_a_full_disk_what_was_written_before_stays(
 
 @pytest.mark.slow
 @given(numbers=st.lists(st.integers(0, 30), max_size=40), segments=st.integers(1, 4))
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_keys_are_found_in_whatever_segment_they_are(
     numbers: list[int], segments: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -220,7 +220,7 @@ def laid_out(folder: Path, members: dict[str, bytes]) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(members=st.dictionaries(PATHS, st.binary(max_size=20), max_size=8), queries=st.lists(QUERIES, max_size=20))
 def test_an_index_answers_like_a_folder_with_the_same_files(members: dict[str, bytes], queries: list[str]):
     """Of any members, for any path; below a folder of the archive's own, for beside it lie the tar and its index."""

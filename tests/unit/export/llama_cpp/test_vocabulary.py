@@ -50,7 +50,7 @@ def joined_by_score(keys: dict[str, Any], text: str) -> list[int]:
 
 
 @pytest.mark.slow
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(st.sampled_from("abcdehilnorstuw THE.,!?\n12é一▁"), min_size=1, max_size=40))
 def test_scores_join_sentencepieces_pairs_as_its_merges_do(pieces: tuple[Tokenizer, dict[str, Any]], text: str) -> None:
     backend, keys = pieces

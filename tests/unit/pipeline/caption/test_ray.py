@@ -19,7 +19,6 @@ from typing import Any
 import psutil
 import pytest
 from hypothesis import given
-from hypothesis import settings as trying
 from hypothesis import strategies as st
 
 from aurora_cli.captioning.engines import ray_actor, ray_setup
@@ -60,7 +59,6 @@ def rows_named(count: int) -> list[Row]:
     return [row_of(Medium(f"{n}.png", f"{n}.png", "image"), number=n + 1) for n in range(count)]
 
 
-@trying(deadline=None)
 @given(st.integers(0, 300), st.integers(1, 9), st.integers(1, 9))
 def test_tasks_have_each_row_once_in_order_and_every_actor_has_one_where_there_are_enough(count, actors, batch_size):
     rows = rows_named(count)

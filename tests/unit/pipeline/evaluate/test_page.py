@@ -136,7 +136,7 @@ def test_any_text_goes_in_as_text(folder: Path) -> None:
     evaluation, _ = evaluated(folder, against="theirs.jsonl")
     plain = page_of(_with_texts(evaluation, "text"))
 
-    @settings(deadline=None, max_examples=40)
+    @settings(max_examples=40)
     @given(st.text(alphabet=st.characters(exclude_categories=()), min_size=1).filter(lambda text: text.strip()))
     def holds(text: str) -> None:
         html = page_of(_with_texts(evaluation, text))

@@ -277,14 +277,14 @@ FIXTURE_IS_FINE = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 
 @pytest.mark.slow
-@hypothesis_settings(max_examples=200, deadline=None, suppress_health_check=FIXTURE_IS_FINE)
+@hypothesis_settings(max_examples=200, suppress_health_check=FIXTURE_IS_FINE)
 @given(**LIKE_GNU)
 def test_a_benign_archive_gives_what_gnu_tar_gives(tmp_path: Path, members: list, form: int, pieces: int, packed: bool):
     check_like_gnu_tar(tmp_path, members, form, pieces, packed)
 
 
 @pytest.mark.soak
-@hypothesis_settings(max_examples=2000, deadline=None, suppress_health_check=FIXTURE_IS_FINE)
+@hypothesis_settings(max_examples=2000, suppress_health_check=FIXTURE_IS_FINE)
 @given(**LIKE_GNU)
 def test_many_benign_archives_give_what_gnu_tar_gives(
     tmp_path: Path, members: list, form: int, pieces: int, packed: bool

@@ -442,9 +442,7 @@ STEPS = st.lists(st.sampled_from(["a", "b", "ü", "x y", "long" * 30]), min_size
 
 
 @pytest.mark.slow
-@hypothesis_settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     members=st.lists(st.tuples(STEPS, st.binary(max_size=2000), st.sampled_from(list(METHODS))), max_size=12),
     cuts=st.integers(1, 4),

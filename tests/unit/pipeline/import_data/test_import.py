@@ -40,7 +40,7 @@ ROWS = st.lists(st.tuples(st.sampled_from((*MEDIA, *MISSING)), CAPTIONS), min_si
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", FORMS)
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(rows=ROWS)
 def test_every_row_is_kept_or_listed_with_its_reason(form: str, rows: list[Row]) -> None:
     with tempfile.TemporaryDirectory() as folder:

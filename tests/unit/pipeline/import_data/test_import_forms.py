@@ -27,7 +27,7 @@ from aurora_cli.io.data_uri import image_in
 from aurora_cli.pipeline.import_data.result import ImportResult
 from tests.importing import MEDIA, MISSING, imported, json_lines, make_media, pair, records, rejects, what_is_kept
 
-SETS = settings(max_examples=20, deadline=None)
+SETS = settings(max_examples=20)
 CAPTIONS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(lambda text: text.strip()[:1] != "[")
 LINES = CAPTIONS.filter(lambda text: "\n" not in text and "\r" not in text)
 NAMES = st.sampled_from((*MEDIA, *MISSING))

@@ -111,21 +111,21 @@ def check_accounted_for_by(encoder: Encoder, raws: list[bytes]) -> None:
 
 @pytest.mark.slow
 @given(st.lists(damaged_lines(), max_size=10))
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_every_damaged_record_is_kept_or_rejected(raws):
     check_all_accounted_for(raws)
 
 
 @pytest.mark.soak
 @given(st.lists(damaged_lines(), min_size=10, max_size=10))
-@hypothesis_settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=1_000, suppress_health_check=list(HealthCheck))
 def test_ten_thousand_damaged_records_are_kept_or_rejected(raws):
     check_all_accounted_for(raws)
 
 
 @pytest.mark.slow
 @given(st.lists(damaged_lines(), max_size=10), st.sampled_from([b"\n", b"\r\n"]))
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_a_file_of_damaged_lines_gives_them_all(tmp_path_factory, raws, ending):
     kept = [raw for raw in raws if raw.strip()]
     path = tmp_path_factory.mktemp("lines") / "a.jsonl"
@@ -139,7 +139,7 @@ def test_a_file_of_damaged_lines_gives_them_all(tmp_path_factory, raws, ending):
 
 @pytest.mark.slow
 @given(st.lists(damaged_lines(), max_size=10))
-@hypothesis_settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=60, suppress_health_check=list(HealthCheck))
 def test_an_array_of_damaged_elements_ends(tmp_path_factory, raws):
     path = tmp_path_factory.mktemp("array") / "a.json"
     path.write_bytes(b"[" + b",".join([json.dumps(record(1)).encode(), *raws]) + b"]")

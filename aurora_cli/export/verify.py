@@ -28,6 +28,7 @@ from aurora_cli.errors import DataError
 from aurora_cli.export.adapted import adapted_by_peft
 from aurora_cli.export.layouts import onnx
 from aurora_cli.export.verify_ids import check_ids, check_stops
+from aurora_cli.io.endings import end_of
 from aurora_cli.models.towers.kinds import kind_named
 
 BOUNDS = {"float32": 1e-4, "float16": 1e-2, "bfloat16": 5e-2}
@@ -73,6 +74,8 @@ def verify_in_child(request: VerifyRequest) -> list[LogitComparison]:
         text=True,
         check=False,
     )
+    if child.returncode < 0:
+        raise DataError(f"{request.export}: cannot be verified: what computes it {end_of(child.returncode)}")
     if child.returncode != 0:
         reason = (child.stderr.strip().splitlines() or ["it ended without a message"])[-1]
         is_finding = child.returncode == DataError.exit_code

@@ -4,7 +4,6 @@ import importlib.metadata
 import os
 import platform
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.errors import EXIT_ENVIRONMENT, EXIT_OK
 from aurora_cli.io.atomic import existing_parent
+from aurora_cli.io.endings import end_of
 from aurora_cli.io.machine import cpu_flags
 from aurora_cli.pipeline.result import Result
 
@@ -126,7 +126,7 @@ def _import_elsewhere(code: str) -> _Probe:
     if done.returncode == 0:
         return _Probe(done.stdout, None)
     if done.returncode < 0:
-        return _Probe("", f"it died of {signal.Signals(-done.returncode).name}")
+        return _Probe("", f"it {end_of(done.returncode)}")
     return _Probe("", done.stderr.strip().rpartition("\n")[2] or f"exit {done.returncode}")
 
 

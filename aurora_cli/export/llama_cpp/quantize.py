@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from aurora_cli.errors import HostError
+from aurora_cli.io.endings import end_of
 
 BINDING = "llama_cpp"
 _PROGRAM = "llama-quantize"
@@ -49,7 +50,7 @@ def quantize(source: Path, target: Path) -> None:
     child = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, errors="replace")
     if child.returncode != 0 or not target.is_file():
         last = " | ".join(child.stderr.strip().splitlines()[-_LAST_LINES:])
-        raise HostError(f"{target.name}: llama.cpp did not quantize it (exit {child.returncode}): {last}")
+        raise HostError(f"{target.name}: llama.cpp, which quantizes it, {end_of(child.returncode)}: {last}")
 
 
 def main(source: str, target: str) -> int:

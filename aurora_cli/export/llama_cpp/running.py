@@ -42,7 +42,7 @@ class LlamaCpp:
     def __init__(self, model: Path, projector: Path, *, threads: int = 1, context: int = 8192) -> None:
         self._lib: Any = importlib.import_module(BINDING)
         self._mtmd: Any = importlib.import_module(f"{BINDING}.mtmd_cpp")
-        with _named(model):
+        with _named(model), _as_they_lie():
             self._llama: Any = self._lib.Llama(
                 str(model), n_ctx=context, n_threads=threads, n_threads_batch=threads, n_gpu_layers=0, verbose=False
             )
@@ -146,3 +146,22 @@ def _named(file: Path) -> Iterator[None]:
         yield
     except ValueError as error:
         raise DataError(f"{file}: llama.cpp does not load it: {error}") from error
+
+
+@contextmanager
+def _as_they_lie() -> Iterator[None]:
+    """Weights are computed as the file has them, not laid out anew for the processor: on one with AMX, llama.cpp is
+    killed by SIGSEGV by quantized ones that are (its issue 20824). `Llama` has no option for it."""
+    bound: Any = importlib.import_module(f"{BINDING}.llama_cpp")
+    usual = bound.llama_model_default_params
+
+    def parameters() -> Any:
+        own = usual()
+        own.use_extra_bufts = False
+        return own
+
+    bound.llama_model_default_params = parameters
+    try:
+        yield
+    finally:
+        bound.llama_model_default_params = usual

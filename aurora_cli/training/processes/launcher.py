@@ -19,6 +19,7 @@ from pathlib import Path
 from aurora_cli import errors
 from aurora_cli.console import NotedAdvance, Reporter
 from aurora_cli.errors import AuroraError, HostError, Interrupted
+from aurora_cli.io.endings import end_of
 from aurora_cli.io.json_files import JsonObject
 from aurora_cli.training.processes.ranks import Rank, free_port
 from aurora_cli.training.processes.signals import on_stop_signals
@@ -173,7 +174,7 @@ def _wait(
                 if worker.failed and worker.rank not in failed and tell_of_failure is not None:
                     failed.add(worker.rank)
                     listener.read(worker)
-                    why = worker.error.message if worker.error is not None else _end_of(worker)
+                    why = worker.error.message if worker.error is not None else end_of(worker.process.returncode)
                     tell_of_failure(f"process {worker.rank}: {why}; the others go on")
             if tell_of_failure is not None and not ending():
                 continue
@@ -247,15 +248,11 @@ def _raise_first_failure(workers: Sequence[_Worker]) -> None:
             raise reported_kind(first.message, hint=first.hint)
         raise WorkerFailed(f"rank {first.rank}: {first.message}\n{first.traceback.rstrip()}")
     for worker in killed or silent:
+        ending = end_of(worker.process.returncode)
         raise HostError(
-            f"the worker of rank {worker.rank} {_end_of(worker)}; the end of its output:\n{_tail(worker.log)}",
+            f"the worker of rank {worker.rank} {ending}; the end of its output:\n{_tail(worker.log)}",
             hint="SIGKILL is often the kernel's, for want of memory. The same command continues.",
         )
-
-
-def _end_of(worker: _Worker) -> str:
-    code = worker.process.returncode
-    return f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def _tail(log: Path, lines: int = 15) -> str:

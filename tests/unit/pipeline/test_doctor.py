@@ -45,7 +45,7 @@ def test_a_missing_and_an_old_package_are_exit_4_with_the_line_to_type(monkeypat
     ("module", "complaint"),
     [
         ("raise OSError('libcudart.so.12: cannot open shared object file')", "OSError: libcudart.so.12: cannot open"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "it died of SIGILL"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGILL)", "it was killed by SIGILL"),
     ],
 )
 def test_packages_that_do_not_import_are_named_even_if_they_crash(

@@ -442,3 +442,14 @@ def test_pixels_of_the_exports_processor_are_the_golden_ones(tmp_path):
         image = Image.open(GOLDEN / "pixels" / "images" / name).convert("RGB")
         got = processor.image_processor(image, return_tensors="pt")["pixel_values"]
         torch.testing.assert_close(got, expected, atol=1e-5, rtol=0)
+
+
+def test_a_verification_that_is_killed_says_so_and_not_what_was_written_last(tmp_path, monkeypatch):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\necho what was written last >&2\nkill -SEGV $$\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(verify.sys, "executable", str(program))
+    request = verify.VerifyRequest(tmp_path, tmp_path / "export", "huggingface", "float32")
+    with pytest.raises(DataError) as caught:
+        verify.verify_in_child(request)
+    assert caught.value.message == f"{tmp_path}/export: cannot be verified: what computes it was killed by SIGSEGV"

@@ -66,15 +66,21 @@ def test_a_part_that_the_weights_do_not_have_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_workspace_of_an_earlier_version_goes_on_with_the_settings_that_it_had(tmp_path: Path) -> None:
-    """Also where the preset says something else by now: its last stage trained at one kept ratio."""
+    """Also where the preset says something else by now: its last stage trained at one kept ratio, and faster."""
     root = tmp_path / "workspace"
     shutil.copytree(FIXTURE, root)
     for stage in ("projection", "vision", "language"):
         typed = {"workspace": ("--workspace", str(root)), "train.stage": ("--stage", stage)}
         resolved = resolve(typed, environment={})
         own = stage_settings(resolved)
-        merging = resolved.settings.merging.model_copy(update={"kept_ratio": 0.5} if stage == "language" else {})
-        assert own.settings == resolved.settings.model_copy(update={"merging": merging})
+        expected = resolved.settings
+        if stage == "language":
+            train = expected.train
+            parts = {name: getattr(train, name) for name in ("projector", "vision_tower", "language_model")}
+            then = {name: part.model_copy(update={"lr": 2e-3}) for name, part in parts.items()}
+            merging = expected.merging.model_copy(update={"kept_ratio": 0.5})
+            expected = expected.model_copy(update={"merging": merging, "train": train.model_copy(update=then)})
+        assert own.settings == expected
     (line,) = own.lines()
     assert "merging.kept_ratio 0.5 (preset tiny, language: " in line
 

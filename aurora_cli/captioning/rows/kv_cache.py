@@ -77,7 +77,7 @@ class JoinedLayer(CacheLayerMixin):
             self.lazy_initialization(keys_HTD[None], values_HTD[None])
         at, begin = self.columns, self.columns.end - keys_HTD.shape[1]
         row += at.rows
-        self.blank(slice(row, row + 1), slice(at.begin, begin))
+        self.blank(slice(row, row + 1), slice(at.read_from, begin))
         for stored, new in zip(self.stored, (keys_HTD, values_HTD), strict=True):
             stored[row, :, begin : at.end] = new
 

@@ -8,8 +8,8 @@ other models are read by transformers.
 Prompts are packed, so that nothing is padded, and the last layer is computed for the last token of each: of the others
 only its keys and values are seen by what comes next.
 
-Shapes: B rows, N tokens of all rows, T columns of the cache, H heads of queries, K of keys, D channels of a head, C and
-I of the layers.
+Shapes: B rows, N tokens of all rows, T columns of the cache or tokens of a row, H heads of queries, K of keys, G of
+queries that share keys, D channels of a head, C of the layers.
 """
 
 from collections.abc import Callable, Sequence

@@ -17,6 +17,7 @@ from aurora_cli.data.download.manifest import RemoteFile
 from aurora_cli.data.download.origin import Origin
 from aurora_cli.data.download.origins import PUBLISHED_SET, origins_of
 from aurora_cli.data.download.partial_file import PartialFile
+from aurora_cli.data.download.selection import did_you_mean
 from aurora_cli.errors import HostError
 from aurora_cli.hub.errors import HubRepo, TransientError, hub_errors
 from aurora_cli.hub.patience import Patience
@@ -139,8 +140,6 @@ class HubSource:
 
     def _near(self) -> str:
         """`; did you mean ...?`, from what the owner, and our default, are called."""
-        import difflib
-
         from aurora_cli.config.settings import DownloadSettings
 
         default = DownloadSettings().repo
@@ -150,8 +149,7 @@ class HubSource:
             names |= {entry.id for entry in self._api.list_datasets(author=owner, limit=200)}
         except Exception:  # the hint is not worth a second failure
             names = {default}
-        near = difflib.get_close_matches(self.name, sorted(names), n=3, cutoff=0.5)
-        return f"; did you mean {' or '.join(near)}?" if near else ""
+        return did_you_mean(self.name, names)
 
 
 def _copy(source: Path, into: PartialFile, advance: Advance) -> None:

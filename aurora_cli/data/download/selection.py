@@ -91,17 +91,21 @@ def _check_included(options: DownloadSettings, listed: Iterable[RemoteFile]) -> 
     for glob in options.include:
         if not any(_matches(path, [glob]) for path in paths):
             names = {PurePosixPath(path).name for path in paths}
-            near = difflib.get_close_matches(glob, sorted(names | {*paths}), n=3, cutoff=0.5)
-            guess = f"; did you mean {' or '.join(near)}?" if near else ""
+            guess = did_you_mean(glob, names | {*paths})
             raise UsageError(f"download.include: no file of {options.repo} matches {glob!r}{guess}", hint=_LOOK)
 
 
 def _check_known(what: str, requested: Iterable[str], there: set[str]) -> None:
     for name in requested:
         if name not in there:
-            near = difflib.get_close_matches(name, sorted(there), n=3, cutoff=0.5)
-            guess = f"; did you mean {' or '.join(near)}?" if near else ""
+            guess = did_you_mean(name, there)
             plain = sorted(entry for entry in there if "/" not in entry)
             raise UsageError(
                 f"download.{what}s: there is no {what} {name!r}{guess}", hint=f"There are: {', '.join(plain)}"
             )
+
+
+def did_you_mean(name: str, there: set[str]) -> str:
+    """The end of an error's sentence; empty, if no name is near."""
+    near = difflib.get_close_matches(name, sorted(there), n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(near)}?" if near else ""

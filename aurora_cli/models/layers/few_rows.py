@@ -67,15 +67,11 @@ def linear(layer: FewRowsLinear, input: Tensor) -> Tensor:
 
 
 def reader(layer: FewRowsLinear) -> Callable[[Tensor], Tensor]:
-    """`linear` of a layer whose weights stay as they are, in float32 on a CPU: what decides is looked at once."""
-    weight, bias, width = layer.weight, layer.bias, layer.in_features
+    """`linear` of a layer whose weights stay as they are; where any number of tokens takes the same way, what decides
+    is looked at once."""
     if LINEAR_READS_FAST and not layer.copies:
-        return partial(F.linear, weight=weight, bias=bias)
-
-    def read(input: Tensor) -> Tensor:
-        return linear(layer, input) if input.numel() <= MOST_ROWS * width else F.linear(input, weight, bias)
-
-    return read
+        return partial(F.linear, weight=layer.weight, bias=layer.bias)
+    return partial(linear, layer)
 
 
 def read_few_rows_fast(*parts: nn.Module) -> None:

@@ -5,6 +5,7 @@ import hashlib
 import http.client
 import io
 import re
+import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -89,6 +90,8 @@ def _opened(url: str, max_bytes: int) -> Iterator[tuple[IO[bytes], Literal["imag
                 raise _too_large(url, f"{int(declared):,} bytes", max_bytes)
             yield response, kind, suffix
     except (OSError, http.client.HTTPException, ValueError) as error:
+        if isinstance(error, urllib.error.HTTPError):
+            error.close()  # it is the answer as well, and holds the connection for as long as anybody holds the error
         raise DataError(f"{url}: cannot be fetched: {error or type(error).__name__}") from error
 
 

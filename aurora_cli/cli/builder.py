@@ -63,7 +63,7 @@ def _function(spec: CommandSpec) -> Callable[..., None]:
 
 def _execute(spec: CommandSpec, given: Mapping[str, Any]) -> int:
     resolved = _resolve(spec, given)
-    _check_needs(spec, given, resolved.settings)
+    _check_company(spec, given, resolved.settings)
     worker = int(os.environ.get("RANK", "0")) > 0
     step = load_step(spec)
     reporter = None
@@ -94,7 +94,7 @@ def _resolve(spec: CommandSpec, given: Mapping[str, Any]) -> Resolved:
     for flag in spec.flags:
         value = given[flag.parameter]
         if value is not None and value != []:
-            flags[flag.path] = (flag.names[0] if flag.names else flag.metavar or flag.path, value)
+            flags[flag.path] = (flag.name, value)
     for path in ("workspace", "preset"):
         if given[path] is not None:
             flags[path] = (f"--{path}", given[path])
@@ -104,18 +104,24 @@ def _resolve(spec: CommandSpec, given: Mapping[str, Any]) -> Resolved:
     return resolve(flags, given["assignments"] or (), None if config is None else Path(config))
 
 
-def _check_needs(spec: CommandSpec, given: Mapping[str, Any], settings: Settings) -> None:
-    """Raise UsageError for a flag that does nothing without another one."""
-    by_name = {name: flag for flag in spec.flags for name in flag.names}
+def _check_company(spec: CommandSpec, given: Mapping[str, Any], settings: Settings) -> None:
+    """Raise UsageError for a flag that does nothing without another one, or with it."""
+    by_name = {flag.name: flag for flag in spec.flags}
     for flag in spec.flags:
-        if flag.needs is None or not given[flag.parameter]:
+        if not given[flag.parameter]:
             continue
-        needed = by_name[flag.needs]
-        if attrgetter(needed.path)(settings) is None:
+        if flag.needs is not None and _is_none(by_name[flag.needs], settings):
+            needed = by_name[flag.needs]
             raise UsageError(
-                f"{flag.names[0]}: does nothing without {flag.needs}",
-                hint=f"aurora {spec.name} {flag.needs} {needed.metavar} {flag.names[0]}",
+                f"{flag.name}: does nothing without {needed.name}",
+                hint=f"aurora {spec.name} {needed.name} {needed.metavar} {flag.name}",
             )
+        if flag.useless_with is not None and not _is_none(by_name[flag.useless_with], settings):
+            raise UsageError(f"{flag.name}: does nothing with {flag.useless_with}", hint="Leave one of them out.")
+
+
+def _is_none(flag: Flag, settings: Settings) -> bool:
+    return attrgetter(flag.path)(settings) is None
 
 
 def parameter_of(flag: Flag, title: str) -> inspect.Parameter:

@@ -33,6 +33,13 @@ class Flag:
     metavar: str | None = None
     needs: str | None = None
     """Another flag of the command; where its setting is none, this one would do nothing and is refused."""
+    useless_with: str | None = None
+    """Another one; where its setting is there, this one would do nothing and is refused."""
+
+    @property
+    def name(self) -> str:
+        """As it is typed, or shown where only its value is."""
+        return self.names[0] if self.names else self.metavar or self.path
 
     @property
     def parameter(self) -> str:

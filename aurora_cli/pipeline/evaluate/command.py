@@ -42,7 +42,7 @@ def run(
     exit code 3.
 
     Raises:
-        UsageError: no references are named, a metric that is none, or captions and how to make them.
+        UsageError: no references are named, or a metric that is none.
         DataError: a file is missing, no caption belongs to any reference, or there is no model.
         SettingsError: a tower cannot merge down to a kept ratio.
         HostError: the tokenizer or SPICE is asked for and not there.

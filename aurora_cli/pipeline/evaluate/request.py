@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aurora_cli.checkpoints.locate import check_name
-from aurora_cli.config.settings import EvaluateSettings, Settings
+from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace, check_folder
 from aurora_cli.console import Reporter
 from aurora_cli.errors import AuroraError, DataError, UsageError
@@ -43,7 +43,7 @@ def resolve_request(settings: Settings, reporter: Reporter) -> EvaluateRequest:
     """What the settings ask for.
 
     Raises:
-        UsageError: no references are named, captions and a model are, or the output is a file.
+        UsageError: no references are named, or the output is a file.
         DataError: there is no such model, or none at all, or no such object.
         HostError: the store cannot be reached.
     """
@@ -53,10 +53,6 @@ def resolve_request(settings: Settings, reporter: Reporter) -> EvaluateRequest:
             "no references are named", hint="aurora evaluate [captions.jsonl] --references references.jsonl"
         )
     captions, model = evaluate.captions, None
-    if captions is not None and (named := _captioning(evaluate)):
-        raise UsageError(
-            f"{captions}: holds captions already, and {named[0]} says how to make them", hint="Leave one of them out."
-        )
     if captions is None:
         model = evaluate.model or settings.caption.model or _own_model(workspace, reporter)
         check_name(model, workspace.root)
@@ -109,16 +105,3 @@ def _own_model(workspace: Workspace, reporter: Reporter) -> str:
             f"no captions are named, and {error.message}",
             hint="aurora evaluate captions.jsonl --references references.jsonl",
         ) from error
-
-
-def _captioning(evaluate: EvaluateSettings) -> list[str]:
-    """The flags that are given of those that only captioning takes."""
-    flags = {
-        "--model": evaluate.model,
-        "--media": evaluate.media,
-        "--media-root": evaluate.media_root,
-        "--token-kept-ratio": evaluate.token_kept_ratios,
-        "--frames": evaluate.frames,
-        "--shard": evaluate.shard,
-    }
-    return [flag for flag, value in flags.items() if value]

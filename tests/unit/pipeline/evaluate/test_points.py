@@ -235,12 +235,6 @@ def test_a_dry_run_says_how_much_would_be_captioned_and_writes_nothing(workspace
     assert not (workspace / "evaluation").exists()
 
 
-def test_captions_and_how_to_make_them_are_not_both_taken(workspace):
-    for named, flag in (({"model": "runs/language"}, "--model"), ({"frames": 4}, "--frames")):
-        with pytest.raises(UsageError, match=f"holds captions already, and {flag} says how to make them"):
-            evaluated(workspace, captions="c.jsonl", **named)
-
-
 def test_media_that_are_nowhere_are_told_with_where_to_say_it(workspace):
     (workspace / "val" / "references.jsonl").write_text('{"id": "nobody.png", "references": ["x"]}\n')
     with pytest.raises(DataError, match=r"has none of the media that .* names; the first is nobody\.png") as caught:

@@ -116,20 +116,24 @@ def _has(name: str) -> bool:
 
 def features(of: Figures) -> Iterator[str]:
     yield from ("## A frozen tower, its features kept", "")
-    yield "`train.cache_features` against the same steps without, in samples a CPU second"
-    yield "(adapters and a projector learn; `small` and `real` are two towers):"
+    yield "`train.cache_features` against the same steps without, in samples a CPU second: while a projector alone"
+    yield "learns (the projection stage), and while adapters on the language model do too. The tower is a SigLIP,"
+    yield "`small` with 4 layers of 96 at 112 pixels, `real` with 6 of 384 at 224; the language model has 6 of 256."
     yield from (
         "",
-        "| tower | not kept | kept, first epoch | kept, later | no tower at all |",
-        "| --- " + "| --: " * 4 + "|",
+        "| stage | tower | not kept | kept, first epoch | kept, later | no tower at all |",
+        "| --- | --- " + "| --: " * 4 + "|",
     )
-    for name, row in of["rows"].items():
-        cells = [row[key] for key in ("plain", "first", "later", "floor")]
-        yield f"| {name} | {' | '.join(f'{value:.1f}' for value in cells)} |"
+    for stage, rows in of["rows"].items():
+        for tower, row in rows.items():
+            cells = [row[key] for key in ("plain", "first", "later", "floor")]
+            yield f"| {stage} | {tower} | {' | '.join(f'{value:.1f}' for value in cells)} |"
     yield from ("", "| asked for | | measured | |", "| --- | --: | --: | --- |")
-    for name, row in of["rows"].items():
+    for tower, row in of["rows"]["projection"].items():
         yield _target(
-            f"a later epoch's CPU seconds, of those without, {name}", row["plain"] / row["later"], at_most=0.5
+            f"a later epoch of the projection stage, of its CPU seconds without, {tower}",
+            row["plain"] / row["later"],
+            at_most=0.5,
         )
 
 

@@ -3,13 +3,14 @@
 `messages` (OpenAI) and `conversations` (LLaVA) are one form under two names, and are read by one function.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from aurora_cli.constants import IMAGE, VIDEO
 from aurora_cli.data.annotations.keys import GROUP_KEY, Key, KeyTable, Reading, looks_like, says_something
 from aurora_cli.data.annotations.paths import IMAGE_KEYS, VIDEO_KEYS, Video, media_in, path_of, video_of
-from aurora_cli.data.annotations.plain_records import PlainRecords
+from aurora_cli.data.annotations.plain_records import TAG, PlainRecords
 from aurora_cli.data.annotations.records import Message, Record, Rejection, Role, record_id, role_of, shortened, text_of
 from aurora_cli.data.annotations.schema import RecordSchema
 from aurora_cli.data.annotations.spans import span_in
@@ -70,6 +71,7 @@ PART_KEYS = KeyTable(
     SAMPLING,
     OTHER_UNITS,
 )
+PATH_AMONG_WORDS = re.compile(re.escape(TAG) + r"[^<>\n]+</img>")
 MEDIUM_PARTS = ("image", "image_url", "input_image", "video", "video_url", "input_video")
 
 
@@ -106,6 +108,8 @@ def conversation(value: JsonObject, location: str, reading: Reading, names: Name
         video = media.videos[0] if media.videos else video
     name = record_id(value, location)
     if video is None:
+        if images is None:
+            _check_no_paths(messages)
         return Record(name, images, None, messages)
     span = span_in(value, reading) or video.span
     if video.frames is None:
@@ -115,6 +119,17 @@ def conversation(value: JsonObject, location: str, reading: Reading, names: Name
     if span is not None:
         raise Rejection("unread_key", f"from {span[0]:g} to {span[1]:g} s of a list of frames, which have no times")
     return Record(name, video.frames, None, messages, is_frame_list=True)
+
+
+def _check_no_paths(messages: list[Message]) -> None:
+    """
+    Raises:
+        Rejection: a question has the path of an image among its words, in a record that names no image.
+    """
+    for index, message in enumerate(messages):
+        if message.role == "human" and (found := PATH_AMONG_WORDS.search(message.text)):
+            detail = f"turn {index}: {shortened(found[0])}: {IMAGE} in its place, and the path under `image`, are read"
+            raise Rejection("image_count", detail)
 
 
 def conversation_schema(name: str, form: str, names: Names, rank: int = 0) -> RecordSchema:

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple, NoReturn, cast
 
+from aurora_cli.data.annotations.keys import looks_like
 from aurora_cli.data.annotations.remedies import remedy
 from aurora_cli.data.annotations.schemas import SIGNS
 from aurora_cli.errors import DataError
@@ -19,6 +20,8 @@ from aurora_cli.errors import DataError
 FileForm = Literal["lines", "array"]
 
 BOM = b"\xef\xbb\xbf"
+ROW_SUFFIXES = (".jsonl", ".jsonlines", ".ndjson")
+"""Names of files that have a record a line."""
 HEAD = 1 << 20
 """Bytes of a file that are looked at."""
 LINES = 100
@@ -155,7 +158,8 @@ def _check_objects(path: Path, head: _Head) -> None:
     """
     first = _parsed(head.first_line)
     if isinstance(first, dict):
-        if head.is_whole and not head.rest and not _is_record(first):
+        is_row = path.name.removesuffix(".gz").endswith(ROW_SUFFIXES) and _names_medium(first)
+        if head.is_whole and not head.rest and not is_row and not _is_record(first):
             _refuse_object(path, first)
         return
     if not head.rest:
@@ -190,6 +194,11 @@ def _is_record(value: Mapping[str, Any]) -> bool:
     if any(sign in value for sign in SIGNS):
         return True
     return not _lists_in(value) and not _is_by_id(value)
+
+
+def _names_medium(value: Mapping[str, Any]) -> bool:
+    """Whether an object is about one image or video, so the only row of its file."""
+    return any(isinstance(inner, str) and looks_like(name) == "medium" for name, inner in value.items())
 
 
 def _has(entries: Any, *keys: str) -> bool:

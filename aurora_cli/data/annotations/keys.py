@@ -113,7 +113,7 @@ KINDS: dict[Kind, str] = {
     """,
     "time": """
         start end begin stop time times timestamp timestamps sec secs second seconds ms span spans segment segments
-        interval intervals offset fps nframes trim cut
+        interval intervals moment moments window windows ts offset fps nframes trim cut
     """,
     "weight": "weight weights loss losses mask masks masked train trainable learnable ignore ignored",
     "role": "role roles system speaker author persona messages conversation conversations",

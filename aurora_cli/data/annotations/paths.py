@@ -21,7 +21,19 @@ FRAME_FILE = re.compile(r"\.(avif|bmp|gif|heic|jpe?g|png|ppm|tiff?|webp)$", re.I
 
 IMAGE_KEYS = ("image", "images", "image_path", "image_paths")
 VIDEO_KEYS = ("video", "videos", "video_path", "video_paths", "clip", "frames")
-INSIDE = ("path", "url", "image", "image_url", "video", "video_url", "file", "image_path", "video_path")
+INSIDE = (
+    "path",
+    "url",
+    "image",
+    "image_url",
+    "video",
+    "video_url",
+    "file",
+    "image_path",
+    "video_path",
+    "image_file",
+    "video_file",
+)
 """Keys of an object that stands for a medium, under which its path is."""
 
 _T = TypeVar("_T")

@@ -9,6 +9,8 @@ from aurora_cli.data.annotations.spans import may_be_part
 from aurora_cli.io.json_files import JsonObject
 
 NO_MEDIUM = ""
+TAG = "<img>"
+"""In front of a path among the words, as Qwen-VL had it."""
 
 
 class PlainRecords:
@@ -47,7 +49,7 @@ class PlainRecords:
             messages.append(Message(role, text))
         name = record_id(value, location)
         if medium is NO_MEDIUM:
-            return Record(name, None, None, messages)
+            return None if any(TAG in one.text for one in messages) else Record(name, None, None, messages)
         given, is_image = value[medium], medium in IMAGE_KEYS
         paths = paths_in(given)
         if not paths or not (is_image or isinstance(given, str)):

@@ -7,7 +7,7 @@ from pathlib import Path
 from aurora_cli.data.annotations.sources import LINE_SUFFIXES
 
 OBJECT_SUFFIXES = (".json", ".json.gz")
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz", ".ndjson")
+TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz", ".jsonlines", ".ndjson")
 TAR_SUFFIXES = (".tar", ".tar.gz", ".tgz")
 UNPACKED_BY = {".zst": "zstd -d", ".xz": "unxz -k", ".bz2": "bunzip2 -k", ".lz4": "lz4 -d"}
 """Compressions of annotations that are not read, and what undoes them."""

@@ -33,14 +33,14 @@ BETWEEN = (re.compile(r"\s*(?:-->|-|\u2013|;|\bto\b)\s*"), re.compile(r"\s*,\s*"
 def part_in(name: str) -> Part | None:
     """What a key says of a span, by its words.
 
-    >>> [part_in(name) for name in ("start", "video_end", "endTime", "timestamps", "start_frame", "image")]
-    ['start', 'end', 'end', 'both', 'unread', None]
+    >>> [part_in(name) for name in ("start", "Start_timestamp", "endTime", "timestamps", "start_frame", "image")]
+    ['start', 'start', 'end', 'both', 'unread', None]
     """
     words = {JOINED.get(word, word) for word in words_of(name)}
     parts: tuple[tuple[frozenset[str], Part], ...] = ((STARTS, "start"), (ENDS, "end"), (BOTH, "both"))
     for signs, part in parts:
         if words & signs:
-            rest = words - signs - BESIDE - STARTS - ENDS
+            rest = words - BESIDE - STARTS - ENDS - BOTH
             return part if not rest else "unread" if rest <= OTHER_UNITS else None
     return None
 

@@ -5,32 +5,32 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from aurora_cli.data.annotations.keys import looks_like
 from aurora_cli.data.annotations.schemas import SIGNS
 from aurora_cli.data.annotations.spans import part_in
 from aurora_cli.data.importing.format import Options
 from aurora_cli.errors import UsageError
 
 IMAGES = (
-    "image",
-    "imagepath",
-    "imagefile",
-    "imagename",
-    "imagefilename",
-    "img",
-    "imgpath",
-    "imgname",
-    "picture",
-    "photo",
-)
-VIDEOS = ("video", "videopath", "videofile", "videoname", "videofilename", "clip", "clippath", "clipname", "mp4")
+    "image", "images", "imagepath", "imagepaths", "imagefile", "imagename", "imagefilename", "img", "imgpath",
+    "imgname", "picture", "photo",
+)  # fmt: skip
+VIDEOS = (
+    "video", "videos", "videopath", "videopaths", "videofile", "videoname", "videofilename", "clip", "clippath",
+    "clipname", "mp4",
+)  # fmt: skip
 FILES = ("filename", "file", "filepath", "path", "media", "mediapath", "relativepath", "relpath", "location")
 VIDEO_IDS = ("videoid", "clipid", "youtubeid", "ytid", "vid")
 IMAGE_IDS = ("imageid", "imgid")
 TEXTS = (
     "caption", "captions", "text", "texts", "description", "sentence", "sentences", "rawcaption", "longcaption",
-    "detailedcaption", "recaption", "answer", "comment", "title", "name", "txt",
+    "detailedcaption", "captionstr", "recaption", "answer", "comment", "title", "name", "txt", "raw",
 )  # fmt: skip
 QUESTIONS = ("question", "instruction")
+QUESTION, ANSWER = "q", "a"
+"""Video-ChatGPT's; too short to mean anything without each other."""
+CHOICE = re.compile(r"a\d|(?:opt|option|choice)(?:\d|[a-e])")
+"""A column of one of the answers that a question may have."""
 CAPTIONED = "madeby"
 """A column of what `aurora caption --output` writes: its `prompt` is what was asked. Elsewhere a prompt may be what an
 image was drawn from."""
@@ -68,7 +68,15 @@ class Columns(NamedTuple):
         """What is shown of them before anything is written."""
         used = ", ".join(f"{field} from {name!r}" for field, name in self.used.items())
         rest = [name for name in self.names if name not in self.used.values()]
-        return f"columns: {used}" + (f"; not read: {', '.join(map(repr, rest))}" if rest else "")
+        times = [name for name in rest if self.is_of_videos and (part_in(name) or looks_like(name) == "time")]
+        rest = [name for name in rest if name not in times]
+        line = f"columns: {used}" + (f"; not read: {', '.join(map(repr, rest))}" if rest else "")
+        return line + (f"; NOT read, that look as if they were times: {', '.join(map(repr, times))}" if times else "")
+
+    @property
+    def is_of_videos(self) -> bool:
+        """Whether a row may be about a video, of which a part may be meant."""
+        return self.video is not None or self.file is not None
 
 
 def find_columns(names: Sequence[str], options: Options, source: str) -> Columns:
@@ -98,13 +106,18 @@ def find_columns(names: Sequence[str], options: Options, source: str) -> Columns
         if image is None and video is None and file is None:
             video, folder = first(VIDEO_IDS), first(FOLDERS)
             image = first(IMAGE_IDS) if video is None else None
+    are_short = {QUESTION, ANSWER} <= {*plain}
     question = given(options.question_column, "--question-column")
     if question is None:
-        question = first((*QUESTIONS, "prompt") if CAPTIONED in plain else QUESTIONS)
+        known = (*QUESTIONS, QUESTION) if are_short else QUESTIONS
+        question = first((*known, "prompt") if CAPTIONED in plain else known)
     taken = {image, video, file, folder, question}
     text = given(options.text_column, "--text-column")
     if text is None:
-        text = next((at for word in TEXTS if (at := first([word])) is not None and at not in taken), None)
+        words = (*TEXTS, ANSWER) if are_short else TEXTS
+        text = next((at for word in words if (at := first([word])) is not None and at not in taken), None)
+        if text is not None and plain[text] == "answer":
+            _check_no_choices(source, names, names[text])
     if image is None and video is None and file is None:
         raise _no_column(source, names, "images or videos", "--image-column NAME, or --video-column NAME")
     if text is None and (turns := [name for name in names if name in SIGNS]):
@@ -156,8 +169,23 @@ def _conversations(source: str, turns: str) -> UsageError:
     )
 
 
+def _check_no_choices(source: str, names: Sequence[str], answer: str) -> None:
+    """
+    Raises:
+        UsageError: the answer is one of several that other columns hold, and may be no more than its number.
+    """
+    choices = [name for name in names if CHOICE.fullmatch(plain_name(name))]
+    if len(choices) > 1:
+        raise UsageError(
+            f"{source}: {answer!r} may only say which of {', '.join(map(repr, choices))} is right",
+            hint=f"--text-column {shlex.quote(answer)} takes it as it is; else write the words of the right one.",
+        )
+
+
 def _no_column(source: str, names: Sequence[str], what: str, flag: str) -> UsageError:
     listed = ", ".join(map(repr, names))
+    addresses = [name for name in names if what != "captions" and plain_name(name).endswith(("url", "urls"))]
+    saved = f"\nMedia at addresses ({addresses[0]!r}) are to be saved as files first." if addresses else ""
     return UsageError(
-        f"{source}: it is unclear which column names the {what}; there are {listed}", hint=f"Say so: {flag}"
+        f"{source}: it is unclear which column names the {what}; there are {listed}", hint=f"Say so: {flag}{saved}"
     )

@@ -15,6 +15,7 @@ from aurora_cli.data.annotations.records import Rejection, decode_json
 from aurora_cli.io.json_files import JsonObject
 
 HEAD = 1 << 18
+JSON_SUFFIXES = (".json", ".jsonl", ".jsonlines", ".ndjson")
 
 
 class Entry(NamedTuple):
@@ -91,7 +92,7 @@ def entries_in(path: Path, advance: Advance, *, empty_lists: bool = False) -> It
 
 def head_of(path: Path) -> str:
     """The beginning of a JSON file, without blanks in front; nothing: it is no JSON by its name or its beginning."""
-    if not path.is_file() or not path.name.removesuffix(".gz").endswith((".json", ".jsonl", ".ndjson")):
+    if not path.is_file() or not path.name.removesuffix(".gz").endswith(JSON_SUFFIXES):
         return ""
     try:
         with open(path, "rb") as file, decompressed(path, file) as stream:

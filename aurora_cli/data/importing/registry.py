@@ -18,6 +18,9 @@ AUTO = "auto"
 FILES_LOOKED_AT = 200
 """Of a folder that is of no format itself."""
 
+ABOUT_DATA_SETS = ("dataset_info.json", "dataset_infos.json")
+"""Of `datasets` and of LLaMA-Factory: which columns there are, not what is in them."""
+
 
 def _found() -> dict[str, ImportFormat]:
     names = [found.name for found in pkgutil.iter_modules(formats.__path__)]
@@ -56,7 +59,8 @@ def recognised(source: Path, name: str = AUTO) -> tuple[Path, ImportFormat]:
     looks = "\n".join(f"  {one.name}: {one.looks_like}" for one in FORMATS.values())
     raise UsageError(
         f"{source}: looks like none of the formats that are read:\n{looks}",
-        hint=f"If it is one of them: aurora import --format NAME {source}",
+        hint=f"If it is one of them: aurora import --format NAME {source}\n"
+        "Else make a table of it: a .csv with the columns `file_name` and `caption`, and `start` and `end` of a part.",
     )
 
 
@@ -68,6 +72,7 @@ def _inside(folder: Path) -> tuple[Path, ImportFormat]:
     """The only file right in a folder, or in its `annotations`, that is of a format; else what `folder` says of it."""
     entries = [entry for below in ("*", "annotations/*") for entry in sorted(folder.glob(below))]
     files = [entry for entry in entries if entry.is_file() and not entry.name.startswith(".")]
+    files = [file for file in files if file.name not in ABOUT_DATA_SETS]
     found = [(file, one) for file in files[:FILES_LOOKED_AT] if (one := _suiting(file)) is not None]
     if len(found) > 1:
         named = ", ".join(f"{file.relative_to(folder)} ({one.name})" for file, one in found[:8])

@@ -77,6 +77,8 @@ def _media_reader(columns: Columns) -> Callable[[Sequence[Any]], _Medium]:
     def read(cells: Sequence[Any]) -> _Medium:
         for at, kind in kinds:
             cell = cells[at]
+            if isinstance(cell, list) and len(cell) == 1:
+                cell = cell[0]
             if isinstance(cell, str) and (path := cell.strip()):
                 if folder_at is not None and cells[folder_at]:
                     return f"{str(cells[folder_at]).strip()}/{path}", kind, None, path

@@ -7,6 +7,7 @@ from typing import Any
 from aurora_cli.console import Advance
 from aurora_cli.data.importing.columns import Columns, find_columns
 from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows
+from aurora_cli.data.importing.formats.parquet import is_of_media
 from aurora_cli.data.importing.table import row_reader
 from aurora_cli.errors import DataError, reason_of
 from aurora_cli.io.json_files import read_object
@@ -123,11 +124,9 @@ def _names(file: Path) -> list[str]:
 
 
 def _holds_media(file: Path, columns: Columns) -> bool:
-    import pyarrow as pa
-
     schema = _schema(file)
     named = (at for at in (columns.image, columns.video, columns.file) if at is not None)
-    return any(pa.types.is_struct(kind) or pa.types.is_binary(kind) for kind in (schema.field(at).type for at in named))
+    return any(is_of_media(schema.field(at).type) for at in named)
 
 
 FORMAT = ImportFormat(

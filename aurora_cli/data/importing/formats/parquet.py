@@ -23,9 +23,14 @@ def parts_of(source: Path) -> list[Path]:
 def suits(source: Path) -> bool:
     """By its first bytes, or by its files' names."""
     if source.is_dir():
-        return next(iter(source.glob("*.parquet")), None) is not None or any((source / "data").glob("*.parquet"))
+        return any(not is_log(file) for below in (".", "data") for file in (source / below).glob("*.parquet"))
     with open(source, "rb") as file:
         return file.read(4) == b"PAR1"
+
+
+def is_log(file: Path) -> bool:
+    """Whether a table is img2dataset's about the files that it saved, in a folder of the table's name, with texts."""
+    return file.with_suffix("").is_dir()
 
 
 def open_table(source: Path, options: Options) -> Opened:
@@ -93,13 +98,20 @@ def _names(file: Path) -> list[str]:
 
 
 def _holds_media(file: Path, columns: Columns) -> bool:
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pq.read_schema(file)
     named = (at for at in (columns.image, columns.video, columns.file) if at is not None)
-    kinds = [schema.field(columns.names[at]).type for at in named]
-    return any(pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind) for kind in kinds)
+    return any(is_of_media(schema.field(columns.names[at]).type) for at in named)
+
+
+def is_of_media(kind: Any) -> bool:
+    """Whether cells of a type hold media, by themselves or in a list."""
+    import pyarrow as pa
+
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        kind = kind.value_type
+    return pa.types.is_struct(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
 
 
 FORMAT = ImportFormat("parquet", ".parquet: a table, its media as paths or in its cells", suits, open_table, rank=10)

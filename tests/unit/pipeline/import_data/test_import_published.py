@@ -1,0 +1,116 @@
+"""`aurora import` of files as data sets are published: what a row of each becomes, by hand."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from aurora_cli.errors import UsageError
+from tests.importing import imported, make_media, pair, records, rejects
+
+VIDEO = b"\0\0\0\x18ftypmp42"
+
+
+def lines(path: Path, *rows: dict[str, Any]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    """A folder with media; `e.mp4` is the video."""
+    make_media(tmp_path / "s")
+    return tmp_path / "s"
+
+
+def jpeg() -> bytes:
+    content = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(content, "JPEG")
+    return content.getvalue()
+
+
+def test_times_that_are_called_timestamps_are_the_part_of_the_video(tmp_path: Path, source: Path) -> None:
+    row = {"YoutubeID": "e", "Start_timestamp": "00:00:19.795", "End_timestamp": "00:00:25.868", "Caption": "A person."}
+    imported(tmp_path, lines(source / "InternVid.jsonl", row, row))
+    assert [record["span"] for record in records(tmp_path)] == [[19.795, 25.868]]
+
+
+def test_columns_that_look_like_times_and_are_not_read_are_named(tmp_path: Path, source: Path) -> None:
+    row = {"video": "e.mp4", "description": "She walks.", "times": [[2, 3]], "num_segments": 6, "start_frame": 0}
+    result = imported(tmp_path, lines(source / "didemo.jsonl", row), dry_run=True)
+    assert "NOT read, that look as if they were times: 'times', 'start_frame'" in " ".join(result.sources)
+    pictures = lines(source / "pictures.jsonl", {"image": "a.jpg", "caption": "A.", "time": "noon"})
+    assert "NOT read" not in " ".join(imported(tmp_path, pictures, dry_run=True).sources), "an image has no parts"
+
+
+def test_the_number_of_a_right_choice_is_no_caption(tmp_path: Path, source: Path) -> None:
+    table = source / "nextqa.csv"
+    table.write_text("video,question,answer,a0,a1,a2\ne,Why?,2,x,y,because\n")
+    with pytest.raises(UsageError, match="'answer' may only say which of 'a0', 'a1', 'a2' is right"):
+        imported(tmp_path, table)
+    imported(tmp_path, table, text_column="answer")
+    assert pair(records(tmp_path)[0]) == ("e.mp4", "2")
+
+
+def test_questions_and_answers_of_one_letter(tmp_path: Path, source: Path) -> None:
+    imported(tmp_path, lines(source / "VideoInstruct.jsonl", {"q": "What?", "a": "A cat.", "video_id": "e"}))
+    turns = records(tmp_path)[0]["conversations"]
+    assert [turn["value"] for turn in turns] == ["<video>\nWhat?", "A cat."]
+    with pytest.raises(UsageError, match="which column names the captions"):
+        imported(tmp_path, lines(source / "letters.jsonl", {"a": "A cat.", "b": "B.", "video_id": "e"}), name="b")
+
+
+@pytest.mark.parametrize("ending", [".jsonl", ".jsonlines", ".ndjson"])
+def test_a_file_of_one_row_is_a_row_though_it_holds_a_list(ending: str, tmp_path: Path, source: Path) -> None:
+    row = {"video_name": "e.mp4", "caption": "A red line.", "qa_list": [{"question": "What?", "answer": "A line."}]}
+    imported(tmp_path, lines(source / f"vdc{ending}", row))
+    assert pair(records(tmp_path)[0]) == ("e.mp4", "A red line.")
+
+
+@pytest.mark.parametrize("images", [["a.jpg"], [{"path": "a.jpg", "bytes": None}], [{"bytes": jpeg(), "path": None}]])
+def test_a_list_of_one_image_is_that_image(images: list[Any], tmp_path: Path, source: Path) -> None:
+    table = source / "list.parquet"
+    pq.write_table(pa.table({"images": [images, images * 2], "caption": ["One.", "Two."]}), table)
+    result = imported(tmp_path, table)
+    assert [record["conversations"][1]["value"] for record in records(tmp_path)] == ["One."]
+    assert result.rejected == {"bad_media": 1}, "a caption is about one"
+
+
+def test_images_that_img2dataset_saved_as_files_are_a_folder_of_texts(tmp_path: Path) -> None:
+    folder = tmp_path / "s/00000"
+    make_media(folder)
+    (folder / "a.txt").write_text("A dog.")
+    pq.write_table(pa.table({"url": ["https://x/a.jpg"], "caption": ["A dog."]}), tmp_path / "s/00000.parquet")
+    imported(tmp_path, tmp_path / "s")
+    assert [pair(record)[1] for record in records(tmp_path)] == ["A dog."]
+
+
+def test_what_says_which_columns_there_are_is_no_second_source(tmp_path: Path, source: Path) -> None:
+    turns = [{"role": "user", "content": "<image>Who?"}, {"role": "assistant", "content": "They."}]
+    (source / "mllm_demo.json").write_text(json.dumps([{"messages": turns, "images": ["a.jpg"]}]))
+    about = {"mllm_demo": {"file_name": "mllm_demo.json", "columns": {"messages": "messages", "images": "images"}}}
+    (source / "dataset_info.json").write_text(json.dumps(about))
+    imported(tmp_path, source)
+    assert len(records(tmp_path)) == 1
+
+
+def test_addresses_in_a_table_are_said_to_be_saved_first(tmp_path: Path, source: Path) -> None:
+    with pytest.raises(UsageError) as refused:
+        imported(tmp_path, lines(source / "pixmo.jsonl", {"image_url": "https://x/1.jpg", "caption": "A dog."}))
+    assert "('image_url') are to be saved as files first" in str(refused.value.hint)
+
+
+def test_a_path_among_the_words_of_a_question_is_not_passed_over(tmp_path: Path, source: Path) -> None:
+    turns = [
+        {"from": "user", "value": "Picture 1: <img>a.jpg</img>\nWhat?"},
+        {"from": "assistant", "value": "A dog."},
+    ]
+    tag = [{"from": "user", "value": "What is the tag <img> for?"}, {"from": "assistant", "value": "Images."}]
+    result = imported(tmp_path, lines(source / "qwen.jsonl", {"conversations": turns}, {"conversations": tag}))
+    assert (result.kept, result.rejected) == (1, {"image_count": 1})
+    assert "'<img>a.jpg</img>': <image> in its place" in rejects(tmp_path)[0]["detail"]

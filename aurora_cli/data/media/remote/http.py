@@ -8,6 +8,7 @@ import re
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPMessage
 from pathlib import Path
 from typing import IO, Literal, NamedTuple
 
@@ -63,6 +64,16 @@ def fetch_bytes(url: str, max_bytes: int) -> Fetched:
     return Fetched(kind, suffix, content.getvalue())
 
 
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Leaves the body of a redirect where it is: the library would read all of it, however much, into memory."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
+    ) -> urllib.request.Request | None:
+        fp.close()
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 @contextlib.contextmanager
 def _opened(url: str, max_bytes: int) -> Iterator[tuple[IO[bytes], Literal["image", "video"], str]]:
     """What a server answers, whether it is an image or a video, and its suffix.
@@ -77,7 +88,7 @@ def _opened(url: str, max_bytes: int) -> Iterator[tuple[IO[bytes], Literal["imag
         urllib.request.HTTPSHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPRedirectHandler(),
+        _Redirects(),
         urllib.request.UnknownHandler(),
     ):
         opener.add_handler(handler)

@@ -1,6 +1,8 @@
-"""Files from the network: what a server refuses is over when it is said."""
+"""Files from the network: what a server refuses is over when it is said, and what it sends besides is not read."""
 
+import contextlib
 import threading
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
@@ -9,26 +11,51 @@ import pytest
 from aurora_cli.data.media.remote.http import fetch_bytes
 from aurora_cli.errors import DataError
 
+PIECES, PIECE = 64, bytes(1 << 20)
 
-class _Nothing(BaseHTTPRequestHandler):
+
+class _Server(BaseHTTPRequestHandler):
+    pieces_sent = 0
+
     def do_GET(self) -> None:
-        self.send_error(404)
+        if self.path == "/moved.png":
+            self.send_response(302)
+            self.send_header("Location", "/missing.png")
+            self.end_headers()
+            with contextlib.suppress(ConnectionError):
+                for _ in range(PIECES):
+                    self.wfile.write(PIECE)
+                    _Server.pieces_sent += 1
+        else:
+            self.send_error(404)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
 
-def test_refusals_that_are_kept_hold_no_connection():
+@pytest.fixture
+def port() -> Iterator[int]:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Server) as server:
+        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+def test_refusals_that_are_kept_hold_no_connection(port):
     """Rejects are kept to the end of a run, and a server meets as many as its clients like."""
     process, errors = psutil.Process(), []
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Nothing) as server:
-        threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-        port = server.server_port
-        for _ in range(10):
-            with pytest.raises(DataError, match="404") as refused:
-                fetch_bytes(f"http://127.0.0.1:{port}/a.png", 1_000)
-            errors.append(refused.value)
-        held = [each for each in process.net_connections("tcp") if each.raddr and each.raddr.port == port]
-        server.shutdown()
+    for _ in range(10):
+        with pytest.raises(DataError, match="404") as refused:
+            fetch_bytes(f"http://127.0.0.1:{port}/a.png", 1_000)
+        errors.append(refused.value)
+    held = [each for each in process.net_connections("tcp") if each.raddr and each.raddr.port == port]
     assert len(errors) == 10
     assert held == []
+
+
+def test_the_body_of_a_redirect_is_not_read(port):
+    """It is of any size, and its server somebody's whom a client named."""
+    _Server.pieces_sent = 0
+    with pytest.raises(DataError, match="404"):
+        fetch_bytes(f"http://127.0.0.1:{port}/moved.png", 1_000)
+    assert _Server.pieces_sent < PIECES // 2

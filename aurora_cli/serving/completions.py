@@ -204,6 +204,7 @@ async def with_client(receive: Receive, work: Callable[[], Awaitable[bytes]]) ->
         for task in (working, watching):
             task.cancel()
         await asyncio.gather(working, watching, return_exceptions=True)
+        del working  # it holds what it raised, that holds this frame, and this would hold it and the request
 
 
 def _json(body: bytes) -> JsonObject:

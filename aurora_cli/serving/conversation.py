@@ -106,10 +106,7 @@ class Conversations:
                 held = read_medium(url, kind, self.limits, param)
                 pixels.append(self.frames(held, options))
             except AuroraError as error:
-                refusal = refusal_of(error, param)
-                if not refusal.reason.startswith(param):  # the network's errors name the URL alone
-                    refusal.reason = f"{param}: {refusal.reason}"
-                raise refusal from error
+                raise _refusal_naming(param, error) from error
         side = self.captioner.image_settings.image_size
         frames = torch.cat(pixels) if pixels else torch.empty(0, 3, side, side)
         seed = seed_of(options.decoding.seed if request.seed is None else request.seed)
@@ -177,6 +174,18 @@ def check_roles(messages: list[ChatMessage]) -> None:
         if message.role != "user" and any(not isinstance(part, TextPart) for part in parts):
             param = path_of(("messages", number))
             raise Refusal(400, f"{param}: only the user's messages may have images and videos", param=param)
+
+
+def _refusal_naming(param: str, error: AuroraError) -> Refusal:
+    """Of a medium; the network's errors name the URL alone.
+
+    A local variable for what is raised would make a circle of the refusal and the frame that raised it: all that was
+    sent would stay until Python looks for circles, which may be never.
+    """
+    refusal = refusal_of(error, param)
+    if not refusal.reason.startswith(param):
+        refusal.reason = f"{param}: {refusal.reason}"
+    return refusal
 
 
 def _turn(message: ChatMessage, lengths: Iterator[int]) -> ChatTurn:

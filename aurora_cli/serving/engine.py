@@ -143,7 +143,10 @@ class Engine:
         while True:
             event = await job.events.get()
             if isinstance(event, Refusal):
-                raise event
+                try:
+                    raise event
+                finally:
+                    del event  # or it and this frame hold each other, and the request
             yield event
             if event.ended is not None:
                 return
@@ -231,13 +234,14 @@ class Engine:
         try:
             if jobs:
                 self._batch.admit([_row(job) for job in jobs])
+            return
         except Exception as error:
             self._batch.remove({job.key for job in jobs})
             if len(jobs) == 1:
                 self._fail(jobs, error)
-            else:
-                for job in jobs:
-                    self._admit([job])
+                return
+        for job in jobs:  # behind the error, which holds whatever the attempt had in memory
+            self._admit([job])
 
     def _fail(self, jobs: list[Job], error: Exception) -> None:
         if is_out_of_memory(error):

@@ -226,27 +226,33 @@ def _read_below(root: Path, path: str, max_bytes: int, param: str) -> bytes:
     """The file that `path` names from the root, read through the descriptor whose real path was checked: what the path
     names may change in between.
     """
-    outside = Refusal(403, f"{param}: is not below the media root", param=param)
-    missing = Refusal(404, f"{param}: there is no such file below the media root", param=param)
     try:
         real = Path(os.path.realpath(root / path))
     except (ValueError, OSError) as error:  # a zero byte, or a name that is too long
-        raise missing from error
+        raise _missing(param) from error
     if not real.is_relative_to(root):
-        raise outside
+        raise _outside(param)
     try:
         number = os.open(real, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLOW)
     except (ValueError, OSError) as error:
-        raise missing from error
+        raise _missing(param) from error
     try:
         if not Path(f"/proc/self/fd/{number}").readlink().is_relative_to(root):
-            raise outside
+            raise _outside(param)
         about = os.fstat(number)
         if not stat.S_ISREG(about.st_mode):
-            raise missing
+            raise _missing(param)
         if about.st_size > max_bytes:
             raise Refusal(413, f"{param}: has {about.st_size:,} bytes; at most {max_bytes:,} are read", param=param)
         with open(number, "rb", closefd=False) as file:
             return file.read(max_bytes + 1)[:max_bytes]
     finally:
         os.close(number)
+
+
+def _outside(param: str) -> Refusal:
+    return Refusal(403, f"{param}: is not below the media root", param=param)
+
+
+def _missing(param: str) -> Refusal:
+    return Refusal(404, f"{param}: there is no such file below the media root", param=param)

@@ -1,0 +1,106 @@
+"""What was sent is gone when it is answered: also where the answer is a refusal, of which Python keeps the frames."""
+
+import asyncio
+import gc
+import threading
+import weakref
+from collections.abc import Iterator
+from types import FrameType
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+import aurora_cli
+from aurora_cli.captioning.captioner import Captioner
+from aurora_cli.captioning.decoding import DecodingBatch, NewRow
+from aurora_cli.serving.app import ServiceLimits
+from aurora_cli.serving.conversation import Conversations
+from aurora_cli.serving.engine import Engine
+from aurora_cli.serving.media import MediaLimits
+from aurora_cli.serving.schema import parse_request
+from tests.serving import CHAT, URL, image_part, question, service_of
+
+(PACKAGE,) = aurora_cli.__path__
+
+
+@pytest.fixture(scope="module")
+def rooted(captioner, tmp_path_factory) -> Iterator[TestClient]:
+    service = service_of(captioner, ServiceLimits(media=MediaLimits(tmp_path_factory.mktemp("root"))))
+    yield TestClient(service.app, base_url=URL)
+    service.close()
+
+
+def circles_of(client: TestClient, request: dict[str, Any], status: int) -> set[str]:
+    """Functions whose frames are still there when the answer is, because they hold one another."""
+    gc.collect()
+    gc.disable()
+    try:
+        assert client.post(CHAT, json=request).status_code == status
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        codes = [each.f_code for each in gc.garbage if isinstance(each, FrameType)]
+        return {code.co_qualname for code in codes if code.co_filename.startswith(PACKAGE)}
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
+
+
+@pytest.mark.parametrize(("part", "status"), [
+    (image_part(b"no image"), 422),
+    (image_part(url="missing.png"), 404),
+    (image_part(url="../outside.png"), 403),
+])  # fmt: skip
+def test_a_refused_medium_is_not_kept(rooted, part, status):
+    assert circles_of(rooted, question("What is it?", part), status) == set()
+
+
+def test_a_request_that_the_model_fails_is_not_kept(captioner, monkeypatch):
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    service = service_of(captioner)
+    monkeypatch.setattr(DecodingBatch, "admit", fail)
+    assert circles_of(TestClient(service.app, base_url=URL), question(), 503) == set()
+    service.close()
+
+
+def test_rows_that_fail_together_are_tried_alone_when_the_attempt_is_gone(captioner, monkeypatch):
+    """On a GPU its frames hold activations, and each row alone would fail for want of the memory that they take."""
+
+    class Activations:
+        pass
+
+    admit = DecodingBatch.admit
+    attempts: list[tuple[int, weakref.ref[Activations]]] = []
+
+    def admit_one(batch: DecodingBatch, rows: list[NewRow]) -> None:
+        assert all(held() is None for _, held in attempts)
+        held = Activations()
+        attempts.append((len(rows), weakref.ref(held)))
+        if len(rows) > 1:
+            raise MemoryError
+        admit(batch, rows)
+
+    monkeypatch.setattr(DecodingBatch, "admit", admit_one)
+    service = service_of(captioner)
+    assert asyncio.run(ends_of_rows_that_join_together(service.engine, captioner, 3)) == ["length"] * 3
+    service.close()
+    assert [count for count, _ in attempts] == [3, 1, 1, 1]
+
+
+async def ends_of_rows_that_join_together(engine: Engine, captioner: Captioner, count: int) -> list[str | None]:
+    row = Conversations(captioner, MediaLimits()).prepare(parse_request(question()))
+    begun, submitted = threading.Event(), threading.Event()
+
+    def wait_for_all() -> None:
+        begun.set()
+        submitted.wait()
+
+    waiting = asyncio.ensure_future(engine.call(wait_for_all))
+    await asyncio.to_thread(begun.wait)
+    jobs = [engine.submit(row) for _ in range(count)]
+    submitted.set()
+    await waiting
+    return [[each.ended async for each in engine.written(job)][-1] for job in jobs]

@@ -16,12 +16,12 @@ from PIL import Image, ImageSequence
 from aurora_cli.captioning.result import MediaKind, Part
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.media.animations import FORMATS, frame_edges, frame_numbers, is_animation
+from aurora_cli.data.media.decoders.sampling import Damaged, Sampling, Span, evenly_spaced, selected_frames
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
 from aurora_cli.data.media.reader import load_frames
 from aurora_cli.data.media.rgb import as_rgb, upright
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_image
-from aurora_cli.data.media.video_decoder import Damaged, Sampling, Span, evenly_spaced, selected_frames
 from aurora_cli.errors import UsageError
 
 Media: TypeAlias = str | Path | Image.Image | np.ndarray | Sequence[str | Path] | Sequence[Image.Image]

@@ -11,7 +11,7 @@ from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.preparing import TokenizeSettings
 from aurora_cli.config.training import DataSettings
 from aurora_cli.config.using import CaptionSettings
-from aurora_cli.data.media.video_decoder import Sampling
+from aurora_cli.data.media.decoders.sampling import Sampling
 from aurora_cli.data.tokenization.prompt import check_prompt
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import chat_template_of, object_in

@@ -11,9 +11,9 @@ from aurora_cli.data.batches.collator import TokenCounts, TrainingSample
 from aurora_cli.data.batches.corpus import WeightedStore
 from aurora_cli.data.batches.row_media import media_of
 from aurora_cli.data.features.cache import FeatureCache
+from aurora_cli.data.media.decoders.sampling import EVENLY_IN_TIME, Sampling
 from aurora_cli.data.media.reader import MediaReader
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling
 from aurora_cli.data.token_store.store import Row, TokenStore, open_store
 from aurora_cli.errors import DataError
 from aurora_cli.io.data_uri import shown

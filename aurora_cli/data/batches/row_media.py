@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from aurora_cli.data.media.decoders.sampling import Span
 from aurora_cli.data.media.reader import MediaReader
-from aurora_cli.data.media.video_decoder import Span
 from aurora_cli.data.token_store.store import Row
 from aurora_cli.errors import DataError
 

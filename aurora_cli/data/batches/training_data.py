@@ -19,7 +19,7 @@ from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.batches.step_order import RatioStep, StepOrder
 from aurora_cli.data.batches.validation import ValidationBy
 from aurora_cli.data.features.cache import FeatureCache
-from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, Sampling
+from aurora_cli.data.media.decoders.sampling import EVENLY_IN_TIME, Sampling
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ length; of a folder of frames each.
 from pathlib import Path
 
 from aurora_cli.data.media.animations import is_animation
+from aurora_cli.data.media.decoders.sampling import Span
 from aurora_cli.data.media.errors import MissingMedia, UnreadableMedia
 from aurora_cli.data.media.images import decode_image
 from aurora_cli.data.media.kinds import ANIMATED_SUFFIXES, VIDEO_SUFFIXES, frames_among
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.data.media.video_decoder import Span
 from aurora_cli.data.media.videos import decode_frames
 from aurora_cli.errors import DataError
 

@@ -13,11 +13,18 @@ import numpy as np
 import torch
 
 from aurora_cli.data.media.animations import is_animation
+from aurora_cli.data.media.decoders.sampling import (
+    EVENLY_IN_TIME,
+    NO_LIMITS,
+    Sampling,
+    Span,
+    VideoLimits,
+    evenly_spaced,
+)
 from aurora_cli.data.media.errors import MissingMedia, UnreadableMedia
 from aurora_cli.data.media.images import SHRINK_MARGIN, Colour, decode_image
 from aurora_cli.data.media.kinds import ANIMATED_SUFFIXES, VIDEO_SUFFIXES, frames_among
 from aurora_cli.data.media.transforms import is_thin, normalise, padding_colour, square_frames, square_image
-from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, NO_LIMITS, Sampling, Span, VideoLimits, evenly_spaced
 from aurora_cli.data.media.videos import decode_frames
 from aurora_cli.io.data_uri import shown
 from aurora_cli.io.file_version import version_of

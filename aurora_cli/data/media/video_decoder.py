@@ -21,30 +21,8 @@ if __name__ == "__main__" and (root := str(Path(__file__).parents[3])) not in sy
 from aurora_cli.data.media.decoders.av_frames import av_frames
 from aurora_cli.data.media.decoders.decord_frames import NotBelieved, decord_frames
 from aurora_cli.data.media.decoders.header import read_header
-from aurora_cli.data.media.decoders.sampling import (
-    EVENLY_IN_TIME,
-    NO_LIMITS,
-    Damaged,
-    Request,
-    Sampling,
-    Span,
-    VideoLimits,
-    evenly_spaced,
-    selected_frames,
-)
+from aurora_cli.data.media.decoders.sampling import Damaged, Request, Sampling, VideoLimits
 from aurora_cli.errors import reason_of
-
-__all__ = [
-    "EVENLY_IN_TIME",
-    "NO_LIMITS",
-    "Damaged",
-    "Request",
-    "Sampling",
-    "Span",
-    "VideoLimits",
-    "evenly_spaced",
-    "selected_frames",
-]
 
 
 def by_decord(request: Request) -> np.ndarray:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from aurora_cli.data.media import video_decoder
-from aurora_cli.data.media.video_decoder import Request
+from aurora_cli.data.media.decoders.sampling import Request
 from aurora_cli.errors import HostError
 
 TIMEOUT_S = 120.0

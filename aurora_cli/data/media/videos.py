@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from aurora_cli.data.media.animations import animation_frames
+from aurora_cli.data.media.decoders.sampling import EVENLY_IN_TIME, NO_LIMITS, Request, Sampling, Span, VideoLimits
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.kinds import IMAGE_SUFFIXES
-from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME, NO_LIMITS, Request, Sampling, Span, VideoLimits
 from aurora_cli.data.media.video_process import DecoderError, decode_video
 
 

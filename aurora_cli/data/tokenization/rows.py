@@ -11,7 +11,7 @@ from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER, VIDEO
 from aurora_cli.data.annotations.keys import KeyCounts
 from aurora_cli.data.annotations.records import Record
 from aurora_cli.data.annotations.records import Span as TimeSpan
-from aurora_cli.data.media.video_decoder import evenly_spaced
+from aurora_cli.data.media.decoders.sampling import evenly_spaced
 from aurora_cli.data.token_store.columns import EncodedRecords
 from aurora_cli.data.token_store.labels import Span
 from aurora_cli.data.token_store.rejected import RejectedRecord

@@ -12,8 +12,8 @@ from aurora_cli.data.batches.shared_plan import PlanShare
 from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
 from aurora_cli.data.batches.validation import ValidationBy
 from aurora_cli.data.features.cache import FeatureCache
+from aurora_cli.data.media.decoders.sampling import Sampling
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.io.urls import is_url
 from aurora_cli.models.auroracap import AuroraCapConfig
 from aurora_cli.pipeline.train.plan import StagePlan

@@ -16,9 +16,9 @@ from aurora_cli.captioning.inputs import CaptionInput, InMemory
 from aurora_cli.captioning.result import MediaKind
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.media.animations import is_animation
+from aurora_cli.data.media.decoders.sampling import EVENLY_IN_TIME
 from aurora_cli.data.media.reader import image_pixels, video_pixels
 from aurora_cli.data.media.transforms import normalise, padding_colour
-from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME
 from aurora_cli.errors import UsageError
 
 EXPECTED = "expected are the bytes or the path of a file, an image or frames of Pillow, or an array of uint8"

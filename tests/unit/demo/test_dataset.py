@@ -13,8 +13,8 @@ import pytest
 
 from aurora_cli.constants import STAGES
 from aurora_cli.data.download.mirror_source import MirrorSource
+from aurora_cli.data.media.decoders.sampling import evenly_spaced
 from aurora_cli.data.media.reader import load_frames
-from aurora_cli.data.media.video_decoder import evenly_spaced
 from aurora_cli.demo.dataset import DRAWN, VIDEO_FILE_FRAMES, encode_video, write_mirror
 from aurora_cli.demo.drawing import FRAMES, SIDE, draw, video_scene
 from aurora_cli.demo.truth import write_test_media

@@ -26,9 +26,9 @@ from aurora_cli.data.batches.training_data import BatchPlan, TrainingData
 from aurora_cli.data.features.cache import FeatureCache
 from aurora_cli.data.features.space import FeatureForm
 from aurora_cli.data.features.writer import FeatureWriter
+from aurora_cli.data.media.decoders.sampling import Sampling
 from aurora_cli.data.media.reader import MediaReader
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.data.token_store.store import Row
 from aurora_cli.errors import DataError
 from aurora_cli.models.merge_plan import FrameTokenCounts

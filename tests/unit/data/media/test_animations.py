@@ -12,12 +12,12 @@ from aurora_cli.captioning.inputs import caption_inputs
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.check import complaint
+from aurora_cli.data.media.decoders.sampling import Sampling
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.images import decode_image
 from aurora_cli.data.media.listing import list_media, passed_over
 from aurora_cli.data.media.reader import MediaReader, load_frames
 from aurora_cli.data.media.root import MediaRoot
-from aurora_cli.data.media.video_decoder import Sampling
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
 WITHOUT_AVIF = pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")

@@ -11,11 +11,12 @@ import pytest
 from PIL import Image, features
 
 from aurora_cli.data.media.decoders.decord_frames import NotBelieved
+from aurora_cli.data.media.decoders.sampling import Request
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.images import decode_image
 from aurora_cli.data.media.listing import list_media
 from aurora_cli.data.media.reader import MediaReader
-from aurora_cli.data.media.video_decoder import Request, by_decord
+from aurora_cli.data.media.video_decoder import by_decord
 from aurora_cli.data.media.video_process import DecoderError, decode_video
 from tests.numbered_videos import (
     Kind,

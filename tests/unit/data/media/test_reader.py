@@ -9,12 +9,12 @@ import pytest
 import torch
 from PIL import Image
 
+from aurora_cli.data.media.decoders.sampling import evenly_spaced
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.images import decode_image
 from aurora_cli.data.media.reader import MediaReader, image_pixels, load_frames, video_pixels
 from aurora_cli.data.media.rgb import as_rgb
 from aurora_cli.data.media.transforms import square_frames
-from aurora_cli.data.media.video_decoder import evenly_spaced
 
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aurora_cli.data.media.video_decoder import Damaged, Request, Sampling, evenly_spaced, selected_frames
+from aurora_cli.data.media.decoders.sampling import Damaged, Request, Sampling, evenly_spaced, selected_frames
 from aurora_cli.data.media.video_process import DecoderError, VideoProcess, decode_video
 from tests.videos import TURNS, level, turned, write_sound, write_video
 

@@ -12,7 +12,8 @@ import pytest
 
 from aurora_cli.data.media.decoders.av_frames import av_frames
 from aurora_cli.data.media.decoders.decord_frames import NotBelieved
-from aurora_cli.data.media.video_decoder import Request, by_decord
+from aurora_cli.data.media.decoders.sampling import Request
+from aurora_cli.data.media.video_decoder import by_decord
 from aurora_cli.data.media.video_process import decode_video
 from tests.numbered_videos import (
     MATRICES,

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from aurora_cli.data.media import video_decoder, video_process
-from aurora_cli.data.media.video_decoder import Request
+from aurora_cli.data.media.decoders.sampling import Request
 from aurora_cli.data.media.video_process import DecoderError
 from aurora_cli.errors import HostError
 from tests.videos import write_video

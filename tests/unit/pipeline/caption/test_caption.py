@@ -20,8 +20,8 @@ from aurora_cli.captioning.options import CaptionOptions, Decoding
 from aurora_cli.captioning.result import Caption, Uncaptioned
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.console import SILENT, Reporter, WritePiece
+from aurora_cli.data.media.decoders.sampling import Sampling
 from aurora_cli.data.media.listing import list_media
-from aurora_cli.data.media.video_decoder import Sampling
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.io.atomic import read_json

@@ -15,7 +15,7 @@ from aurora_cli.captioning.job import source
 from aurora_cli.captioning.job.output import CaptionFile
 from aurora_cli.captioning.result import Uncaptioned
 from aurora_cli.console import Reporter
-from aurora_cli.data.media.video_decoder import EVENLY_IN_TIME
+from aurora_cli.data.media.decoders.sampling import EVENLY_IN_TIME
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.caption import command as caption
 from tests.captioners import MODEL, caption_settings, make_runs

@@ -3,7 +3,7 @@
 from aurora_cli.config.settings import Settings
 from aurora_cli.data.batches.selection import PackBudget
 from aurora_cli.data.batches.training_data import BatchPlan
-from aurora_cli.data.media.video_decoder import Sampling
+from aurora_cli.data.media.decoders.sampling import Sampling
 from aurora_cli.pipeline.train.build_data import batch_plan
 
 

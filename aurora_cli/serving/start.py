@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from aurora_cli.config.settings import Settings
-from aurora_cli.config.using import CaptionSettings
 from aurora_cli.console import Reporter
 from aurora_cli.errors import HostError, UsageError
 from aurora_cli.imports import imported_at_once, without_compiler
@@ -74,15 +73,8 @@ def api_key_of(variable: str | None) -> str | None:
     return key
 
 
-def serve(
-    settings: Settings,
-    model: str,
-    address: Address,
-    caption: CaptionSettings,
-    reporter: Reporter,
-    media_root: Path | None,
-) -> Served:
-    """Serve until Ctrl-C or SIGTERM. `caption` has what a request does not say.
+def serve(settings: Settings, model: str, address: Address, reporter: Reporter, media_root: Path | None) -> Served:
+    """Serve until Ctrl-C or SIGTERM. `settings.caption` has what a request does not say.
 
     Raises:
         DataError: the model is damaged.
@@ -90,11 +82,7 @@ def serve(
         UsageError: the kept ratio cannot be reached.
     """
     with imported_at_once(), without_compiler():
-        from aurora_cli.captioning.loading import build_captioner, slow_dtype
-        from aurora_cli.captioning.options import options_of
-        from aurora_cli.checkpoints.checkpoint import OpenOptions
-        from aurora_cli.checkpoints.opening import open_checkpoint
-        from aurora_cli.checkpoints.stated.processors import pixels_note
+        from aurora_cli.captioning.job.source import CaptionerSource
         from aurora_cli.models.config import beyond_trained
         from aurora_cli.serving.app import Service, ServiceLimits
         from aurora_cli.serving.engine import EngineLimits
@@ -103,39 +91,27 @@ def serve(
         from aurora_cli.serving.server import bound_socket, serve_until_stopped, url_of
 
     own = settings.serve
+    max_request = int(own.max_request_mb * 1e6)
     limits = ServiceLimits(
-        EngineLimits(own.queue, own.max_batch_tokens, own.batch_size),
+        EngineLimits(queue=own.queue, tokens=own.max_batch_tokens, rows=own.batch_size),
         MediaLimits(
-            media_root,
-            own.allow_remote,
-            int(own.max_request_mb * 1e6),
-            int(own.max_megapixels * 1e6),
-            own.max_video_frames,
+            root=media_root,
+            allow_remote=own.allow_remote,
+            max_bytes=max_request,
+            max_pixels=int(own.max_megapixels * 1e6),
+            max_video_frames=own.max_video_frames,
         ),
         GuardRules(
-            address.api_key,
-            int(own.max_request_mb * 1e6),
-            int(caption.max_upload_mb * 1e6),
+            api_key=address.api_key,
+            max_body=max_request,
+            max_upload=int(settings.caption.max_upload_mb * 1e6),
             loopback_only=address.host in LOOPBACK,
         ),
     )
     with bound_socket(address.host, address.port) as listening:
-        checkpoint = open_checkpoint(model, OpenOptions(settings.workspace, None, settings.model))
-        captioner = build_captioner(
-            checkpoint,
-            options_of(checkpoint, caption, settings.tokenize, settings.data),
-            root=settings.workspace,
-            fallback_tokenizer=settings.model.tokenizer,
-            dtype=caption.dtype,
-            device=caption.device,
-            device_map=caption.device_map,
-        )
+        captioner = CaptionerSource(settings, model, reporter).captioner
         captioner.visual_tokens(1, captioner.options.merging)  # refuses a ratio that the tower cannot come down to
-        if (note := pixels_note(checkpoint.path)) is not None:
-            reporter.info(note)
         if warning := beyond_trained(captioner.options.merging.kept_ratio, captioner.trained_ratios):
-            reporter.warning(warning)
-        if (warning := slow_dtype(captioner)) is not None:
             reporter.warning(warning)
         service = Service(model, captioner, limits, lambda error: reporter.warning(_trace(error)), reporter.warning)
         url = url_of(listening)

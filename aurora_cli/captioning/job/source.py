@@ -31,7 +31,7 @@ class CaptionerSource:
         template = self.options(settings.caption).template
         if self.checkpoint.prompting is None and template != OWN_TEMPLATE:
             reporter.info(
-                f"{model}: does not say by which template it was trained; it is asked by {template}"
+                f"{model}: does not say which template it was trained with; {template} is used"
                 " (--set tokenize.template=...)"
             )
 

@@ -57,5 +57,5 @@ def _serve(settings: Settings, reporter: Reporter, *, dry_run: bool) -> ServeRes
     if dry_run:
         return ServeResult(model, page_url(settings.caption.port), dry_run=True)
     check_installed()
-    served = serve(settings, model, Address(HOST, caption.port), caption, reporter, media_root=None)
+    served = serve(settings, model, Address(HOST, caption.port), reporter, media_root=None)
     return ServeResult(model, served.url, served.captions)

@@ -55,8 +55,8 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         changes["token_kept_ratio"] = own.token_kept_ratio
     if own.dtype is not None:
         changes["dtype"] = own.dtype
-    caption = settings.caption.model_copy(update=changes)
-    served = serve(settings, model, Address(own.host, own.port, api_key), caption, reporter, media_root)
+    settings = settings.model_copy(update={"caption": settings.caption.model_copy(update=changes)})
+    served = serve(settings, model, Address(own.host, own.port, api_key), reporter, media_root)
     return ServerResult(model, served.url, served.answers, served.captions)
 
 

@@ -245,7 +245,7 @@ def test_a_llava_of_others_is_asked_in_its_own_chat_template(workspace: Path, tm
     assert "brings its own chat template; this export asks by the template vicuna" in converted.notes[0]
     told = Told()
     run(caption_settings(workspace, "image.png", model=converted.output, max_new_tokens=1), told)
-    assert "does not say by which template it was trained; it is asked by vicuna" in told.text
+    assert "does not say which template it was trained with; vicuna is used" in told.text
 
 
 class Told(Reporter):

@@ -46,8 +46,8 @@ def test_a_ratio_of_its_own_that_the_tower_cannot_come_down_to_is_refused_at_onc
 def test_the_type_of_the_weights_is_as_in_caption_where_serve_says_none(tmp_path, monkeypatch, own, of_caption, served):
     given = []
 
-    def serve(settings: Settings, model: str, address: Address, caption: CaptionSettings, *rest: object) -> Served:
-        given.append(caption.dtype)
+    def serve(settings: Settings, model: str, address: Address, *rest: object) -> Served:
+        given.append(settings.caption.dtype)
         return Served("http://127.0.0.1/", 0, 0)
 
     monkeypatch.setattr(command, "serve", serve)

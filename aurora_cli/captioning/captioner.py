@@ -12,11 +12,12 @@ import torch
 
 from aurora_cli.captioning.caption_stream import CaptionStream, Read, Writing
 from aurora_cli.captioning.decoding import DecodingBatch, NewRow
-from aurora_cli.captioning.generation import generate, seed_of_medium
+from aurora_cli.captioning.generation import generate
 from aurora_cli.captioning.inputs import CaptionInput, Media, caption_inputs
 from aurora_cli.captioning.memory import peak_memory_mb
 from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.result import Caption, CaptionCost, CaptionedBatch, MediaKind, Part, Uncaptioned, part_of
+from aurora_cli.captioning.sampling import seed_of_medium
 from aurora_cli.captioning.text_stream import TextStream, WriteText
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
@@ -25,7 +26,7 @@ from aurora_cli.data.tokenization.tokenizer import TextTokenizer, used_ids
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.prefetch import taken_ahead
 from aurora_cli.models.auroracap import AuroraCap
-from aurora_cli.models.positions import positions_of
+from aurora_cli.models.positions import Positions, positions_of
 
 
 class Captioner:
@@ -61,6 +62,11 @@ class Captioner:
     def dtype(self) -> str:
         """Of the weights in memory: `float32`, `bfloat16`, `float16`."""
         return str(self.model.dtype).removeprefix("torch.")
+
+    @property
+    def positions(self) -> Positions:
+        """How many tokens the language model has positions for."""
+        return positions_of(self.model.config.get_text_config())
 
     def caption(
         self,
@@ -216,31 +222,21 @@ class Captioner:
         Raises:
             UsageError: the prompt alone is.
         """
-        limit, extrapolates = positions_of(self.model.config.get_text_config())
-        warnings = []
+        positions, warnings = self.positions, []
         for kind in sorted(set(kinds)):
             prompt, new = self.prompt_tokens(kind, options), options.decoding.max_new_tokens
-            what = f"the prompt of {'a video' if kind == 'video' else 'an image'} has {prompt:,} tokens"
-            if prompt >= limit and not extrapolates:
-                raise UsageError(
-                    f"{what}, and max_position_embeddings of the language model reaches {limit:,}",
-                    hint="Take fewer --frames, or a lower --token-kept-ratio.",
-                )
-            if prompt + new > limit:
+            what = (
+                f"the prompt of {'a video' if kind == 'video' else 'an image'} has {prompt:,} tokens, and"
+                f" max_position_embeddings of the language model reaches {positions.limit:,}"
+            )
+            if not positions.hold_prompt(prompt):
+                raise UsageError(what, hint="Take fewer --frames, or a lower --token-kept-ratio.")
+            if prompt + new > positions.limit:
                 warnings.append(
-                    f"{what}, and max_position_embeddings of the language model reaches {limit:,}: of a caption"
-                    f" (--max-new-tokens {new}) trust the first {max(0, limit - prompt):,} tokens alone"
+                    f"{what}: of a caption (--max-new-tokens {new}) trust the first"
+                    f" {max(0, positions.limit - prompt):,} tokens alone"
                 )
         return warnings
-
-    def frames_as_seen(self, medium: CaptionInput, options: CaptionOptions) -> tuple[torch.Tensor, list[np.ndarray]]:
-        """The frames as the tower gets them, (F, 3, S, S), and as a person sees them: F arrays (S, S, 3) of uint8.
-
-        Raises:
-            DataError: the medium cannot be read.
-        """
-        frames = medium.frames(options.frames, self.image_settings, options.sampling)
-        return frames, self.as_seen(frames)
 
     def as_seen(self, frames_F3SS: torch.Tensor) -> list[np.ndarray]:
         """The tower's input as a person sees it: F arrays (S, S, 3) of uint8."""
@@ -258,17 +254,11 @@ class Captioner:
             if medium.question is None:
                 raise
             raise DataError(error.message) from error  # the fault of this medium alone
-        self._check_length(len(prompt) - len(frames) + self.visual_tokens(len(frames), options.merging))
+        tokens = len(prompt) - len(frames) + self.visual_tokens(len(frames), options.merging)
+        if not self.positions.hold_prompt(tokens):
+            limit = self.positions.limit
+            raise DataError(f"its prompt has {tokens:,} tokens, and max_position_embeddings reaches {limit:,}")
         return frames, prompt
-
-    def _check_length(self, prompt: int) -> None:
-        """
-        Raises:
-            DataError: the language model has no positions for as many tokens.
-        """
-        limit, extrapolates = positions_of(self.model.config.get_text_config())
-        if prompt >= limit and not extrapolates:
-            raise DataError(f"its prompt has {prompt:,} tokens, and max_position_embeddings reaches {limit:,}")
 
     def _row(self, number: int, read: Read, options: CaptionOptions) -> NewRow:
         decoding, medium = options.decoding, read.medium

@@ -6,8 +6,10 @@ Shapes: B rows, T tokens, C channels of the language model, F frames of one row,
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.constants import IMAGE_PLACEHOLDER
@@ -52,13 +54,16 @@ def check_frames(prompts: Sequence[Prompt]) -> None:
     media_of_rows(placeholders, frames, [length for each in prompts for length in each.media_lengths])
 
 
+def padded(prompts: Sequence[Sequence[int] | np.ndarray]) -> tuple[Tensor, Tensor]:
+    """Ids and mask of prompts, (B, T) int64 each, padded behind."""
+    ids_BT = pad_sequence([torch.tensor(prompt, dtype=torch.long) for prompt in prompts], batch_first=True)
+    lengths_B1 = torch.tensor([[len(prompt)] for prompt in prompts])
+    return ids_BT, (torch.arange(ids_BT.shape[1]) < lengths_B1).long()
+
+
 def embed_prompts(model: AuroraCap, prompts: Sequence[Prompt]) -> ReadPrompts:
     """What `check_frames` found no fault in, in one batch."""
-    ids_BT = torch.zeros(len(prompts), max(len(prompt.ids) for prompt in prompts), dtype=torch.long)
-    mask_BT = torch.zeros_like(ids_BT)
-    for row, prompt in enumerate(prompts):
-        ids_BT[row, : len(prompt.ids)] = torch.tensor(prompt.ids)
-        mask_BT[row, : len(prompt.ids)] = 1
+    ids_BT, mask_BT = padded([prompt.ids for prompt in prompts])
     tokens_F = [tokens for prompt in prompts for tokens in _tokens_of_frames(model, prompt)]
     expanded = expand_placeholders(ids_BT, mask_BT, None, tokens_of_frames=tokens_F, pad_side="left")
     embeds_BTC = model.get_input_embeddings()(expanded.input_ids.to(model.device))

@@ -1,13 +1,17 @@
-"""The next token of each row: the likeliest one, or one that is drawn by the row's own generator.
+"""The next token of each row: the likeliest one, or one that is drawn by the row's own generator, and its seed.
 
 Shapes: B rows, V words.
 """
 
+import hashlib
+import json
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from aurora_cli.captioning.result import Part
 
 
 class Drawing(NamedTuple):
@@ -18,6 +22,16 @@ class Drawing(NamedTuple):
     top_p: float
     generator: torch.Generator
     """On the CPU. One number is drawn of it for each token, whoever else is in the batch."""
+
+
+def seed_of(seed: int, *names: object) -> int:
+    """A seed for what bears these names: the same one, whatever was captioned before or is captioned beside it."""
+    return int.from_bytes(hashlib.sha256(json.dumps([seed, *names]).encode()).digest()[:7], "big")
+
+
+def seed_of_medium(seed: int, name: str, id: str | int | None = None, part: Part | None = None) -> int:
+    """The seed of a medium's caption; of one that is in no list of media it has no id and no part."""
+    return seed_of(seed, name, id, part)
 
 
 def drawing_of(temperature: float, top_p: float, seed: int) -> Drawing:

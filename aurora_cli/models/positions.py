@@ -21,6 +21,10 @@ class Positions(NamedTuple):
     extrapolates: bool
     """The scheme is made for longer ones, at some loss."""
 
+    def hold_prompt(self, tokens: int) -> bool:
+        """Whether a prompt of so many tokens, and an answer of one at least, have positions."""
+        return tokens < self.limit or self.extrapolates
+
 
 def positions_of(config: Any) -> Positions:
     """Of a language model's config in transformers.

@@ -21,7 +21,6 @@ from starlette.types import Receive, Scope, Send
 
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.io.json_files import JsonObject
-from aurora_cli.models.positions import positions_of
 from aurora_cli.serving.completions import FRESH, Completions, json_bytes
 from aurora_cli.serving.conversation import Conversations
 from aurora_cli.serving.engine import Engine, EngineLimits
@@ -107,13 +106,12 @@ class Service:
         return Response(json_bytes(self._about()), media_type="application/json", headers=FRESH)
 
     def _about(self) -> JsonObject:
-        limit, _ = positions_of(self.captioner.model.config.get_text_config())
         return {
             "id": self.name,
             "object": "model",
             "created": self._began,
             "owned_by": "aurora",
-            "max_model_len": limit,
+            "max_model_len": self.captioner.positions.limit,
             "dtype": self.captioner.dtype,
             "token_kept_ratio": self.captioner.options.merging.kept_ratio,
             "trained_ratios": [*self.captioner.trained_ratios],

@@ -7,12 +7,11 @@ from typing import NamedTuple
 import torch
 
 from aurora_cli.captioning.captioner import Captioner
-from aurora_cli.captioning.generation import seed_of, seed_of_medium
 from aurora_cli.captioning.options import CaptionOptions
+from aurora_cli.captioning.sampling import seed_of, seed_of_medium
 from aurora_cli.data.annotations.records import Role
 from aurora_cli.data.tokenization.prompt import ChatTurn
 from aurora_cli.errors import AuroraError
-from aurora_cli.models.positions import positions_of
 from aurora_cli.serving.media import HeldMedium, MediaLimits, read_medium
 from aurora_cli.serving.refusal import Refusal, refusal_of
 from aurora_cli.serving.schema import MOST_FRAMES, ChatMessage, ChatRequest, ImagePart, TextPart, VideoPart, path_of
@@ -150,9 +149,9 @@ class Conversations:
             prompt = self.captioner.prompter.chat_ids(turns)
         visual = sum(self.captioner.visual_tokens(length, options.merging) for length in lengths)
         tokens = len(prompt) - sum(lengths) + visual
-        limit, extrapolates = positions_of(self.captioner.model.config.get_text_config())
-        if tokens >= limit and not extrapolates:
-            reason = f"the prompt has {tokens:,} tokens, and the language model has positions for {limit:,}"
+        positions = self.captioner.positions
+        if not positions.hold_prompt(tokens):
+            reason = f"the prompt has {tokens:,} tokens, and the language model has positions for {positions.limit:,}"
             raise Refusal(400, reason, param="messages", code="context_length_exceeded")
         return prompt, tokens
 

@@ -10,9 +10,9 @@ import torch
 from aurora_cli.captioning.caption_stream import CaptionStream, Read, Writing
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.decoding import DecodingBatch, NewRow
-from aurora_cli.captioning.generation import seed_of
 from aurora_cli.captioning.inputs import CaptionInput
 from aurora_cli.captioning.result import Caption, Uncaptioned
+from aurora_cli.captioning.sampling import seed_of
 from aurora_cli.errors import DataError
 from tests.unit.captioning.test_decoding import alone, build, make_row
 

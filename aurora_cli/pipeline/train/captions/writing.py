@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from aurora_cli.captioning.generation import before_end
+from aurora_cli.captioning.prompts import padded
 from aurora_cli.data.batches.training_data import BatchPlan
 from aurora_cli.data.media.transforms import normalise
 from aurora_cli.pipeline.train.captions.prompts import CaptionPrompt
@@ -28,14 +29,14 @@ def write_captions(
     Under ZeRO-3 all ranks call it together, each with as many prompts.
     """
     frames = torch.from_numpy(np.concatenate([one.sample.frames for one in prompts if one.sample.frames is not None]))
-    ids, mask = _rows([one.prompt for one in prompts])
+    ids_BT, mask_BT = padded([one.prompt for one in prompts])
     model: Any = engine.module
     ends = end_ids or model.generation_config.eos_token_id
     ends = [*ends] if isinstance(ends, Sequence) else [ends]
     with undisturbed(engine.module, engine.device), torch.no_grad(), engine.accelerator.autocast():
         new = model.generate(
-            input_ids=ids.to(engine.device),
-            attention_mask=mask.to(engine.device),
+            input_ids=ids_BT.to(engine.device),
+            attention_mask=mask_BT.to(engine.device),
             pixel_values=normalise(frames, plan.image_mean, plan.image_std).to(engine.device),
             media_lengths=[length for one in prompts for length in one.sample.media_lengths],
             max_new_tokens=max_new_tokens,
@@ -60,13 +61,3 @@ def undisturbed(module: nn.Module, device: torch.device) -> Iterator[None]:
     finally:
         for part, mode in modes:
             part.training = mode
-
-
-def _rows(prompts: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask (B, T), padded behind."""
-    ids = torch.zeros(len(prompts), max(map(len, prompts)), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prompt in enumerate(prompts):
-        ids[row, : len(prompt)] = torch.from_numpy(prompt.astype(np.int64))
-        mask[row, : len(prompt)] = 1
-    return ids, mask

@@ -1,10 +1,14 @@
 """What is captioned by which model, and what came of it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
+from aurora_cli.captioning.job.caption_keys import DONE, NEW, REPEATED, CaptionKeys
+from aurora_cli.captioning.job.key_hashes import hashes_of
 from aurora_cli.captioning.job.parts import Part
 from aurora_cli.captioning.job.rows import Row, RowReader, row_of
 from aurora_cli.captioning.result import Caption, Uncaptioned
@@ -44,6 +48,26 @@ class Captioned(NamedTuple):
     rows: int
     repeated: int
     """Rows that are the same as an earlier one."""
+
+
+class NamedRows:
+    """Media that were named, as `RowReader` has those of a list."""
+
+    def __init__(self, rows: Sequence[Row], total: int | None = None) -> None:
+        """`total`: of all shares; none: these are all."""
+        self._rows = rows
+        self.own = len(rows)
+        self.total = self.own if total is None else total
+        self.done = self.repeated = 0
+
+    def unmarked(self, keys: CaptionKeys) -> Iterator[Row]:
+        """Each row that is new; all are marked, and counted."""
+        for row in self._rows:
+            state = keys.mark(hashes_of([row.key]), np.array([row.line]))[0]
+            self.done += int(state == DONE)
+            self.repeated += int(state == REPEATED)
+            if state == NEW:
+                yield row
 
 
 def named_rows(given: Sequence[str], root: Path, reporter: Reporter, *, allow_remote: bool = False) -> tuple[Row, ...]:

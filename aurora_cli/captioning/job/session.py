@@ -5,16 +5,13 @@ import itertools
 import json
 from collections.abc import Iterator
 
-import numpy as np
-
 from aurora_cli.captioning.engines.local import Engine, LocalEngine, RowsOf
-from aurora_cli.captioning.job.caption_keys import DONE, NEW
-from aurora_cli.captioning.job.key_hashes import hashes_of
+from aurora_cli.captioning.job.key_hashes import CaptionKey
 from aurora_cli.captioning.job.lines import line_of
 from aurora_cli.captioning.job.output import CaptionFile, CaptionOutput, differences, key_of
 from aurora_cli.captioning.job.part_output import PartFile
-from aurora_cli.captioning.job.request import Captioned, CaptionRequest
-from aurora_cli.captioning.job.rows import Row
+from aurora_cli.captioning.job.request import Captioned, CaptionRequest, NamedRows
+from aurora_cli.captioning.job.rows import Row, RowReader
 from aurora_cli.captioning.job.source import CaptionerSource
 from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.result import Caption, CaptionedBatch, Uncaptioned
@@ -53,25 +50,17 @@ class CaptionSession:
         self._output = open_output(request, fingerprint(source.checkpoint, self._options, caption.dtype))
         settings = {"model": request.model, **self._options.to_json(), "dtype": caption.dtype}
         self._settings: JsonObject = json.loads(json.dumps(settings))  # as they are read again
+        self._rows = request.rows or NamedRows(request.media, None if request.part is None else request.part.total)
         self._uncaptioned: list[Uncaptioned] = []
-        self._rows = self._reused = self._repeated = self._skipped = 0
+        self._skipped = 0
 
     def run(self) -> Captioned:
         """Caption what the output lacks. Each caption is in the output as soon as those before it are."""
-        request, reporter = self._request, self._reporter
-        if self._output.replaced:
-            before = self._output.settings_before()
-            changed = "; ".join(differences(before, self._settings)) if before else ""
-            reporter.info(
-                f"{request.output}: {self._output.replaced:,} captions by another model or other settings are made anew"
-                + (f": {changed}" if changed else "")
-            )
-        decoding = self._options.decoding
-        if decoding.top_p < 1 and decoding.temperature == 0:
-            reporter.warning(f"--top-p {decoding.top_p:g} changes nothing at --temperature 0, where no words are drawn")
-        captions = {key_of(caption): caption for caption in self._held()}
+        request, rows = self._request, self._rows
+        self._tell_beforehand()
+        captions = self._held()
         for caption in captions.values():
-            reporter.stream_line(line_of(caption))
+            self._reporter.stream_line(line_of(caption))
         made = 0
         for batch in self._batches(self._todo()):
             self._output.add(batch.captions)
@@ -79,60 +68,51 @@ class CaptionSession:
             self._uncaptioned += batch.uncaptioned
             if request.rows is None or request.output is None:
                 captions |= {key_of(caption): caption for caption in batch.captions}
-        if request.rows is not None:  # rows that are no media were found by the thread that reads ahead
-            self._uncaptioned.sort(key=lambda each: each.line or 0)
-        if (rows := request.rows) is not None:
-            self._rows, self._reused, self._repeated = rows.own, rows.done, rows.repeated
-        self._output.close(self._uncaptioned, self._settings, self._total)
-        if request.rows is not None and request.rows.keys.warned:
-            reporter.warning(key_lines({}, request.rows.keys.warned)[0].strip())
+        # rows that are no media were found by the thread that reads ahead
+        self._uncaptioned.sort(key=lambda each: each.line or 0)
+        self._output.close(self._uncaptioned, self._settings, rows.total)
+        if isinstance(rows, RowReader) and rows.keys.warned:
+            self._reporter.warning(key_lines({}, rows.keys.warned)[0].strip())
+        keys = captions if isinstance(rows, RowReader) else [row.key for row in request.media if row.key in captions]
         return Captioned(
-            tuple(captions[row.key] for row in request.media if row.key in captions)
-            if request.rows is None
-            else tuple(captions.values()),
-            tuple(self._uncaptioned),
-            made,
-            self._reused,
-            self._rows,
-            self._repeated,
+            captions=tuple(captions[key] for key in keys),
+            uncaptioned=tuple(self._uncaptioned),
+            made=made,
+            reused=rows.done,
+            rows=rows.own,
+            repeated=rows.repeated,
         )
 
-    @property
-    def _total(self) -> int:
-        """Media of all shares, once all of this one are read."""
-        request = self._request
-        if request.rows is not None:
-            return request.rows.total
-        return self._rows if request.part is None or request.part.total is None else request.part.total
+    def _tell_beforehand(self) -> None:
+        """Which captions of the output are made anew, and which setting changes nothing."""
+        if self._output.replaced:
+            before = self._output.settings_before()
+            changed = "; ".join(differences(before, self._settings)) if before else ""
+            self._reporter.info(
+                f"{self._request.output}: {self._output.replaced:,} captions by another model or other settings are"
+                f" made anew{': ' * bool(changed)}{changed}"
+            )
+        decoding = self._options.decoding
+        if decoding.top_p < 1 and decoding.temperature == 0:
+            self._reporter.warning(
+                f"--top-p {decoding.top_p:g} changes nothing at --temperature 0, where no words are drawn"
+            )
 
-    def _held(self) -> list[Caption]:
+    def _held(self) -> dict[CaptionKey, Caption]:
         """Captions of the media named that the output holds, in their order."""
         media = self._request.media
         held = {key_of(caption): caption for caption in self._output.held({row.key for row in media})}
-        return [held[row.key] for row in media if row.key in held]
+        return {row.key: held[row.key] for row in media if row.key in held}
 
     def _todo(self) -> Iterator[Row]:
-        """What the output lacks, each once; what is no row is counted."""
-        media = self._new_media() if self._request.rows is None else self._request.rows.unmarked(self._output.keys)
-        for row in media:
+        """What the output lacks, each once; what is no row is listed."""
+        for row in self._rows.unmarked(self._output.keys):
             if isinstance(row, Uncaptioned):
                 self._skip(row)
                 self._uncaptioned.append(row)
             else:
                 self._output.expect(row.key, row.line)
                 yield row
-
-    def _new_media(self) -> Iterator[Row]:
-        """The media named that the output lacks, each once; all are counted."""
-        for row in self._request.media:
-            self._rows += 1
-            state = self._output.keys.mark(hashes_of([row.key]), np.array([row.line]))[0]
-            if state == NEW:
-                yield row
-            elif state == DONE:
-                self._reused += 1
-            else:
-                self._repeated += 1
 
     def _skip(self, uncaptioned: Uncaptioned) -> None:
         self._skipped += 1

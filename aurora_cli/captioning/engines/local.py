@@ -90,9 +90,13 @@ class LocalEngine:
 
     def _read(self, captioner: Captioner, row: Row) -> Read | Uncaptioned:
         """The medium of a row, from wherever it lies. What cannot be read is told with the row's file and line."""
-        with _folder_for_remote([row.medium]) as folder:
-            local, missing = fetch_remote([row], folder, int(self._caption.max_remote_mb * 1e6))
-            read = missing[0] if missing else captioner.read(_input_of(local[0]), self._options)
+        name = row.medium.name
+        with _folder_for(row.medium) as folder:
+            try:
+                medium = _local(row.medium, folder, int(self._caption.max_remote_mb * 1e6))
+                read = captioner.read(_input_of(row, medium), self._options)
+            except DataError as error:
+                read = Uncaptioned(name, error.message.removeprefix(f"{name}: "), row.id, part_of(row.span))
         if not isinstance(read, Uncaptioned) or not self._rows_of.numbered:
             return read
         return replace(read, file=self._rows_of.file, line=row.line)
@@ -107,24 +111,18 @@ class LocalEngine:
                 self._reporter.warning(warning)
 
 
-def fetch_remote(rows: Sequence[Row], folder: Path, max_bytes: int) -> tuple[list[Row], list[Uncaptioned]]:
-    """The rows with their media as files of this machine, and the reasons of those that could not be fetched."""
-    local: list[Row] = []
-    missing: list[Uncaptioned] = []
-    for row in rows:
-        medium = row.medium
-        try:
-            if medium.content is not None:
-                row = row._replace(medium=_written(medium, medium.content, folder))
-            local.append(row._replace(medium=fetch(medium, folder, max_bytes)) if medium.is_remote else row)
-        except DataError as error:
-            reason = error.message.removeprefix(f"{medium.name}: ")
-            missing.append(Uncaptioned(medium.name, reason, row.id, part_of(row.span)))
-    return local, missing
+def _local(medium: Medium, folder: Path, max_bytes: int) -> Medium:
+    """The medium as files of this machine.
+
+    Raises:
+        DataError: it cannot be fetched.
+    """
+    if medium.content is not None:
+        return _written(medium, medium.content, folder)
+    return fetch(medium, folder, max_bytes) if medium.is_remote else medium
 
 
-def _input_of(row: Row) -> CaptionInput:
-    medium = row.medium
+def _input_of(row: Row, medium: Medium) -> CaptionInput:
     return CaptionInput(medium.name, medium.kind, medium.frames or medium.path, row.span, row.prompt, row.id)
 
 
@@ -136,9 +134,9 @@ def _written(medium: Medium, content: bytes, folder: Path) -> Medium:
 
 
 @contextlib.contextmanager
-def _folder_for_remote(media: Sequence[Medium]) -> Iterator[Path]:
-    """Where media that are no files here lie while they are captioned; only made if there are any."""
-    if any(medium.is_remote or medium.content is not None for medium in media):
+def _folder_for(medium: Medium) -> Iterator[Path]:
+    """Where a medium that is no file here lies while it is captioned; only made for such a one."""
+    if medium.is_remote or medium.content is not None:
         with tempfile.TemporaryDirectory(prefix="aurora-") as folder:
             yield Path(folder)
     else:

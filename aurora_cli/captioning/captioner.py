@@ -26,7 +26,7 @@ from aurora_cli.data.tokenization.tokenizer import TextTokenizer, used_ids
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.io.prefetch import taken_ahead
 from aurora_cli.models.auroracap import AuroraCap
-from aurora_cli.models.positions import Positions, positions_of
+from aurora_cli.models.positions import positions_of
 
 
 class Captioner:
@@ -53,6 +53,8 @@ class Captioner:
         """Writes its prompts."""
         self.never = _ids_never_written(model, None if is_foreign else tokenizer)
         """Ids that it does not write."""
+        self.positions = positions_of(model.config.get_text_config())
+        """Of its language model."""
 
     def text_of(self, ids: Sequence[int]) -> str:
         """The words of a caption's ids."""
@@ -62,11 +64,6 @@ class Captioner:
     def dtype(self) -> str:
         """Of the weights in memory: `float32`, `bfloat16`, `float16`."""
         return str(self.model.dtype).removeprefix("torch.")
-
-    @property
-    def positions(self) -> Positions:
-        """How many tokens the language model has positions for."""
-        return positions_of(self.model.config.get_text_config())
 
     def caption(
         self,

@@ -19,6 +19,7 @@ from aurora_cli.config.resolve import resolve
 from aurora_cli.console import Reporter
 from aurora_cli.demo.dataset import encode_video
 from aurora_cli.errors import DataError, SettingsError, UsageError
+from aurora_cli.models.positions import Positions
 from aurora_cli.pipeline.caption.command import run
 from aurora_cli.pipeline.convert.command import run as convert
 from tests.captioners import GOLDEN, caption_settings, convert_settings, make_runs
@@ -114,14 +115,13 @@ def test_a_prompt_or_a_caption_beyond_the_positions_is_refused_or_warned_of(
     image, video = captioner.prompt_tokens("image", options), captioner.prompt_tokens("video", options)
     text = captioner.caption([Image.new("RGB", (9, 9))], max_new_tokens=1)[0].prompt_tokens
     assert image == text + 8
-    config = captioner.model.config.get_text_config()
-    monkeypatch.setattr(config, "max_position_embeddings", video + 10)
+    monkeypatch.setattr(captioner, "positions", Positions(video + 10, extrapolates=False))
     assert captioner.check_positions(["image", "video"], options) == []
-    monkeypatch.setattr(config, "max_position_embeddings", video + 9)
+    monkeypatch.setattr(captioner, "positions", Positions(video + 9, extrapolates=False))
     (warning,) = captioner.check_positions(["image", "video"], options)
     assert f"a video has {video} tokens" in warning
     assert "the first 9 tokens alone" in warning
-    monkeypatch.setattr(config, "max_position_embeddings", video)
+    monkeypatch.setattr(captioner, "positions", Positions(video, extrapolates=False))
     with pytest.raises(UsageError, match=f"a video has {video} tokens.*reaches {video}"):
         captioner.check_positions(["video", "image"], options)
 

@@ -195,7 +195,8 @@ def _importable(path: Path, gathered: _Gathered) -> None:
             gathered.unreadable.append(Unreadable(row.file, row.line, "no medium, or no answer about it"))
             continue
         own = [row.id] if row.messages is not None else []  # of a record; elsewhere an id may be a caption's alone
-        medium = row.media[0] if row.span is None else part_name(row.media[0], *row.span)
+        medium = row.media[0] or row.id  # one in a cell may have no name
+        medium = medium if row.span is None else part_name(medium, *row.span)
         gathered.add(with_file_names([medium, *own]), [text], _about(row))
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from aurora_cli.constants import IMAGE, VIDEO
 from aurora_cli.data.annotations.keys import GROUP_KEY, Key, KeyTable, Reading, looks_like, says_something
-from aurora_cli.data.annotations.paths import IMAGE_KEYS, VIDEO_KEYS, Video, media_in, path_of, video_of
+from aurora_cli.data.annotations.paths import IMAGE_KEYS, VIDEO_KEYS, Beside, Video, media_in, path_of, video_of
 from aurora_cli.data.annotations.plain_records import TAG, PlainRecords
 from aurora_cli.data.annotations.records import Message, Record, Rejection, Role, record_id, role_of, shortened, text_of
 from aurora_cli.data.annotations.schema import RecordSchema
@@ -100,12 +100,21 @@ def conversation(value: JsonObject, location: str, reading: Reading, names: Name
     turns = turns_in(value, names.turns)
     messages = [message_of(turn, index, media, reading, names) for index, turn in enumerate(turns)]
     messages = with_record_keys(messages, value, reading)
-    images, video = media_in(value, reading)
+    beside = media_in(value, reading)
     if media.images or media.videos:
-        if (media.images and images) or (media.videos and video) or len(media.videos) > 1:
+        if (media.images and beside.images) or (media.videos and beside.video) or len(media.videos) > 1:
             raise Rejection("bad_media", "media both in the messages and beside them, or several videos")
-        images = media.images or images
-        video = media.videos[0] if media.videos else video
+        beside = Beside(media.images or beside.images, media.videos[0] if media.videos else beside.video)
+    return record_about(value, location, messages, beside, reading)
+
+
+def record_about(value: JsonObject, location: str, messages: list[Message], media: Beside, reading: Reading) -> Record:
+    """The record of messages about these media.
+
+    Raises:
+        Rejection: they do not go together, or a part of the video is none.
+    """
+    images, video = media
     name = record_id(value, location)
     if video is None:
         if images is None:

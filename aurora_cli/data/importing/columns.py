@@ -5,9 +5,9 @@ import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aurora_cli.data.annotations.keys import looks_like
+from aurora_cli.data.annotations.keys import looks_like, words_of
 from aurora_cli.data.annotations.schemas import SIGNS
-from aurora_cli.data.annotations.spans import part_in
+from aurora_cli.data.annotations.spans import LENGTHS, part_in
 from aurora_cli.data.importing.format import Options
 from aurora_cli.errors import UsageError
 
@@ -127,6 +127,8 @@ def find_columns(names: Sequence[str], options: Options, source: str) -> Columns
     times = (
         {} if image is not None and video is None else {part_in(name): at for at, name in reversed([*enumerate(names)])}
     )
+    if "start" in times and not {"end", "both"} & times.keys():
+        _check_no_length(source, names, names[times["start"]])
     return Columns(
         names=tuple(names),
         text=text,
@@ -151,21 +153,10 @@ def plain_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "", name.lower())
 
 
-AS_LINES = (
-    "python3 -c 'import base64, json, sys, pyarrow.parquet as pq; [print(json.dumps(row, default=lambda raw: "
-    "base64.b64encode(raw).decode())) for batch in pq.ParquetFile(sys.argv[1]).iter_batches(64) "
-    "for row in batch.to_pylist()]'"
-)
-"""Makes lines of the rows of a Parquet table; bytes of images as records have them."""
-
-
 def _conversations(source: str, turns: str) -> UsageError:
-    table, lines = shlex.quote(source), shlex.quote(f"{source.removesuffix('.parquet')}.jsonl")
     return UsageError(
-        f"{source}: its column {turns!r} holds conversations, which are read from JSON, a record a line",
-        hint=f"{AS_LINES} {table} > {lines}"
-        if source.endswith(".parquet")
-        else "aurora tokenize FILE.jsonl reads them.",
+        f"{source}: its column {turns!r} holds conversations, and not as lists of turns",
+        hint="They are read from .jsonl, a record a line, and from .parquet, as lists of objects.",
     )
 
 
@@ -179,6 +170,18 @@ def _check_no_choices(source: str, names: Sequence[str], answer: str) -> None:
         raise UsageError(
             f"{source}: {answer!r} may only say which of {', '.join(map(repr, choices))} is right",
             hint=f"--text-column {shlex.quote(answer)} takes it as it is; else write the words of the right one.",
+        )
+
+
+def _check_no_length(source: str, names: Sequence[str], start: str) -> None:
+    """
+    Raises:
+        UsageError: of parts of videos there is a start and, it seems, a length, which may as well be the whole video's.
+    """
+    if lengths := [name for name in names if words_of(name) & LENGTHS]:
+        raise UsageError(
+            f"{source}: {start!r} without an end, beside {lengths[0]!r}, which may be the part's or the video's",
+            hint=f"Add a column `end`; or leave {lengths[0]!r} out, and each part goes on to the end of its video.",
         )
 
 

@@ -44,6 +44,8 @@ class Item(NamedTuple):
     """Where the medium is if it is not at its path."""
     content: bytes | None = None
     """The medium itself, where the source holds it."""
+    contents: tuple[bytes, ...] = ()
+    """The media themselves, each at its place among `media`."""
     messages: list[Message] | None = None
     """A whole conversation, instead of a caption."""
     is_frame_list: bool = False

@@ -103,6 +103,7 @@ class RecordMaker:
         """
         if (
             item.content is None
+            and not item.contents
             and len(item.media) == 1
             and (found := media.locate(item.media[0], item.kind)) is not None
         ):
@@ -127,6 +128,9 @@ class RecordMaker:
         if item.content is not None:
             path, kind = self._embedded.write(item.content, item.media[0], item.kind)
             return [path], kind
+        if item.contents:
+            written = [self._embedded.write(one, "", item.kind) for one in item.contents]
+            return [path for path, _ in written], written[0][1]
         paths = []
         for path in item.media:
             found = media.locate(path, item.kind)
@@ -171,7 +175,7 @@ class RowWriter:
         if self._sides is not None:
             self._sides.add(paths, row.group)
             if len(paths) > 1 and row.group is None:
-                self._several[tally.kept] = row._replace(caption="", messages=None, content=None), kind
+                self._several[tally.kept] = row._replace(caption="", messages=None, content=None, contents=()), kind
         tally.count(kind, 1)
         self._records.write(line)
         return paths

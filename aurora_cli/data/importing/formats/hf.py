@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from aurora_cli.console import Advance
+from aurora_cli.data.annotations.paths import IMAGE_KEYS
 from aurora_cli.data.importing.columns import Columns, find_columns
+from aurora_cli.data.importing.conversation_table import holds_conversations, rows_of
 from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows
 from aurora_cli.data.importing.formats.parquet import is_of_media
 from aurora_cli.data.importing.table import row_reader
@@ -66,31 +68,56 @@ def open_data_set(source: Path, options: Options) -> Opened:
     files = [file for folder in folders_in(source) for file in files_in(folder)]
     if not files:
         raise DataError(f"{source}: holds no rows")
-    names = _names(files[0])
-    columns = find_columns(names, options, str(source))
+    schema, about = _schema(files[0]), "a folder that `datasets` saved"
+    if options.text_column is None and holds_conversations(schema):
+        holds_media = any(is_of_media(schema.field(name).type) for name in schema.names if name in IMAGE_KEYS)
+
+        def conversations(advance: Advance) -> Rows:
+            for file in files:
+                yield from conversation_rows(file, source, advance)
+
+        return Opened(tuple(files), source, (f"{about}, of conversations",), conversations, holds_media=holds_media)
+    columns = find_columns(schema.names, options, str(source))
 
     def rows(advance: Advance) -> Rows:
         for file in files:
             yield from file_rows(file, source, columns, advance)
 
-    about = ("a folder that `datasets` saved", columns.line)
+    about = (about, columns.line)
     return Opened(tuple(files), source, about, rows, holds_media=_holds_media(files[0], columns))
+
+
+def conversation_rows(file: Path, source: Path, advance: Advance) -> Rows:
+    """The rows of one file of conversations."""
+    name, line = file.relative_to(source).as_posix(), 1
+    for batch in _batches(file, advance):
+        for start in range(0, batch.num_rows, ROWS_AT_A_TIME):
+            part = batch.slice(start, ROWS_AT_A_TIME)
+            yield from rows_of(part, name, line)
+            line += part.num_rows
 
 
 def file_rows(file: Path, source: Path, columns: Columns, advance: Advance) -> Rows:
     """The rows of one file."""
-    import pyarrow as pa
-
     used = list(dict.fromkeys(columns.used.values()))
     positions = {field: used.index(name) for field, name in columns.used.items()}
     reader = row_reader(columns._replace(names=tuple(used), **positions))
-    name, line, done = file.relative_to(source).as_posix(), 0, 0
+    name, line = file.relative_to(source).as_posix(), 0
+    for batch in _batches(file, advance):
+        for cells in _cells(batch, used):
+            line += 1
+            yield from reader(cells, name, line)
+
+
+def _batches(file: Path, advance: Advance) -> Iterator[Any]:
+    import pyarrow as pa
+
+    line = done = 0
     try:
         with pa.OSFile(str(file)) as opened, _stream(opened) as batches:
             for batch in batches:
-                for cells in _cells(batch, used):
-                    line += 1
-                    yield from reader(cells, name, line)
+                yield batch
+                line += batch.num_rows
                 advance((now := opened.tell()) - done)
                 done = now
     except (pa.ArrowInvalid, OSError, KeyError) as error:
@@ -117,10 +144,6 @@ def _schema(file: Path) -> Any:
             return batches.schema
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{file}: cannot be read: {reason_of(error)}") from error
-
-
-def _names(file: Path) -> list[str]:
-    return _schema(file).names
 
 
 def _holds_media(file: Path, columns: Columns) -> bool:

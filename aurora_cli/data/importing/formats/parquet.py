@@ -1,11 +1,14 @@
 """Parquet tables: a file, or a folder of them (the parts of one table), with paths or with the media in their cells."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from aurora_cli.console import Advance
+from aurora_cli.data.annotations.paths import IMAGE_KEYS
 from aurora_cli.data.importing.columns import Columns, find_columns
+from aurora_cli.data.importing.conversation_table import holds_conversations, rows_of
 from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows
 from aurora_cli.data.importing.table import row_reader
 from aurora_cli.errors import DataError, reason_of
@@ -13,6 +16,8 @@ from aurora_cli.errors import DataError, reason_of
 ROWS_AT_A_TIME = 4_096
 ROWS_WITH_MEDIA = 64
 """Rows may hold whole images and videos."""
+SPLIT = re.compile(r"(?:train|training|validation|valid|val|dev|test)(?=[-_.])", re.IGNORECASE)
+"""What a part of a data set's split is called by."""
 
 
 def parts_of(source: Path) -> list[Path]:
@@ -45,15 +50,53 @@ def open_table(source: Path, options: Options) -> Opened:
     for file in files[1:]:
         if (other := _names(file)) != names:
             raise DataError(f"{file}: has the columns {', '.join(other)}; {files[0].name} has {', '.join(names)}")
+    root, parts = source if source.is_dir() else source.parent, f"a Parquet table in {parts_line(files)}"
+    schema = _schema(files[0])
+    if options.text_column is None and holds_conversations(schema):
+        holds_media = any(is_of_media(schema.field(name).type) for name in names if name in IMAGE_KEYS)
+
+        def conversations(advance: Advance) -> Rows:
+            for file in files:
+                yield from conversation_rows(file, source, advance)
+
+        return Opened(tuple(files), root, (f"{parts}, of conversations",), conversations, holds_media=holds_media)
     columns = find_columns(names, options, str(source))
     holds_media = _holds_media(files[0], columns)
-    about = (f"a Parquet table in {len(files)} file{'s' if len(files) > 1 else ''}", columns.line)
 
     def rows(advance: Advance) -> Rows:
         for file in files:
             yield from file_rows(file, source, columns, advance, ROWS_WITH_MEDIA if holds_media else ROWS_AT_A_TIME)
 
-    return Opened(tuple(files), source if source.is_dir() else source.parent, about, rows, holds_media=holds_media)
+    return Opened(tuple(files), root, (parts, columns.line), rows, holds_media=holds_media)
+
+
+def parts_line(files: Sequence[Path]) -> str:
+    """How many files there are, and which splits of a data set, for people."""
+    splits = sorted({found[0].lower() for file in files if (found := SPLIT.match(file.name))})
+    named = f", splits {', '.join(splits)}" if len(splits) > 1 else ""
+    return f"{len(files)} file{'s' if len(files) > 1 else ''}{named}"
+
+
+def conversation_rows(file: Path, source: Path, advance: Advance) -> Rows:
+    """The rows of one file of conversations."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    name, line = name_of(file, source), 1
+    try:
+        with pq.ParquetFile(file, memory_map=False, pre_buffer=False) as table:
+            share = file.stat().st_size / max(1, table.metadata.num_rows)
+            for batch in table.iter_batches(batch_size=ROWS_WITH_MEDIA):
+                advance(round(share * batch.num_rows))
+                yield from rows_of(batch, name, line)
+                line += batch.num_rows
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file}: cannot be read after row {line - 1}: {reason_of(error)}") from error
+
+
+def name_of(file: Path, source: Path) -> str:
+    """What a file is called in records and rejects."""
+    return file.relative_to(source).as_posix() if source.is_dir() else file.name
 
 
 def file_rows(file: Path, source: Path, columns: Columns, advance: Advance, at_a_time: int) -> Rows:
@@ -63,8 +106,7 @@ def file_rows(file: Path, source: Path, columns: Columns, advance: Advance, at_a
 
     used = list(dict.fromkeys(columns.used.values()))
     reader = row_reader(_positions(columns, used))
-    name = file.relative_to(source).as_posix() if source.is_dir() else file.name
-    line = 0
+    name, line = name_of(file, source), 0
     try:
         with pq.ParquetFile(file, memory_map=False, pre_buffer=False) as table:
             share = file.stat().st_size / max(1, table.metadata.num_rows)
@@ -88,19 +130,21 @@ def _positions(columns: Columns, used: list[str]) -> Columns:
 
 
 def _names(file: Path) -> list[str]:
+    return _schema(file).names
+
+
+def _schema(file: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_schema(file).names
+        return pq.read_schema(file)
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{file}: cannot be read: {reason_of(error)}") from error
 
 
 def _holds_media(file: Path, columns: Columns) -> bool:
-    import pyarrow.parquet as pq
-
-    schema = pq.read_schema(file)
+    schema = _schema(file)
     named = (at for at in (columns.image, columns.video, columns.file) if at is not None)
     return any(is_of_media(schema.field(columns.names[at]).type) for at in named)
 

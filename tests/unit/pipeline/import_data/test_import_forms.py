@@ -2,8 +2,6 @@
 
 import io
 import json
-import subprocess
-import sys
 import tarfile
 import tempfile
 from collections.abc import Iterator
@@ -19,11 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from aurora_cli.data.annotations.schemas import parse_record
 from aurora_cli.data.importing.questions import IMAGE_QUESTIONS, VIDEO_QUESTIONS
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import DataError, UsageError
-from aurora_cli.io.data_uri import image_in
 from aurora_cli.pipeline.import_data.result import ImportResult
 from tests.importing import MEDIA, MISSING, imported, json_lines, make_media, pair, records, rejects, what_is_kept
 
@@ -558,24 +554,25 @@ def test_a_folder_with_one_table_is_that_table_and_with_two_it_is_unclear(tmp_pa
         imported(tmp_path / "w", tmp_path / "s", name="x")
 
 
-@pytest.mark.slow
-def test_a_table_of_conversations_says_what_makes_lines_of_it(tmp_path: Path) -> None:
-    """As many are published: images in their cells, beside their turns."""
-    image = make_gif()
-    turns = [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A dot."}]
-    rows = [
-        {"id": "a", "image": {"bytes": image, "path": "a.gif"}, "conversations": turns},
-        {"id": "b", "image": None, "conversations": turns[1:]},
-    ]
-    table = tmp_path / "it's.parquet"
-    pq.write_table(pa.Table.from_pylist(rows), table)
-    with pytest.raises(UsageError, match=r"its column 'conversations' holds conversations") as caught:
+def test_conversations_written_out_in_a_table_are_refused(tmp_path: Path) -> None:
+    table = tmp_path / "turns.parquet"
+    pq.write_table(pa.table({"image": ["a.jpg"], "conversations": [json.dumps(CHAT)]}), table)
+    with pytest.raises(UsageError, match=r"its column 'conversations' holds conversations, and not as lists of turns"):
         imported(tmp_path / "w", table)
-    typed = (caught.value.hint or "").replace("python3", sys.executable, 1)
-    subprocess.run(["bash", "-c", typed], check=True)
-    first, second = [parse_record(line.encode(), "x") for line in (tmp_path / "it's.jsonl").read_text().splitlines()]
-    assert [image_in(path) for path in first.images or ()] == [image]
-    assert (first.messages[0].text, second.images) == ("<image>\nWhat?", None)
+
+
+def test_conversations_that_datasets_saved(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    image = make_gif()
+    rows = [
+        {"id": "a", "image": {"bytes": image, "path": "a.gif"}, "conversations": CHAT},
+        {"id": "b", "image": None, "conversations": [{"from": "human", "value": "Why?"}, CHAT[1]]},
+    ]
+    datasets.Dataset.from_list(rows).save_to_disk(str(tmp_path / "saved"))
+    imported(tmp_path / "w", tmp_path / "saved")
+    first, second = records(tmp_path / "w")
+    assert (tmp_path / "w/data/vision/own" / first["image"]).read_bytes() == image
+    assert ([turn["value"] for turn in second["conversations"]], "image" in second) == (["Why?", "A cat."], False)
 
 
 def make_gif() -> bytes:

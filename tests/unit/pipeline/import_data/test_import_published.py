@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from aurora_cli.errors import UsageError
+from aurora_cli.evaluation.references import read_references
 from tests.importing import imported, make_media, pair, records, rejects
 
 VIDEO = b"\0\0\0\x18ftypmp42"
@@ -114,3 +115,68 @@ def test_a_path_among_the_words_of_a_question_is_not_passed_over(tmp_path: Path,
     result = imported(tmp_path, lines(source / "qwen.jsonl", {"conversations": turns}, {"conversations": tag}))
     assert (result.kept, result.rejected) == (1, {"image_count": 1})
     assert "'<img>a.jpg</img>': <image> in its place" in rejects(tmp_path)[0]["detail"]
+
+
+def test_a_start_beside_a_length_is_refused_without_an_end(tmp_path: Path, source: Path) -> None:
+    row = {"video": "e.mp4", "start": 3, "duration": 5, "caption": "A."}
+    with pytest.raises(UsageError, match="'start' without an end, beside 'duration'"):
+        imported(tmp_path, lines(source / "audio.jsonl", row))
+    imported(tmp_path, lines(source / "ends.jsonl", {**row, "end": 8}))
+    assert records(tmp_path)[0]["span"] == [3.0, 8.0]
+
+
+def test_the_splits_among_the_parts_of_a_table_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "s/data"
+    folder.mkdir(parents=True)
+    table = pa.table({"image": [{"bytes": jpeg(), "path": None}], "caption": ["A."]})
+    for name in ("train-00000-of-00002", "train-00001-of-00002", "test-00000-of-00001"):
+        pq.write_table(table, folder / f"{name}.parquet")
+    assert "in 3 files, splits test, train;" in " ".join(imported(tmp_path, tmp_path / "s", dry_run=True).sources)
+
+
+CHATS = {
+    "llava-onevision": {
+        "id": "1",
+        "image": {"bytes": jpeg(), "path": "x.jpg"},
+        "conversations": [{"from": "human", "value": "<image>\nWhat?"}, {"from": "gpt", "value": "A."}],
+    },
+    "cauldron": {
+        "images": [{"bytes": jpeg(), "path": None}],
+        "texts": [{"user": "What?", "assistant": "A.", "source": "x"}],
+    },
+    "alpaca": {"instruction": "What?", "input": "", "output": "A.", "images": [{"bytes": jpeg(), "path": None}]},
+    "paths": {"query": "What?", "response": "A.", "images": ["a.jpg"]},
+}
+
+
+@pytest.mark.parametrize("name", CHATS)
+def test_a_parquet_table_of_conversations_is_read(name: str, tmp_path: Path) -> None:
+    make_media(tmp_path / "s")
+    pq.write_table(pa.Table.from_pylist([CHATS[name], CHATS[name]]), tmp_path / "s/part.parquet")
+    result = imported(tmp_path, tmp_path / "s")
+    assert (result.kept, result.rejected) == (1, {"duplicate": 1})
+    record = records(tmp_path)[0]
+    assert [turn["value"] for turn in record["conversations"]] == ["<image>\nWhat?", "A."]
+    with Image.open(tmp_path / "data/vision/own" / record["image"]) as image:
+        assert image.size == (8, 6)
+    assert ("embedded" in record["image"]) == (name != "paths")
+
+
+def test_several_images_of_a_row_are_written_out_each(tmp_path: Path) -> None:
+    other = io.BytesIO()
+    Image.new("RGB", (8, 6), "red").save(other, "PNG")
+    images = [{"bytes": content, "path": None} for content in (jpeg(), other.getvalue())]
+    row = {"images": images, "texts": [{"user": "Same?", "assistant": "No."}]}
+    (tmp_path / "s").mkdir()
+    pq.write_table(pa.Table.from_pylist([row]), tmp_path / "s/part.parquet")
+    imported(tmp_path, tmp_path / "s")
+    assert [Path(path).suffix for path in records(tmp_path)[0]["image"]] == [".jpg", ".png"]
+
+
+def test_images_in_cells_without_names_are_different_media_as_references(tmp_path: Path) -> None:
+    cell = {"bytes": jpeg(), "path": None}
+    table = tmp_path / "refs.parquet"
+    pq.write_table(pa.table({"id": ["x", "y"], "image": [cell, cell], "caption": ["One.", "Two."]}), table)
+    assert read_references(table).texts == [["One."], ["Two."]]
+    pq.write_table(pa.Table.from_pylist([{"id": name, **CHATS["cauldron"]} for name in "xy"]), table)
+    assert [names[0] for names in read_references(table).names] == ["x", "y"]

@@ -10,7 +10,6 @@ GET  /                     the page, and what it asks (page_routes)
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from starlette.exceptions import HTTPException
@@ -29,6 +28,7 @@ from aurora_cli.serving.media import MediaLimits
 from aurora_cli.serving.metrics import CONTENT_TYPE, Metrics
 from aurora_cli.serving.page import Page
 from aurora_cli.serving.page_routes import PageRoutes
+from aurora_cli.serving.readers import Readers
 from aurora_cli.serving.refusal import Refusal
 
 READERS = 4
@@ -60,7 +60,7 @@ class Service:
         self.engine = Engine(captioner, limits.engine, self.metrics)
         self.page = Page(name, captioner, limits.rules.max_upload)
         self._began = int(time.time())
-        self._readers = ThreadPoolExecutor(min(READERS, os.cpu_count() or 1), "aurora-media")
+        self._readers = Readers(min(READERS, os.cpu_count() or 1))
         completions = Completions(name, Conversations(captioner, limits.media), self.engine, self._readers, warn)
         page = PageRoutes(self.page, completions)
         routes = [
@@ -78,7 +78,7 @@ class Service:
 
     def close(self) -> None:
         self.engine.close()
-        self._readers.shutdown(wait=False, cancel_futures=True)
+        self._readers.close()
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self  # of the wrong method starlette raises then, instead of answering in words of its own

@@ -6,9 +6,8 @@ import json
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -19,6 +18,7 @@ from aurora_cli.models.config import beyond_trained
 from aurora_cli.serving.answer_text import AnswerText
 from aurora_cli.serving.conversation import Conversations, PreparedRow
 from aurora_cli.serving.engine import Engine, Job
+from aurora_cli.serving.readers import Readers
 from aurora_cli.serving.refusal import Refusal
 from aurora_cli.serving.schema import ChatRequest, parse_request
 
@@ -33,11 +33,10 @@ class Completions:
         name: str,
         conversations: Conversations,
         engine: Engine,
-        readers: ThreadPoolExecutor,
+        readers: Readers,
         warn: Callable[[str], None],
     ) -> None:
-        """`readers` decode media."""
-        self.name, self.conversations, self.engine, self._readers = name, conversations, engine, readers
+        self.name, self.conversations, self.engine, self.readers = name, conversations, engine, readers
         self._warn = warn
         self._warned: set[str] = set()
 
@@ -55,7 +54,7 @@ class Completions:
             raise Refusal(400, "return_token_ids: is not served with stream: true", param="return_token_ids")
         began = time.monotonic()
         with self.engine.queued():
-            row = await self.in_reader(lambda: self.conversations.prepare(chat))
+            row = await self.readers.call(lambda: self.conversations.prepare(chat))
             job = self.engine.submit(row)
         answer = _Answer(self, chat, job, row, began)
         headers = {**FRESH, **self._warning(row.options.merging.kept_ratio)}
@@ -73,10 +72,6 @@ class Completions:
             self._warned.add(warning)
             self._warn(warning)
         return {WARNING: warning}
-
-    async def in_reader(self, work: Callable[[], Any]) -> Any:
-        """What `work` returns, which runs in one of the threads that decode media."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, work)
 
 
 WARNING = "Aurora-Warning"

@@ -19,6 +19,7 @@ from aurora_cli.captioning.decoding import DecodingBatch, NewRow, Written
 from aurora_cli.errors import is_out_of_memory
 from aurora_cli.serving.conversation import PreparedRow
 from aurora_cli.serving.metrics import Metrics
+from aurora_cli.serving.readers import run_into
 from aurora_cli.serving.refusal import Header, Refusal
 
 RETRY_AFTER_S = 1
@@ -164,35 +165,43 @@ class Engine:
 
     async def call(self, work: Callable[[], Any]) -> Any:
         """What `work` returns, which runs alone in the model's thread between two steps."""
+        return await asyncio.wrap_future(self._handed_in(work))
+
+    def _handed_in(self, work: Callable[[], Any]) -> Future[Any]:
         future: Future[Any] = Future()
         with self._changed:
             self._calls.append((work, future))
             self._changed.notify()
-        return await asyncio.wrap_future(future)
+        return future
 
     def _new_batch(self) -> DecodingBatch:
         return DecodingBatch(self._captioner.model, never=self._captioner.never)
 
     def _work(self) -> None:
-        while True:
-            with self._changed:
-                while not (self._closing or self._waiting or self._running or self._calls):
-                    self._changed.wait()
-                if self._closing:
-                    break
-                cancelled, self._cancelled = self._cancelled, set()
-                for key in cancelled:
-                    self._running.pop(key, None)
-                calls = [*self._calls]
-                self._calls.clear()
-                joining = self._next_rows()
-            for work, future in calls:
-                _run(work, future)
-            self._step(cancelled, joining)
+        while self._turn():
+            pass
         ending = Refusal(503, "the server is ending", code="ending")
         _deliver([(job, ending) for job in [*self._waiting, *self._running.values()]])
         for _, future in self._calls:
             future.cancel()
+
+    def _turn(self) -> bool:
+        """Wait for something to do, and do it; False: the end. What it took is not held while the next one waits."""
+        with self._changed:
+            while not (self._closing or self._waiting or self._running or self._calls):
+                self._changed.wait()
+            if self._closing:
+                return False
+            cancelled, self._cancelled = self._cancelled, set()
+            for key in cancelled:
+                self._running.pop(key, None)
+            calls = [*self._calls]
+            self._calls.clear()
+            joining = self._next_rows()
+        for work, future in calls:
+            run_into(work, future)
+        self._step(cancelled, joining)
+        return True
 
     def _next_rows(self) -> list[Job]:
         """Those at the head of the queue that the batch has room for."""
@@ -269,15 +278,6 @@ def _row(job: Job) -> NewRow:
         seed=row.seed,
         media_lengths=row.media_lengths,
     )
-
-
-def _run(work: Callable[[], Any], future: "Future[Any]") -> None:
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        future.set_result(work())
-    except BaseException as error:
-        future.set_exception(error)
 
 
 def _deliver(events: list[tuple[Job, "Written | Refusal"]]) -> None:

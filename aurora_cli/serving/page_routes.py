@@ -68,7 +68,7 @@ class PageRoutes:
             with self._engine.queued():
                 kind = "video" if is_animation(content, question.name) else kind
                 medium = HeldMedium(question.name, kind, content)
-                row = await self._completions.in_reader(lambda: self._conversations.prepare_medium(medium, options))
+                row = await self._completions.readers.call(lambda: self._conversations.prepare_medium(medium, options))
                 job = self._engine.submit(row) if options.decoding.num_beams == 1 else None
         except AuroraError as error:
             raise refusal_of(error) from error

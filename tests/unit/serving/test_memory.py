@@ -2,7 +2,10 @@
 
 import asyncio
 import gc
+import subprocess
+import sys
 import threading
+import time
 import weakref
 from collections.abc import Iterator
 from types import FrameType
@@ -15,7 +18,7 @@ import aurora_cli
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.decoding import DecodingBatch, NewRow
 from aurora_cli.serving.app import ServiceLimits
-from aurora_cli.serving.conversation import Conversations
+from aurora_cli.serving.conversation import Conversations, PreparedRow
 from aurora_cli.serving.engine import Engine
 from aurora_cli.serving.media import MediaLimits
 from aurora_cli.serving.schema import parse_request
@@ -64,6 +67,42 @@ def test_a_request_that_the_model_fails_is_not_kept(captioner, monkeypatch):
     monkeypatch.setattr(DecodingBatch, "admit", fail)
     assert circles_of(TestClient(service.app, base_url=URL), question(), 503) == set()
     service.close()
+
+
+def test_a_row_that_was_answered_is_not_kept_until_the_next_comes(captioner):
+    service = service_of(captioner)
+    row = Conversations(captioner, MediaLimits()).prepare(parse_request(question()))
+    frames = weakref.ref(row.frames_F3SS)
+
+    async def answer(engine: Engine, row: PreparedRow) -> None:
+        async for _ in engine.written(engine.submit(row)):
+            pass
+
+    asyncio.run(answer(service.engine, row))
+    del row
+    deadline = time.monotonic() + 10
+    while frames() is not None and time.monotonic() < deadline:
+        time.sleep(0.01)  # the engine's thread is about to wait
+    assert frames() is None
+    service.close()
+
+
+STUCK = """
+import asyncio, threading, time
+from aurora_cli.serving.readers import Readers
+
+async def main():
+    readers, begun = Readers(1), threading.Event()
+    stuck = asyncio.ensure_future(readers.call(lambda: (begun.set(), time.sleep(600))))
+    await asyncio.to_thread(begun.wait)
+    readers.close()
+
+asyncio.run(main())
+"""
+
+
+def test_a_process_ends_while_a_reader_waits_for_the_network():
+    subprocess.run([sys.executable, "-c", STUCK], check=True, timeout=60)
 
 
 def test_rows_that_fail_together_are_tried_alone_when_the_attempt_is_gone(captioner, monkeypatch):

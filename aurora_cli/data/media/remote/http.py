@@ -14,10 +14,10 @@ from typing import IO, Literal, NamedTuple
 
 from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.listing import Medium
+from aurora_cli.data.media.remote.paced import PATIENCE_S, PacedHTTPHandler, PacedHTTPSHandler
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import atomic_write
 
-TIMEOUT_S = 30.0
 _CHUNK = 1 << 20
 _TYPE = re.compile(r"(image|video)/[\w.+-]+")
 
@@ -84,8 +84,8 @@ def _opened(url: str, max_bytes: int) -> Iterator[tuple[IO[bytes], Literal["imag
     opener = urllib.request.OpenerDirector()  # build_opener's would open file: and ftp: as well
     for handler in (
         urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
+        PacedHTTPHandler(),
+        PacedHTTPSHandler(),
         urllib.request.HTTPDefaultErrorHandler(),
         urllib.request.HTTPErrorProcessor(),
         _Redirects(),
@@ -94,7 +94,7 @@ def _opened(url: str, max_bytes: int) -> Iterator[tuple[IO[bytes], Literal["imag
         opener.add_handler(handler)
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "aurora", "Accept": "image/*, video/*"})
-        with opener.open(request, timeout=TIMEOUT_S) as response:
+        with opener.open(request, timeout=PATIENCE_S) as response:
             kind, suffix = _kind_of(url, response.headers.get_content_type())
             declared = response.headers.get("Content-Length", "")
             if declared.isdigit() and int(declared) > max_bytes:

@@ -2,12 +2,14 @@
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import psutil
 import pytest
 
+from aurora_cli.data.media.remote import paced
 from aurora_cli.data.media.remote.http import fetch_bytes
 from aurora_cli.errors import DataError
 
@@ -26,6 +28,14 @@ class _Server(BaseHTTPRequestHandler):
                 for _ in range(PIECES):
                     self.wfile.write(PIECE)
                     _Server.pieces_sent += 1
+        elif self.path in ("/head.png", "/body.png"):
+            self.send_response(200)
+            self.send_header("Content-Type", "image/png")
+            self.end_headers() if self.path == "/body.png" else self.flush_headers()
+            with contextlib.suppress(ConnectionError):
+                while True:
+                    self.wfile.write(b"X: x\r\n")
+                    time.sleep(0.01)
         else:
             self.send_error(404)
 
@@ -59,3 +69,11 @@ def test_the_body_of_a_redirect_is_not_read(port):
     with pytest.raises(DataError, match="404"):
         fetch_bytes(f"http://127.0.0.1:{port}/moved.png", 1_000)
     assert _Server.pieces_sent < PIECES // 2
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_who_sends_a_few_bytes_now_and_then_is_given_up(port, part, monkeypatch):
+    """Whoever waits for it is held otherwise: a thread of a server that its clients share."""
+    monkeypatch.setattr(paced, "PATIENCE_S", 0.1)
+    with pytest.raises(DataError, match="sends less than 10,000 bytes a second"):
+        fetch_bytes(f"http://127.0.0.1:{port}/{part}.png", 1_000)

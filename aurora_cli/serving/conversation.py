@@ -14,7 +14,15 @@ from aurora_cli.data.tokenization.prompt import ChatTurn
 from aurora_cli.errors import AuroraError
 from aurora_cli.serving.media import HeldMedium, MediaLimits, read_medium
 from aurora_cli.serving.refusal import Refusal, refusal_of
-from aurora_cli.serving.schema import MOST_FRAMES, ChatMessage, ChatRequest, ImagePart, TextPart, VideoPart, path_of
+from aurora_cli.serving.schema import (
+    MOST_VIDEO_FRAMES,
+    ChatMessage,
+    ChatRequest,
+    ImagePart,
+    TextPart,
+    VideoPart,
+    path_of,
+)
 
 _ROLES: dict[str, Role] = {"user": "human", "assistant": "gpt", "system": "system", "developer": "system"}
 
@@ -74,38 +82,21 @@ class Conversations:
         """
         options = self.options(request)
         check_roles(request.messages)
-        media: list[tuple[str, ImagePart | VideoPart]] = []
-        for number, message in enumerate(request.messages):
-            if isinstance(message.content, str):
-                self._check_text(message.content, path_of(("messages", number, "content")))
-                continue
-            for at, part in enumerate(message.content):
-                param = path_of(("messages", number, "content", at, part.type))
-                if isinstance(part, TextPart):
-                    self._check_text(part.text, param)
-                else:
-                    media.append((param, part))
-        # What is said and named is checked before anything is decoded.
-        lengths = [1 if isinstance(part, ImagePart) else options.frames for _, part in media]
-        if request.mm_processor_kwargs.frames is not None and sum(lengths) > MOST_FRAMES:
-            reason = (
-                f"mm_processor_kwargs.frames: all media have {sum(lengths):,} frames; at most {MOST_FRAMES} are taken"
-            )
-            raise Refusal(400, reason, param="mm_processor_kwargs.frames")
+        for param, part in request.parts:  # what is said and named is checked before anything is decoded
+            if isinstance(part, TextPart):
+                self._check_text(part.text, param)
+        lengths = [1 if isinstance(part, ImagePart) else options.frames for _, part in request.media]
+        if request.mm_processor_kwargs.frames is not None and sum(lengths) > MOST_VIDEO_FRAMES:
+            param = "mm_processor_kwargs.frames"
+            reason = f"{param}: all media have {sum(lengths):,} frames; at most {MOST_VIDEO_FRAMES} are taken"
+            raise Refusal(400, reason, param=param)
         left = iter(lengths)
         turns = [_turn(message, left) for message in request.messages]
         try:
             prompt, tokens = self._ids(turns, lengths, options)
         except AuroraError as error:
             raise refusal_of(error, "messages") from error
-        pixels = []
-        for param, part in media:
-            kind, url = ("image", part.image_url.url) if isinstance(part, ImagePart) else ("video", part.video_url.url)
-            try:
-                held = read_medium(url, kind, self.limits, param)
-                pixels.append(self.frames(held, options))
-            except AuroraError as error:
-                raise _refusal_naming(param, error) from error
+        pixels = [self._pixels(part, param, options) for param, part in request.media]
         side = self.captioner.image_settings.image_size
         frames = torch.cat(pixels) if pixels else torch.empty(0, 3, side, side)
         seed = seed_of(options.decoding.seed if request.seed is None else request.seed)
@@ -116,6 +107,17 @@ class Conversations:
             self.captioner.prompter.check(text, param)
         except AuroraError as error:
             raise refusal_of(error, param) from error
+
+    def _pixels(self, part: ImagePart | VideoPart, param: str, options: CaptionOptions) -> torch.Tensor:
+        """
+        Raises:
+            Refusal: it may not be named, or cannot be read.
+        """
+        kind, url = ("image", part.image_url.url) if isinstance(part, ImagePart) else ("video", part.video_url.url)
+        try:
+            return self.frames(read_medium(url, kind, self.limits, param), options)
+        except AuroraError as error:
+            raise _refusal_naming(param, error) from error
 
     def prepare_medium(self, medium: HeldMedium, options: CaptionOptions) -> PreparedRow:
         """A medium with the question of the options about its kind, as `aurora caption` asks it.
@@ -169,8 +171,7 @@ def check_roles(messages: list[ChatMessage]) -> None:
     if roles[0] == "assistant":
         raise Refusal(400, "messages: begin with an answer; a question was expected", param="messages")
     for number, message in enumerate(messages):
-        parts = [] if isinstance(message.content, str) else message.content
-        if message.role != "user" and any(not isinstance(part, TextPart) for part in parts):
+        if message.role != "user" and any(not isinstance(part, TextPart) for part in message.parts):
             param = path_of(("messages", number))
             raise Refusal(400, f"{param}: only the user's messages may have images and videos", param=param)
 
@@ -188,9 +189,6 @@ def _refusal_naming(param: str, error: AuroraError) -> Refusal:
 
 
 def _turn(message: ChatMessage, lengths: Iterator[int]) -> ChatTurn:
-    if isinstance(message.content, str):
-        text, images = message.content, 0
-    else:
-        text = "".join(part.text for part in message.content if isinstance(part, TextPart))
-        images = sum(next(lengths) for part in message.content if not isinstance(part, TextPart))
+    text = "".join(part.text for part in message.parts if isinstance(part, TextPart))
+    images = sum(next(lengths) for part in message.parts if not isinstance(part, TextPart))
     return ChatTurn(_ROLES[message.role], text, images)

@@ -8,7 +8,6 @@ import asyncio
 import contextlib
 import itertools
 import threading
-import time
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from concurrent.futures import Future
@@ -41,7 +40,6 @@ class Job:
 
     def __init__(self, key: int, row: PreparedRow) -> None:
         self.key, self.row = key, row
-        self.began = time.monotonic()
         self.loop = asyncio.get_running_loop()
         self.events: asyncio.Queue[Written | Refusal] = asyncio.Queue()
 
@@ -83,10 +81,6 @@ class Engine:
     @property
     def is_idle(self) -> bool:
         return not (self.waiting or self._running or self._calls)
-
-    @property
-    def is_alive(self) -> bool:
-        return self._thread.is_alive()
 
     def drain(self) -> None:
         """From now on requests are refused; those that were taken are answered."""
@@ -280,7 +274,7 @@ def _row(job: Job) -> NewRow:
     )
 
 
-def _deliver(events: list[tuple[Job, "Written | Refusal"]]) -> None:
+def _deliver(events: list[tuple[Job, Written | Refusal]]) -> None:
     """Each event to its request, with one wake-up of each loop."""
     loops: dict[asyncio.AbstractEventLoop, list[tuple[Job, Written | Refusal]]] = {}
     for job, event in events:
@@ -290,6 +284,6 @@ def _deliver(events: list[tuple[Job, "Written | Refusal"]]) -> None:
             loop.call_soon_threadsafe(_put, own)
 
 
-def _put(events: list[tuple[Job, "Written | Refusal"]]) -> None:
+def _put(events: list[tuple[Job, Written | Refusal]]) -> None:
     for job, event in events:
         job.events.put_nowait(event)

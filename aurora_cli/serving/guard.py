@@ -1,6 +1,6 @@
 """What every request passes before it is answered: who may come, how much may be sent, and how slowly.
 
-ASGI by itself, with no framework: it stands around the whole app.
+It stands around the whole app, and speaks ASGI itself.
 """
 
 import asyncio
@@ -9,20 +9,16 @@ import binascii
 import contextlib
 import hmac
 import time
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aurora_cli.serving.metrics import Metrics
 from aurora_cli.serving.refusal import Header, Refusal
 
-Message: TypeAlias = MutableMapping[str, Any]
-Scope: TypeAlias = MutableMapping[str, Any]
-Receive: TypeAlias = Callable[[], Awaitable[Message]]
-Send: TypeAlias = Callable[[Message], Awaitable[None]]
-App: TypeAlias = Callable[[Scope, Receive, Send], Awaitable[None]]
-
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "[::1]"})
+"""As `Host` has it."""
 BODY_S = 60.0
 """A request's body comes within so many seconds."""
 
@@ -59,7 +55,7 @@ class GuardRules:
 class Guard:
     """An app behind its rules."""
 
-    def __init__(self, app: App, rules: GuardRules, metrics: Metrics, on_bug: Callable[[Exception], None]) -> None:
+    def __init__(self, app: ASGIApp, rules: GuardRules, metrics: Metrics, on_bug: Callable[[Exception], None]) -> None:
         self.app, self.rules, self.metrics, self._on_bug = app, rules, metrics, on_bug
         self._held = 0
         """Bytes of bodies that are being read or answered."""
@@ -79,7 +75,7 @@ class Guard:
             await _refuse(Refusal(500, f"the server failed: {type(error).__name__}"), answer, scope["path"])
         finally:
             path = scope["path"] if scope["path"] in KNOWN_PATHS else "other"
-            self.metrics.count_answer(path, answer.status)
+            self.metrics.answers[path, answer.status] += 1
 
     async def _answer(self, scope: Scope, receive: Receive, answer: "_Answer") -> None:
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}

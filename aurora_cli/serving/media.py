@@ -39,7 +39,7 @@ _BLANKS = re.compile(r"\s+")
 _JPEG_FRAMES = ("video", "jpeg")
 """Type of an address that holds a video's frames as JPEGs with commas between, as vLLM takes them."""
 
-MOST_FRAMES = 4096
+MOST_JPEG_FRAMES = 4096
 """Of an address that holds them."""
 
 
@@ -166,9 +166,9 @@ def _from_data(url: str, kind: MediaKind, param: str) -> HeldMedium:
     texts = [url[head.end() :]]
     is_frames = kind == "video" and (type_, subtype) == _JPEG_FRAMES
     if is_frames:
-        texts = texts[0].split(",", MOST_FRAMES)
-        if len(texts) > MOST_FRAMES:
-            raise Refusal(400, f"{param}: more than {MOST_FRAMES:,} frames", param=param)
+        texts = texts[0].split(",", MOST_JPEG_FRAMES)
+        if len(texts) > MOST_JPEG_FRAMES:
+            raise Refusal(400, f"{param}: more than {MOST_JPEG_FRAMES:,} frames", param=param)
     contents = tuple(_decoded(text, param) for text in texts)
     if is_frames:
         return HeldMedium(f"{param} (data:video/jpeg)", "video", contents, ".jpeg")

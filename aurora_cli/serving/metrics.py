@@ -1,26 +1,27 @@
 """What the server did, as Prometheus reads it (text exposition format 0.0.4)."""
 
-import threading
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Iterator, Mapping
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 SECONDS = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+"""Upper bounds of what a histogram counts together."""
 
 
 class Histogram:
-    """Counts of values by upper bounds."""
+    """Counts of times, by upper bounds."""
 
-    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
-        self.bounds, self.counts, self.sum = bounds, [0] * (len(bounds) + 1), 0.0
+    def __init__(self) -> None:
+        self.counts, self.sum = [0] * (len(SECONDS) + 1), 0.0
 
     def add(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
+        self.counts[bisect_left(SECONDS, value)] += 1
         self.sum += value
 
     def lines(self, name: str) -> Iterator[str]:
         total = 0
-        for bound, count in zip((*self.bounds, "+Inf"), self.counts, strict=True):
+        for bound, count in zip((*SECONDS, "+Inf"), self.counts, strict=True):
             total += count
             yield f'{name}_bucket{{le="{bound}"}} {total}'
         yield f"{name}_sum {self.sum:.6f}"
@@ -28,12 +29,11 @@ class Histogram:
 
 
 class Metrics:
-    """Counters of one server. A thread adds to each."""
+    """Counters of one server. To each one thread adds: the model's, or that of the requests."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self.answers: dict[tuple[str, int], int] = {}
-        """(path, status) -> answers."""
+        self.answers = Counter[tuple[str, int]]()
+        """By path and status."""
         self.prompt_tokens = 0
         self.visual_tokens = 0
         self.new_tokens = 0
@@ -42,10 +42,6 @@ class Metrics:
         self.left = 0
         """Requests whose client went away before the end."""
         self.seconds, self.first_token_seconds = Histogram(), Histogram()
-
-    def count_answer(self, path: str, status: int) -> None:
-        with self._lock:
-            self.answers[path, status] = self.answers.get((path, status), 0) + 1
 
     def text(self, gauges: Mapping[str, int]) -> str:
         """All of it; `gauges` are what is so at this moment."""

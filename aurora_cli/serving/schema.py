@@ -1,6 +1,6 @@
 """OpenAI's request for a chat completion, as far as it is served; what is not is refused by its name."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
@@ -12,7 +12,7 @@ from aurora_cli.serving.refusal import Refusal
 MOST_MEDIA = 64
 """Images and videos of one request."""
 
-MOST_FRAMES = 512
+MOST_VIDEO_FRAMES = 512
 """Of all media of a request that says how many frames its videos have: they are held while it waits."""
 
 MOST_STOPS = 4
@@ -93,6 +93,11 @@ class ChatMessage(_Part):
     annotations: list[JsonObject] | None = None
     """Of an answer that a client sends back."""
 
+    @property
+    def parts(self) -> list[Part]:
+        """Its content; words alone are one part."""
+        return [TextPart(type="text", text=self.content)] if isinstance(self.content, str) else self.content
+
 
 class StreamOptions(_Part):
     """How a stream ends."""
@@ -107,7 +112,7 @@ class MediaOptions(_Part):
 
     token_kept_ratio: KeptRatio | None = None
     slowfast: bool | None = None
-    frames: int | None = Field(default=None, ge=1, le=MOST_FRAMES)
+    frames: int | None = Field(default=None, ge=1, le=MOST_VIDEO_FRAMES)
     """Of each video."""
 
 
@@ -143,10 +148,17 @@ class ChatRequest(_Part):
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
-    def media(self) -> list[ImagePart | VideoPart]:
-        """In the order of the messages."""
-        parts = [part for message in self.messages if not isinstance(message.content, str) for part in message.content]
-        return [part for part in parts if not isinstance(part, TextPart)]
+    def parts(self) -> Iterator[tuple[str, Part]]:
+        """Of all messages in their order, each with where it stands in the request."""
+        for number, message in enumerate(self.messages):
+            for at, part in enumerate(message.parts):
+                inside = () if isinstance(message.content, str) else (at, part.type)
+                yield path_of(("messages", number, "content", *inside)), part
+
+    @property
+    def media(self) -> list[tuple[str, ImagePart | VideoPart]]:
+        """Those of its parts."""
+        return [(path, part) for path, part in self.parts if not isinstance(part, TextPart)]
 
 
 IGNORED = frozenset((

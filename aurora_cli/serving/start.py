@@ -117,7 +117,7 @@ def serve(settings: Settings, model: str, address: Address, reporter: Reporter, 
         url = url_of(listening)
         reporter.info(f"{model} captions in {captioner.dtype} at {url} (Ctrl-C ends it)")
         serve_until_stopped(service, listening, own.drain_s)
-    answers = service.metrics.answers.get(("/v1/chat/completions", 200), 0)
+    answers = service.metrics.answers["/v1/chat/completions", 200]
     return Served(url, service.page.captions, answers)
 
 

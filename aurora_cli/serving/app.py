@@ -20,7 +20,7 @@ from starlette.types import Receive, Scope, Send
 
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.io.json_files import JsonObject
-from aurora_cli.serving.completions import FRESH, Completions, json_bytes
+from aurora_cli.serving.completions import FRESH, Completions, json_response
 from aurora_cli.serving.conversation import Conversations
 from aurora_cli.serving.engine import Engine, EngineLimits
 from aurora_cli.serving.guard import Guard, GuardRules
@@ -90,20 +90,19 @@ class Service:
 
     async def _health(self, request: Request) -> Response:
         self.engine.check_open()
-        return Response(json_bytes({"status": "ok"}), media_type="application/json", headers=FRESH)
+        return json_response({"status": "ok"})
 
     async def _metrics(self, request: Request) -> Response:
         gauges = {"requests_waiting": self.engine.waiting, "requests_running": self.engine.running}
         return Response(self.metrics.text(gauges), media_type=CONTENT_TYPE, headers=FRESH)
 
     async def _models(self, request: Request) -> Response:
-        body = json_bytes({"object": "list", "data": [self._about()]})
-        return Response(body, media_type="application/json", headers=FRESH)
+        return json_response({"object": "list", "data": [self._about()]})
 
     async def _model(self, request: Request) -> Response:
         if request.path_params["model"] != self.name:
             raise Refusal(404, f"model: {self.name!r} is served here", param="model", code="model_not_found")
-        return Response(json_bytes(self._about()), media_type="application/json", headers=FRESH)
+        return json_response(self._about())
 
     def _about(self) -> JsonObject:
         return {

@@ -24,6 +24,13 @@ from aurora_cli.serving.schema import ChatRequest, parse_request
 
 Finish = Literal["stop", "length"]
 
+WARNING = "Aurora-Warning"
+MOST_WARNINGS = 100
+"""In a server's log: clients choose the ratios."""
+
+FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+"""Headers of what changes from one request to the next."""
+
 
 class Completions:
     """Answers requests with one engine."""
@@ -74,13 +81,6 @@ class Completions:
         return {WARNING: warning}
 
 
-WARNING = "Aurora-Warning"
-MOST_WARNINGS = 100
-"""In a server's log: clients choose the ratios."""
-
-FRESH = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-
-
 class Streamed(StreamingResponse):
     """Pieces of an answer; `leave` is called when it has ended, or the client has gone away."""
 
@@ -123,7 +123,7 @@ class _Answer:
         }
         if self._chat.return_token_ids:
             choice["token_ids"] = self._text.ids
-        return json_bytes({**self._head, "object": "chat.completion", "choices": [choice], "usage": self._usage()})
+        return _json_bytes({**self._head, "object": "chat.completion", "choices": [choice], "usage": self._usage()})
 
     async def events(self) -> AsyncGenerator[bytes]:
         """Server-sent events. What goes wrong in the middle is an event too, and the last one."""
@@ -216,9 +216,13 @@ def _json(body: bytes) -> JsonObject:
     return content
 
 
-def json_bytes(content: JsonObject) -> bytes:
+def json_response(content: JsonObject) -> Response:
+    return Response(_json_bytes(content), media_type="application/json", headers=FRESH)
+
+
+def _json_bytes(content: JsonObject) -> bytes:
     return json.dumps(content).encode()
 
 
 def _event(content: JsonObject) -> bytes:
-    return b"data: " + json_bytes(content) + b"\n\n"
+    return b"data: " + _json_bytes(content) + b"\n\n"

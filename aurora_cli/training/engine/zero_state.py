@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from aurora_cli.training.optim import shape_of
+
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
@@ -31,12 +33,14 @@ def read_state(optimizer: Any, parameters: Iterable[tuple[str, torch.nn.Paramete
     if not _shards_weights(optimizer):
         _link_moments(optimizer)
     for name, parameter in parameters:
-        shape = getattr(parameter, "ds_shape", parameter.shape)
+        shape = shape_of(parameter)
         whole = (
             safe_get_full_fp32_param(parameter),
             *(safe_get_full_optimizer_state(parameter, moment) for moment in MOMENTS),
         )
-        yield ParameterState(name, *(tensor.detach().view(shape) for tensor in whole if tensor is not None))
+        yield ParameterState(
+            name, *(tensor.detach().view(shape) for tensor in whole if tensor is not None)
+        )
 
 
 def write_state(optimizer: Any, parameters: Iterable[tuple[torch.nn.Parameter, ParameterState]], step: int) -> None:

@@ -161,7 +161,7 @@ def _wait(
             os.set_blocking(worker.reports, False)
             selector.register(worker.reports, selectors.EVENT_READ, worker)
         deadline: float | None = None
-        failed: set[int] = set()
+        reported: set[int] = set()
         while True:
             for key, _ in selector.select(timeout=0.1):
                 if not listener.read(key.data):
@@ -170,13 +170,13 @@ def _wait(
                 for worker in workers:
                     listener.read(worker)
                 return
-            for worker in workers if tell_of_failure is not None and not ending() else ():
-                if worker.failed and worker.rank not in failed and tell_of_failure is not None:
-                    failed.add(worker.rank)
-                    listener.read(worker)
-                    why = worker.error.message if worker.error is not None else end_of(worker.process.returncode)
-                    tell_of_failure(f"process {worker.rank}: {why}; the others go on")
             if tell_of_failure is not None and not ending():
+                for worker in workers:
+                    if worker.failed and worker.rank not in reported:
+                        reported.add(worker.rank)
+                        listener.read(worker)
+                        why = worker.error.message if worker.error is not None else end_of(worker.process.returncode)
+                        tell_of_failure(f"process {worker.rank}: {why}; the others go on")
                 continue
             if deadline is None and any(worker.failed for worker in workers):
                 deadline = time.monotonic() + (10 * GRACE_S if ending() else GRACE_S)

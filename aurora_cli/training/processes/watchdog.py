@@ -27,7 +27,7 @@ class Watchdog(Callback):
         limit_s: float,
         rank: int,
         on_timeout: Callable[[HostError], None],
-        lost: Callable[[], str] = str,
+        lost: Callable[[], str] = lambda: "",
     ) -> None:
         """After `limit_s` seconds without a call all stacks are printed, and `on_timeout` is called in the thread.
 

@@ -80,22 +80,19 @@ class PipeReporter(Reporter):
 
     def fail(self, error: BaseException) -> int:
         """Report `error` and return the exit code that it stands for."""
-        expected = isinstance(error, AuroraError)
         if isinstance(error, KeyboardInterrupt):
             error = Interrupted("stopped before the first step")
-            expected = True
+        expected = error if isinstance(error, AuroraError) else None
         failure = WorkerError(
             rank=self._rank,
             time=time.time(),
             type=type(error).__name__,
-            message=error.message if isinstance(error, AuroraError) else f"{type(error).__name__}: {error}",
-            hint=error.hint if isinstance(error, AuroraError) else None,
+            message=f"{type(error).__name__}: {error}" if expected is None else expected.message,
+            hint=None if expected is None else expected.hint,
             traceback="".join(traceback.format_exception(error)),
         )
         self.send("error", **failure._asdict())
-        if isinstance(error, Interrupted):
-            return EXIT_INTERRUPTED
-        return error.exit_code if expected and isinstance(error, AuroraError) else EXIT_BUG
+        return EXIT_BUG if expected is None else expected.exit_code
 
 
 def serve(work: Callable[[Reporter], str]) -> NoReturn:

@@ -7,7 +7,7 @@ Read from the source, not imported: the page is the same under every Python, and
 import ast
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from itertools import takewhile
+from itertools import chain, takewhile
 from pathlib import Path
 
 import aurora_cli
@@ -92,10 +92,12 @@ def _fields(node: ast.ClassDef, choices: Mapping[str, str]) -> Iterator[tuple[st
 
 
 def _choices(body: Sequence[ast.stmt]) -> dict[str, str]:
-    """The module's names for closed choices: `Schedule` -> `Literal['exact', 'constant']`."""
+    """The module's names for closed choices, imported ones too: `Schedule` -> `Literal['exact', 'constant']`."""
+    homes = [node.module or "" for node in body if isinstance(node, ast.ImportFrom)]
+    theirs = [ast.parse(_source(home)).body for home in homes if home.startswith("aurora_cli.")]
     return {
         node.targets[0].id: ast.unparse(node.value)
-        for node in body
+        for node in chain(*theirs, body)
         if isinstance(node, ast.Assign)
         and isinstance(node.targets[0], ast.Name)
         and ast.unparse(node.value).startswith("Literal[")

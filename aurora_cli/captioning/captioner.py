@@ -16,11 +16,12 @@ from aurora_cli.captioning.generation import generate
 from aurora_cli.captioning.inputs import CaptionInput, Media, caption_inputs
 from aurora_cli.captioning.memory import peak_memory_mb
 from aurora_cli.captioning.options import CaptionOptions
-from aurora_cli.captioning.result import Caption, CaptionCost, CaptionedBatch, MediaKind, Part, Uncaptioned, part_of
+from aurora_cli.captioning.result import Caption, CaptionCost, CaptionedBatch, Part, Uncaptioned, part_of
 from aurora_cli.captioning.sampling import seed_of_medium
 from aurora_cli.captioning.text_stream import TextStream, WriteText
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import ModelSettings
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.data.tokenization.prompt import Prompter
 from aurora_cli.data.tokenization.tokenizer import TextTokenizer, used_ids
 from aurora_cli.errors import DataError, UsageError

@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from PIL import Image, ImageSequence
 
-from aurora_cli.captioning.result import MediaKind, Part
+from aurora_cli.captioning.result import Part
 from aurora_cli.config.settings import ModelSettings
-from aurora_cli.data.media.animations import FORMATS, frame_edges, frame_numbers, is_animation
+from aurora_cli.data.media.animations import FORMATS, frame_edges, frame_numbers, is_video
 from aurora_cli.data.media.decoders.sampling import Damaged, Sampling, Span, evenly_spaced, selected_frames
 from aurora_cli.data.media.errors import UnreadableMedia
-from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.data.media.reader import load_frames
 from aurora_cli.data.media.rgb import as_rgb, upright
 from aurora_cli.data.media.transforms import normalise, padding_colour, square_image
@@ -110,8 +110,7 @@ def _span(span: Part | None, number: int) -> Span | None:
 def _input(medium: Media, name: str) -> CaptionInput:
     if isinstance(medium, str | Path):
         path = Path(medium)
-        is_video = path.is_dir() or path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path, path.name)
-        return CaptionInput(str(medium), "video" if is_video else "image", path)
+        return CaptionInput(str(medium), "video" if path.is_dir() or is_video(path, path.name) else "image", path)
     if isinstance(medium, Image.Image):
         if medium.format not in FORMATS or getattr(medium, "n_frames", 1) == 1:
             return CaptionInput(name, "image", InMemory((medium,)))
@@ -131,8 +130,7 @@ def _input(medium: Media, name: str) -> CaptionInput:
 
 
 def _array(array: np.ndarray, name: str) -> CaptionInput:
-    is_video = array.ndim == 4
     if array.dtype != np.uint8 or array.ndim not in (3, 4) or array.shape[-1] != 3 or array.size == 0:
         raise UsageError(f"{name}: is an array {array.shape} of {array.dtype}; {EXPECTED}")
-    images = tuple(Image.fromarray(frame) for frame in (array if is_video else array[None]))
-    return CaptionInput(name, "video" if is_video else "image", InMemory(images))
+    images = tuple(Image.fromarray(frame) for frame in (array if array.ndim == 4 else array[None]))
+    return CaptionInput(name, "video" if array.ndim == 4 else "image", InMemory(images))

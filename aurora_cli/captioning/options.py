@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, NamedTuple, Self
 
 from pydantic import ValidationError
 
-from aurora_cli.captioning.result import MediaKind
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.preparing import TokenizeSettings
 from aurora_cli.config.training import DataSettings
 from aurora_cli.config.using import CaptionSettings
 from aurora_cli.data.media.decoders.sampling import Sampling
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.data.tokenization.prompt import check_prompt
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import chat_template_of, object_in

@@ -2,9 +2,9 @@
 
 import math
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-MediaKind = Literal["image", "video"]
+from aurora_cli.data.media.kinds import MediaKind
 
 Part = tuple[float, float | None]
 """Seconds of a video, from and to; no end: to its own."""

@@ -21,13 +21,12 @@ from typing import NamedTuple
 import torch
 from PIL import Image
 
-from aurora_cli.captioning.result import MediaKind
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.decoders.sampling import Sampling, VideoLimits, evenly_spaced
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.images import Colour
-from aurora_cli.data.media.kinds import IMAGE_SUFFIXES
+from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, MediaKind
 from aurora_cli.data.media.reader import image_pixels, video_pixels
 from aurora_cli.data.media.remote.http import fetch_bytes
 from aurora_cli.data.media.transforms import normalise, padding_colour

@@ -6,7 +6,6 @@ import io
 import math
 from collections.abc import Callable, Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import NamedTuple, TypedDict
 
 import numpy as np
@@ -16,8 +15,7 @@ from PIL import Image
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.options import CaptionOptions
 from aurora_cli.captioning.regions import PANEL, paint, views_of
-from aurora_cli.captioning.result import MediaKind
-from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from aurora_cli.data.media.kinds import MediaKind, kind_by_name
 from aurora_cli.errors import AuroraError
 from aurora_cli.models.merge_plan import WHOLE, whole_frames
 from aurora_cli.serving.refusal import Refusal
@@ -133,17 +131,15 @@ class Page:
         return regions
 
 
-def kind_of_name(name: str) -> MediaKind:
+def checked_kind(name: str) -> MediaKind:
     """
     Raises:
         Refusal: the suffix is neither an image's nor a video's.
     """
-    suffix = Path(name).suffix.lower()
-    if suffix in VIDEO_SUFFIXES:
-        return "video"
-    if suffix in IMAGE_SUFFIXES:
-        return "image"
-    raise Refusal(415, f"{name or 'a file without a name'}: is neither an image nor a video by its name")
+    kind = kind_by_name(name)
+    if kind is None:
+        raise Refusal(415, f"{name or 'a file without a name'}: is neither an image nor a video by its name")
+    return kind
 
 
 def _data_url(pixels: np.ndarray) -> str:

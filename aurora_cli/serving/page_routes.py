@@ -29,7 +29,7 @@ from aurora_cli.serving.completions import FRESH, Completions, Streamed
 from aurora_cli.serving.conversation import PreparedRow
 from aurora_cli.serving.engine import Job
 from aurora_cli.serving.media import HeldMedium
-from aurora_cli.serving.page import DECODING, Page, Question, kind_of_name
+from aurora_cli.serving.page import DECODING, Page, Question, checked_kind
 from aurora_cli.serving.refusal import Refusal, refusal_of
 
 _POLICY = (
@@ -58,7 +58,7 @@ class PageRoutes:
             Refusal: the medium cannot be read, or an option is out of its range.
         """
         question = _question(request.query_params)
-        kind = kind_of_name(question.name)
+        kind = checked_kind(question.name)
         content = await request.body()
         if not content:
             raise Refusal(400, "it is empty")

@@ -15,10 +15,11 @@ from aurora_cli.captioning.job.lines import line_of, start_of_line
 from aurora_cli.captioning.job.rows import Row
 from aurora_cli.captioning.job.source import CaptionerSource
 from aurora_cli.captioning.memory import reset_peak_memory
-from aurora_cli.captioning.result import CaptionedBatch, MediaKind, Uncaptioned, part_of
+from aurora_cli.captioning.result import CaptionedBatch, Uncaptioned, part_of
 from aurora_cli.config.settings import CaptionSettings
 from aurora_cli.console import Reporter
 from aurora_cli.data.media.animations import is_animation
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote.http import fetch
 from aurora_cli.errors import DataError, UsageError

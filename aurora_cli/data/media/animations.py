@@ -10,7 +10,7 @@ from PIL import Image, UnidentifiedImageError
 
 from aurora_cli.data.media.decoders.sampling import NO_LIMITS, Damaged, Sampling, Span, VideoLimits, selected_frames
 from aurora_cli.data.media.errors import UnreadableMedia
-from aurora_cli.data.media.kinds import ANIMATED_SUFFIXES
+from aurora_cli.data.media.kinds import ANIMATED_SUFFIXES, kind_by_name
 from aurora_cli.data.media.rgb import as_rgb
 
 FORMATS = frozenset({"GIF", "WEBP", "PNG", "AVIF"})
@@ -38,6 +38,11 @@ def is_animation(source: Path | bytes, name: str) -> bool:
         raise
     except Exception:  # Pillow raises anything on damaged files; reading it says what is wrong
         return False
+
+
+def is_video(source: Path | bytes, name: str) -> bool:
+    """Whether a file is a video: by its suffix, or as an image of several frames."""
+    return kind_by_name(name) == "video" or is_animation(source, name)
 
 
 def animation_frames(

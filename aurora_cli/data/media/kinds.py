@@ -2,6 +2,9 @@
 
 from collections.abc import Iterable
 from pathlib import PurePath
+from typing import Literal
+
+MediaKind = Literal["image", "video"]
 
 VIDEO_SUFFIXES = frozenset((
     ".3g2", ".3gp", ".asf", ".avi", ".f4v", ".flv", ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg",
@@ -20,6 +23,16 @@ ANIMATED_SUFFIXES = frozenset((".apng", ".avif", ".gif", ".png", ".webp"))
 
 HEIF_SUFFIXES = frozenset((".heic", ".heif"))
 """Read where pillow-heif is installed."""
+
+
+def kind_by_name(name: str | PurePath) -> MediaKind | None:
+    """By the suffix; none: it is neither's.
+
+    >>> kind_by_name("a.JPG"), kind_by_name("clips/a.mp4"), kind_by_name("a.txt")
+    ('image', 'video', None)
+    """
+    suffix = PurePath(name).suffix.lower()
+    return "video" if suffix in VIDEO_SUFFIXES else "image" if suffix in IMAGE_SUFFIXES else None
 
 
 def frames_among(names: Iterable[str]) -> list[str]:

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
-from aurora_cli.data.media.animations import is_animation
-from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from aurora_cli.data.media.animations import is_video
+from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaKind, kind_by_name
 from aurora_cli.errors import UsageError
 
 _FRAME_NAME = re.compile(r"(.*[^a-z])?(frame|frm)[^a-z]*\d+", re.IGNORECASE)
@@ -33,7 +33,7 @@ class Medium(NamedTuple):
     """As reported: relative to the workspace where it lies in it."""
     location: str
     """Where it lies: a text, for it is kept of every medium, and a path takes three times as much."""
-    kind: Literal["image", "video"]
+    kind: MediaKind
     is_remote: bool = False
     """Nothing lies at `path` yet; what it is shows when it is fetched."""
     content: bytes | None = None
@@ -87,19 +87,18 @@ def medium_of(name: str, root: Path, *, allow_remote: bool = False) -> Medium:
 
 def passed_over(given: Iterable[str], root: Path) -> list[str]:
     """Files of the folders that are named, which `list_media` takes for no media by their names; hidden ones aside."""
-    media = VIDEO_SUFFIXES | IMAGE_SUFFIXES
     found: dict[Path, None] = {}
     for folder in (root / Path(name).expanduser() for name in given if not _URL.match(name)):
         if folder.is_dir():
-            found |= dict.fromkeys(_others_in(folder, media))
+            found |= dict.fromkeys(_others_in(folder))
     return [_name(path, root) for path in found]
 
 
-def _others_in(folder: Path, media: frozenset[str]) -> Iterator[Path]:
+def _others_in(folder: Path) -> Iterator[Path]:
     for entry in sorted(entry for entry in folder.iterdir() if not entry.name.startswith(".")):
         if entry.is_dir():
-            yield from _others_in(entry, media)
-        elif entry.suffix.lower() not in media:
+            yield from _others_in(entry)
+        elif kind_by_name(entry) is None:
             yield entry
 
 
@@ -132,25 +131,24 @@ def _is_pattern(name: str) -> bool:
 
 def _in_folder(folder: Path, root: Path) -> Iterator[Medium]:
     entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
-    images = [entry for entry in entries if entry.suffix.lower() in IMAGE_SUFFIXES]
+    images = [entry for entry in entries if kind_by_name(entry) == "image"]
     if images and all(_FRAME_NAME.fullmatch(image.stem) for image in images):
         yield _at(folder, root, "video")
         entries = [entry for entry in entries if entry not in images]
     for entry in entries:
         if entry.is_dir():
             yield from _in_folder(entry, root)
-        elif entry.suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+        elif kind_by_name(entry) is not None:
             yield _medium(entry, root)
 
 
 def _medium(path: Path, root: Path) -> Medium:
-    is_video = path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path, path.name)
-    return _at(path, root, "video" if is_video else "image")
+    return _at(path, root, "video" if is_video(path, path.name) else "image")
 
 
-def _at(path: Path, root: Path, kind: Literal["image", "video"]) -> Medium:
+def _at(path: Path, root: Path, kind: MediaKind) -> Medium:
     name, location = _name(path, root), str(path)
-    return Medium(name, name if name == location else location, kind)
+    return Medium(name, name if name == location else location, kind)  # equal, they are kept as one text
 
 
 def _name(path: Path, root: Path) -> str:

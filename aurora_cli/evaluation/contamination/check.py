@@ -8,10 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from aurora_cli.data.media.animations import is_animation
+from aurora_cli.data.media.animations import is_video
 from aurora_cli.data.media.decoders.sampling import evenly_spaced
 from aurora_cli.data.media.errors import MissingMedia
-from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.data.seen import Seen
 from aurora_cli.errors import DataError
@@ -160,5 +159,4 @@ def _file_look(root: MediaRoot, name: str) -> list[Frame]:
 
 
 def _look(source: Path | bytes, name: str) -> list[Frame]:
-    is_video = Path(name).suffix.lower() in VIDEO_SUFFIXES or is_animation(source, name)
-    return video_look(source, name) if is_video else image_look(source, name)
+    return video_look(source, name) if is_video(source, name) else image_look(source, name)

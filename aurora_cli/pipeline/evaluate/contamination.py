@@ -6,7 +6,7 @@ from pathlib import Path
 
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import Reporter
-from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from aurora_cli.data.media.kinds import kind_by_name
 from aurora_cli.evaluation.contamination.check import Evaluated, check
 from aurora_cli.evaluation.contamination.found import Contamination
 from aurora_cli.evaluation.contamination.looks import can_look
@@ -49,7 +49,7 @@ def _find(roots: Sequence[Path], names: Sequence[str]) -> Path | None:
     """The file of a medium by one of its names; not by the end of one, which another file may have."""
     whole = [name for at, name in enumerate(names) if not any(each.endswith(f"/{name}") for each in names[:at])]
     for name in (_SPAN.sub("", name) for name in whole):
-        if Path(name).suffix.lower() in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
+        if kind_by_name(name) is not None:
             for root in roots:
                 if (root / name).is_file():
                     return root / name

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES, frames_among
+from aurora_cli.data.media.kinds import frames_among, kind_by_name
 from aurora_cli.errors import AuroraError
 
 SIDE = 320
@@ -59,7 +59,7 @@ def _is_medium(path: Path) -> bool:
     try:
         if path.is_dir():
             return any(frames_among(entry.name for entry in path.iterdir()))
-        return path.suffix.lower() in IMAGE_SUFFIXES | VIDEO_SUFFIXES and path.is_file()
+        return kind_by_name(path) is not None and path.is_file()
     except OSError:
         return False
 
@@ -93,7 +93,7 @@ class Thumbnails:
 
 def _frames(medium: str) -> list[np.ndarray]:
     """(H, W, 3) uint8 each, all as large: the image, or some frames of the video."""
-    from aurora_cli.data.media.animations import is_animation
+    from aurora_cli.data.media.animations import is_video
     from aurora_cli.data.media.images import decode_image
     from aurora_cli.data.media.videos import decode_frames
 
@@ -104,7 +104,7 @@ def _frames(medium: str) -> list[np.ndarray]:
         shown = [files[at] for at in np.unique(np.linspace(0, len(files) - 1, FRAMES).astype(int))]
         images = [decode_image(path / file, file, size=SIDE).rgb for file in shown]
         return [np.asarray(image.resize(images[0].size)) for image in images]
-    if path.suffix.lower() in VIDEO_SUFFIXES or is_animation(path, path.name):
+    if is_video(path, path.name):
         return list(decode_frames(path, name, FRAMES, SIDE, span=_span(part)))
     return [np.asarray(decode_image(path, name, size=SIDE).rgb)]
 

@@ -13,10 +13,10 @@ import torch
 from PIL import Image
 
 from aurora_cli.captioning.inputs import CaptionInput, InMemory
-from aurora_cli.captioning.result import MediaKind
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.data.media.animations import is_animation
 from aurora_cli.data.media.decoders.sampling import EVENLY_IN_TIME
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.data.media.reader import image_pixels, video_pixels
 from aurora_cli.data.media.transforms import normalise, padding_colour
 from aurora_cli.errors import UsageError

@@ -8,8 +8,8 @@ video, or one a frame with the spaces of training, as long as it has no images b
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from aurora_cli.captioning.result import MediaKind
 from aurora_cli.constants import IMAGE
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.errors import UsageError
 
 

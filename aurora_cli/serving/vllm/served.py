@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from aurora_cli.captioning.result import MediaKind
 from aurora_cli.checkpoints.facts import FACTS_FILE, WeightFacts
 from aurora_cli.checkpoints.stated.towers import CONFIG_FILE, stated_pixels
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.preparing import TokenizeSettings
 from aurora_cli.config.settings import ModelSettings
 from aurora_cli.config.using import CaptionSettings
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.errors import UsageError
 from aurora_cli.models.config import AuroraCapConfig, beyond_trained
 

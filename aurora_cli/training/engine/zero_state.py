@@ -38,9 +38,7 @@ def read_state(optimizer: Any, parameters: Iterable[tuple[str, torch.nn.Paramete
             safe_get_full_fp32_param(parameter),
             *(safe_get_full_optimizer_state(parameter, moment) for moment in MOMENTS),
         )
-        yield ParameterState(
-            name, *(tensor.detach().view(shape) for tensor in whole if tensor is not None)
-        )
+        yield ParameterState(name, *(tensor.detach().view(shape) for tensor in whole if tensor is not None))
 
 
 def write_state(optimizer: Any, parameters: Iterable[tuple[torch.nn.Parameter, ParameterState]], step: int) -> None:

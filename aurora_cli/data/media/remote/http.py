@@ -10,9 +10,10 @@ import urllib.request
 from collections.abc import Iterator
 from http.client import HTTPMessage
 from pathlib import Path
-from typing import IO, Literal, NamedTuple
+from typing import IO, NamedTuple
 
 from aurora_cli.data.media.animations import is_animation
+from aurora_cli.data.media.kinds import MediaKind, kind_by_name
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote.paced import PATIENCE_S, PacedHTTPHandler, PacedHTTPSHandler
 from aurora_cli.errors import DataError
@@ -27,7 +28,7 @@ _SUFFIXES = {"video/quicktime": ".mov", "video/x-matroska": ".mkv", "video/x-msv
 class Fetched(NamedTuple):
     """A file from the network, in memory."""
 
-    kind: Literal["image", "video"]
+    kind: MediaKind
     suffix: str
     """That decoders go by."""
     content: bytes
@@ -75,7 +76,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 @contextlib.contextmanager
-def _opened(url: str, max_bytes: int) -> Iterator[tuple[IO[bytes], Literal["image", "video"], str]]:
+def _opened(url: str, max_bytes: int) -> Iterator[tuple[IO[bytes], MediaKind, str]]:
     """What a server answers, whether it is an image or a video, and its suffix.
 
     Raises:
@@ -119,16 +120,14 @@ def _too_large(url: str, size: str, max_bytes: int) -> DataError:
     return DataError(f"{url}: has {size}; at most {max_bytes:,} bytes are fetched (caption.max_remote_mb)")
 
 
-def _kind_of(url: str, content_type: str) -> tuple[Literal["image", "video"], str]:
+def _kind_of(url: str, content_type: str) -> tuple[MediaKind, str]:
     """image or video, and the suffix that decoders go by: as the server says, else as the name does."""
-    from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-
-    suffix = Path(urllib.request.url2pathname(url.partition("?")[0].partition("#")[0])).suffix.lower()
+    path = Path(urllib.request.url2pathname(url.partition("?")[0].partition("#")[0]))
+    suffix, by_name = path.suffix.lower(), kind_by_name(path)
     if match := _TYPE.fullmatch(content_type):
         kind = "image" if match[1] == "image" else "video"
-        known = VIDEO_SUFFIXES if kind == "video" else IMAGE_SUFFIXES
         guessed = _SUFFIXES.get(content_type, "." + content_type.partition("/")[2])
-        return kind, suffix if suffix in known else guessed
-    if content_type == "application/octet-stream" and suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES:
-        return ("video" if suffix in VIDEO_SUFFIXES else "image"), suffix
+        return kind, suffix if by_name == kind else guessed
+    if content_type == "application/octet-stream" and by_name is not None:
+        return by_name, suffix
     raise DataError(f"{url}: is {content_type}; an image or a video was expected")

@@ -7,7 +7,7 @@ from typing import TypeAlias
 from aurora_cli.console import SILENT, Reporter
 from aurora_cli.data.archives.indexed_tar import IndexedTar, index_of
 from aurora_cli.data.archives.remote_tar import RemoteTar
-from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from aurora_cli.data.media.kinds import kind_by_name
 from aurora_cli.data.media.listing import Medium, medium_of
 from aurora_cli.data.media.remote.stored import Tar, member_of, stored_medium
 from aurora_cli.errors import DataError, UsageError
@@ -52,8 +52,7 @@ def objects_named(url: str) -> list[Medium]:
         )
     if not url.endswith("/") and parts_of(url)[2]:
         return [stored_medium(url, url)]
-    media = VIDEO_SUFFIXES | IMAGE_SUFFIXES
-    found = [join(url, name) for name in list_objects(url) if Path(name).suffix.lower() in media]
+    found = [join(url, name) for name in list_objects(url) if kind_by_name(name) is not None]
     if not found:
         check_bucket(url)
         raise UsageError(

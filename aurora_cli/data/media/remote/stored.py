@@ -4,12 +4,12 @@ import hashlib
 import posixpath
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from aurora_cli.data.archives.index_table import Extent
 from aurora_cli.data.archives.indexed_tar import IndexedTar
 from aurora_cli.data.archives.remote_tar import RemoteTar
-from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
+from aurora_cli.data.media.kinds import kind_by_name
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import disk_errors
@@ -56,21 +56,18 @@ class Member(NamedTuple):
 
 def stored_medium(name: str, url: str) -> Medium:
     """An object as a medium; whether it is there shows when it is fetched."""
-    return Medium(name, url, _kind(url), is_remote=True, source=StoredObject(url))
+    return Medium(name, url, kind_by_name(url) or "image", is_remote=True, source=StoredObject(url))
 
 
 def member_of(tar: Tar, name: str) -> Medium | None:
     """A member, or a folder of frames, by its name; none: the tar has none."""
     inside = posixpath.normpath(name).lstrip("/")
     if (extent := tar.find(inside)) is not None:
-        return Medium(name, name, _kind(name), True, source=Member(tar, name, (("", extent),), is_folder=False))
+        member = Member(tar, name, (("", extent),), is_folder=False)
+        return Medium(name, name, kind_by_name(name) or "image", is_remote=True, source=member)
     found = [(file, tar.find(f"{inside}/{file}")) for file in tar.files_in(inside)]
     frames = tuple((file, extent) for file, extent in found if extent is not None)
     return Medium(name, name, "video", True, source=Member(tar, name, frames, is_folder=True)) if frames else None
-
-
-def _kind(name: str) -> Literal["image", "video"]:
-    return "video" if Path(name).suffix.lower() in VIDEO_SUFFIXES else "image"
 
 
 def _pieces(tar: Tar, extent: Extent) -> Iterable[bytes]:

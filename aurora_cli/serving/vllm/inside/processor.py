@@ -24,8 +24,8 @@ from vllm.multimodal.processing import (
 from vllm.multimodal.processing.inputs import ProcessorInputs
 from vllm.multimodal.processing.processor import PlaceholderFeaturesInfo
 
-from aurora_cli.captioning.result import MediaKind
 from aurora_cli.constants import IMAGE
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.errors import AuroraError
 from aurora_cli.serving.vllm.inside import loader
 from aurora_cli.serving.vllm.medium import Medium, are_frames, image_of, video_of

@@ -93,6 +93,7 @@ _SPECS = (
             Flag("import_data.split", ("--split",), SPLIT_METAVAR),
             Flag("import_data.validation", ("--validation",), "SHARE"),
             Flag("import_data.caption_lines", ("--caption-lines",)),
+            Flag("import_data.whole_videos", ("--whole-videos",)),
             Flag("import_data.prompts", ("--prompts",), "FILE"),
             Flag("import_data.copy_files", ("--copy",)),
             Flag("import_data.force", ("--force",)),

@@ -49,6 +49,9 @@ class ImportSettings(Section):
     caption_lines: bool = False
     """Every line of a text beside an image or video is a caption; without, the whole text is one."""
 
+    whole_videos: bool = False
+    """Captions are about whole videos: their start and end say where a video was cut from."""
+
     duplicates: Literal["reject", "keep"] = "reject"
     """What becomes of a caption that the same medium has already."""
 

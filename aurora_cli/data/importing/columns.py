@@ -124,9 +124,8 @@ def find_columns(names: Sequence[str], options: Options, source: str) -> Columns
         raise _conversations(source, turns[0])
     if text is None:
         raise _no_column(source, names, "captions", "--text-column NAME")
-    times = (
-        {} if image is not None and video is None else {part_in(name): at for at, name in reversed([*enumerate(names)])}
-    )
+    has_no_parts = options.whole_videos or (image is not None and video is None)
+    times = {} if has_no_parts else {part_in(name): at for at, name in reversed([*enumerate(names)])}
     if "start" in times and not {"end", "both"} & times.keys():
         _check_no_length(source, names, names[times["start"]])
     return Columns(

@@ -22,6 +22,7 @@ class Options:
     question_column: str | None = None
     encoding: str = "utf-8"
     caption_lines: bool = False
+    whole_videos: bool = False
 
 
 class SharedArchive(NamedTuple):

@@ -63,9 +63,10 @@ def compare(former: ImportManifest, entries: list[ImportedSource], deciding: Jso
         for name in ("format", "media_root"):
             if (was := getattr(before, name)) != (given := getattr(now, name)):
                 raise UsageError(f"{target.folder}: was imported with {name} {was}, not {given}", hint=hint)
-    different = [name for name in deciding if former.settings.get(name) != deciding[name]]
+    before = {"whole_videos": False, **former.settings}  # of an import before there was the setting
+    different = [name for name in deciding if before.get(name) != deciding[name]]
     if different:
-        was = ", ".join(f"{name} {former.settings.get(name)!r}" for name in different if name != "questions")
+        was = ", ".join(f"{name} {before.get(name)!r}" for name in different if name != "questions")
         raise UsageError(f"{target.folder}: was imported with {was or 'other questions'}", hint=hint)
 
 

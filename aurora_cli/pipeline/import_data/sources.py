@@ -2,15 +2,15 @@
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 
 from aurora_cli.config.importing import ImportSettings
 from aurora_cli.config.workspace import Workspace
-from aurora_cli.console import unheard
+from aurora_cli.console import Advance, unheard
 from aurora_cli.data.annotations.records import Rejection
-from aurora_cli.data.importing.format import ImportFormat, Opened, Options
+from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows
 from aurora_cli.data.importing.item import Item
 from aurora_cli.data.importing.manifest import ImportedFile, ImportedSource, file_entry, folder_entry
 from aurora_cli.data.importing.media_source import ArchivedMedia, FolderMedia, MediaSource
@@ -82,6 +82,7 @@ def open_sources(step: ImportSettings, workspace: Workspace) -> list[SourceToImp
         question_column=step.question_column,
         encoding=step.encoding,
         caption_lines=step.caption_lines,
+        whole_videos=step.whole_videos,
     )
     given_root = None if step.media_root is None else workspace.path(step.media_root)
     if given_root is not None and not given_root.is_dir():
@@ -90,10 +91,22 @@ def open_sources(step: ImportSettings, workspace: Workspace) -> list[SourceToImp
     for given in map(workspace.path, step.sources):
         path, source_format = recognised(given, step.source_format)
         opened = source_format.open(path, options)
+        if step.whole_videos:
+            opened = of_whole_videos(opened)
         root = given_root or (opened.root if opened.is_root_known or opened.holds_media else find_root(opened))
         link = None if opened.archives or opened.holds_media else link_name(root, found)
         found.append(SourceToImport(path, source_format, opened, root, link))
     return found
+
+
+def of_whole_videos(opened: Opened) -> Opened:
+    """A source whose captions are about whole videos, whatever times it has beside them."""
+
+    def rows(advance: Advance) -> Rows:
+        for row in opened.rows(advance):
+            yield row._replace(span=None) if isinstance(row, Item) else row
+
+    return replace(opened, rows=rows)
 
 
 def link_name(root: Path, before: Iterable[SourceToImport]) -> str:

@@ -45,8 +45,9 @@ def test_columns_that_look_like_times_and_are_not_read_are_named(tmp_path: Path,
     row = {"video": "e.mp4", "description": "She walks.", "times": [[2, 3]], "num_segments": 6, "start_frame": 0}
     result = imported(tmp_path, lines(source / "didemo.jsonl", row), dry_run=True)
     assert "NOT read, that look as if they were times: 'times', 'start_frame'" in " ".join(result.sources)
-    pictures = lines(source / "pictures.jsonl", {"image": "a.jpg", "caption": "A.", "time": "noon"})
-    assert "NOT read" not in " ".join(imported(tmp_path, pictures, dry_run=True).sources), "an image has no parts"
+    pictures = lines(source / "pictures.jsonl", {"image": "a.jpg", "caption": "A.", "time": "noon", "start": "?"})
+    result = imported(tmp_path, pictures, dry_run=True)
+    assert ("NOT read" in " ".join(result.sources), result.kept) == (False, 1), "an image has no parts"
 
 
 def test_the_number_of_a_right_choice_is_no_caption(tmp_path: Path, source: Path) -> None:
@@ -180,3 +181,28 @@ def test_images_in_cells_without_names_are_different_media_as_references(tmp_pat
     assert read_references(table).texts == [["One."], ["Two."]]
     pq.write_table(pa.Table.from_pylist([{"id": name, **CHATS["cauldron"]} for name in "xy"]), table)
     assert [names[0] for names in read_references(table).names] == ["x", "y"]
+
+
+@pytest.mark.parametrize("times", [{"start time": 137.7, "end time": 149.4}, {"start": 3, "duration": 5}, {"end": "?"}])
+def test_captions_of_videos_that_are_cut_already_are_about_all_of_them(
+    times: dict[str, Any], tmp_path: Path, source: Path
+) -> None:
+    table = lines(source / "cut.jsonl", {"video": "e.mp4", "caption": "A car.", **times})
+    imported(tmp_path, table, whole_videos=True)
+    assert "span" not in records(tmp_path)[0]
+    turns = [{"from": "human", "value": "<video>"}, {"from": "gpt", "value": "A car."}]
+    chat = lines(source / "chat.jsonl", {"video": "e.mp4", "start": 1, "end": 2, "conversations": turns})
+    imported(tmp_path, chat, name="chat", whole_videos=True)
+    assert "span" not in records(tmp_path, "chat")[0]
+
+
+def test_an_import_before_there_was_the_setting_is_the_same(tmp_path: Path, source: Path) -> None:
+    table = lines(source / "cut.jsonl", {"video": "e.mp4", "caption": "A car.", "start": 1, "end": 2})
+    imported(tmp_path, table)
+    manifest = tmp_path / "data/vision/own/import.json"
+    content = json.loads(manifest.read_text())
+    assert content["settings"].pop("whole_videos") is False
+    manifest.write_text(json.dumps(content))
+    assert imported(tmp_path, table).done_before
+    with pytest.raises(UsageError, match="was imported with whole_videos False"):
+        imported(tmp_path, table, whole_videos=True)

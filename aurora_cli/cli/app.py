@@ -82,7 +82,7 @@ def _version(requested: bool) -> None:
 
 @app.callback()
 def aurora(
-    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print it."),
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="Print the version."),
 ) -> None:
     """From the published AuroraCap training set to a video captioner that runs in plain transformers."""
 

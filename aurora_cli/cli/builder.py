@@ -148,7 +148,7 @@ def _common(name: str, annotation: Any, default: Any, *names: str, metavar: str 
 
 _COMMON = (
     _common("workspace", str | None, None, "--workspace", metavar="DIR", help="Folder that relative paths start from."),
-    _common("preset", str | None, None, "--preset", metavar="NAME|FILE", help="`aurora presets` lists them."),
+    _common("preset", str | None, None, "--preset", metavar="NAME|FILE", help="Of `aurora presets`, or a file."),
     _common("config", str | None, None, "--config", metavar="FILE", help="Settings, above those of aurora.yaml."),
     _common(
         "assignments", list[str] | None, None, "--set", metavar="KEY=VALUE", help="Any setting by its dotted path."
@@ -156,5 +156,5 @@ _COMMON = (
     _common("dry_run", bool, False, "--dry-run", help="Show what would happen; touch nothing."),
     _common("as_json", bool, False, "--json", help="Print exactly one JSON object."),
     _common("quiet", bool, False, "--quiet", help="No progress and no logs, only warnings."),
-    _common("debug", bool, False, "--debug", help="Tracebacks."),
+    _common("debug", bool, False, "--debug", help="Show tracebacks."),
 )

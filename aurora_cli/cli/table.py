@@ -15,12 +15,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "convert": (PIPELINE, "Export a run for transformers, xtuner or LLaVA, and prove that it computes the same."),
     "caption": (BESIDE, "Caption images and videos."),
     "merge-captions": (BESIDE, "Join the parts of captions that many processes made."),
-    "evaluate": (BESIDE, "Score captions beside references, with how sure the scores are."),
-    "serve": (BESIDE, "Answer OpenAI's clients with a captioner, and open a page."),
+    "evaluate": (BESIDE, "Score captions against references, with confidence intervals."),
+    "serve": (BESIDE, "Serve a captioner to OpenAI's clients, and a page to try it on."),
     "merge-view": (BESIDE, "Show which patches of an image become one visual token."),
     "demo": (BESIDE, "Watch the whole pipeline train a tiny captioner on this machine."),
     "inspect": (BESIDE, "Look into data, annotations, shards or a run."),
     "presets": (BESIDE, "Show the presets and what their stages set."),
-    "doctor": (BESIDE, "Show what is installed, what is missing, and the line to type."),
+    "doctor": (BESIDE, "Show what is installed, and what is missing with the line that installs it."),
 }
 """Name -> (panel, what it does). Apart from their flags: `aurora --help` imports no command."""

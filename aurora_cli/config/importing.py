@@ -44,7 +44,7 @@ class ImportSettings(Section):
     """Column of a table that holds what is asked about each medium; none: `question` or `instruction`, else drawn."""
 
     encoding: str = "utf-8"
-    """Of tables and texts; UTF-16 with a byte order mark is recognised."""
+    """Encoding of tables and texts; UTF-16 with a byte order mark is recognised."""
 
     caption_lines: bool = False
     """Every line of a text beside an image or video is a caption; without, the whole text is one."""

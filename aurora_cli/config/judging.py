@@ -27,7 +27,7 @@ class JudgeSettings(Section):
     """Tokens of a reply at most."""
 
     timeout_s: float = Field(default=120.0, gt=0.0)
-    """A request that is silent for so many seconds is made again."""
+    """A request that is silent for this many seconds is made again."""
 
     tries: int = Field(default=6, ge=1)
     """How often a request is made before its question counts as failed."""

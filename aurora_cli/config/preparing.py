@@ -102,7 +102,7 @@ class ExtractSettings(Section):
     launcher; none: all archives."""
 
     max_inflation: float = Field(default=100.0, ge=1.0)
-    """An archive that grows beyond 16 GiB and beyond so many times its own size is taken for a bomb, and left."""
+    """An archive that grows beyond 16 GiB and beyond this many times its own size is taken for a bomb, and left."""
 
 
 class TokenizeSettings(Section):

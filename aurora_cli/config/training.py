@@ -71,7 +71,7 @@ class Lora(Section):
     """Low-rank adapters instead of a part's own weights."""
 
     rank: int = Field(default=16, ge=1)
-    """Of the update of a weight: the fewer, the smaller."""
+    """Rank of a weight's update: the lower, the smaller the adapter."""
 
     alpha: float = Field(default=32.0, gt=0.0)
     """The update is scaled by alpha / rank."""
@@ -137,7 +137,7 @@ class TrainSettings(Section):
     """Times through the data."""
 
     max_steps: MayChange[int | None] = Field(default=None, ge=1)
-    """Stop after so many optimizer steps, and plan the schedule for them; none: `epochs` decides."""
+    """Stop after this many optimizer steps, and plan the schedule for them; none: `epochs` decides."""
 
     new_template: MayChange[bool] = False
     """Whether the data may be written with another template than the weights that the stage starts from learned."""
@@ -171,7 +171,7 @@ class TrainSettings(Section):
     what the model itself says at this one, by KL divergence on the target tokens. None: from the captions alone."""
 
     distill_weight: float = Field(default=1.0, gt=0.0)
-    """Of that divergence, beside the cross-entropy."""
+    """Weight of that divergence, beside the cross-entropy."""
 
     distill_temperature: float = Field(default=1.0, gt=0.0)
     """That both distributions are softened by; the divergence is multiplied by its square, so that gradients stay as
@@ -181,10 +181,10 @@ class TrainSettings(Section):
     """Gradients are scaled down to this global norm."""
 
     max_loss_jump: MayChange[float | None] = Field(default=10.0, gt=0.0)
-    """The run stops at a step whose loss is so many nats above the mean of the last 50 or so; none: never."""
+    """The run stops at a step whose loss is this many nats above the mean of the last 50 or so; none: never."""
 
     precision: MayChange[Precision] = "auto"
-    """Of the computation; weights are kept in fp32. `auto`: bf16 on CUDA, fp32 on a CPU."""
+    """Precision of the computation; weights are kept in fp32. `auto`: bf16 on CUDA, fp32 on a CPU."""
 
     gradient_checkpointing: MayChange[bool] = False
     """Compute activations a second time in the backward pass instead of keeping them."""
@@ -204,7 +204,7 @@ class TrainSettings(Section):
     """On a CPU: give back at once what is freed, for a third more CPU time; up to half of the memory is holes else."""
 
     seed: int = Field(default=0, ge=0)
-    """Of the order of samples, dropout and random weights."""
+    """Seed of the order of samples, dropout and random weights."""
 
     deepspeed: MayChange[str | None] = None
     """none, zero1, zero2, zero2_offload, zero3, zero3_offload or a JSON file; unset: none for one process, or zero2."""
@@ -219,7 +219,7 @@ class TrainSettings(Section):
     """With `plan`: memory of one device, like 24GB, or gpu:24GB for a GPU that is not here; says which settings fit."""
 
     write: MayChange[YamlOutput | None] = None
-    """File that the first of the settings that `fit` finds are written into, for `--config`."""
+    """File for the first settings that `fit` finds, to be used with `--config`."""
 
     flops_per_s: MayChange[float | None] = Field(default=None, gt=0.0)
     """FLOP/s that a process is taken to reach in `plan`; none: 2e14 on a GPU (an H100 in bf16: 2e14 to 5e14), on a CPU

@@ -53,7 +53,7 @@ class ConvertSettings(Section):
     """safetensors; without, PyTorch's pickled .bin."""
 
     dtype: Dtype | None = None
-    """Of the written tensors; none: as they are."""
+    """Type of the written tensors; none: as they are."""
 
     quantization: Quantization | None = None
     """Of the language model with `--format gguf`: halves, or blocks of 8 or 4 bits a weight; none: f16."""
@@ -90,7 +90,7 @@ class CaptionSettings(Section):
     """Share of a frame's patches that reach the language model; none: what the model was trained with."""
 
     slowfast: bool | None = None
-    """First frame of a video whole; none: what the model was trained with."""
+    """Keep the first frame of a video whole; none: what the model was trained with."""
 
     frames: int | None = Field(default=None, ge=1)
     """Frames taken evenly from a video, 1 its middle; none: what the model was trained with, else 8."""
@@ -105,16 +105,16 @@ class CaptionSettings(Section):
     """Tokens of a caption at most."""
 
     temperature: float = Field(default=0.0, ge=0.0)
-    """Words are drawn, the more freely the higher it is; 0 always takes the likeliest."""
+    """Sampling temperature; 0 always takes the likeliest token."""
 
     top_p: float = Field(default=1.0, gt=0.0, le=1.0)
-    """Of what is drawn from: the likeliest tokens that together have this probability; 1.0 all."""
+    """Sample from the likeliest tokens that together have this probability; 1.0: from all."""
 
     num_beams: int = Field(default=1, ge=1)
-    """Continuations that are followed side by side; 1 follows one."""
+    """Beams of the beam search; 1: no beam search."""
 
     seed: int = Field(default=0, ge=0)
-    """Of what is drawn."""
+    """Seed of the sampling."""
 
     batch_size: int = Field(default=8, ge=1)
     """Images or videos at a time."""
@@ -137,25 +137,25 @@ class CaptionSettings(Section):
     """Fetch media that are URLs, by http and https."""
 
     max_remote_mb: float = Field(default=500.0, gt=0.0)
-    """A medium from the network has at most so many megabytes."""
+    """A medium from the network has at most this many megabytes."""
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`."""
 
     dtype: Dtype | None = None
-    """Of the weights in memory; none: bfloat16 on a GPU, float32 on a CPU (one with AMX is faster in bfloat16)."""
+    """Type of the weights in memory; none: bfloat16 on a GPU, float32 on a CPU (one with AMX is faster in bfloat16)."""
 
     device_map: Literal["auto", "balanced", "sequential"] | None = None
-    """Spread a model over several devices, as accelerate does it; none: all of it on `device`."""
+    """Spread the model over several devices, as accelerate does; none: all of it on `device`."""
 
     serve: bool = False
     """Open a page on this machine, to drop images and videos on."""
 
     port: int = Field(default=7860, ge=0, le=65535)
-    """Of the page; 0 takes a free one."""
+    """Port of the page; 0 takes a free one."""
 
     max_upload_mb: float = Field(default=200.0, gt=0.0)
-    """What is dropped on the page has at most so many megabytes."""
+    """What is dropped on the page has at most this many megabytes."""
 
 
 class MergeCaptionsSettings(Section):
@@ -169,8 +169,8 @@ class EvaluateSettings(Section):
     """`aurora evaluate`."""
 
     captions: PathOrUrl | None = None
-    """Of `aurora caption`, or any .jsonl or .csv with ids and captions, or a URL of such (`s3://`); none: a model
-    captions first."""
+    """Output of `aurora caption`, or any .jsonl or .csv with ids and captions, or a URL of such (`s3://`); none: a
+    model captions first."""
 
     references: PathOrUrl | None = None
     """What it is compared with: lines of `id` and `references` or `qa`, COCO's annotations, or what `aurora import`
@@ -200,16 +200,16 @@ class EvaluateSettings(Section):
     from SLURM's array or a launcher; none: all media."""
 
     metrics: Names = ()
-    """Metrics that are shown and written; none: all but `spice`, which takes Stanford's parser."""
+    """Metrics that are shown and written; none: all but `spice`, which needs Stanford's parser."""
 
     tokenizer: Literal["auto", "ptb", "python"] = "auto"
-    """What cuts words: `ptb` is publications' own, which takes Java; `auto` takes it where it is."""
+    """What splits text into words: `ptb`, as publications do, needs Java; `auto` takes it where that is there."""
 
     resamples: int = Field(default=1000, ge=100)
     """Resamples of the media, for intervals and p-values."""
 
     seed: int = Field(default=0, ge=0)
-    """Of the resamples."""
+    """Seed of the resampling."""
 
     output: OutputFolder | None = None
     """Folder for the results; none: evaluation/<name of the captions' file, or of the model>, and the references' name
@@ -234,10 +234,10 @@ class ServeSettings(Section):
     """Share of a frame's patches that reach the language model, where a request says none; none: as trained."""
 
     host: str = "127.0.0.1"
-    """Address to serve on; another than this machine's own needs `--api-key-env`."""
+    """Address to serve on; any but this machine's own needs `--api-key-env`."""
 
     port: int = Field(default=8000, ge=0, le=65535)
-    """To serve on; 0 takes a free one."""
+    """Port to serve on; 0 takes a free one."""
 
     api_key_env: str | None = None
     """Environment variable with the key that clients must send; none: no key."""
@@ -258,23 +258,23 @@ class ServeSettings(Section):
     """Requests that run together at most."""
 
     max_request_mb: float = Field(default=64.0, gt=0.0)
-    """A request, and a file that it names, has at most so many megabytes."""
+    """A request, and a file that it names, has at most this many megabytes."""
 
     max_megapixels: float = Field(default=50.0, gt=0.0)
-    """An image, and a frame of a video, has at most so many million pixels."""
+    """An image, and a frame of a video, has at most this many million pixels."""
 
     max_video_frames: int = Field(default=100_000, ge=1)
-    """A video has at most so many frames: the default is almost an hour at 30 a second."""
+    """A video has at most this many frames: the default is almost an hour at 30 a second."""
 
     drain_s: float = Field(default=30.0, ge=0.0)
-    """After Ctrl-C running requests may take so many seconds to end."""
+    """Seconds that running requests may take to end after Ctrl-C."""
 
     device: str = "auto"
     """`auto`, `cpu`, `cuda`, `cuda:1`."""
 
     dtype: Dtype | None = None
-    """Of the weights in memory; none: `caption.dtype`, else bfloat16 on a GPU, float32 on a CPU (one with AMX is faster
-    in bfloat16)."""
+    """Type of the weights in memory; none: `caption.dtype`, else bfloat16 on a GPU, float32 on a CPU (one with AMX is
+    faster in bfloat16)."""
 
 
 class MergeViewSettings(Section):

@@ -87,7 +87,7 @@ def test_the_names_of_a_switch_are_one_word_and_a_choice_shows_what_there_is(
 ) -> None:
     monkeypatch.setenv("COLUMNS", "80")
     page = shown(capsys, "caption")
-    assert "│ --slowfast/--no-slowfast  First frame of a video whole;" in page
+    assert "│ --slowfast/--no-slowfast  Keep the first frame of a video whole;" in page
     assert "│ --token-kept-ratio, --visual-token-merge-ratio FLOAT  " in page
     assert "│ --device-map auto|balanced|sequential  " in page
     assert "│ -h, --help  " in page

@@ -17,7 +17,9 @@ NAMES = ("id", "image_id", "video_id", "media", "image", "video", "file_name", "
 DEEPEST = 8
 """Folders of a path that two names of a medium may share."""
 
-_SUFFIX = re.compile(r"(?<=.)\.\w{1,5}(?=$|@)", re.ASCII)
+_SUFFIX = re.compile(r"(?<=.)\.\w{1,5}$", re.ASCII)
+_PART = re.compile(r"@[\d.e+]+-[\d.e+]*$")
+"""Behind the name of a medium, the times of a part of it: their fractions are no suffix."""
 
 TEXTS = ("caption", "text", "prediction", "answer")
 
@@ -151,8 +153,18 @@ def with_file_names(given: list[str]) -> tuple[str, ...]:
     """
     steps = [name.replace("\\", "/").strip("/").split("/")[-DEEPEST:] for name in given]
     ends = ["/".join(path[at:]) for path in steps for at in range(len(path))]
-    stems = [_SUFFIX.sub("", path[-1]) for path in steps]
+    stems = [_without_suffix(path[-1]) for path in steps]
     return tuple(dict.fromkeys([*given, *ends, *stems]))
+
+
+def _without_suffix(name: str) -> str:
+    """
+    >>> _without_suffix("a.mp4@0.5-19.25"), _without_suffix("a@0.5-19.25"), _without_suffix("a.b.jpg")
+    ('a@0.5-19.25', 'a@0.5-19.25', 'a.b')
+    """
+    part = _PART.search(name)
+    end = len(name) if part is None else part.start()
+    return _SUFFIX.sub("", name[:end]) + name[end:]
 
 
 def caption_of(row: JsonObject, limit: int | None) -> CaptionOf | str:

@@ -92,6 +92,18 @@ def test_what_import_reads_is_references(tmp_path):
     assert {"r7", "d.jpg"} <= {*found.names[0]}
 
 
+def test_parts_of_a_video_that_end_in_one_second_are_two(tmp_path):
+    dense = tmp_path / "train.json"
+    times = [[0.83, 19.2], [0.83, 19.86]]
+    dense.write_text(json.dumps({"v_a": {"duration": 82.7, "timestamps": times, "sentences": ["One.", "Two."]}}))
+    rows = ({"media": "v_a.mp4", "span": span, "caption": str(span[1])} for span in times)
+    matched = match(read_captions(lines(tmp_path / "c.jsonl", *rows)).captions, read_references(dense))
+    assert matched.references == [["One."], ["Two."]]
+    assert [caption.text for caption in matched.captions] == ["19.2", "19.86"]
+    other = lines(tmp_path / "other.jsonl", {"media": "v_a.mp4", "span": [0.83, 19.5], "caption": "x"})
+    assert match(read_captions(other).captions, read_references(dense)).captions_alone == ["v_a.mp4@0.83-19.5"]
+
+
 def sets(captions: list[tuple[str, ...]], references: list[tuple[str, ...]]) -> tuple[list[CaptionOf], ReferenceSet]:
     return (
         [CaptionOf(names, str(number)) for number, names in enumerate(captions)],

@@ -24,7 +24,7 @@ VIDEO_IDS = ("videoid", "clipid", "youtubeid", "ytid", "vid")
 IMAGE_IDS = ("imageid", "imgid")
 TEXTS = (
     "caption", "captions", "text", "texts", "description", "sentence", "sentences", "rawcaption", "longcaption",
-    "detailedcaption", "captionstr", "recaption", "answer", "comment", "title", "name", "txt", "raw",
+    "detailedcaption", "densecaption", "captionstr", "recaption", "answer", "comment", "title", "name", "txt", "raw",
 )  # fmt: skip
 QUESTIONS = ("question", "instruction")
 QUESTION, ANSWER = "q", "a"
@@ -71,6 +71,8 @@ class Columns(NamedTuple):
         times = [name for name in rest if self.is_of_videos and (part_in(name) or looks_like(name) == "time")]
         rest = [name for name in rest if name not in times]
         line = f"columns: {used}" + (f"; not read: {', '.join(map(repr, rest))}" if rest else "")
+        if self.is_of_videos and not {"start", "end", "span"}.isdisjoint(self.used):
+            line += "; the times are parts of the videos (--whole-videos: they are cut already)"
         return line + (f"; NOT read, that look as if they were times: {', '.join(map(repr, times))}" if times else "")
 
     @property

@@ -13,7 +13,7 @@ import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from aurora_cli.data.annotations.paths import local_path
 from aurora_cli.data.importing.item import Kind
@@ -45,12 +45,21 @@ class MediaSource(Protocol):
         ...
 
 
+class Moved(NamedTuple):
+    """What the paths of media begin with where they were written, and the folder that it is here."""
+
+    before: str
+    """Ends in a slash."""
+    here: Path
+
+
 class FolderMedia:
     """Media in a folder."""
 
-    def __init__(self, root: Path, name: str) -> None:
-        """`name`: of the link below `.media`."""
+    def __init__(self, root: Path, name: str, moved: Moved | None = None) -> None:
+        """`name`: of the link below `.media`; `moved`: of paths that begin on another machine, `here` being `root`."""
         self.root = root
+        self._before = "" if moved is None else moved.before
         self.name = name
         self._absolute = os.path.abspath(root)  # noqa: PTH100  (a path's text, without following links)
         self._prefix = f"{MEDIA_FOLDER}/{name}/"
@@ -63,6 +72,8 @@ class FolderMedia:
             return path
         if "\0" in path or "\\" in path:
             path = path.replace("\\", "/").replace("\0", "")
+        if self._before:
+            path = path.removeprefix(self._before)
         for candidate in spellings(path, kind):
             if (found := self._find(candidate, kind)) is not None:
                 return found
@@ -83,8 +94,8 @@ class FolderMedia:
 class CopiedMedia(FolderMedia):
     """Media in a folder, of which each is copied as it is located."""
 
-    def __init__(self, root: Path, name: str, output: Path) -> None:
-        super().__init__(root, name)
+    def __init__(self, root: Path, name: str, output: Path, moved: Moved | None = None) -> None:
+        super().__init__(root, name, moved)
         self._output = output
 
     def locate(self, path: str, kind: Kind | None) -> str | None:

@@ -70,7 +70,9 @@ def media_of(source: SourceToImport, target: Target, *, copy: bool) -> MediaSour
     if source.opened.archives:
         return _indexed(source, target)
     name = source.link or "media"
-    return CopiedMedia(source.root, name, target.folder) if copy else FolderMedia(source.root, name)
+    if copy:
+        return CopiedMedia(source.root, name, target.folder, source.moved)
+    return FolderMedia(source.root, name, source.moved)
 
 
 def _indexed(source: SourceToImport, target: Target) -> ArchivedMedia:

@@ -13,9 +13,10 @@ from aurora_cli.data.annotations.records import Rejection
 from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows
 from aurora_cli.data.importing.item import Item
 from aurora_cli.data.importing.manifest import ImportedFile, ImportedSource, file_entry, folder_entry
-from aurora_cli.data.importing.media_source import ArchivedMedia, FolderMedia, MediaSource
+from aurora_cli.data.importing.media_source import ArchivedMedia, FolderMedia, MediaSource, Moved
 from aurora_cli.data.importing.registry import recognised
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.pipeline.import_data.moved import moved_media
 
 ROWS_LOOKED_AT = 500
 MEDIA_LOOKED_FOR = 40
@@ -33,18 +34,21 @@ class SourceToImport:
     """What paths of media start from."""
     link: str | None
     """Name below `.media`; none: the media are not in a folder."""
+    moved: Moved | None = None
+    """Where the paths of media begin on the machine that wrote them, if that is elsewhere."""
 
     @property
     def about(self) -> list[str]:
         """How it is read, for people."""
-        media = [] if self.link is None else [f"media in {self.root}"]
+        before = "" if self.moved is None else f", which stands for {self.moved.before}"
+        media = [] if self.link is None else [f"media in {self.root}{before}"]
         return [f"{self.path}: {self.format.name}: " + "; ".join([*self.opened.about, *media])]
 
     def preview_media(self) -> MediaSource:
         """Finds media before anything is linked or indexed."""
         if self.opened.archives:
             return ArchivedMedia({archive.name: archive.path for archive in self.opened.archives})
-        return FolderMedia(self.root, self.link or "media")
+        return FolderMedia(self.root, self.link or "media", self.moved)
 
     def entry(self, workspace: Workspace, known: ImportedSource | None) -> ImportedSource:
         """What a manifest says of it; hashes of files that are as they were are taken from `known`."""
@@ -93,9 +97,10 @@ def open_sources(step: ImportSettings, workspace: Workspace) -> list[SourceToImp
         opened = source_format.open(path, options)
         if step.whole_videos:
             opened = of_whole_videos(opened)
-        root = given_root or (opened.root if opened.is_root_known or opened.holds_media else find_root(opened))
+        is_known = opened.is_root_known or opened.holds_media
+        root, moved = (given_root or opened.root, None) if is_known else find_root(opened, given_root)
         link = None if opened.archives or opened.holds_media else link_name(root, found)
-        found.append(SourceToImport(path, source_format, opened, root, link))
+        found.append(SourceToImport(path, source_format, opened, root, link, moved))
     return found
 
 
@@ -119,23 +124,28 @@ def link_name(root: Path, before: Iterable[SourceToImport]) -> str:
     return name
 
 
-def find_root(opened: Opened) -> Path:
-    """The folder that most of the first media are in: where the source lies, or a folder beside it, or one above."""
+def find_root(opened: Opened, given: Path | None = None) -> tuple[Path, Moved | None]:
+    """The folder that most of the first media are in: where the source lies, or a folder beside it, or one above.
+
+    If none is in any of them, because all paths begin on another machine, what of them is here. `given`: only there.
+    """
     media = list(islice(_first_media(opened), MEDIA_LOOKED_FOR))
-    best, most = opened.root, 0
-    for candidate in islice(_folders_near(opened.root), FOLDERS_LOOKED_IN):
+    candidates = [given] if given is not None else [*islice(_folders_near(opened.root), FOLDERS_LOOKED_IN)]
+    best, most = candidates[0], 0
+    for candidate in candidates:
         finder = FolderMedia(candidate, "media")
         count = sum(_is_there(finder, item) for item in media)
         if count > most:
             best, most = candidate, count
         if media and count == len(media):
             break
-    return best
+    moved = None if most else moved_media(media, candidates)
+    return (best, None) if moved is None else (moved.here, moved)
 
 
 def _first_media(opened: Opened) -> Iterator[Item]:
     for row in islice(opened.rows(unheard), ROWS_LOOKED_AT):
-        if isinstance(row, Item) and row.media and row.content is None:
+        if isinstance(row, Item) and row.media and row.content is None and not row.contents:
             yield row
 
 

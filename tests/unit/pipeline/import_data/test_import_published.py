@@ -37,7 +37,8 @@ def jpeg() -> bytes:
 
 def test_times_that_are_called_timestamps_are_the_part_of_the_video(tmp_path: Path, source: Path) -> None:
     row = {"YoutubeID": "e", "Start_timestamp": "00:00:19.795", "End_timestamp": "00:00:25.868", "Caption": "A person."}
-    imported(tmp_path, lines(source / "InternVid.jsonl", row, row))
+    result = imported(tmp_path, lines(source / "InternVid.jsonl", row, row))
+    assert "the times are parts of the videos (--whole-videos: they are cut already)" in " ".join(result.sources)
     assert [record["span"] for record in records(tmp_path)] == [[19.795, 25.868]]
 
 
@@ -206,3 +207,31 @@ def test_an_import_before_there_was_the_setting_is_the_same(tmp_path: Path, sour
     assert imported(tmp_path, table).done_before
     with pytest.raises(UsageError, match="was imported with whole_videos False"):
         imported(tmp_path, table, whole_videos=True)
+
+
+@pytest.mark.parametrize("copy_files", [False, True])
+@pytest.mark.parametrize("before", ["/home/me/data/", "C:\\data\\", "/"])
+def test_paths_of_another_machine_are_found_where_they_are_here(
+    before: str, copy_files: bool, tmp_path: Path, source: Path
+) -> None:
+    (source / "val").mkdir()
+    for folder in (source / "val", source / "sub"):
+        Image.new("RGB", (2 if folder.name == "val" else 3, 6)).save(folder / "x.jpg")
+    names = [before + path for path in ("val/x.jpg", "sub/x.jpg", "sub/gone.jpg")]
+    result = imported(
+        tmp_path,
+        lines(source / "own.jsonl", *({"image": name, "caption": name} for name in names)),
+        copy_files=copy_files,
+    )
+    assert result.rejected == {"missing_media": 1}
+    assert f"which stands for {before}".replace("\\", "/") in " ".join(result.sources)
+    widths = []
+    for record in records(tmp_path):
+        with Image.open(tmp_path / "data/vision/own" / record["image"]) as image:
+            widths.append(image.width)
+    assert widths == [2, 3], "of two files of one name each is found in its folder"
+
+
+def test_a_folder_of_a_name_alone_is_no_place(tmp_path: Path, source: Path) -> None:
+    gone = [{"image": f"/data/{name}.jpg", "caption": name} for name in ("n1", "n2", "a")]
+    assert imported(tmp_path, lines(source / "own.jsonl", *gone)).rejected == {"missing_media": 3}

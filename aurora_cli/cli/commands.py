@@ -88,6 +88,7 @@ _SPECS = (
             Flag("import_data.text_column", ("--text-column",), "NAME"),
             Flag("import_data.question_column", ("--question-column",), "NAME"),
             Flag("import_data.group_column", ("--group-column",), "NAME"),
+            Flag("import_data.rows", ("--rows",), "COLUMN=VALUE"),
             Heading("What becomes of it"),
             Flag("import_data.name", ("--as",), "NAME"),
             Flag("import_data.split", ("--split",), SPLIT_METAVAR),

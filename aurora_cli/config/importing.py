@@ -43,6 +43,9 @@ class ImportSettings(Section):
     question_column: str | None = None
     """Column of a table that holds what is asked about each medium; none: `question` or `instruction`, else drawn."""
 
+    rows: str | None = Field(default=None, pattern=r"^[^=]+=", examples=["split=train"])
+    """`COLUMN=VALUE`: rows of a table, or Karpathy's images, that are taken; others are rejected. None: all."""
+
     encoding: str = "utf-8"
     """Encoding of tables and texts; UTF-16 with a byte order mark is recognised."""
 

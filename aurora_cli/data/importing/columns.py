@@ -35,6 +35,8 @@ CAPTIONED = "madeby"
 """A column of what `aurora caption --output` writes: its `prompt` is what was asked. Elsewhere a prompt may be what an
 image was drawn from."""
 ROW_IDS = ("id", "uid", "uuid", "key", "rowid", "sampleid", "captionid", "sentid", "senid")
+SPLITS = ("split", "splits", "setname", "partition", "subset")
+"""Say what a row is for: training, or a test that training should not see."""
 FOLDERS = ("pagedir",)
 """WebVid's: the folder that `videoid` lies in."""
 
@@ -56,11 +58,15 @@ class Columns(NamedTuple):
     group: int | None = None
     question: int | None = None
     """What is asked about the medium; none, or an empty cell: a question is drawn."""
+    rows: int | None = None
+    """Says which rows are taken."""
+    rows_value: str | None = None
+    """What it has in those."""
 
     @property
     def used(self) -> dict[str, str]:
         """What is read of a row -> the column's name."""
-        fields = (field for field in self._fields if field != "names")
+        fields = (field for field in self._fields if field not in ("names", "rows_value"))
         return {field: self.names[at] for field in fields if (at := getattr(self, field)) is not None}
 
     @property
@@ -71,6 +77,8 @@ class Columns(NamedTuple):
         times = [name for name in rest if self.is_of_videos and (part_in(name) or looks_like(name) == "time")]
         rest = [name for name in rest if name not in times]
         line = f"columns: {used}" + (f"; not read: {', '.join(map(repr, rest))}" if rest else "")
+        if self.rows is None and (splits := [name for name in rest if plain_name(name) in SPLITS]):
+            line += f"; rows of every {splits[0]!r} (--rows {splits[0]}=VALUE takes some)"
         if self.is_of_videos and not {"start", "end", "span"}.isdisjoint(self.used):
             line += "; the times are parts of the videos (--whole-videos: they are cut already)"
         return line + (f"; NOT read, that look as if they were times: {', '.join(map(repr, times))}" if times else "")
@@ -143,6 +151,8 @@ def find_columns(names: Sequence[str], options: Options, source: str) -> Columns
         folder=folder,
         group=given(options.group_column, "--group-column"),
         question=question,
+        rows=None if options.rows is None else given(options.rows[0], "--rows"),
+        rows_value=None if options.rows is None else options.rows[1],
     )
 
 

@@ -23,6 +23,8 @@ class Options:
     encoding: str = "utf-8"
     caption_lines: bool = False
     whole_videos: bool = False
+    rows: tuple[str, str] | None = None
+    """A column, and its value in the rows that are taken."""
 
 
 class SharedArchive(NamedTuple):
@@ -49,6 +51,8 @@ class Opened:
     """Whether media can be nowhere else than in `root`."""
     archives: tuple[SharedArchive, ...] = ()
     """Where the media are, if not in files."""
+    takes_rows: bool = False
+    """Whether `Options.rows` was heeded."""
     holds_media: bool = False
     """Whether the media lie in the files that captions are read from."""
 

@@ -18,6 +18,7 @@ REASONS = {
     "remote_media": RECORD_REASONS["remote_media"],
     "bad_media": "What stands for the image or video is no path; or embedded bytes are of no known kind.",
     "duplicate": "The same medium has the same caption already (`import_data.duplicates: keep` keeps it).",
+    "other_rows": "Another value than `--rows` asks for.",
     "split_between": "Of its images some are kept for validation and others are not.",
     "broken_archive": "The archive breaks off here.",
 }

@@ -24,12 +24,14 @@ def row_reader(columns: Columns) -> RowReader:
     """What reads the rows of a table with these columns."""
     text_at, id_at, group_at, question_at = columns.text, columns.id, columns.group, columns.question
     has_times = columns.start is not None or columns.end is not None or columns.span is not None
-    media_of = _media_reader(columns)
+    rows_at, media_of = columns.rows, _media_reader(columns)
 
     def read(cells: Sequence[Any], file: str, line: int) -> Sequence[Item | Refused]:
         given = None if id_at is None else cells[id_at]
         name = f"{file}:{line}" if given is None or given == "" else str(given)
         try:
+            if rows_at is not None and (value := str(cells[rows_at]).strip()) != columns.rows_value:
+                raise Rejection("other_rows", f"{columns.names[rows_at]} is {shortened(value)}")
             path, kind, content, other = media_of(cells)
             texts = captions_in(cells[text_at])
             spans = spans_in(cells, columns, len(texts)) if has_times else None

@@ -41,7 +41,7 @@ from aurora_cli.pipeline.import_data.write import RecordMaker, RowWriter, Tally,
 
 DECIDING = (
     "validation", "duplicates", "image_column", "video_column", "text_column", "group_column",
-    "question_column", "encoding", "caption_lines", "copy_files", "whole_videos",
+    "question_column", "encoding", "caption_lines", "copy_files", "whole_videos", "rows",
 )  # fmt: skip
 """Settings that decide what the records are, beside the sources and the questions."""
 

@@ -87,6 +87,7 @@ def open_sources(step: ImportSettings, workspace: Workspace) -> list[SourceToImp
         encoding=step.encoding,
         caption_lines=step.caption_lines,
         whole_videos=step.whole_videos,
+        rows=None if step.rows is None else (step.rows.partition("=")[0], step.rows.partition("=")[2]),
     )
     given_root = None if step.media_root is None else workspace.path(step.media_root)
     if given_root is not None and not given_root.is_dir():
@@ -95,6 +96,8 @@ def open_sources(step: ImportSettings, workspace: Workspace) -> list[SourceToImp
     for given in map(workspace.path, step.sources):
         path, source_format = recognised(given, step.source_format)
         opened = source_format.open(path, options)
+        if step.rows is not None and not opened.takes_rows:
+            raise UsageError(f"--rows {step.rows}: {path} is read as {source_format.name}, of which all rows are taken")
         if step.whole_videos:
             opened = of_whole_videos(opened)
         is_known = opened.is_root_known or opened.holds_media

@@ -6,14 +6,20 @@ Memory: the file names of all images. Annotations may come before the images; th
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeAlias
 
 from aurora_cli.console import Advance, unheard
-from aurora_cli.data.annotations.records import Rejection
+from aurora_cli.data.annotations.records import Rejection, shortened
 from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows
 from aurora_cli.data.importing.item import Item, Refused
 from aurora_cli.data.importing.json_text import Entry, entries_in, has_keys, head_of, text_under
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import JsonObject
+
+SPLIT = "split"
+EVERY_SPLIT = f"; images of every {SPLIT!r} (--rows {SPLIT}=VALUE takes some; Karpathy's has test and val in it)"
+Selected: TypeAlias = tuple[str, str] | None
+"""A key of images, and its value in those that are taken; none: all are."""
 
 TOP = re.compile(r'"(images|annotations)"\s*:\s*\[')
 
@@ -36,19 +42,22 @@ def open_coco(source: Path, options: Options) -> Opened:
     if not head_of(source).startswith("{"):
         raise DataError(f"{source}: is no JSON object; COCO's is one with `images` and `annotations`")
 
+    has_splits = has_keys(head_of(source), SPLIT, "sentences")
+    about = f"COCO's captions, by the ids of images{EVERY_SPLIT if has_splits and options.rows is None else ''}"
+
     def rows(advance: Advance) -> Rows:
-        return coco_rows(source, advance)
+        return coco_rows(source, advance, options.rows)
 
-    return Opened((source,), source.parent, ("COCO's captions, by the ids of images",), rows)
+    return Opened((source,), source.parent, (about,), rows, takes_rows=has_splits)
 
 
-def coco_rows(source: Path, advance: Advance) -> Rows:
-    """A row each annotation; of an image that holds its sentences, each of those."""
+def coco_rows(source: Path, advance: Advance, selected: Selected = None) -> Rows:
+    """A row each annotation; of an image that holds its sentences, each of those, if the image is selected."""
     names: dict[str, str] | None = None
     seen: dict[str, str] = {}
     for entry in entries_in(source, advance):
         if entry.key == "images":
-            yield from _image(source, entry, seen)
+            yield from _image(source, entry, seen, selected)
         elif entry.key == "annotations":
             if names is None:
                 names = seen or _names(source)
@@ -67,7 +76,7 @@ def _names(source: Path) -> dict[str, str]:
     return names
 
 
-def _image(source: Path, entry: Entry, names: dict[str, str]) -> Iterator[Item | Refused]:
+def _image(source: Path, entry: Entry, names: dict[str, str], selected: Selected = None) -> Iterator[Item | Refused]:
     """Note the name of an image; a row for each of its own sentences."""
     line = entry.number or 1
     location = f"{source.name}:images:{line}"
@@ -76,6 +85,8 @@ def _image(source: Path, entry: Entry, names: dict[str, str]) -> Iterator[Item |
         name = image.get("file_name") or image.get("filename")
         if not isinstance(name, str) or not name:
             raise Rejection("no_media", "an image without a file name")
+        if selected is not None and (value := str(image.get(selected[0]))) != selected[1]:
+            raise Rejection("other_rows", f"{selected[0]} is {shortened(value)}")
     except Rejection as rejection:
         yield Refused(source.name, line, location, rejection.reason, rejection.detail)
         return

@@ -56,7 +56,7 @@ def open_table(source: Path, options: Options) -> Opened:
     def rows(advance: Advance) -> Rows:
         return table_rows(source, dialect, len(columns.names), reader, advance, skip=header)
 
-    return Opened((source,), source.parent, about, rows)
+    return Opened((source,), source.parent, about, rows, takes_rows=True)
 
 
 def columns_of(source: Path, dialect: Dialect, options: Options) -> tuple[bool, Columns]:

@@ -84,7 +84,7 @@ def open_data_set(source: Path, options: Options) -> Opened:
             yield from file_rows(file, source, columns, advance)
 
     about = (about, columns.line)
-    return Opened(tuple(files), source, about, rows, holds_media=_holds_media(files[0], columns))
+    return Opened(tuple(files), source, about, rows, holds_media=_holds_media(files[0], columns), takes_rows=True)
 
 
 def conversation_rows(file: Path, source: Path, advance: Advance) -> Rows:
@@ -100,7 +100,7 @@ def conversation_rows(file: Path, source: Path, advance: Advance) -> Rows:
 def file_rows(file: Path, source: Path, columns: Columns, advance: Advance) -> Rows:
     """The rows of one file."""
     used = list(dict.fromkeys(columns.used.values()))
-    positions = {field: used.index(name) for field, name in columns.used.items()}
+    positions: dict[str, Any] = {field: used.index(name) for field, name in columns.used.items()}
     reader = row_reader(columns._replace(names=tuple(used), **positions))
     name, line = file.relative_to(source).as_posix(), 0
     for batch in _batches(file, advance):

@@ -50,7 +50,7 @@ def open_rows(source: Path, options: Options) -> Opened:
                 continue
             yield from reader([value.get(name) for name in columns.names], source.name, line)
 
-    return Opened((source,), source.parent, ("objects whose keys are columns", columns.line), rows)
+    return Opened((source,), source.parent, ("objects whose keys are columns", columns.line), rows, takes_rows=True)
 
 
 FORMAT = ImportFormat(

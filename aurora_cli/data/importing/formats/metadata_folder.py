@@ -46,7 +46,7 @@ def open_folder(source: Path, options: Options) -> Opened:
                     yield row._replace(file=prefix + row.file, id=_named(row.id, row.file, prefix))
 
     about = [f"{table.relative_to(source)}: {'; '.join(one.about)}" for table, one in zip(tables, opened, strict=True)]
-    return Opened(tuple(tables), source, tuple(about), rows, is_root_known=True)
+    return Opened(tuple(tables), source, tuple(about), rows, is_root_known=True, takes_rows=True)
 
 
 def _named(name: str, file: str, prefix: str) -> str:

@@ -67,7 +67,7 @@ def open_table(source: Path, options: Options) -> Opened:
         for file in files:
             yield from file_rows(file, source, columns, advance, ROWS_WITH_MEDIA if holds_media else ROWS_AT_A_TIME)
 
-    return Opened(tuple(files), root, (parts, columns.line), rows, holds_media=holds_media)
+    return Opened(tuple(files), root, (parts, columns.line), rows, holds_media=holds_media, takes_rows=True)
 
 
 def parts_line(files: Sequence[Path]) -> str:
@@ -125,7 +125,7 @@ def _cells(batch: Any, used: list[str]) -> Iterator[tuple[Any, ...]]:
 
 def _positions(columns: Columns, used: list[str]) -> Columns:
     """The columns where only those that are used are read."""
-    positions = {field: used.index(name) for field, name in columns.used.items()}
+    positions: dict[str, Any] = {field: used.index(name) for field, name in columns.used.items()}
     return columns._replace(names=tuple(used), **positions)
 
 

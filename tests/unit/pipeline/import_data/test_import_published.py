@@ -235,3 +235,35 @@ def test_paths_of_another_machine_are_found_where_they_are_here(
 def test_a_folder_of_a_name_alone_is_no_place(tmp_path: Path, source: Path) -> None:
     gone = [{"image": f"/data/{name}.jpg", "caption": name} for name in ("n1", "n2", "a")]
     assert imported(tmp_path, lines(source / "own.jsonl", *gone)).rejected == {"missing_media": 3}
+
+
+def test_rows_of_every_split_are_said_to_be_taken_and_can_be_chosen(tmp_path: Path, source: Path) -> None:
+    table = source / "docci.csv"
+    table.write_text("split,image,caption\ntrain,a.jpg,A.\ntest,a.jpg,B.\n")
+    about = imported(tmp_path, table, dry_run=True).sources
+    assert "rows of every 'split' (--rows split=VALUE takes some)" in " ".join(about)
+    result = imported(tmp_path, table, rows="split=train")
+    assert (pair(records(tmp_path)[0])[1], result.rejected) == ("A.", {"other_rows": 1})
+    parquet = source / "docci.parquet"
+    pq.write_table(pa.table({"split": ["train", "test"], "image": ["a.jpg"] * 2, "caption": ["A.", "B."]}), parquet)
+    imported(tmp_path, parquet, rows="split=test", name="parquet")
+    assert [pair(record)[1] for record in records(tmp_path, "parquet")] == ["B."]
+    with pytest.raises(UsageError, match=r"--rows part: .* has no such column"):
+        imported(tmp_path, table, rows="part=train", name="none")
+
+
+def test_karpathys_images_of_a_test_can_be_left_out(tmp_path: Path, source: Path) -> None:
+    images = [
+        {"filename": name, "split": split, "sentences": [{"raw": f"{split}."}]}
+        for name, split in (("a.jpg", "train"), ("b c.png", "test"))
+    ]
+    (source / "dataset_coco.json").write_text(json.dumps({"images": images, "dataset": "coco"}))
+    assert "images of every 'split'" in " ".join(imported(tmp_path, source / "dataset_coco.json", dry_run=True).sources)
+    result = imported(tmp_path, source / "dataset_coco.json", rows="split=train")
+    assert (pair(records(tmp_path)[0]), result.rejected) == (("a.jpg", "train."), {"other_rows": 1})
+
+
+def test_rows_of_what_has_no_columns_cannot_be_chosen(tmp_path: Path, source: Path) -> None:
+    (source / "a.txt").write_text("A.")
+    with pytest.raises(UsageError, match="is read as folder, of which all rows are taken"):
+        imported(tmp_path, source, rows="split=train")

@@ -16,6 +16,7 @@ from aurora_cli.captioning.generation import generate
 from aurora_cli.captioning.inputs import CaptionInput, Media, caption_inputs
 from aurora_cli.captioning.memory import peak_memory_mb
 from aurora_cli.captioning.options import CaptionOptions
+from aurora_cli.captioning.prompts import Prompt
 from aurora_cli.captioning.result import Caption, CaptionCost, CaptionedBatch, Part, Uncaptioned, part_of
 from aurora_cli.captioning.sampling import seed_of_medium
 from aurora_cli.captioning.text_stream import TextStream, WriteText
@@ -296,7 +297,14 @@ class Captioner:
         """Batch by batch; a caption's text is decided at its end."""
         while batch := list(itertools.islice(reads, batch_size)):
             began, readable = time.monotonic(), [each for each in batch if isinstance(each, Read)]
-            new_ids = generate(self.model, readable, options, end_ids=self.prompter.end_ids, never=self.never)
+            new_ids = generate(
+                self.model,
+                [Prompt(each.prompt, each.frames_F3SS, options.merging, [len(each.frames_F3SS)]) for each in readable],
+                options,
+                names=[each.medium.name for each in readable],
+                end_ids=self.prompter.end_ids,
+                never=self.never,
+            )
             seconds = (time.monotonic() - began) / max(1, len(readable))
             written = [Writing(each, ids, seconds) for each, ids in zip(readable, new_ids, strict=True)]
             captions = [self._caption(each, options) for each in written]

@@ -4,33 +4,39 @@ from collections.abc import Sequence
 
 import torch
 
-from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.options import CaptionOptions
-from aurora_cli.captioning.prompts import padded
+from aurora_cli.captioning.prompts import Prompt, padded
 from aurora_cli.captioning.sampling import seed_of
 from aurora_cli.models.auroracap import AuroraCap
 
 
 def generate(
-    model: AuroraCap, reads: Sequence[Read], options: CaptionOptions, *, end_ids: Sequence[int], never: Sequence[int]
+    model: AuroraCap,
+    prompts: Sequence[Prompt],
+    options: CaptionOptions,
+    *,
+    names: Sequence[str],
+    end_ids: Sequence[int],
+    never: Sequence[int],
 ) -> list[list[int]]:
     """The new ids of each, without the first of `end_ids` and what comes behind it; none of `never`.
 
-    The global random state stays as it is.
+    The prompts have their frames, and the options' merging. What is sampled follows from the media's `names`; the
+    global random state stays as it is.
     """
-    if not reads:
+    if not prompts:
         return []
-    ids_BT, mask_BT = padded([read.prompt for read in reads])
+    ids_BT, mask_BT = padded([prompt.ids for prompt in prompts])
     decoding = options.decoding
     samples = decoding.temperature > 0
     sampling = {"temperature": decoding.temperature, "top_p": decoding.top_p, "top_k": 0} if samples else {}
     with torch.random.fork_rng():
-        torch.manual_seed(seed_of(decoding.seed, *(read.medium.name for read in reads)))
+        torch.manual_seed(seed_of(decoding.seed, *names))
         out = model.generate(
             input_ids=ids_BT.to(model.device),
             attention_mask=mask_BT.to(model.device),
-            pixel_values=torch.cat([read.frames_F3SS for read in reads]).to(model.device, model.dtype),
-            media_lengths=[len(read.frames_F3SS) for read in reads],
+            pixel_values=torch.cat([prompt.visual for prompt in prompts]).to(model.device, model.dtype),
+            media_lengths=[length for prompt in prompts for length in prompt.media_lengths],
             merging=options.merging,
             max_new_tokens=decoding.max_new_tokens,
             num_beams=decoding.num_beams,

@@ -18,9 +18,8 @@ from pathlib import Path
 from starlette.requests import Request
 from starlette.responses import Response
 
-from aurora_cli.captioning.caption_stream import Read
 from aurora_cli.captioning.generation import generate
-from aurora_cli.captioning.inputs import CaptionInput
+from aurora_cli.captioning.prompts import Prompt
 from aurora_cli.captioning.result import Caption
 from aurora_cli.data.media.animations import is_animation
 from aurora_cli.errors import AuroraError
@@ -114,7 +113,7 @@ class PageRoutes:
     ) -> AsyncGenerator[str]:
         """Pieces of the text; of a beam search all of it, for beams are decided at their ends."""
         if job is None:
-            answer.ids = await self._engine.call(partial(self._by_beams, row, medium))
+            answer.ids = await self._engine.call(partial(self._by_beams, row, medium.name))
         else:
             async with contextlib.aclosing(self._engine.written(job)) as written:
                 async for _, token, _ in written:
@@ -123,10 +122,12 @@ class PageRoutes:
         if rest := answer.end():
             yield rest
 
-    def _by_beams(self, row: PreparedRow, medium: HeldMedium) -> list[int]:
+    def _by_beams(self, row: PreparedRow, name: str) -> list[int]:
         captioner = self.page.captioner
-        read = Read(CaptionInput(medium.name, medium.kind, Path(medium.name)), row.frames_F3SS, row.prompt, 0.0)
-        (ids,) = generate(captioner.model, [read], row.options, end_ids=row.end_ids, never=captioner.never)
+        prompt = Prompt(row.prompt, row.frames_F3SS, row.options.merging, row.media_lengths)
+        (ids,) = generate(
+            captioner.model, [prompt], row.options, names=[name], end_ids=row.end_ids, never=captioner.never
+        )
         return ids
 
 

@@ -154,17 +154,18 @@ class DecodingBatch:
 
     def _join(self, new: Sequence[NewRow], prompts: Sequence[Prompt]) -> None:
         embeds_BTC, mask_BT = embed_prompts(self._model, prompts)
-        if self.rows_may_join and self._groups:
-            group = self._groups[0]
-        else:
-            group = _Group(JoinedRows(self._model) if self.rows_may_join else WholeRows(self._model), [])
+        joins = self.rows_may_join and bool(self._groups)
+        group = self._groups[0] if joins else self._new_group()
         hidden_BC = group.cache.join(embeds_BTC, mask_BT)
         rows = [_Row(each) for each in new]
         group.rows.extend(rows)
-        if group not in self._groups:
+        if not joins:
             self._groups.append(group)
         self._first += self._write(group, rows, hidden_BC)
         self._drop_empty()
+
+    def _new_group(self) -> _Group:
+        return _Group(JoinedRows(self._model) if self.rows_may_join else WholeRows(self._model), [])
 
     def _write(self, group: _Group, rows: Sequence[_Row], hidden_BC: Tensor) -> list[Written]:
         """The next id of these rows of the group; those that ended leave."""

@@ -12,13 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from aurora_cli.captioning.job.caption_keys import (
-    DONE,
-    NEW,
-    NOT_PATHS,
-    REPEATED,
-    CaptionKeys,
-)
+from aurora_cli.captioning.job.caption_keys import DONE, NEW, NOT_PATHS, REPEATED, CaptionKeys
 from aurora_cli.captioning.job.key_hashes import HASH, CaptionKey, hashes_of
 from aurora_cli.captioning.job.row_media import RowMedia
 from aurora_cli.captioning.job.row_values import RowBlock, Value, blocks_of, check_lines, columns_of
@@ -203,10 +197,7 @@ class RowReader:
             raise value
         reading = Reading()
         medium, span_inside = self._media.find(value.get("media"), reading)
-        prompt = value.get("prompt")
-        if prompt is not None and not isinstance(prompt, str):
-            raise Rejection("bad_text", f"prompt: it is {shortened(prompt)}; a text was expected")
-        prompt = prompt if prompt and prompt.strip() else None
+        prompt = _prompt_of(value)
         if any(_writable(text) != text for text in (medium.name, prompt or "", str(value.get("id", "")))):
             raise Rejection("bad_unicode", "its text is not UTF-8, or holds half of a surrogate pair")
         span = span_in(value, reading) or span_inside
@@ -244,17 +235,22 @@ def _plain_key(value: Value | Rejection) -> CaptionKey | None:
     """The key of a row whose medium is a path or a URL; none: another, or none at all."""
     if isinstance(value, Rejection) or any(map(_is_unread, value)):
         return None
-    media, prompt, reading = value.get("media"), value.get("prompt"), Reading()
+    media, reading = value.get("media"), Reading()
     if not isinstance(media, str) or not media.strip() or media[:5].lower() in NOT_PATHS:
         return None
-    if prompt is not None and not isinstance(prompt, str):
-        return None
     try:
-        span = span_in(value, reading)
+        prompt, span = _prompt_of(value), span_in(value, reading)
     except Rejection:
         return None
-    prompt = prompt if prompt and prompt.strip() else None
     return None if reading.unread else (media, _id_of(value), part_of(span), prompt)
+
+
+def _prompt_of(value: Value) -> str | None:
+    """The question about the medium; none: it has none of its own."""
+    prompt = value.get("prompt")
+    if prompt is not None and not isinstance(prompt, str):
+        raise Rejection("bad_text", f"prompt: it is {shortened(prompt)}; a text was expected")
+    return prompt if prompt and prompt.strip() else None
 
 
 def _id_of(value: Value | Rejection) -> str | int | None:

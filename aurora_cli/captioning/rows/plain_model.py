@@ -9,7 +9,7 @@ Prompts are packed, so that nothing is padded, and the last layer is computed fo
 only its keys and values are seen by what comes next.
 
 Shapes: B rows, N tokens of all rows, T columns of the cache or tokens of a row, H heads of queries, K of keys, G of
-queries that share keys, D channels of a head, C of the layers.
+queries that share keys, D channels of a head, C channels of the model.
 """
 
 from collections.abc import Callable, Sequence
@@ -109,8 +109,8 @@ class _Layer(NamedTuple):
     queries: Callable[[Tensor], Tensor]
     keys: Callable[[Tensor], Tensor]
     values: Callable[[Tensor], Tensor]
-    query_norm: Callable[[Tensor], Tensor] | None
-    key_norm: Callable[[Tensor], Tensor] | None
+    head_norms: tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]] | None
+    """Of queries and keys."""
     out: Callable[[Tensor], Tensor]
     norm_of_attended: Callable[[Tensor], Tensor]
     gate: Callable[[Tensor], Tensor]
@@ -122,14 +122,12 @@ class _Layer(NamedTuple):
     @classmethod
     def of(cls, layer: Any) -> "_Layer":
         attention, mlp = layer.self_attn, layer.mlp
-        has_norms = hasattr(attention, "q_norm")
         return cls(
             _norm_of(layer.input_layernorm),
             reader(attention.q_proj),
             reader(attention.k_proj),
             reader(attention.v_proj),
-            _norm_of(attention.q_norm) if has_norms else None,
-            _norm_of(attention.k_norm) if has_norms else None,
+            (_norm_of(attention.q_norm), _norm_of(attention.k_norm)) if hasattr(attention, "q_norm") else None,
             reader(attention.o_proj),
             _norm_of(layer.post_attention_layernorm),
             reader(mlp.gate_proj),
@@ -144,8 +142,9 @@ class _Layer(NamedTuple):
         normed_NC = self.norm(hidden_NC)
         shape = (len(normed_NC), -1, self.head_dim)
         queries_NHD, keys_NKD = self.queries(normed_NC).view(shape), self.keys(normed_NC).view(shape)
-        if self.query_norm is not None and self.key_norm is not None:
-            queries_NHD, keys_NKD = self.query_norm(queries_NHD), self.key_norm(keys_NKD)
+        if self.head_norms is not None:
+            query_norm, key_norm = self.head_norms
+            queries_NHD, keys_NKD = query_norm(queries_NHD), key_norm(keys_NKD)
         both = torch.cat((queries_NHD, keys_NKD), dim=1)
         turned = torch.addcmul(both * cos_N1D, both.roll(self.head_dim // 2, -1), sin_N1D)
         count = queries_NHD.shape[1]

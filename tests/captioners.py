@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import CaptionSettings, ConvertSettings, ModelSettings, Settings
+from tests.run_files import json_lines
 
 ROOT = Path(__file__).parents[1]
 GOLDEN = ROOT / "tests" / "golden"
@@ -131,13 +132,13 @@ def make_list(workspace: Path, media: int) -> None:
 
 def untimed(path: Path) -> list[str]:
     """The captions of a file, byte for byte but for what differs between two runs of one process too."""
-    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    lines = json_lines(path)
     return [json.dumps({k: v for k, v in line.items() if k not in ("seconds", "cost", "output")}) for line in lines]
 
 
 def rejects(workspace: Path, output: str) -> list[str]:
     """What `rejected.jsonl` says of an output's media."""
-    lines = [json.loads(line) for line in (workspace / "rejected.jsonl").read_text().splitlines()]
+    lines = json_lines(workspace / "rejected.jsonl")
     return [json.dumps({k: v for k, v in line.items() if k != "output"}) for line in lines if line["output"] == output]
 
 

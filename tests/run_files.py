@@ -1,11 +1,18 @@
 """A run's files for tests, of no network in particular."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.training import ModelSettings
 from aurora_cli.runs.lines import MetricsLine
 from aurora_cli.runs.metadata import CheckpointMetadata
+
+
+def json_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file."""
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 def metadata(stage: str = "toy", steps: int = 9, trained: tuple[str, ...] = ("projector",)) -> CheckpointMetadata:

@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 
 from tests.distributed import toy
 from tests.distributed.toy import Options
+from tests.run_files import json_lines
 
 ENGINES = ("none", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 TWO_RANKS = {
@@ -23,7 +24,7 @@ TWO_RANKS = {
 
 
 def metrics(run_dir: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return json_lines(run_dir / "metrics.jsonl")
 
 
 def weights(run_dir: Path, step: int) -> dict[str, torch.Tensor]:

@@ -1,6 +1,5 @@
 """Scores of captions on two processes, under each engine: those of one process, and no number is another for them."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.runs.lines import CAPTION_SCORES
 from tests.distributed import campaign
 from tests.distributed.tiny_workspace import make, settings
+from tests.run_files import json_lines
 
 ENGINES = ("none", "zero2", "zero3")
 
@@ -34,7 +34,7 @@ def stage(root: Path, run: str, engine: str, every: int) -> Settings:
 
 
 def lines(root: Path, run: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (root / "runs" / run / "metrics.jsonl").read_text().splitlines()]
+    return json_lines(root / "runs" / run / "metrics.jsonl")
 
 
 def numbers(root: Path, run: str) -> list[tuple[float, float, float]]:

@@ -1,6 +1,5 @@
 """Kept features on two processes, under each engine: the losses are those without, and each reads the others'."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import pytest
 from aurora_cli.config.settings import Settings
 from tests.distributed import campaign
 from tests.distributed.tiny_workspace import make, settings
+from tests.run_files import json_lines
 
 ENGINES = ("none", "zero2", "zero3")
 LORA = {"language_model": {"rank": 3, "targets": ["q_proj", "down_proj"]}}
@@ -47,7 +47,7 @@ def stage(root: Path, run: str, *, keep: bool, engine: str, **changes: Any) -> S
 
 def losses(root: Path, run: str) -> list[tuple[float, float, float]]:
     """Of each step; 0 where no validation loss was measured."""
-    lines = [json.loads(line) for line in (root / "runs" / run / "metrics.jsonl").read_text().splitlines()]
+    lines = json_lines(root / "runs" / run / "metrics.jsonl")
     return [(line["loss"], line.get("validation_loss", 0.0), line["grad_norm"]) for line in lines]
 
 

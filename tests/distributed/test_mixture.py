@@ -9,6 +9,7 @@ import pytest
 from aurora_cli.config.settings import Settings
 from tests.distributed import campaign
 from tests.distributed.tiny_workspace import make, settings
+from tests.run_files import json_lines
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +42,7 @@ def run_of(root: Path, name: str, mixture: dict[str, Any], batching: str = "pack
 
 
 def lines(root: Path, name: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (root / "runs" / name / "metrics.jsonl").read_text().splitlines()]
+    return json_lines(root / "runs" / name / "metrics.jsonl")
 
 
 def order_hash(root: Path, name: str) -> str:

@@ -11,6 +11,7 @@ from aurora_cli.config.settings import Settings
 from aurora_cli.errors import DataError
 from tests.distributed import campaign, mixed
 from tests.distributed.tiny_workspace import STAGES, make, settings
+from tests.run_files import json_lines
 
 ENGINES = ("none", "zero1", "zero2", "zero3", "zero2_offload", "zero3_offload")
 ADAPTERS = {
@@ -46,12 +47,12 @@ def stage(root: Path, kind: str, run: str, batching: str = "packed", **train: An
 
 
 def lines(root: Path, run: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (root / "runs" / run / "metrics.jsonl").read_text().splitlines()]
+    return json_lines(root / "runs" / run / "metrics.jsonl")
 
 
 def captions(root: Path, run: str, step: int) -> list[dict[str, Any]]:
     path = root / "runs" / run / "samples" / f"step-{step:08d}.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return json_lines(path)
 
 
 def assert_same(root: Path, one: str, other: str, steps: int, tolerance: float = 1e-5) -> None:

@@ -15,17 +15,11 @@ import yaml
 
 from aurora_cli.pipeline.train import command as train
 from aurora_cli.training.processes.ranks import free_port
-from tests.distributed.tiny_workspace import make, settings
+from tests.distributed.tiny_workspace import settings
 from tests.preloaded import ORDINARY
+from tests.run_files import json_lines
 
 STEPS = 4
-
-
-@pytest.fixture(scope="module")
-def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("tokenized")
-    make(root)
-    return root
 
 
 @pytest.fixture
@@ -46,7 +40,7 @@ def one_process(tokenized: Path, tmp_path_factory: pytest.TempPathFactory) -> li
 
 
 def lines(root: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (root / "runs/language/metrics.jsonl").read_text().splitlines()]
+    return json_lines(root / "runs/language/metrics.jsonl")
 
 
 def command(root: Path, *args: str) -> list[str]:

@@ -3,7 +3,6 @@
 Two hosts are two network namespaces (tests/hosts.py); nothing is set that a user of a cluster would not set.
 """
 
-import json
 import random
 import shutil
 import signal
@@ -17,20 +16,14 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.distributed.tiny_workspace import make, settings
+from tests.distributed.tiny_workspace import settings
 from tests.hosts import Host, started, two_hosts
+from tests.run_files import json_lines
 
 METRICS = "runs/language/metrics.jsonl"
 ENDLESS = 400
 """Steps of a run that is stopped before."""
 WATCHDOG_S = 2.0
-
-
-@pytest.fixture(scope="module")
-def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("tokenized")
-    make(root)
-    return root
 
 
 @pytest.fixture
@@ -103,7 +96,7 @@ def on_one_host(root: Path, steps: int, *more: str) -> str:
 
 
 def steps_of(root: Path) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in (root / METRICS).read_text().splitlines()]
+    found = json_lines(root / METRICS)
     return [{key: line[key] for key in ("step", "loss", "grad_norm", "lr", "samples")} for line in found]
 
 

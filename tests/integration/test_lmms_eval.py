@@ -23,6 +23,7 @@ from PIL import Image
 from aurora_cli.pipeline.caption import command as caption
 from aurora_cli.training.processes.ranks import free_port
 from tests.captioners import caption_settings
+from tests.run_files import json_lines
 from tests.serve_check.captions import make_export
 
 pytestmark = [
@@ -93,7 +94,7 @@ def logged(workspace: Path, model: str, arguments: str) -> dict[str, str]:
     )
     assert done.returncode == 0, done.stderr
     (file,) = logs.glob("*/*_samples_aurora_held_out.jsonl")
-    rows = [json.loads(line) for line in file.read_text("utf-8").splitlines()]
+    rows = json_lines(file)
     return {row["input_media"][0]: row["filtered_resps"].strip() for row in rows}
 
 

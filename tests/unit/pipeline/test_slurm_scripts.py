@@ -14,6 +14,7 @@ import yaml
 from aurora_cli.cli.app import run
 from aurora_cli.config.presets import presets_folder
 from tests.distributed.tiny_workspace import make, settings
+from tests.run_files import json_lines
 
 SCRIPTS = sorted((presets_folder() / "slurm").glob("*.sbatch"))
 NAMES = [script.name for script in SCRIPTS]
@@ -93,10 +94,6 @@ def test_scripts_are_copied_once_and_what_is_there_is_not_overwritten(
     assert (tmp_path / "others" / NAMES[0]).is_file()
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
 @pytest.mark.slow
 def test_an_array_tokenizes_a_subset_two_tasks_train_on_it_and_an_array_captions_with_that(
     root: Path, programs: Path
@@ -108,7 +105,7 @@ def test_an_array_tokenizes_a_subset_two_tasks_train_on_it_and_an_array_captions
     assert run(["merge-shards", "--workspace", str(root)]) == 0
     assert len(list((root / "tokenized/language/images/shards").glob("part-*"))) == 4
     sbatch("train.sbatch", STAGE="language", **here, SLURM_NTASKS="2")
-    assert [line["step"] for line in lines(root / "runs/language/metrics.jsonl")] == [1, 2]
+    assert [line["step"] for line in json_lines(root / "runs/language/metrics.jsonl")] == [1, 2]
     media = [f"data/language/images/{number}.png" for number in range(3)]
     (root / "media.jsonl").write_text("".join(json.dumps({"media": one}) + "\n" for one in media))
     job = {"MANIFEST": "media.jsonl", "OUTPUT": "captions.jsonl", **here}
@@ -116,4 +113,4 @@ def test_an_array_tokenizes_a_subset_two_tasks_train_on_it_and_an_array_captions
     for task in (tasks[0], again):
         assert not (root / "captions.jsonl").exists()
         sbatch("caption.sbatch", "--max-new-tokens", "2", **job, **task)
-    assert [line["media"] for line in lines(root / "captions.jsonl")] == media
+    assert [line["media"] for line in json_lines(root / "captions.jsonl")] == media

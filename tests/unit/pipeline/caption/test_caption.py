@@ -29,6 +29,7 @@ from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.caption import command as caption
 from aurora_cli.pipeline.convert.command import run as convert
 from tests.captioners import GOLDEN, caption_settings, convert_settings, make_runs
+from tests.run_files import json_lines
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +51,8 @@ def made(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture
-def workspace(made, tmp_path) -> Path:
-    shutil.copytree(made, tmp_path / "w")
-    return tmp_path / "w"
-
-
 GOOD = ["media/clip.mp4", "media/grey_90x70.png", "media/im_120x160.png", "media/walk"]
 BAD = ["media/broken.jpg", "media/broken.mp4"]
-
-
-def lines_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 @pytest.mark.slow
@@ -77,9 +68,9 @@ def test_a_folder_is_captioned_and_what_is_broken_is_listed(workspace):
     assert kinds["media/im_120x160.png"] == ("image", 1, 8)
     assert kinds["media/clip.mp4"] == kinds["media/walk"] == ("video", 8, 64)
     assert all(line.new_tokens <= 4 for line in result.captions)
-    written = lines_of(workspace / "out" / "captions.jsonl")
+    written = json_lines(workspace / "out" / "captions.jsonl")
     assert sorted(line["media"] for line in written) == GOOD
-    rejected = lines_of(workspace / "out" / "rejected.jsonl")
+    rejected = json_lines(workspace / "out" / "rejected.jsonl")
     assert sorted(line["media"] for line in rejected) == BAD
     assert all(line["reason"] for line in rejected)
     assert read_json(workspace / "out" / "captions.jsonl.settings.json")["merging"]["kept_ratio"] == 0.5
@@ -96,7 +87,7 @@ def test_a_second_call_captions_only_what_is_new_and_a_torn_line_is_made_again(w
     again = caption.run(caption_settings(workspace, *GOOD, max_new_tokens=4, output=output))
     assert again.reused == 3
     assert [line.caption for line in again.captions] == [line.caption for line in first.captions]
-    assert len(lines_of(output)) == 4
+    assert len(json_lines(output)) == 4
     assert caption.run(caption_settings(workspace, *GOOD, max_new_tokens=4, output=output)).reused == 4
 
 
@@ -119,7 +110,7 @@ def test_captions_of_another_model_or_other_settings_are_made_anew(workspace):
     caption.run(caption_settings(workspace, GOOD[1], max_new_tokens=4, output=output))
     other = caption.run(caption_settings(workspace, GOOD[1], max_new_tokens=2, output=output))
     assert other.reused == 0
-    assert [line["new_tokens"] <= 2 for line in lines_of(output)] == [True]
+    assert [line["new_tokens"] <= 2 for line in json_lines(output)] == [True]
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ from aurora_cli.data.media.decoders.sampling import EVENLY_IN_TIME
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.caption import command as caption
 from tests.captioners import MODEL, caption_settings, make_runs
+from tests.run_files import json_lines
 
 SHADES = [20, 60, 100, 140, 180, 220, 250, 10]
 
@@ -49,10 +50,6 @@ def workspace(made, tmp_path) -> Path:
 def write_rows(workspace: Path, *rows: object) -> Path:
     (workspace / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     return Path("rows.jsonl")
-
-
-def lines_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def shades_in(frames) -> list[int]:
@@ -113,12 +110,12 @@ def test_the_output_has_a_line_a_row_and_what_is_bad_is_listed_by_its_line(works
     settings = caption_settings(workspace, manifest=rows, max_new_tokens=3, output=Path("out/c.jsonl"), batch_size=3)
     result = caption.run(settings)
     assert (result.exit_code, result.captions, result.made, result.reused, result.repeated) == (3, (), 2, 0, 1)
-    written = lines_of(workspace / "out" / "c.jsonl")
+    written = json_lines(workspace / "out" / "c.jsonl")
     assert [(line["media"], line["id"], line.get("span", "none")) for line in written] == [
         ("clip.gif", "a", [0.2, None]),
         ("clip.gif", "g", "none"),
     ]
-    listed = lines_of(workspace / "out" / "rejected.jsonl")
+    listed = json_lines(workspace / "out" / "rejected.jsonl")
     assert {line["line"]: (line.get("id"), line["reason"]) for line in listed} == {
         2: ("b", "there is no such file"),
         3: ("c", "media: it is missing; a path was expected"),
@@ -145,7 +142,7 @@ def test_images_that_are_written_out_and_lists_of_frames_are_captioned_as_files_
     settings = caption_settings(workspace, manifest=rows, max_new_tokens=3, output=Path("c.jsonl"))
     result = caption.run(settings)
     assert (result.exit_code, result.made) == (3, 5)
-    lines = {line["id"]: line for line in lines_of(workspace / "c.jsonl")}
+    lines = {line["id"]: line for line in json_lines(workspace / "c.jsonl")}
     assert {number: line["kind"] for number, line in lines.items()} == {
         0: "image",
         1: "image",
@@ -170,7 +167,7 @@ def test_a_second_run_captions_the_rows_that_are_new(workspace, monkeypatch):
     write_rows(workspace, first, {**first, "id": 2}, {**first, "span": [0.2, 0.6]})
     again = caption.run(settings)
     assert (again.reused, again.made) == (1, 2)
-    assert [(line["id"], line["span"]) for line in lines_of(output)] == [
+    assert [(line["id"], line["span"]) for line in json_lines(output)] == [
         (1, [0.2, 0.5]),
         (2, [0.2, 0.5]),
         (1, [0.2, 0.6]),
@@ -188,7 +185,7 @@ def test_the_list_is_read_while_it_is_captioned(workspace, monkeypatch):
 
     def rows(self, keys):
         for row in original(self, keys):
-            held.append(len(lines_of(output)) if output.exists() else 0)
+            held.append(len(json_lines(output)) if output.exists() else 0)
             yield row
 
     monkeypatch.setattr(RowReader, "unmarked", rows)
@@ -249,7 +246,7 @@ def test_outputs_of_one_folder_that_end_at_the_same_time_keep_each_others_reject
         thread.start()
     for thread in threads:
         thread.join()
-    listed = lines_of(tmp_path / "rejected.jsonl")
+    listed = json_lines(tmp_path / "rejected.jsonl")
     assert sorted(line["output"] for line in listed) == sorted(file.path.name for file in files)
     assert not [entry for entry in tmp_path.iterdir() if entry.name.startswith(".")]
 

@@ -33,12 +33,6 @@ def made(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture
-def workspace(made, tmp_path) -> Path:
-    shutil.copytree(made, tmp_path / "w")
-    return tmp_path / "w"
-
-
 def settings(workspace: Path, *media: str, output: str = "c.jsonl", **given: Any) -> Settings:
     if not media:
         given["manifest"] = Path("rows.jsonl")

@@ -13,23 +13,8 @@ from aurora_cli.errors import HostError, UsageError
 from aurora_cli.pipeline import merge_tars
 from aurora_cli.pipeline.download import command as download
 from aurora_cli.pipeline.extract import command as extract
-from tests.downloading import BIG, FILES, SHOWN, data_files, published_hub, settings
+from tests.downloading import BIG, SHOWN, data_files, settings
 from tests.hub import REPO, Hub
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    with published_hub(monkeypatch, tmp_path / "hf") as running:
-        yield running
-
-
-@pytest.fixture
-def mirror(tmp_path: Path) -> Path:
-    for path, content in FILES.items():
-        place = tmp_path / "mirror" / path
-        place.parent.mkdir(parents=True, exist_ok=True)
-        place.write_bytes(content)
-    return tmp_path / "mirror"
 
 
 def test_everything_comes_from_a_hub_as_it_is(hub: Hub, tmp_path: Path):

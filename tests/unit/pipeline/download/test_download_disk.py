@@ -16,14 +16,8 @@ import pytest
 from aurora_cli.errors import HostError
 from aurora_cli.pipeline.download import command as download
 from tests.archiving import peak_of
-from tests.downloading import SHOWN, data_files, published_hub, settings
+from tests.downloading import SHOWN, data_files, settings
 from tests.hub import Hub, running_hub
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    with published_hub(monkeypatch, tmp_path / "hf") as running:
-        yield running
 
 
 def test_a_full_disk_ends_the_run_and_space_lets_it_continue(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

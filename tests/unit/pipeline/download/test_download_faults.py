@@ -8,14 +8,8 @@ import pytest
 
 from aurora_cli.errors import HostError, UsageError
 from aurora_cli.pipeline.download import command as download
-from tests.downloading import BIG, FILES, SHOWN, data_files, published_hub, settings
+from tests.downloading import BIG, FILES, SHOWN, data_files, settings
 from tests.hub import Hub
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    with published_hub(monkeypatch, tmp_path / "hf") as running:
-        yield running
 
 
 def test_a_gated_data_set_and_one_that_needs_a_token_say_what_to_do(

@@ -9,16 +9,7 @@ from aurora_cli.data.download.manifest import DownloadManifest
 from aurora_cli.errors import UsageError
 from aurora_cli.io.locks import lock_output
 from aurora_cli.pipeline.download import command as download
-from tests.downloading import FILES, SHOWN, data_files, settings
-
-
-@pytest.fixture
-def mirror(tmp_path: Path) -> Path:
-    for path, content in FILES.items():
-        file = tmp_path / "mirror" / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(content)
-    return tmp_path / "mirror"
+from tests.downloading import SHOWN, data_files, settings
 
 
 def test_shares_in_any_order_bring_every_file_once_and_write_one_list(mirror: Path, tmp_path: Path):

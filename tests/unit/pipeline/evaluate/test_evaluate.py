@@ -13,6 +13,7 @@ from aurora_cli.evaluation.stored import Evaluation
 from aurora_cli.evaluation.tokens import find_ptb
 from aurora_cli.pipeline.evaluate.command import run
 from aurora_cli.pipeline.evaluate.result import EvaluateResult
+from tests.run_files import json_lines
 
 GOLDEN = Path(__file__).parents[3] / "golden" / "captions"
 
@@ -90,7 +91,7 @@ def test_what_cannot_be_scored_is_counted_named_and_makes_the_exit_code_3(folder
 
 @pytest.mark.slow
 def test_two_models_are_compared_on_the_media_that_both_caption(folder):
-    rows = [json.loads(line) for line in (folder / "c.jsonl").read_text("utf-8").splitlines()]
+    rows = json_lines(folder / "c.jsonl")
     worse = [{**row, "caption": row["caption"].replace("a ", "the ")} for row in rows[:50]]
     (folder / "old.jsonl").write_text("".join(json.dumps(row) + "\n" for row in worse))
     against = evaluated(folder, against="old.jsonl", resamples=200).against
@@ -112,7 +113,7 @@ def test_two_models_are_compared_on_the_media_that_both_caption(folder):
 
 
 def test_two_models_whose_files_name_the_media_otherwise_are_compared(folder):
-    rows = [json.loads(line) for line in (folder / "c.jsonl").read_text("utf-8").splitlines()]
+    rows = json_lines(folder / "c.jsonl")
     (folder / "old.jsonl").write_text("".join(json.dumps({**row, "id": f"old/{row['id']}"}) + "\n" for row in rows))
     against = evaluated(folder, against="old.jsonl", metrics=("cider",)).against
     assert against is not None

@@ -1,7 +1,6 @@
 """`aurora evaluate --shard`: whoever captions which share, the evaluation is that of one process."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from aurora_cli.pipeline.evaluate.command import run
 from aurora_cli.pipeline.evaluate.result import EvaluateResult
 from aurora_cli.pipeline.evaluate.shares import ShareResult
 from tests.captioners import MODEL, make_runs
+from tests.run_files import json_lines
 
 MEDIA = 5
 RATIOS = (1.0, 0.5)
@@ -34,12 +34,6 @@ def made(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture
-def workspace(made, tmp_path) -> Path:
-    shutil.copytree(made, tmp_path / "w")
-    return tmp_path / "w"
-
-
 def evaluated(workspace: Path, shard: str | None = None, output: str = "out", *, dry_run: bool = False):
     evaluate = {"references": "val/references.jsonl", "tokenizer": "python", "resamples": 100, "output": output}
     settings = Settings(
@@ -52,7 +46,7 @@ def evaluated(workspace: Path, shard: str | None = None, output: str = "out", *,
 
 
 def lines_of(file: Path) -> list[dict[str, object]]:
-    return [json.loads(line) for line in file.read_text().splitlines()]
+    return json_lines(file)
 
 
 def seen(workspace: Path, output: str) -> tuple[object, ...]:

@@ -19,6 +19,7 @@ from aurora_cli.evaluation.stored import Evaluation
 from aurora_cli.pipeline.evaluate.command import run
 from aurora_cli.pipeline.evaluate.result import EvaluateResult, PromptsResult
 from tests.judging import KEY, Stub, running_judge
+from tests.run_files import json_lines
 
 CAPTIONS = {"a": "colour: red, shape: round", "b": "colour: blue", "c": "nothing of it"}
 
@@ -228,7 +229,7 @@ def test_two_models_are_compared_by_the_judge(folder, judge):
 
 
 def test_references_and_questions_of_one_file_are_both_scored(folder, judge):
-    rows = [json.loads(line) for line in (folder / "q.jsonl").read_text().splitlines()]
+    rows = json_lines(folder / "q.jsonl")
     rows[0]["references"], rows[1]["caption"] = ["colour: red, shape: round"], "colour: blue"
     (folder / "q.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     result = evaluated(folder, judge, tokenizer="python")

@@ -45,12 +45,6 @@ def made(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture
-def workspace(made, tmp_path) -> Path:
-    shutil.copytree(made, tmp_path / "w")
-    return tmp_path / "w"
-
-
 def settings_of(workspace: Path, **evaluate: object) -> Settings:
     given = {"references": "val/references.jsonl", "tokenizer": "python", "resamples": 100, **evaluate}
     return Settings(

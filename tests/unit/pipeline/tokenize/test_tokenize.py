@@ -22,6 +22,7 @@ from aurora_cli.pipeline.merge_shards import run as merge
 from aurora_cli.pipeline.tokenize.command import run
 from tests.archiving import info, tar_of
 from tests.chat_templates import CHAT_TEMPLATES
+from tests.run_files import json_lines
 from tests.tokenizing import ROOT, TINY, contents, merge_settings, record, settings, write_records
 
 
@@ -73,7 +74,7 @@ def test_every_record_is_kept_or_listed_with_its_reason(tmp_path):
     file.write_text("\n".join(lines))
     folder = run(settings(tmp_path, inputs=(file,), output="out", batch_size=2)).folders[0]
     assert (folder.read, folder.kept, folder.rejected) == (4, 2, {"bad_json": 1, "image_count": 1})
-    rejects = [json.loads(line) for line in (tmp_path / "out" / "rejected.jsonl").read_text().splitlines()]
+    rejects = json_lines(tmp_path / "out" / "rejected.jsonl")
     assert [(entry["file"], entry["line"], entry["id"], entry["reason"]) for entry in rejects] == [
         ("a.jsonl", 2, "a.jsonl:2", "bad_json"),
         ("a.jsonl", 4, "r1", "image_count"),
@@ -84,7 +85,7 @@ def test_every_record_is_kept_or_listed_with_its_reason(tmp_path):
 @pytest.mark.slow
 def test_the_same_records_in_any_form_and_by_any_workers_give_the_same_rows(tmp_path):
     lines = write_records(tmp_path / "a.jsonl", 2_500)
-    records = [json.loads(line) for line in lines.read_text().splitlines()]
+    records = json_lines(lines)
     array = tmp_path / "b.json"
     array.write_text(json.dumps(records, indent=1))
     zipped = tmp_path / "c.jsonl.gz"
@@ -405,7 +406,7 @@ def test_records_whose_media_are_not_there_are_rejected_when_somebody_looks(tmp_
         run(settings(tmp_path, check_media=True))
     result = run(settings(tmp_path, check_media=True, force=True, workers=workers))
     assert result.folders[0].rejected["missing_media"] == 2
-    lines = [json.loads(line) for line in (tmp_path / "tokenized/vision/mine/rejected.jsonl").read_text().splitlines()]
+    lines = json_lines(tmp_path / "tokenized/vision/mine/rejected.jsonl")
     missing = [entry for entry in lines if entry["reason"] == "missing_media"]
     assert [(entry["id"], entry["detail"]) for entry in missing] == [("r1", "1.jpg"), ("r3", "3.jpg")]
 

@@ -17,6 +17,7 @@ from aurora_cli.pipeline.train.estimate.estimate import estimate_stage
 from aurora_cli.pipeline.train.estimate.result import TrainEstimate
 from aurora_cli.training import costs
 from tests.distributed.tiny_workspace import make, settings
+from tests.run_files import json_lines
 
 pytestmark = [
     pytest.mark.slow,
@@ -41,7 +42,7 @@ def test_tokens_and_steps_are_those_of_the_run_that_follows(root: Path) -> None:
     assert isinstance(plan, TrainEstimate)
     assert not (root / "runs").exists()
     train.run(requested(root, epochs=1.0, plan=False))
-    lines = [json.loads(line) for line in (root / "runs/language/metrics.jsonl").read_text().splitlines()]
+    lines = json_lines(root / "runs/language/metrics.jsonl")
     data = plan.data
     assert data is not None
     assert data.steps == len(lines)

@@ -1,6 +1,5 @@
 """Scores of captions as a run goes on: right ones, on their steps, and no number of the run is another for them."""
 
-import json
 import random
 import shutil
 from pathlib import Path
@@ -23,6 +22,7 @@ from aurora_cli.pipeline.train.result import TrainResult
 from aurora_cli.reports.run import run_page
 from aurora_cli.runs.lines import CAPTION_SCORES
 from tests.distributed.tiny_workspace import make, settings
+from tests.run_files import json_lines
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 
@@ -32,11 +32,6 @@ def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("tokenized")
     make(root, images=20, videos=6, texts=4)
     return root
-
-
-@pytest.fixture
-def root(tokenized: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tokenized, tmp_path / "workspace"))
 
 
 def evaluated(root: Path, keep_best: str = "validation_loss", **changes: Any) -> Settings:
@@ -50,7 +45,7 @@ def evaluated(root: Path, keep_best: str = "validation_loss", **changes: Any) ->
 
 
 def lines(root: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (root / "runs/language/metrics.jsonl").read_text().splitlines()]
+    return json_lines(root / "runs/language/metrics.jsonl")
 
 
 def lasting(root: Path, *, scores: bool = True) -> list[dict[str, Any]]:

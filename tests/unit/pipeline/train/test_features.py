@@ -1,7 +1,6 @@
 """`train.cache_features`: the run is the run, and the tower is asked once for each medium."""
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from aurora_cli.pipeline.train.estimate.estimate import estimate_stage
 from aurora_cli.runs.find import newest_finished_run
 from aurora_cli.training.trainer import Trainer
 from tests.distributed import tiny_workspace
+from tests.run_files import json_lines
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning"),
@@ -58,11 +58,6 @@ def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def root(tokenized: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tokenized, tmp_path / "workspace"))
-
-
 def stage(root: Path, run: str, *, keep: bool, kind: str = "projection", **changes: Any) -> Settings:
     """A stage that leaves the tower frozen, on the tiny preset's network; `changes` by section, or of `train`."""
     how: dict[str, Any] = {
@@ -92,7 +87,7 @@ def stage(root: Path, run: str, *, keep: bool, kind: str = "projection", **chang
 
 def losses(root: Path, run: str) -> list[tuple[float, float | None, float]]:
     """Loss, validation loss and gradient norm of each step."""
-    lines = [json.loads(line) for line in (root / f"runs/{run}/metrics.jsonl").read_text().splitlines()]
+    lines = json_lines(root / f"runs/{run}/metrics.jsonl")
     return [(line["loss"], line.get("validation_loss"), line["grad_norm"]) for line in lines]
 
 

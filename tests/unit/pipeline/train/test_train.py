@@ -17,6 +17,7 @@ from aurora_cli.errors import DataError, HostError, UsageError
 from aurora_cli.pipeline.train import command as train
 from tests.distributed import tiny_workspace
 from tests.distributed.tiny_workspace import make, settings
+from tests.run_files import json_lines
 from tests.tokenizer_families import FAMILIES
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
@@ -35,18 +36,13 @@ def tokenized(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def root(tokenized: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tokenized, tmp_path / "workspace"))
-
-
 def alone(root: Path, **changes: Any) -> Settings:
     """A stage that starts from random weights and trains everything."""
     return settings(root, "language", **{"after": None, **changes})
 
 
 def lines(root: Path, stage: str = "language") -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (root / "runs" / stage / "metrics.jsonl").read_text().splitlines()]
+    return json_lines(root / "runs" / stage / "metrics.jsonl")
 
 
 def lasting(root: Path) -> list[dict[str, Any]]:
@@ -169,7 +165,7 @@ def test_deepspeed_on_one_process_gives_the_same_losses_and_goes_on_without(root
     train.run(alone(root, max_steps=4, run_dir="runs/plain"))
     train.run(alone(root, max_steps=2, deepspeed="zero2", epochs=9))
     train.run(alone(root, max_steps=4, deepspeed="none", epochs=9))
-    plain = [json.loads(line) for line in (root / "runs/plain/metrics.jsonl").read_text().splitlines()]
+    plain = json_lines(root / "runs/plain/metrics.jsonl")
     # the shorter run's rate falls earlier: only its first step is the same
     assert lines(root)[0]["loss"] == pytest.approx(plain[0]["loss"], abs=1e-5)
     assert len(lines(root)) == 4
@@ -181,7 +177,7 @@ def test_an_unreadable_image_is_left_out_and_listed(root: Path) -> None:
     chosen = alone(root, max_steps=3)
     chosen = chosen.model_copy(update={"data": chosen.data.model_copy(update={"max_bad_share": 0.5})})
     result = train.run(chosen)
-    rejected = [json.loads(line) for line in (root / "runs/language/rejected.jsonl").read_text().splitlines()]
+    rejected = json_lines(root / "runs/language/rejected.jsonl")
     assert result.rejected == len(rejected) >= 1
     assert {line["id"] for line in rejected} == {"image-3"}
     assert all(line["step"] >= 1 and line["reason"] for line in rejected)
@@ -257,7 +253,7 @@ def test_captions_of_the_same_images_are_written_every_so_many_steps_and_at_the_
     train.run(alone(root, max_steps=5, samples_every=2, samples=3))
     folder = root / "runs/language/samples"
     assert sorted(path.name for path in folder.glob("*.jsonl")) == [f"step-0000000{step}.jsonl" for step in (2, 4, 5)]
-    asked = [[json.loads(line) for line in path.read_text().splitlines()] for path in sorted(folder.glob("*.jsonl"))]
+    asked = [json_lines(path) for path in sorted(folder.glob("*.jsonl"))]
     assert [[line["id"] for line in lines] for lines in asked] == [["image-0", "image-7", "video-3"]] * 3
     assert asked[0][1]["reference"] == "A green image."
     assert asked[0][1]["prompt"].endswith("Describe the image. ASSISTANT:")

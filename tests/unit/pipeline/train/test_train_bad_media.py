@@ -10,6 +10,7 @@ import pytest
 
 from aurora_cli.config.resolve import dump_yaml
 from tests.distributed.tiny_workspace import make, settings
+from tests.run_files import json_lines
 
 pytestmark = pytest.mark.usefixtures("imports_done")
 IMAGES = 400
@@ -48,7 +49,7 @@ def test_with_half_a_percent_damaged_the_run_completes_and_lists_them(root: Path
     assert {line["id"] for line in rejects} == {"image-17", "image-333"}
     assert len(rejects) == 2
     assert all("not a readable image" in line["reason"] for line in rejects)
-    metrics = [json.loads(line) for line in (root / "runs/few/metrics.jsonl").read_text().splitlines()]
+    metrics = json_lines(root / "runs/few/metrics.jsonl")
     assert sum(line["samples"] for line in metrics) == IMAGES + 2
     assert (root / "runs/few/finished.json").exists()
 

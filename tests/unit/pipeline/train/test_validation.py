@@ -25,6 +25,7 @@ from aurora_cli.pipeline.train.plan import plan_stage
 from aurora_cli.pipeline.train.result import TrainResult
 from aurora_cli.reports.run import run_page
 from tests.distributed.tiny_workspace import make, settings
+from tests.run_files import json_lines
 
 pytestmark = pytest.mark.filterwarnings("ignore::FutureWarning", "ignore::DeprecationWarning")
 KEPT = "tokenized/validation/language/images"
@@ -47,11 +48,6 @@ def tokenized(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture
-def root(tokenized: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(tokenized, tmp_path / "workspace"))
-
-
 def alone(root: Path, *validation: str, **changes: Any) -> Settings:
     """A stage from random weights, with `data.validation` as it is named."""
     one = settings(root, **{"after": None, "samples_every": 0, "trackers": (), **changes})
@@ -59,7 +55,7 @@ def alone(root: Path, *validation: str, **changes: Any) -> Settings:
 
 
 def lines(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return json_lines(run / "metrics.jsonl")
 
 
 def test_what_an_import_keeps_is_tokenized_and_merged_apart_without_a_name(tokenized: Path) -> None:
@@ -158,7 +154,7 @@ def test_samples_to_measure_on_that_no_pack_holds_are_listed_as_such(root: Path)
     """A pack holds the one frame of an image, and not the three of a video."""
     texts = ["tokenized/language/texts"]
     train.run(alone(root, KEPT, "tokenized/language/videos", data=texts, max_steps=2, pack_frames=2))
-    listed = [json.loads(line) for line in (root / "runs/language/rejected.jsonl").read_text().splitlines()]
+    listed = json_lines(root / "runs/language/rejected.jsonl")
     assert [(line["step"], line["id"], line["held_out"]) for line in listed] == [
         (0, "video-0", True),
         (0, "video-1", True),
@@ -169,7 +165,7 @@ def test_samples_to_measure_on_that_no_pack_holds_are_listed_as_such(root: Path)
 def group_records(root: Path) -> None:
     """The annotations once more, four images a group, tokenized again."""
     path = root / "data/language/images/images.jsonl"
-    records = [json.loads(line) for line in path.read_text().splitlines()]
+    records = json_lines(path)
     path.write_text("".join(json.dumps({**one, "group": n // 4}) + "\n" for n, one in enumerate(records)))
     shutil.rmtree(root / "tokenized/language/images")
     tokenize.run(settings(root))

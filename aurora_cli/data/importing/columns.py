@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from aurora_cli.data.annotations.keys import looks_like, words_of
-from aurora_cli.data.annotations.schemas import SIGNS
 from aurora_cli.data.annotations.spans import LENGTHS, part_in
 from aurora_cli.data.importing.format import Options
 from aurora_cli.errors import UsageError
@@ -22,9 +21,13 @@ VIDEOS = (
 FILES = ("filename", "file", "filepath", "path", "media", "mediapath", "relativepath", "relpath", "location")
 VIDEO_IDS = ("videoid", "clipid", "youtubeid", "ytid", "vid")
 IMAGE_IDS = ("imageid", "imgid")
+TURNS = ("conversations", "messages", "QA")
+RESPONSE = "response"
+"""To what was asked: a `prompt` beside it, too."""
 TEXTS = (
     "caption", "captions", "text", "texts", "description", "sentence", "sentences", "rawcaption", "longcaption",
-    "detailedcaption", "densecaption", "captionstr", "recaption", "answer", "comment", "title", "name", "txt", "raw",
+    "detailedcaption", "densecaption", "captionstr", "recaption", "answer", RESPONSE, "comment", "title", "name", "txt",
+    "raw",
 )  # fmt: skip
 QUESTIONS = ("question", "instruction")
 QUESTION, ANSWER = "q", "a"
@@ -120,7 +123,8 @@ def find_columns(names: Sequence[str], options: Options, source: str) -> Columns
     question = given(options.question_column, "--question-column")
     if question is None:
         known = (*QUESTIONS, QUESTION) if are_short else QUESTIONS
-        question = first((*known, "prompt") if CAPTIONED in plain else known)
+        is_answered = CAPTIONED in plain or RESPONSE in plain
+        question = first((*known, "query", "prompt") if is_answered else known)
     taken = {image, video, file, folder, question}
     text = given(options.text_column, "--text-column")
     if text is None:
@@ -130,7 +134,7 @@ def find_columns(names: Sequence[str], options: Options, source: str) -> Columns
             _check_no_choices(source, names, names[text])
     if image is None and video is None and file is None:
         raise _no_column(source, names, "images or videos", "--image-column NAME, or --video-column NAME")
-    if text is None and (turns := [name for name in names if name in SIGNS]):
+    if text is None and (turns := [name for name in names if name in TURNS]):
         raise _conversations(source, turns[0])
     if text is None:
         raise _no_column(source, names, "captions", "--text-column NAME")

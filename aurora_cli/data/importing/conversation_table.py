@@ -6,10 +6,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from aurora_cli.data.annotations.records import Record, Rejection
-from aurora_cli.data.annotations.schemas import SIGNS, parse_record
+from aurora_cli.data.annotations.schemas import parse_record
 from aurora_cli.data.importing.item import Item, Kind, Refused
 from aurora_cli.io.data_uri import image_in, is_data_uri
 
+TURNS = {
+    "conversations": {"value", "content"},
+    "messages": {"value", "content"},
+    "captions": {"idx"},
+    "QA": {"a"},
+    "texts": {"user", "assistant"},
+}
+"""Columns of turns, and of what one of these is known by: a list of captions is none."""
 ASIDE = ({"instruction", "output"}, {"query", "response"})
 """Columns of text that are conversations together."""
 
@@ -18,14 +26,18 @@ def holds_conversations(schema: Any) -> bool:
     """Whether a table of an Arrow schema has a column of turns, or columns of questions and their answers."""
     import pyarrow as pa
 
-    turns = [schema.field(name).type for name in schema.names if name in SIGNS]
-    is_of_turns = any(pa.types.is_list(kind) and pa.types.is_struct(kind.value_type) for kind in turns)
-    return is_of_turns or any(columns <= {*schema.names} for columns in ASIDE)
+    for name in TURNS.keys() & {*schema.names}:
+        kind = schema.field(name).type
+        is_of_objects = pa.types.is_list(kind) and pa.types.is_struct(kind.value_type)
+        if is_of_objects and TURNS[name] & {field.name for field in kind.value_type}:
+            return True
+    return any(columns <= {*schema.names} for columns in ASIDE)
 
 
 def rows_of(batch: Any, file: str, line: int) -> Iterator[Item | Refused]:
     """What each row of an Arrow batch gives, of which the first is the line of this number."""
     for number, row in enumerate(batch.to_pylist(), line):
+        row = {key: _with_bytes(value) for key, value in row.items()}
         raw = json.dumps(row, default=_as_text).encode("utf-8", "surrogatepass")
         yield with_contents(conversation_item(raw, file, number))
 
@@ -65,6 +77,13 @@ def with_contents(row: Item | Refused) -> Item | Refused:
         return row
     contents = tuple(image_in(uri) or b"" for uri in row.media)
     return row._replace(media=("",) * len(contents), contents=contents)
+
+
+def _with_bytes(value: Any) -> Any:
+    """A cell; bytes alone, or a list of them, as objects that hold them."""
+    if isinstance(value, list):
+        return [_with_bytes(one) for one in value]
+    return {"bytes": value} if isinstance(value, bytes) else value
 
 
 def _as_text(value: Any) -> str:

@@ -147,6 +147,7 @@ CHATS = {
         "texts": [{"user": "What?", "assistant": "A.", "source": "x"}],
     },
     "alpaca": {"instruction": "What?", "input": "", "output": "A.", "images": [{"bytes": jpeg(), "path": None}]},
+    "bytes": {"query": "What?", "response": "A.", "image": jpeg()},
     "paths": {"query": "What?", "response": "A.", "images": ["a.jpg"]},
 }
 
@@ -267,3 +268,16 @@ def test_rows_of_what_has_no_columns_cannot_be_chosen(tmp_path: Path, source: Pa
     (source / "a.txt").write_text("A.")
     with pytest.raises(UsageError, match="is read as folder, of which all rows are taken"):
         imported(tmp_path, source, rows="split=train")
+
+
+def test_a_list_of_captions_in_a_cell_is_no_conversation(tmp_path: Path, source: Path) -> None:
+    table = source / "part.parquet"
+    pq.write_table(pa.Table.from_pylist([{"image": "a.jpg", "captions": [{"caption": "A.", "id": 1}]}]), table)
+    imported(tmp_path, table)
+    assert pair(records(tmp_path)[0]) == ("a.jpg", "A.")
+
+
+@pytest.mark.parametrize("asking", ["prompt", "question", "query"])
+def test_a_response_answers_what_stands_beside_it(asking: str, tmp_path: Path, source: Path) -> None:
+    imported(tmp_path, lines(source / "own.jsonl", {"image": "a.jpg", asking: "What?", "response": "A dog."}))
+    assert [turn["value"] for turn in records(tmp_path)[0]["conversations"]] == ["<image>\nWhat?", "A dog."]

@@ -1,9 +1,12 @@
 """Looking at a page in a real browser: headless Chromium, where there is one."""
 
+import contextlib
 import os
 import re
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,10 +22,18 @@ def _chromium(profile: Path, page: Path, *options: str) -> subprocess.CompletedP
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", "--enable-logging=stderr"]
     offline = ["--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={profile}"]
     command = [CHROMIUM or "", *flags, *offline, *options, page.as_uri()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    with browser_environment() as environment:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, env=environment)
     said = re.findall(r"CONSOLE.*", done.stderr)
     assert not said, said
     return done
+
+
+@contextlib.contextmanager
+def browser_environment() -> Iterator[dict[str, str]]:
+    """With a folder for what Chromium leaves behind whenever it ends; the socket in it wants a short path."""
+    with tempfile.TemporaryDirectory(prefix="browser-", ignore_cleanup_errors=True) as scratch:
+        yield {**os.environ, "TMPDIR": scratch}
 
 
 def dom(page: Path, profile: Path) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.browser import CHROMIUM
+from tests.browser import CHROMIUM, browser_environment
 
 
 class Tab:
@@ -105,25 +105,35 @@ def open_page(url: str, folder: Path) -> Iterator[Tab]:
     assert CHROMIUM is not None
     options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run"]
     profile = folder / "profile"
-    process = subprocess.Popen(
-        [CHROMIUM, *options, f"--user-data-dir={profile}", "--remote-debugging-port=0", "--window-size=1180,900", url],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        port = _port(profile / "DevToolsActivePort", process)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
-            pages = [each for each in json.load(answer) if each["type"] == "page"]
-        tab = Tab(pages[0]["webSocketDebuggerUrl"])
+    options += [f"--user-data-dir={profile}", "--remote-debugging-port=0", "--window-size=1180,900"]
+    with browser_environment() as environment:
+        process = subprocess.Popen(
+            [
+                CHROMIUM,
+                *options,
+                f"--user-data-dir={profile}",
+                "--remote-debugging-port=0",
+                "--window-size=1180,900",
+                url,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=environment,
+        )
         try:
-            tab.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
-            yield tab
+            port = _port(profile / "DevToolsActivePort", process)
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
+                pages = [each for each in json.load(answer) if each["type"] == "page"]
+            tab = Tab(pages[0]["webSocketDebuggerUrl"])
+            try:
+                tab.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
+                yield tab
+            finally:
+                tab.close()
         finally:
-            tab.close()
-    finally:
-        process.terminate()
-        process.wait(30)
+            process.terminate()
+            process.wait(30)
 
 
 def _port(file: Path, process: subprocess.Popen[bytes]) -> int:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
 
-from aurora_cli.data.media.reader import MediaReader
+from aurora_cli.data.media.reader import MediaReader, PlainFiles
 
 FIGURE = Path(__file__).parent / "images" / "demo.png"
 VIDEO = "clip.mp4"
@@ -29,7 +29,7 @@ def aurora(workspace: Path, *words: str) -> dict:
 
 def frames_of(video: Path, size: int) -> list[Image.Image]:
     """The frames that the model sees."""
-    reader = MediaReader(None, size, (0.46, 0.46, 0.46))
+    reader = MediaReader(PlainFiles(), size, (0.46, 0.46, 0.46))
     return [Image.fromarray(frame) for frame in reader.video(str(video), FRAMES)]
 
 

@@ -62,7 +62,7 @@ class CaptionInput(NamedTuple):
         """
         mean, std, size = model.image_mean, model.image_std, model.image_size
         if not isinstance(self.source, InMemory):
-            return load_frames(None, self.source, count, size, mean, std, sampling, self.span)
+            return load_frames(self.source, count, size, mean, std, sampling, self.span)
         if self.span is not None and not self.source.edges_s:
             raise UnreadableMedia(f"{self.name}: has no times, so no part from {self.span[0]:g} s")
         images, fill = self.source.images, padding_colour(mean)

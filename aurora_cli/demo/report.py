@@ -96,7 +96,7 @@ def contact_sheet(path: Path, folder: Path, truth: Sequence[TrueMedium], caption
     canvas = ImageDraw.Draw(sheet)
     for number, each in enumerate(shown):
         left, top = number % columns * width + 8, number // columns * (cell + text)
-        frames = load_frames(None, folder / each.media, FRAMES, SIDE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        frames = load_frames(folder / each.media, FRAMES, SIDE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
         for frame, pixels in enumerate((frames * 255).byte().permute(0, 2, 3, 1).numpy()):
             sheet.paste(Image.fromarray(pixels).resize((cell, cell)), (left + frame * (cell + gap), top + 4))
         caption = captions.get(each.media, "(none)")

@@ -3,6 +3,7 @@
 import json
 from typing import NamedTuple, TypedDict
 
+from aurora_cli.data.media.errors import TooManyBytes
 from aurora_cli.errors import AuroraError, DataError
 
 
@@ -61,5 +62,7 @@ class Header(NamedTuple):
 
 
 def refusal_of(error: AuroraError, param: str | None = None) -> Refusal:
-    """What an error of a request's own content becomes: 422 if its media or texts are bad, else 400."""
-    return Refusal(422 if isinstance(error, DataError) else 400, error.message, param=param)
+    """What an error of a request's own content becomes: 413 of a medium that is too large, 422 of bad media or texts,
+    else 400."""
+    status = 413 if isinstance(error, TooManyBytes) else 422 if isinstance(error, DataError) else 400
+    return Refusal(status, error.message, param=param)

@@ -127,7 +127,7 @@ def check(found: dict, mode: str, workspace: Path) -> None:
     image = GOLDEN / "pixels" / "images" / "im_120x160.png"
     inputs = {
         "input_ids": torch.tensor([ids]),
-        "pixel_values": load_frames(None, image, 1, 56, MODEL.image_mean, MODEL.image_std),
+        "pixel_values": load_frames(image, 1, 56, MODEL.image_mean, MODEL.image_std),
     }
     with torch.no_grad():
         logits = model(**inputs).logits[0, -1]

@@ -19,6 +19,7 @@ from aurora_cli.captioning.result import CaptionedBatch, Uncaptioned, part_of
 from aurora_cli.config.settings import CaptionSettings
 from aurora_cli.console import Reporter
 from aurora_cli.data.media.animations import is_animation
+from aurora_cli.data.media.errors import TooManyBytes
 from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote.http import fetch
@@ -97,7 +98,9 @@ class LocalEngine:
                 medium = _local(row.medium, folder, int(self._caption.max_remote_mb * 1e6))
                 read = captioner.read(_input_of(row, medium), self._options)
             except DataError as error:
-                read = Uncaptioned(name, error.message.removeprefix(f"{name}: "), row.id, part_of(row.span))
+                setting = " (caption.max_remote_mb)" if isinstance(error, TooManyBytes) else ""
+                reason = f"{error.message.removeprefix(f'{name}: ')}{setting}"
+                read = Uncaptioned(name, reason, row.id, part_of(row.span))
         if not isinstance(read, Uncaptioned) or not self._rows_of.numbered:
             return read
         return replace(read, file=self._rows_of.file, line=row.line)

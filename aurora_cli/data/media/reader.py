@@ -96,7 +96,6 @@ def video_pixels(
 
 
 def load_frames(
-    root: MediaSource | None,
     path: str | Path | Sequence[str | Path],
     frames: int,
     image_size: int,
@@ -107,13 +106,13 @@ def load_frames(
 ) -> torch.Tensor:
     """The vision tower's input for one medium: (F, 3, S, S) float32.
 
-    `path` is an image (F = 1), a video, a folder of frames, or a list of frame files; `root=None` reads plain files.
-    Only a video file, or an image of several frames, can have a span.
+    `path` is an image (F = 1), a video, a folder of frames, or a list of frame files. Only a video file, or an image of
+    several frames, can have a span.
 
     Raises:
         DataError: it cannot be read.
     """
-    reader = MediaReader(root, image_size, mean, sampling)
+    reader = MediaReader(PlainFiles(), image_size, mean, sampling)
     if span is not None and (not isinstance(path, str | Path) or not reader.is_video(str(path))):
         what = "an image" if isinstance(path, str | Path) else "a list of frames"
         raise UnreadableMedia(f"{what} has no times, so no part from {span[0]:g} s")
@@ -127,16 +126,16 @@ def load_frames(
 
 
 class MediaReader:
-    """Reads media below one root at one size."""
+    """Reads media of one source at one size."""
 
     def __init__(
         self,
-        root: MediaSource | None,
+        source: MediaSource,
         image_size: int,
         mean: Sequence[float],
         sampling: Sampling = EVENLY_IN_TIME,
     ) -> None:
-        self.source: MediaSource = PlainFiles() if root is None else root
+        self.source = source
         self.image_size = image_size
         self.sampling = sampling
         self.fill: Colour = padding_colour(mean)

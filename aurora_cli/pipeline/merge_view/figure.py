@@ -18,7 +18,7 @@ from aurora_cli.checkpoints.opening import open_checkpoint
 from aurora_cli.config.merging import TokenMerging
 from aurora_cli.config.settings import Settings
 from aurora_cli.console import Reporter
-from aurora_cli.data.media.reader import MediaReader
+from aurora_cli.data.media.reader import MediaReader, PlainFiles
 from aurora_cli.data.media.transforms import normalise
 from aurora_cli.errors import SettingsError
 from aurora_cli.io.atomic import atomic_write
@@ -54,7 +54,7 @@ def write_figure(settings: Settings, model: str, image: Path, output: Path, repo
     for note in checkpoint.notes:
         reporter.info(note)
     mergings, left_out = _mergings(checkpoint, settings.merge_view.token_kept_ratios)
-    reader = MediaReader(None, checkpoint.model.image_size, checkpoint.model.image_mean)
+    reader = MediaReader(PlainFiles(), checkpoint.model.image_size, checkpoint.model.image_mean)
     frames_FSSC = reader.video(str(image), 1) if reader.is_video(str(image)) else reader.images([str(image)])
     views = _views(checkpoint, frames_FSSC, mergings, settings.merge_view.device)
     merging = checkpoint.merging

@@ -114,7 +114,7 @@ def test_a_video_file_decodes_into_the_drawn_frames(tmp_path: Path) -> None:
     assert list(evenly_spaced(VIDEO_FILE_FRAMES, FRAMES)) == [1, 4, 7]  # the middles of thirds, as `draw` has them
     scene = video_scene(random.Random(3))
     (tmp_path / "clip.mp4").write_bytes(encode_video(draw(scene, VIDEO_FILE_FRAMES)))
-    frames_F3SS = load_frames(None, tmp_path / "clip.mp4", FRAMES, SIDE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    frames_F3SS = load_frames(tmp_path / "clip.mp4", FRAMES, SIDE, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     drawn = np.stack([np.asarray(image, np.float32) for image in draw(scene)])
     difference = np.abs(frames_F3SS.permute(0, 2, 3, 1).numpy() * 255 - drawn)
     assert difference.mean() < 4  # levels of 255; half the chroma's resolution is lost at the edges

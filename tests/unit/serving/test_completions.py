@@ -456,6 +456,11 @@ def test_media_from_the_network_are_fetched_where_that_is_allowed(captioner, cli
         for name in ("a.txt", "missing.png"):
             assert allowed.post(CHAT, json=question("x", image_part(url=url + name))).status_code == 422
         service.close()
+        small = service_of(captioner, ServiceLimits(media=MediaLimits(allow_remote=True, max_bytes=100)))
+        refused = TestClient(small.app, base_url=URL).post(CHAT, json=question("x", image_part(url=url + "a.png")))
+        assert refused.status_code == 413
+        assert refused.json()["error"]["message"].endswith("at most 100 bytes are fetched")
+        small.close()
         web.shutdown()
 
 

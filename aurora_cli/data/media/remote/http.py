@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 from aurora_cli.data.media.animations import is_animation
+from aurora_cli.data.media.errors import TooManyBytes
 from aurora_cli.data.media.kinds import MediaKind, kind_by_name
 from aurora_cli.data.media.listing import Medium
 from aurora_cli.data.media.remote.paced import PATIENCE_S, PacedHTTPHandler, PacedHTTPSHandler
@@ -99,7 +100,7 @@ def _opened(url: str, max_bytes: int) -> Iterator[tuple[IO[bytes], MediaKind, st
             kind, suffix = _kind_of(url, response.headers.get_content_type())
             declared = response.headers.get("Content-Length", "")
             if declared.isdigit() and int(declared) > max_bytes:
-                raise _too_large(url, f"{int(declared):,} bytes", max_bytes)
+                raise TooManyBytes(url, f"{int(declared):,} bytes", max_bytes)
             yield response, kind, suffix
     except (OSError, http.client.HTTPException, ValueError) as error:
         if isinstance(error, urllib.error.HTTPError):
@@ -112,12 +113,8 @@ def _copy(url: str, response: IO[bytes], file: IO[bytes], max_bytes: int) -> Non
     while chunk := response.read(_CHUNK):
         size += len(chunk)
         if size > max_bytes:
-            raise _too_large(url, "more", max_bytes)
+            raise TooManyBytes(url, "more", max_bytes)
         file.write(chunk)
-
-
-def _too_large(url: str, size: str, max_bytes: int) -> DataError:
-    return DataError(f"{url}: has {size}; at most {max_bytes:,} bytes are fetched (caption.max_remote_mb)")
 
 
 def _kind_of(url: str, content_type: str) -> tuple[MediaKind, str]:

@@ -9,9 +9,9 @@ from typing import NamedTuple, TypeAlias
 from aurora_cli.data.archives.index_table import Extent
 from aurora_cli.data.archives.indexed_tar import IndexedTar
 from aurora_cli.data.archives.remote_tar import RemoteTar
+from aurora_cli.data.media.errors import TooManyBytes
 from aurora_cli.data.media.kinds import kind_by_name
 from aurora_cli.data.media.listing import Medium
-from aurora_cli.errors import DataError
 from aurora_cli.io.atomic import disk_errors
 from aurora_cli.io.urls import name_of
 from aurora_cli.storage.errors import shown
@@ -76,7 +76,7 @@ def _pieces(tar: Tar, extent: Extent) -> Iterable[bytes]:
 
 def _check_size(name: str, size: int, max_bytes: int) -> None:
     if size > max_bytes:
-        raise DataError(f"{name}: has {size:,} bytes; at most {max_bytes:,} bytes are fetched (caption.max_remote_mb)")
+        raise TooManyBytes(name, f"{size:,} bytes", max_bytes)
 
 
 def _file_name(whole: str, last: str) -> str:

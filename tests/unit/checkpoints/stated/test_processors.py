@@ -106,7 +106,7 @@ def test_pixels_are_those_of_transformers_or_what_differs_is_said(name: str, tmp
         noise = np.random.default_rng(len(shape)).integers(0, 256, (*size[::-1], 3), np.uint8)
         image = Image.fromarray(noise)
         image.save(tmp_path / f"{shape}.png")
-        (ours,) = load_frames(None, tmp_path / f"{shape}.png", 1, SIDE, model.image_mean, model.image_std)
+        (ours,) = load_frames(tmp_path / f"{shape}.png", 1, SIDE, model.image_mean, model.image_std)
         theirs = of_transformers(processor, image)
         if theirs.shape != ours.shape or not np.allclose(ours.numpy(), theirs, rtol=0, atol=2e-5):
             differs = True

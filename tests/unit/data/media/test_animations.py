@@ -16,7 +16,7 @@ from aurora_cli.data.media.decoders.sampling import Sampling
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.images import decode_image
 from aurora_cli.data.media.listing import list_media, passed_over
-from aurora_cli.data.media.reader import MediaReader, load_frames
+from aurora_cli.data.media.reader import MediaReader, PlainFiles, load_frames
 from aurora_cli.data.media.root import MediaRoot
 
 MEAN, STD = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
@@ -67,7 +67,7 @@ def test_an_animation_is_captioned_as_a_video(tmp_path: Path, kind: str) -> None
         of_file, of_image = (given[at].frames(5, model, Sampling()) for at in (0, 2))
     assert numbers((of_file.permute(0, 2, 3, 1).numpy() * 127.5 + 127.5).round()) == [1, 3, 3, 3, 3]
     assert (of_file - of_image).abs().max() < 0.02
-    assert load_frames(None, still, 5, 28, MEAN, STD).shape == (1, 3, 28, 28)
+    assert load_frames(still, 5, 28, MEAN, STD).shape == (1, 3, 28, 28)
 
 
 @pytest.mark.parametrize("kind", ["png", "apng"])
@@ -75,7 +75,7 @@ def test_the_image_that_an_apng_has_for_others_is_no_frame(tmp_path: Path, kind:
     images = [Image.new("RGB", (48, 32), (level(number),) * 3) for number in (7, 0, 1, 2)]
     path = tmp_path / f"moving.{kind}"
     images[0].save(path, "PNG", save_all=True, append_images=images[1:], default_image=True, duration=100)
-    assert numbers(MediaReader(None, 28, MEAN).video(str(path), 6)) == [0, 0, 1, 1, 2, 2]
+    assert numbers(MediaReader(PlainFiles(), 28, MEAN).video(str(path), 6)) == [0, 0, 1, 1, 2, 2]
     model = ModelSettings(image_size=28, image_mean=MEAN, image_std=STD)
     with Image.open(path) as opened:
         (given,) = caption_inputs([opened])
@@ -85,7 +85,8 @@ def test_the_image_that_an_apng_has_for_others_is_no_frame(tmp_path: Path, kind:
 
 def test_a_delay_of_no_time_counts_as_browsers_count_it(tmp_path: Path) -> None:
     path = animate(tmp_path / "fast.gif", [0, 0, 800])  # 100, 100 and 800 ms
-    assert numbers(MediaReader(None, 28, MEAN).video(str(path), 5)) == [1, 2, 2, 2, 2]  # at 0.1 s the second begins
+    # at 0.1 s the second begins
+    assert numbers(MediaReader(PlainFiles(), 28, MEAN).video(str(path), 5)) == [1, 2, 2, 2, 2]
 
 
 def test_what_is_damaged_is_no_animation_and_an_error_when_it_is_read(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from aurora_cli.data.media.decoders.sampling import Request
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.images import decode_image
 from aurora_cli.data.media.listing import list_media
-from aurora_cli.data.media.reader import MediaReader
+from aurora_cli.data.media.reader import MediaReader, PlainFiles
 from aurora_cli.data.media.video_decoder import by_decord
 from aurora_cli.data.media.video_process import DecoderError, decode_video
 from tests.numbered_videos import (
@@ -252,12 +252,12 @@ def moving(folder: Path) -> Path:
 
 
 def check_gif(folder: Path, reader: str) -> None:
-    images = MediaReader(None, 64, (0.5, 0.5, 0.5)).video(str(moving(folder)), 5)
+    images = MediaReader(PlainFiles(), 64, (0.5, 0.5, 0.5)).video(str(moving(folder)), 5)
     assert numbers_of(images[:, 8:56]) == [1, 3, 3, 3, 3]
 
 
 def check_gif_image(folder: Path, reader: str) -> None:
-    images = MediaReader(None, 64, (0.5, 0.5, 0.5)).images([str(moving(folder))])
+    images = MediaReader(PlainFiles(), 64, (0.5, 0.5, 0.5)).images([str(moving(folder))])
     assert numbers_of(images[:, 8:56]) == [0]
 
 
@@ -268,7 +268,7 @@ def check_gif_caption(folder: Path, reader: str) -> None:
 def check_frames(folder: Path, reader: str) -> None:
     for number in range(10):
         Image.fromarray(drawn(number, (64, 48))).save(folder / f"frame_{number}.png")
-    images = MediaReader(None, 64, (0.5, 0.5, 0.5)).video(str(folder), 5)
+    images = MediaReader(PlainFiles(), 64, (0.5, 0.5, 0.5)).video(str(folder), 5)
     assert numbers_of(images[:, 8:56]) == [1, 3, 5, 7, 9]
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from aurora_cli.data.media.decoders.sampling import evenly_spaced
 from aurora_cli.data.media.errors import UnreadableMedia
 from aurora_cli.data.media.images import decode_image
-from aurora_cli.data.media.reader import MediaReader, image_pixels, load_frames, video_pixels
+from aurora_cli.data.media.reader import MediaReader, PlainFiles, image_pixels, load_frames, video_pixels
 from aurora_cli.data.media.rgb import as_rgb
 from aurora_cli.data.media.transforms import square_frames
 
@@ -237,8 +237,8 @@ def test_a_span_of_a_video_is_read_as_if_it_were_all(tmp_path: Path, write_video
     write_video(tmp_path / "a.avi", video_of(range(10, 210, 20)))  # one second
     pixels = video_pixels(tmp_path / "a.avi", "a.avi", 2, 28, GREY, span=(0.3, 0.7))
     assert np.abs(pixels[:, 14, 14, 0].astype(int) - [90, 130]).max() <= 3  # 70 to 130, the middles of two halves
-    tensor = load_frames(None, tmp_path / "a.avi", 2, 28, MEAN, STD, span=(0.3, 0.7))
-    assert torch.equal(tensor, load_frames(None, tmp_path / "a.avi", 10, 28, MEAN, STD)[[4, 6]])
+    tensor = load_frames(tmp_path / "a.avi", 2, 28, MEAN, STD, span=(0.3, 0.7))
+    assert torch.equal(tensor, load_frames(tmp_path / "a.avi", 10, 28, MEAN, STD)[[4, 6]])
     with pytest.raises(UnreadableMedia, match=r"a\.avi: .*3 to 4 s holds none of its frames: it is 1\.0 s long"):
         video_pixels(tmp_path / "a.avi", "a.avi", 2, 28, GREY, span=(3.0, 4.0))
 
@@ -246,7 +246,7 @@ def test_a_span_of_a_video_is_read_as_if_it_were_all(tmp_path: Path, write_video
 def test_a_folder_of_frames_has_no_spans(tmp_path: Path) -> None:
     halves().save(tmp_path / "frame_1.png")
     with pytest.raises(UnreadableMedia, match="a folder of frames has no times"):
-        load_frames(None, tmp_path, 2, 28, MEAN, STD, span=(0.0, 1.0))
+        load_frames(tmp_path, 2, 28, MEAN, STD, span=(0.0, 1.0))
 
 
 @pytest.mark.slow
@@ -285,7 +285,7 @@ def test_load_frames_takes_a_image_a_video_a_folder_and_a_list(tmp_path: Path, w
 
     def load(path: object, count: int) -> torch.Tensor:
         paths = [str(tmp_path / name) for name in path] if isinstance(path, list) else tmp_path / str(path)
-        return load_frames(None, paths, count, 28, MEAN, STD)
+        return load_frames(paths, count, 28, MEAN, STD)
 
     assert load(names[0], 8).shape == (1, 3, 28, 28)
     torch.testing.assert_close(load("folder", 3), load(names, 3))
@@ -295,7 +295,7 @@ def test_load_frames_takes_a_image_a_video_a_folder_and_a_list(tmp_path: Path, w
 
 def test_missing_media_are_errors_that_name_them(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    reader = MediaReader(None, 28, MEAN)
+    reader = MediaReader(PlainFiles(), 28, MEAN)
     with pytest.raises(UnreadableMedia, match=r"none\.png: there is no such file"):
         reader.images([str(tmp_path / "none.png")])
     with pytest.raises(UnreadableMedia, match=r"none\.mp4: there is no such file"):

@@ -19,7 +19,7 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 @pytest.mark.parametrize("name", sorted(path.name for path in (GOLDEN / "images").iterdir()))
 def test_pixels_equal_the_originals(name: str) -> None:
     expected = load_file(GOLDEN / "expected.safetensors")[name]
-    frames = load_frames(None, GOLDEN / "images" / name, 1, 84, MEAN, STD)
+    frames = load_frames(GOLDEN / "images" / name, 1, 84, MEAN, STD)
     assert frames.dtype == torch.float32
     torch.testing.assert_close(frames, expected, atol=1e-4, rtol=0)
 

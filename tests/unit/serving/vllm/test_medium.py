@@ -20,7 +20,7 @@ FRAMES = [Image.fromarray(frame) for frame in NOISE]
 
 
 def as_captioned(path: Path | list[Path], frames: int = 3) -> torch.Tensor:
-    return load_frames(None, path, frames, MODEL.image_size, MODEL.image_mean, MODEL.image_std)
+    return load_frames(path, frames, MODEL.image_size, MODEL.image_mean, MODEL.image_std)
 
 
 def turned() -> Image.Exif:

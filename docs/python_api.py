@@ -75,7 +75,7 @@ def _class(node: ast.ClassDef, choices: Mapping[str, str]) -> Iterator[str]:
     rows = [*_fields(node, choices), *((each.name, _type(each.returns), "", _docstring(each)) for each in properties)]
     if rows:
         yield from ["", "| attribute | type | default | what it is |", "| --- | --- | --- | --- |"]
-        yield from (f"| `{name}` | `{_cell(kind)}` | {default} | {_cell(text)} |" for name, kind, default, text in rows)
+        yield from (f"| `{name}` | `{cell(kind)}` | {default} | {cell(text)} |" for name, kind, default, text in rows)
     wanted = MEMBERS.get(node.name)
     for method in functions:
         public = not method.name.startswith("_") if wanted is None else method.name in wanted
@@ -205,5 +205,6 @@ def _items(lines: Sequence[str]) -> Iterator[str]:
             yield f"- `{name}`: {text}"
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text in a table of Markdown."""
     return text.replace("|", "\\|").replace("<", "&lt;")

@@ -14,6 +14,7 @@ import preparing_text
 import python_api
 import record_keys
 import scale_model
+from python_api import cell
 
 from aurora_cli.cli.commands import SPECS
 from aurora_cli.cli.spec import Flag, shown_default
@@ -78,7 +79,7 @@ def settings_page() -> str:
 
 def _flag_row(flag: Flag) -> str:
     words = ", ".join(f"`{name}`" for name in flag.declarations) or f"`{flag.metavar}`"
-    return f"| {_cell(words)} | {_cell(flag.setting.help)} | `{flag.path}` |"
+    return f"| {cell(words)} | {cell(flag.setting.help)} | `{flag.path}` |"
 
 
 def _setting_row(setting: fields.Setting) -> str:
@@ -87,13 +88,9 @@ def _setting_row(setting: fields.Setting) -> str:
         kind += f", {setting.allowed}"
     default = shown_default(setting)
     shown = f"`{default}`" if default else ("off" if setting.default is False else "none")
-    shown = "must be given" if setting.info.is_required() else _cell(shown)
+    shown = "must be given" if setting.info.is_required() else cell(shown)
     resume = " *May change when a run resumes.*" if setting.may_change else ""
-    return f"| `{setting.path}` | {_cell(kind)} | {shown} | {_cell(setting.help)}{resume} |"
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("<", "&lt;")
+    return f"| `{setting.path}` | {cell(kind)} | {shown} | {cell(setting.help)}{resume} |"
 
 
 def main() -> int:

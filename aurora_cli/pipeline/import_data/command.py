@@ -90,7 +90,7 @@ def run(settings: Settings, reporter: Reporter = SILENT, *, dry_run: bool = Fals
         if tally.kept:
             manifest.write(target.folder / MANIFEST)
             (target.folder / BEGUN).unlink(missing_ok=True)
-    return _result(target, sources, manifest, began, media=summary)
+    return _result(target, sources, manifest, began, media=summary, first_missing=tally.first_missing)
 
 
 def write_all(
@@ -179,6 +179,7 @@ def _result(
     *,
     done_before: bool = False,
     media: MediaSummary | None = None,
+    first_missing: str | None = None,
 ) -> ImportResult:
     counts = manifest.counts
     return ImportResult(
@@ -193,6 +194,7 @@ def _result(
         images=counts.images,
         videos=counts.videos,
         rejected=counts.rejected,
+        first_missing=first_missing,
         rejects_file=str(target.rejects) if counts.rejected else None,
         seconds=round(time.perf_counter() - began, 3),
         done_before=done_before,

@@ -40,7 +40,7 @@ def preview(
     samples: list[SampleRecord] = []
     media_found = SampledMedia(embedded)
     rejected: Counter[str] = Counter()
-    read = 0
+    read, first_missing = 0, None
     for source in sources:
         media = source.preview_media()
         wanted = -(-(SAMPLES - len(samples)) // (len(sources) - sources.index(source)))
@@ -56,6 +56,8 @@ def preview(
                 _, kind, paths = maker.record(row, media)
             except Rejection as rejection:
                 rejected[rejection.reason] += 1
+                if rejection.reason == "missing_media":
+                    first_missing = first_missing or rejection.detail
                 continue
             samples.append(_sample(row, kind, paths, questions))
             if step.html is not None:
@@ -74,6 +76,7 @@ def preview(
         read=read,
         kept=len(samples),
         rejected=dict(rejected),
+        first_missing=first_missing,
         samples=tuple(samples),
         html=None if html is None else str(html),
         dry_run=True,

@@ -79,6 +79,8 @@ class ImportResult(Result):
     videos: int = 0
     rejected: dict[str, int] = field(default_factory=dict)
     """Rows by reason."""
+    first_missing: str | None = None
+    """Path of the first medium that is not there."""
     rejects_file: str | None = None
     seconds: float = 0.0
     done_before: bool = False
@@ -114,7 +116,10 @@ class ImportResult(Result):
             return []
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(self.rejected.items()))
         see = f"; see {self.rejects_file}" if self.rejects_file else ""
-        return [f"  rejected{' ' if of_which else ''}{of_which} {sum(self.rejected.values()):,}: {reasons}{see}"]
+        lines = [f"  rejected{' ' if of_which else ''}{of_which} {sum(self.rejected.values()):,}: {reasons}{see}"]
+        if self.first_missing is not None and 2 * self.rejected.get("missing_media", 0) > self.read:
+            lines.append(f"  most media are not there, as {self.first_missing}: --media-root DIR says where they are")
+        return lines
 
     @property
     def exit_code(self) -> int:

@@ -39,6 +39,8 @@ class Tally:
     images: int = 0
     videos: int = 0
     rejected: Counter[str] = field(default_factory=Counter)
+    first_missing: str | None = None
+    """Path of the first medium that is not there."""
 
     def count(self, kind: Kind | None, records: int) -> None:
         """Add records that are kept."""
@@ -50,7 +52,8 @@ class Tally:
 
     def counts(self) -> ImportCounts:
         """As a manifest keeps them."""
-        return ImportCounts.model_validate({**vars(self), "rejected": dict(sorted(self.rejected.items()))})
+        counted = {name: value for name, value in vars(self).items() if name != "first_missing"}
+        return ImportCounts.model_validate({**counted, "rejected": dict(sorted(self.rejected.items()))})
 
 
 @dataclass(frozen=True)
@@ -170,6 +173,8 @@ class RowWriter:
         try:
             line, kind, paths = self._maker.record(row, media)
         except Rejection as rejection:
+            if rejection.reason == "missing_media":
+                tally.first_missing = tally.first_missing or rejection.detail
             self._reject(Refused(row.file, row.line, row.id, rejection.reason, rejection.detail))
             return None
         if self._sides is not None:

@@ -281,3 +281,15 @@ def test_a_list_of_captions_in_a_cell_is_no_conversation(tmp_path: Path, source:
 def test_a_response_answers_what_stands_beside_it(asking: str, tmp_path: Path, source: Path) -> None:
     imported(tmp_path, lines(source / "own.jsonl", {"image": "a.jpg", asking: "What?", "response": "A dog."}))
     assert [turn["value"] for turn in records(tmp_path)[0]["conversations"]] == ["<image>\nWhat?", "A dog."]
+
+
+@pytest.mark.parametrize("dry_run", [False, True])
+def test_where_media_are_can_be_said_where_most_are_missing(dry_run: bool, tmp_path: Path, source: Path) -> None:
+    rows = [{"image": f"train2014/{number}.jpg", "caption": "A."} for number in range(3)]
+    result = imported(
+        tmp_path, lines(source / "own.jsonl", *rows, {"image": "a.jpg", "caption": "A."}), dry_run=dry_run
+    )
+    assert "  most media are not there, as train2014/0.jpg: --media-root DIR says where they are" in result.lines()
+    few = [{"image": name, "caption": name} for name in ("a.jpg", "b c.png", "gone.jpg")]
+    shown = imported(tmp_path, lines(source / "few.jsonl", *few), name="few", dry_run=dry_run).lines()
+    assert not any("--media-root" in line for line in shown)

@@ -191,7 +191,7 @@ def _importable(path: Path, gathered: _Gathered) -> None:
             gathered.unreadable.append(Unreadable(row.file, row.line, f"{row.reason}: {row.detail}"))
             continue
         text = row.caption if row.messages is None else _answer(row.messages)
-        if not row.media or text is None:
+        if not row.media or not text:
             gathered.unreadable.append(Unreadable(row.file, row.line, "no medium, or no answer about it"))
             continue
         own = [row.id] if row.messages is not None else []  # of a record; elsewhere an id may be a caption's alone

@@ -123,10 +123,10 @@ def question_in(cell: Any) -> str | None:
 
 
 def captions_in(cell: Any) -> list[str]:
-    """The captions of a cell: its text, or those of a list, also of one that is written out.
+    """The captions of a cell: its text, or those of a list, also of one that is written out; of an empty one nothing.
 
-    >>> captions_in(" A cat. "), captions_in(["a", "b"]), captions_in("['a', 'b']"), captions_in("[sic] a cat")
-    (['A cat.'], ['a', 'b'], ['a', 'b'], ['[sic] a cat'])
+    >>> captions_in(" A cat. "), captions_in(["a", None]), captions_in("['a', 'b']"), captions_in("[sic] a cat")
+    (['A cat.'], ['a', ''], ['a', 'b'], ['[sic] a cat'])
 
     Raises:
         Rejection: there is none.
@@ -143,7 +143,7 @@ def captions_in(cell: Any) -> list[str]:
         cell = listed
     if isinstance(cell, list) and cell:
         texts = [_caption(one) for one in cell]
-        if all(texts):
+        if any(texts):
             return texts
     raise Rejection("no_caption", shortened(cell))
 

@@ -104,6 +104,8 @@ class RecordMaker:
         Raises:
             Rejection: it is none.
         """
+        if item.messages is None and not item.caption:
+            raise Rejection("no_caption", "it is empty")
         if (
             item.content is None
             and not item.contents

@@ -293,3 +293,13 @@ def test_where_media_are_can_be_said_where_most_are_missing(dry_run: bool, tmp_p
     few = [{"image": name, "caption": name} for name in ("a.jpg", "b c.png", "gone.jpg")]
     shown = imported(tmp_path, lines(source / "few.jsonl", *few), name="few", dry_run=dry_run).lines()
     assert not any("--media-root" in line for line in shown)
+
+
+def test_an_empty_caption_in_a_list_costs_no_other(tmp_path: Path, source: Path) -> None:
+    table = lines(source / "own.jsonl", {"image": "a.jpg", "caption": ["One.", None, "Two.", " "]})
+    result = imported(tmp_path, table)
+    assert [(record["id"][-2:], pair(record)[1]) for record in records(tmp_path)] == [("#0", "One."), ("#2", "Two.")]
+    assert (result.read, result.rejected) == (4, {"no_caption": 2})
+    assert read_references(table).texts == [["One.", "Two."]]
+    (source / "vatex.json").write_text(json.dumps([{"videoID": "e", "enCap": ["", "A line."]}]))
+    assert imported(tmp_path, source / "vatex.json", name="vatex").rejected == {"no_caption": 1}

@@ -97,18 +97,24 @@ def hub_errors(what: str, repo: HubRepo, *, retried: bool = False, writing: bool
         json.JSONDecodeError,
         OSError,
     ) as error:
-        cause = _cause(error)
-        if _is_of_the_disk(cause):
+        if _is_of_the_disk(_cause(error)):
             raise
-        if writing and isinstance(cause, errors.HfHubHTTPError):
-            raise _refused_upload(cause, repo) from error
-        ours = _translated(cause, what, repo)
-        if isinstance(ours, TransientError) and (not retried or _is_out_of_reach(cause, what, repo)):
-            ours = HostError(
-                f"{repo.name}: {'' if writing else 'is not a folder here, and '}the hub did not answer: {ours}",
-                hint=f"Check the network, HF_ENDPOINT and proxies, and run it again; or give {repo.instead}.",
-            )
-        raise ours from error
+        # No variable has either: an error and the frame that names it hold each other, and all that was received.
+        raise _ours(_cause(error), what, repo, writing=writing, retried=retried) from error
+
+
+def _ours(cause: Exception, what: str, repo: HubRepo, *, writing: bool, retried: bool) -> AuroraError | TransientError:
+    from huggingface_hub import errors
+
+    if writing and isinstance(cause, errors.HfHubHTTPError):
+        return _refused_upload(cause, repo)
+    ours = _translated(cause, what, repo)
+    if isinstance(ours, TransientError) and (not retried or _is_out_of_reach(cause, what, repo)):
+        return HostError(
+            f"{repo.name}: {'' if writing else 'is not a folder here, and '}the hub did not answer: {ours}",
+            hint=f"Check the network, HF_ENDPOINT and proxies, and run it again; or give {repo.instead}.",
+        )
+    return ours
 
 
 def _cause(error: Exception) -> Exception:

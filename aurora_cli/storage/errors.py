@@ -68,7 +68,10 @@ def storage_errors(url: str, *, writing: bool = False, retried: bool = False) ->
             raise
         if isinstance(ours, TransientError) and not retried:
             ours = unanswered(url, str(ours))
-        raise ours from error
+        try:
+            raise ours from error
+        finally:
+            del ours  # or it and this frame hold each other, and all that was received
 
 
 def unanswered(url: str, reason: str) -> HostError:

@@ -1,7 +1,6 @@
 """What was sent is gone when it is answered: also where the answer is a refusal, of which Python keeps the frames."""
 
 import asyncio
-import gc
 import subprocess
 import sys
 import threading
@@ -9,14 +8,12 @@ import time
 import weakref
 from collections.abc import Iterator
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import pytest
 import torch
 from starlette.testclient import TestClient
 
-import aurora_cli
 from aurora_cli.captioning.captioner import Captioner
 from aurora_cli.captioning.decoding import DecodingBatch, NewRow
 from aurora_cli.serving.app import ServiceLimits
@@ -24,9 +21,8 @@ from aurora_cli.serving.conversation import Conversations
 from aurora_cli.serving.engine import Engine
 from aurora_cli.serving.media import MediaLimits
 from aurora_cli.serving.schema import parse_request
+from tests.circles import circles_of
 from tests.serving import CHAT, URL, image_part, question, service_of
-
-(PACKAGE,) = aurora_cli.__path__
 
 
 @pytest.fixture(scope="module")
@@ -36,20 +32,8 @@ def rooted(captioner, tmp_path_factory) -> Iterator[TestClient]:
     service.close()
 
 
-def circles_of(client: TestClient, request: dict[str, Any], status: int) -> set[str]:
-    """Functions whose frames are still there when the answer is, because they hold one another."""
-    gc.collect()
-    gc.disable()
-    try:
-        assert client.post(CHAT, json=request).status_code == status
-        gc.set_debug(gc.DEBUG_SAVEALL)
-        gc.collect()
-        codes = [each.f_code for each in gc.garbage if isinstance(each, FrameType)]
-        return {code.co_qualname for code in codes if code.co_filename.startswith(PACKAGE)}
-    finally:
-        gc.set_debug(0)
-        gc.garbage.clear()
-        gc.enable()
+def statuses_of(client: TestClient, request: dict[str, Any], statuses: list[int]) -> None:
+    statuses.append(client.post(CHAT, json=request).status_code)
 
 
 @pytest.mark.parametrize(("part", "status"), [
@@ -58,7 +42,9 @@ def circles_of(client: TestClient, request: dict[str, Any], status: int) -> set[
     (image_part(url="../outside.png"), 403),
 ])  # fmt: skip
 def test_a_refused_medium_is_not_kept(rooted, part, status):
-    assert circles_of(rooted, question("What is it?", part), status) == set()
+    statuses: list[int] = []
+    assert circles_of(lambda: statuses_of(rooted, question("What is it?", part), statuses)) == set()
+    assert statuses == [status]
 
 
 def test_a_request_that_the_model_fails_is_not_kept(captioner, monkeypatch):
@@ -67,7 +53,9 @@ def test_a_request_that_the_model_fails_is_not_kept(captioner, monkeypatch):
 
     service = service_of(captioner)
     monkeypatch.setattr(DecodingBatch, "admit", fail)
-    assert circles_of(TestClient(service.app, base_url=URL), question(), 503) == set()
+    client, statuses = TestClient(service.app, base_url=URL), list[int]()
+    assert circles_of(lambda: statuses_of(client, question(), statuses)) == set()
+    assert statuses == [503]
     service.close()
 
 

@@ -1,12 +1,16 @@
 """What does not depend on the store: messages, names, copies."""
 
+from contextlib import suppress
+
 import pytest
 
 from aurora_cli.errors import DataError, HostError, UsageError
+from aurora_cli.hub.errors import TransientError
 from aurora_cli.storage import client, copies
 from aurora_cli.storage.copies import local_copy, local_folder
 from aurora_cli.storage.errors import storage_errors
 from aurora_cli.storage.objects import list_objects, put, read_pieces, stat
+from tests.circles import circles_of
 
 
 def test_a_copy_is_fetched_once_and_anew_after_a_change(memory, monkeypatch):
@@ -79,3 +83,12 @@ def test_a_bug_stays_a_bug_and_a_full_disk_is_the_disks():
         with pytest.raises(type(error)) as caught, storage_errors("s3://b/k"):
             raise error
         assert caught.value is error
+
+
+@pytest.mark.parametrize("retried", [True, False])
+def test_an_error_that_is_over_holds_nothing_of_what_was_received(retried):
+    def fetch() -> None:
+        with suppress(TransientError, HostError), storage_errors("s3://bucket/a.tar", retried=retried):
+            raise ConnectionResetError("broken off")
+
+    assert circles_of(fetch) == set()

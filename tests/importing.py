@@ -14,6 +14,7 @@ from aurora_cli.config.importing import ImportSettings
 from aurora_cli.config.settings import Settings
 from aurora_cli.pipeline.import_data.command import run
 from aurora_cli.pipeline.import_data.result import ImportResult
+from tests.run_files import json_lines
 
 Row = tuple[str, str]
 """A medium's name and a caption."""
@@ -41,17 +42,15 @@ def imported(workspace: Path, *sources: Path | str, dry_run: bool = False, **ste
 
 
 def records(workspace: Path, name: str = "own", split: str = "vision") -> list[dict[str, Any]]:
-    return json_lines(workspace / "data" / split / name / f"{name}.jsonl")
+    return _lines(workspace / "data" / split / name / f"{name}.jsonl")
 
 
 def rejects(workspace: Path, name: str = "own", split: str = "vision") -> list[dict[str, Any]]:
-    return json_lines(workspace / "data" / split / name / "rejected.jsonl")
+    return _lines(workspace / "data" / split / name / "rejected.jsonl")
 
 
-def json_lines(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+def _lines(path: Path) -> list[dict[str, Any]]:
+    return json_lines(path) if path.exists() else []
 
 
 def pair(record: dict[str, Any]) -> Row:

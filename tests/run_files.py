@@ -1,4 +1,4 @@
-"""A run's files for tests, of no network in particular."""
+"""A run's files for tests, of no network in particular; and how files of lines are read."""
 
 import json
 from pathlib import Path
@@ -11,8 +11,8 @@ from aurora_cli.runs.metadata import CheckpointMetadata
 
 
 def json_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSONL file."""
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    """The objects of a JSONL file. A text in it may hold other line ends than `\\n`."""
+    return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
 
 
 def metadata(stage: str = "toy", steps: int = 9, trained: tuple[str, ...] = ("projector",)) -> CheckpointMetadata:

@@ -45,17 +45,13 @@ def evaluated(workspace: Path, shard: str | None = None, output: str = "out", *,
     return run(settings, dry_run=dry_run)
 
 
-def lines_of(file: Path) -> list[dict[str, object]]:
-    return json_lines(file)
-
-
 def seen(workspace: Path, output: str) -> tuple[object, ...]:
     """All of an evaluation that does not hang on the machine, and its captions."""
     evaluation = Evaluation.read(workspace / output / "evaluation.json")
     curve = [(point.token_kept_ratio, point.matched, point.metrics) for point in evaluation.curve or ()]
     files = sorted((workspace / output).glob("captions*.jsonl"))
-    lines = [[(line["media"], line["id"], line["caption"]) for line in lines_of(file)] for file in files]
-    rejected = [(each["media"], each["reason"]) for each in lines_of(workspace / output / "rejected.jsonl")]
+    lines = [[(line["media"], line["id"], line["caption"]) for line in json_lines(file)] for file in files]
+    rejected = [(each["media"], each["reason"]) for each in json_lines(workspace / output / "rejected.jsonl")]
     return evaluation.metrics, curve, evaluation.uncaptioned, evaluation.references_without_caption, lines, rejected
 
 

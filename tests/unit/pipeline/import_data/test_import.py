@@ -24,7 +24,6 @@ from tests.importing import (
     MISSING,
     Row,
     imported,
-    json_lines,
     make_media,
     pair,
     records,
@@ -32,6 +31,7 @@ from tests.importing import (
     what_is_kept,
     write_csv,
 )
+from tests.run_files import json_lines
 
 CAPTIONS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12).filter(lambda text: text.strip()[:1] != "[")
 """Also blanks, quotes, separators, ends of lines and NUL; what begins like a list may be one."""

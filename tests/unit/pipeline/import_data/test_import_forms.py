@@ -21,7 +21,8 @@ from aurora_cli.data.importing.questions import IMAGE_QUESTIONS, VIDEO_QUESTIONS
 from aurora_cli.data.media.root import MediaRoot
 from aurora_cli.errors import DataError, UsageError
 from aurora_cli.pipeline.import_data.result import ImportResult
-from tests.importing import MEDIA, MISSING, imported, json_lines, make_media, pair, records, rejects, what_is_kept
+from tests.importing import MEDIA, MISSING, imported, make_media, pair, records, rejects, what_is_kept
+from tests.run_files import json_lines
 
 SETS = settings(max_examples=20)
 CAPTIONS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8).filter(lambda text: text.strip()[:1] != "[")

@@ -74,6 +74,7 @@ Paths = Annotated[tuple[LocalPath, ...], BeforeValidator(_as_list)]
 PathTexts = Annotated[tuple[Annotated[str, BeforeValidator(_no_url)], ...], BeforeValidator(_as_list)]
 """Paths as text, for something may stand behind them."""
 PathsOrUrls = Annotated[tuple[PathOrUrl, ...], BeforeValidator(_as_list)]
+FixedPrecision = Literal["fp32", "bf16", "fp16"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Triple = tuple[float, float, float]

@@ -6,9 +6,8 @@ twice that backwards where weights are trained, once where only what comes befor
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
-Precision = Literal["fp32", "bf16", "fp16"]
+from aurora_cli.config.section import FixedPrecision
 
 MOMENTS = 8
 """Bytes of Adam's two a parameter."""
@@ -65,7 +64,7 @@ def states(
     parts: Sequence[PartSize],
     stage: int,
     world: int,
-    precision: Precision,
+    precision: FixedPrecision,
     *,
     offload: bool = False,
     offload_weights: bool = False,
@@ -107,7 +106,7 @@ def static(parts: Sequence[PartSize]) -> int:
     return sum(4 * part.parameters - part.saved + part.moments for part in parts)
 
 
-def loading(parts: Sequence[PartSize], world: int, precision: Precision, *, shared: bool) -> int:
+def loading(parts: Sequence[PartSize], world: int, precision: FixedPrecision, *, shared: bool) -> int:
     """Bytes of a process's memory that weights take as they are loaded: whole and in fp32, or its share (`shared`).
 
     >>> seven = [PartSize("all", 7_000_000_000, 7_000_000_000)]

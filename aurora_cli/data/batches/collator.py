@@ -10,15 +10,16 @@ import numpy as np
 import torch
 
 from aurora_cli.config.merging import TokenMerging
+from aurora_cli.config.section import FixedPrecision
 from aurora_cli.constants import IGNORE_INDEX, IMAGE_PLACEHOLDER
-from aurora_cli.data.features.space import FeatureForm, FeaturePrecision
+from aurora_cli.data.features.space import FeatureForm
 from aurora_cli.runs.lines import Rejection
 
 SHORTEST_ROW = 2
 """Positions of a micro-batch that holds nothing: the label shift takes one away."""
 
 
-DTYPES: dict[FeaturePrecision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES: dict[FixedPrecision, torch.dtype] = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class TokenCounts(Protocol):

@@ -3,25 +3,24 @@
 import hashlib
 import json
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from aurora_cli.config.merging import TokenMerging
-from aurora_cli.config.section import Triple
+from aurora_cli.config.section import FixedPrecision, Triple
 from aurora_cli.errors import DataError
 from aurora_cli.io.json_files import StoredModel
 
 SPACE_FILE = "features.json"
 NAME_LENGTH = 16
 
-FeaturePrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
-ITEM_BYTES: dict[FeaturePrecision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
+ITEM_BYTES: dict[FixedPrecision, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 
 class FeatureForm(NamedTuple):
     """How a medium's features lie in their bytes: tokens in reading order, each of `width` values."""
 
     width: int
-    precision: FeaturePrecision
+    precision: FixedPrecision
 
     @property
     def token_bytes(self) -> int:
@@ -43,7 +42,7 @@ class FeatureSpace(StoredModel):
     image_mean: Triple
     image_std: Triple
     merging: TokenMerging
-    precision: FeaturePrecision
+    precision: FixedPrecision
     """Of the computation, and of the values."""
     width: int
     """Values of a token."""

@@ -2,10 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Literal
 
 from aurora_cli.config.presets import presets_folder
-from aurora_cli.config.section import Precision
+from aurora_cli.config.section import FixedPrecision, Precision
 from aurora_cli.config.training import TrainSettings
 from aurora_cli.errors import UsageError
 from aurora_cli.io.json_files import JsonObject
@@ -62,7 +61,7 @@ def _offloads_weights_to(config: JsonObject) -> str | None:
     return (config["zero_optimization"].get("offload_param") or {}).get("device")
 
 
-def resolved_precision(precision: Precision, *, cuda: bool) -> Literal["fp32", "bf16", "fp16"]:
+def resolved_precision(precision: Precision, *, cuda: bool) -> FixedPrecision:
     if precision == "auto":
         return "bf16" if cuda else "fp32"
     return precision

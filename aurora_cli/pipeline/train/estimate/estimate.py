@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from aurora_cli.config.section import FixedPrecision
 from aurora_cli.config.settings import Settings
 from aurora_cli.data.batches.selection import chunks
 from aurora_cli.data.batches.training_data import TrainingData
@@ -30,7 +31,7 @@ from aurora_cli.pipeline.train.estimate.result import DataAmounts, TrainEstimate
 from aurora_cli.pipeline.train.estimate.trace import MicroBatchSize, StepMemory, step_memory
 from aurora_cli.pipeline.train.plan import StagePlan, plan_stage
 from aurora_cli.pipeline.train.sample_lengths import beyond_positions
-from aurora_cli.training.costs import Memory, PartSize, Precision, loading, states, static
+from aurora_cli.training.costs import Memory, PartSize, loading, states, static
 from aurora_cli.training.engine.deepspeed_config import (
     engine_name,
     holds_shares_in_main_memory,
@@ -143,7 +144,7 @@ def traced(
     settings: Settings,
     config: AuroraCapConfig,
     sizes: Sequence[MicroBatchSize],
-    precision: Precision,
+    precision: FixedPrecision,
     processes: int,
     *,
     engine: bool,

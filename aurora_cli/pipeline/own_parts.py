@@ -14,13 +14,14 @@ from typing import NamedTuple
 from aurora_cli.checkpoints.locate import locate_description
 from aurora_cli.checkpoints.stated.captioners import StatedModel
 from aurora_cli.checkpoints.stated.language_models import LanguageModel, read_language_model
-from aurora_cli.checkpoints.stated.towers import Tower, read_tower
+from aurora_cli.checkpoints.stated.towers import CONFIG_FILE, Tower, read_tower
 from aurora_cli.config.resolve import PRESET, Resolved
 from aurora_cli.config.settings import Settings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.data.tokenization.templates import OWN_TEMPLATE
 from aurora_cli.data.tokenization.tokenizer import find_tokenizer
 from aurora_cli.errors import DataError, UsageError
+from aurora_cli.io.json_files import JsonObject, read_object
 from aurora_cli.models.merge_plan import layers_before, num_visual_tokens
 from aurora_cli.pipeline.text_table import aligned_left
 
@@ -269,6 +270,15 @@ def check_patches(image_size: int, patch_size: int, source: str) -> None:
 def _language_model(own: OwnSettings) -> LanguageModel:
     model = own.settings.model
     return read_language_model(_folder_of(own, LANGUAGE_MODEL), with_tokenizer=model.tokenizer is None)
+
+
+def language_config(own: OwnSettings) -> JsonObject:
+    """The language model's config.json.
+
+    Raises:
+        DataError: there is none.
+    """
+    return read_object(_folder_of(own, LANGUAGE_MODEL) / CONFIG_FILE)
 
 
 def _folder_of(own: OwnSettings, part: str) -> Path:

@@ -12,7 +12,16 @@ from aurora_cli.config.presets import COMMON_FILE, SettingsTree, load_preset
 from aurora_cli.config.resolve import Resolved, each_stage
 from aurora_cli.errors import SettingsError, UsageError
 from aurora_cli.pipeline import own_parts
-from aurora_cli.pipeline.own_parts import CONFIGS, MAX_LENGTH, PACK_TOKENS, PIXELS, TEMPLATE, TOKENIZER, OwnSettings
+from aurora_cli.pipeline.own_parts import (
+    CONFIGS,
+    LANGUAGE_MODEL,
+    MAX_LENGTH,
+    PACK_TOKENS,
+    PIXELS,
+    TEMPLATE,
+    TOKENIZER,
+    OwnSettings,
+)
 
 Files: TypeAlias = dict[str, bytes]
 """By their path in the preset's folder."""
@@ -33,7 +42,7 @@ def new_files(name: str, resolved: Resolved) -> tuple[Files, list[str]]:
     """The preset's files, and lines on what was decided.
 
     Raises:
-        UsageError: the preset that it begins with has no stages.
+        UsageError: the preset that it begins with has no stages, or the language model is of no kind that is read.
     """
     base = resolved.settings.preset
     layer = load_preset(base, resolved.settings.workspace)
@@ -41,6 +50,7 @@ def new_files(name: str, resolved: Resolved) -> tuple[Files, list[str]]:
     if not stages:
         raise UsageError(f"presets: {base} has no stages to begin with", hint="--preset NAME begins with another one")
     first = next(iter(stages.values()))
+    _check_language_model(first)
     common, reasons = deepcopy(layer.common), {}
     for path, row in first.rows.items():
         if path != PACK_TOKENS:
@@ -77,6 +87,18 @@ def _own(resolved: Resolved) -> OwnSettings:
         if path not in own.rows:
             own.show(path)
     return own
+
+
+def _check_language_model(own: OwnSettings) -> None:
+    """Before anything is tokenized for it: `train` would refuse it too.
+
+    Raises:
+        UsageError: it is of another kind than those that are read.
+    """
+    from aurora_cli.models.supported import check_language_model
+
+    if (name := own.value(LANGUAGE_MODEL)) is not None:
+        check_language_model(str(name), own_parts.language_config(own))
 
 
 def _put(tree: SettingsTree, path: str, value: object) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -73,6 +74,27 @@ def test_a_new_preset_says_all_that_follows_from_its_parts(
     assert "mine (of this workspace)\n  projection  from the preset's models" in capsys.readouterr().out
     assert aurora("--show", "mine") == 0
     assert "\n".join(text.splitlines()) in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("config", "problem"),
+    [
+        ({"model_type": "gemma2", "final_logit_softcapping": 30.0}, "it scales or caps its logits"),
+        ({"model_type": "qwen2_vl", "vision_config": {"depth": 2}}, "it is multimodal itself"),
+        ({"model_type": "llama", "quantization_config": {"bits": 4}}, "its weights are quantized"),
+    ],
+)
+def test_a_language_model_that_training_would_refuse_is_refused_before_its_preset_is_written(
+    aurora: Callable[..., int], tmp_path: Path, capsys: pytest.CaptureFixture[str], config: dict[str, Any], problem: str
+) -> None:
+    tower(tmp_path / "tower", {"model_type": "siglip_vision_model", **VISION, "num_hidden_layers": 12})
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2}
+    language_model(tmp_path / "lm", **sizes, **config)
+    parts = ["--vision-tower", str(tmp_path / "tower"), "--language-model", str(tmp_path / "lm")]
+    assert aurora("--new", "mine", *parts) == 2
+    assert problem in capsys.readouterr().err
+    assert not (tmp_path / "presets").exists()
 
 
 def test_a_preset_that_is_wrong_is_listed_with_its_fault(

@@ -262,15 +262,15 @@ class Captioner:
     def _row(self, number: int, read: Read, options: CaptionOptions) -> NewRow:
         decoding, medium = options.decoding, read.medium
         return NewRow(
-            number,
-            read.prompt,
-            read.frames_F3SS,
-            options.merging,
-            self.prompter.end_ids,
-            decoding.max_new_tokens,
-            decoding.temperature,
-            decoding.top_p,
-            seed_of_medium(decoding.seed, medium.name, medium.id, part_of(medium.span)),
+            key=number,
+            prompt=read.prompt,
+            frames_F3SS=read.frames_F3SS,
+            merging=options.merging,
+            end_ids=self.prompter.end_ids,
+            max_new_tokens=decoding.max_new_tokens,
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            seed=seed_of_medium(decoding.seed, medium.name, medium.id, part_of(medium.span)),
         )
 
     def _caption(self, writing: Writing, options: CaptionOptions) -> Caption:

@@ -10,7 +10,7 @@ HALF_A_CHARACTER = "\ufffd"
 
 
 class TextStream:
-    """Text is written as its tokens come, but what the next may change."""
+    """Writes a caption's text as its tokens come, except what the next one may still change."""
 
     def __init__(self, text_of: Callable[[Sequence[int]], str], write: WriteText) -> None:
         self._text_of, self._write = text_of, write

@@ -149,10 +149,13 @@ def running_hub(
     card: Mapping[str, object] | None = None,
     kind: Kind = "datasets",
 ) -> Iterator[Hub]:
+    from huggingface_hub import close_session
+
     hub = Hub(files, lfs_above=lfs_above, repo=repo, card=card, kind=kind)
     try:
         yield hub
     finally:
+        close_session()  # its connections wait for more, and a thread of the hub at the end of each
         hub.close()
 
 

@@ -46,10 +46,13 @@ class UploadHub:
 
 @contextlib.contextmanager
 def upload_hub(token: str = "hf_test") -> Iterator[UploadHub]:
+    from huggingface_hub import close_session
+
     hub = UploadHub(token)
     try:
         yield hub
     finally:
+        close_session()  # its connections wait for more, and a thread of the hub at the end of each
         hub.close()
 
 

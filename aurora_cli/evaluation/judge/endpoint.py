@@ -114,6 +114,8 @@ class Endpoint:
             timeout=timeout_s, headers={} if key is None else {"Authorization": f"Bearer {key}"}
         )
         self._quiet_until = 0.0
+        self._random = random.Random()
+        """Its own: threads that wait change no numbers that are drawn elsewhere."""
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -142,7 +144,7 @@ class Endpoint:
         if requested_s is not None:
             self._quiet_until = max(self._quiet_until, time.monotonic() + requested_s)
             return 0.0
-        return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**number) * random.uniform(0.5, 1.0)
+        return min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**number) * self._random.uniform(0.5, 1.0)
 
     def _rest(self, seconds: float) -> None:
         if self._closed.wait(max(0.0, seconds)):

@@ -1,6 +1,7 @@
 """One request of a judge on a loopback port, with every fault that a network and a server have."""
 
 import contextlib
+import random
 import time
 from collections.abc import Iterator
 from typing import Protocol
@@ -74,6 +75,15 @@ def test_waits_without_retry_after_grow(judge, endpoint, monkeypatch):
     endpoint(tries=4)(PROMPT)
     waits = [after - before for before, after in zip(judge.times, judge.times[1:], strict=False)]
     assert [0.05 * 2**n <= wait for n, wait in enumerate(waits)] == [True] * 3
+
+
+def test_waits_change_no_numbers_that_are_drawn_elsewhere(judge, endpoint):
+    """A thread may still wait when its command has ended."""
+    judge.faults = ["500"]
+    before = random.getstate()
+    endpoint()(PROMPT)
+    assert len(judge.times) == 2
+    assert random.getstate() == before
 
 
 def test_what_does_not_pass_is_not_tried_again(judge, endpoint):

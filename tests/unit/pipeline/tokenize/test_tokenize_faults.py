@@ -54,10 +54,6 @@ SCHEMAS = [
 ]
 
 
-# Something that an earlier test left may draw meanwhile, in a thread: the strategies here do not.
-pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
-
-
 @st.composite
 def damaged_lines(draw: st.DrawFn) -> bytes:
     """A record with wrong values in it, as JSON, and then perhaps with wrong bytes in it."""

@@ -63,7 +63,7 @@ def _function(spec: CommandSpec) -> Callable[..., None]:
 
 def _execute(spec: CommandSpec, given: Mapping[str, Any]) -> int:
     resolved = _resolve(spec, given)
-    _check_company(spec, given, resolved.settings)
+    _check_company(spec, given, resolved)
     worker = int(os.environ.get("RANK", "0")) > 0
     step = load_step(spec)
     reporter = None
@@ -104,19 +104,19 @@ def _resolve(spec: CommandSpec, given: Mapping[str, Any]) -> Resolved:
     return resolve(flags, given["assignments"] or (), None if config is None else Path(config))
 
 
-def _check_company(spec: CommandSpec, given: Mapping[str, Any], settings: Settings) -> None:
-    """Raise UsageError for a flag that does nothing without another one, or with it."""
-    by_name = {flag.name: flag for flag in spec.flags}
+def _check_company(spec: CommandSpec, given: Mapping[str, Any], resolved: Resolved) -> None:
+    """Raise UsageError for a flag that does nothing without another one, or with it (then `--set` says it, too)."""
+    by_name, settings = {flag.name: flag for flag in spec.flags}, resolved.settings
     for flag in spec.flags:
-        if not given[flag.parameter]:
-            continue
-        if flag.needs is not None and _is_none(by_name[flag.needs], settings):
+        is_given = bool(given[flag.parameter])
+        if is_given and flag.needs is not None and _is_none(by_name[flag.needs], settings):
             needed = by_name[flag.needs]
             raise UsageError(
                 f"{flag.name}: does nothing without {needed.name}",
                 hint=f"aurora {spec.name} {needed.name} {needed.metavar} {flag.name}",
             )
-        if flag.useless_with is not None and not _is_none(by_name[flag.useless_with], settings):
+        is_typed = is_given or resolved.origin(flag.path) == "--set"
+        if is_typed and flag.useless_with is not None and not _is_none(by_name[flag.useless_with], settings):
             raise UsageError(f"{flag.name}: does nothing with {flag.useless_with}", hint="Leave one of them out.")
 
 

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from aurora_cli.data.annotations.keys import looks_like, words_of
 from aurora_cli.data.annotations.spans import LENGTHS, part_in
+from aurora_cli.data.importing.conversation_table import TURNS
 from aurora_cli.data.importing.format import Options
 from aurora_cli.errors import UsageError
 
@@ -21,7 +22,6 @@ VIDEOS = (
 FILES = ("filename", "file", "filepath", "path", "media", "mediapath", "relativepath", "relpath", "location")
 VIDEO_IDS = ("videoid", "clipid", "youtubeid", "ytid", "vid")
 IMAGE_IDS = ("imageid", "imgid")
-TURNS = ("conversations", "messages", "QA")
 RESPONSE = "response"
 """To what was asked: a `prompt` beside it, too."""
 TEXTS = (

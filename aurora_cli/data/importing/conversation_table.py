@@ -7,7 +7,8 @@ from typing import Any
 
 from aurora_cli.data.annotations.records import Record, Rejection
 from aurora_cli.data.annotations.schemas import parse_record
-from aurora_cli.data.importing.item import Item, Kind, Refused
+from aurora_cli.data.importing.item import Item, Refused
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.io.data_uri import image_in, is_data_uri
 
 TURNS = {
@@ -56,7 +57,9 @@ def conversation_item(raw: bytes, file: str, line: int) -> Item | Refused:
 
 def item_of(record: Record, file: str, line: int) -> Item:
     """A record as an item; without media it is text."""
-    kind: Kind | None = "image" if record.images and not record.is_frame_list else "video" if record.video else None
+    kind: MediaKind | None = (
+        "image" if record.images and not record.is_frame_list else "video" if record.video else None
+    )
     return Item(
         file=file,
         line=line,

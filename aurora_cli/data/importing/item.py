@@ -1,11 +1,10 @@
 """What every import format yields: a caption with its medium, or what cannot be one."""
 
-from typing import Literal, NamedTuple, TypeAlias
+from typing import NamedTuple
 
 from aurora_cli.data.annotations.records import REASONS as RECORD_REASONS
 from aurora_cli.data.annotations.records import Message, Span
-
-Kind: TypeAlias = Literal["image", "video"]
+from aurora_cli.data.media.kinds import MediaKind
 
 REASONS = {
     "missing_media": "The image or video is not there.",
@@ -35,7 +34,7 @@ class Item(NamedTuple):
     id: str
     media: tuple[str, ...]
     """Paths as the source has them."""
-    kind: Kind | None
+    kind: MediaKind | None
     """None: what the path's suffix says."""
     caption: str
     span: Span | None = None

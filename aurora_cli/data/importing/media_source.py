@@ -16,9 +16,8 @@ from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from aurora_cli.data.annotations.paths import local_path
-from aurora_cli.data.importing.item import Kind
 from aurora_cli.data.importing.listing import Listings, found_at
-from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaKind
 from aurora_cli.io.atomic import PARTIAL_SUFFIX, disk_errors
 from aurora_cli.io.data_uri import is_data_uri
 
@@ -36,7 +35,7 @@ PLAIN = re.compile(r"(?!/|\./|.*(?://|\.\.))[^:\\\0]+").fullmatch
 class MediaSource(Protocol):
     """Finds media of one source. All of them may be asked for what is not there."""
 
-    def locate(self, path: str, kind: Kind | None) -> str | None:
+    def locate(self, path: str, kind: MediaKind | None) -> str | None:
         """The path that a record names a medium by; none: it is not there. Raises Rejection for addresses."""
         ...
 
@@ -65,7 +64,7 @@ class FolderMedia:
         self._prefix = f"{MEDIA_FOLDER}/{name}/"
         self._listings = Listings(root)
 
-    def locate(self, path: str, kind: Kind | None) -> str | None:
+    def locate(self, path: str, kind: MediaKind | None) -> str | None:
         if PLAIN(path) is not None and self._listings.find(path) == "file":
             return self._prefix + path
         if (path := local_path(path)) and is_data_uri(path):
@@ -79,7 +78,7 @@ class FolderMedia:
                 return found
         return None
 
-    def _find(self, path: str, kind: Kind | None) -> str | None:
+    def _find(self, path: str, kind: MediaKind | None) -> str | None:
         if path[:1] == "/" or ".." in path or "//" in path or path[:2] == "./":
             whole = posixpath.normpath(f"{self._absolute}/{path}" if path[:1] != "/" else path)
             if not whole.startswith(f"{self._absolute}/"):
@@ -98,7 +97,7 @@ class CopiedMedia(FolderMedia):
         super().__init__(root, name, moved)
         self._output = output
 
-    def locate(self, path: str, kind: Kind | None) -> str | None:
+    def locate(self, path: str, kind: MediaKind | None) -> str | None:
         found = super().locate(path, kind)
         if found is None or is_data_uri(found):
             return found
@@ -117,7 +116,7 @@ class ArchivedMedia:
         self._archives = archives
         self._has = has
 
-    def locate(self, path: str, kind: Kind | None) -> str | None:
+    def locate(self, path: str, kind: MediaKind | None) -> str | None:
         return f"{MEDIA_FOLDER}/{path}" if path and self._has(path) else None
 
     def open(self, path: str) -> bytes:
@@ -127,7 +126,7 @@ class ArchivedMedia:
             return b"" if file is None else file.read()
 
 
-def spellings(path: str, kind: Kind | None = None) -> tuple[str, ...]:
+def spellings(path: str, kind: MediaKind | None = None) -> tuple[str, ...]:
     """A path, and where it has no known suffix, the path with those of its kind."""
     suffix = path[path.rfind(".") :].lower() if "." in path else ""
     if suffix in IMAGE_SUFFIXES or suffix in VIDEO_SUFFIXES:
@@ -136,12 +135,12 @@ def spellings(path: str, kind: Kind | None = None) -> tuple[str, ...]:
     return (path, *(path + ending for ending in endings))
 
 
-def _is_right(found: str | None, kind: Kind | None) -> bool:
+def _is_right(found: str | None, kind: MediaKind | None) -> bool:
     """A file; or a folder, of frames, where a video may be."""
     return found == "file" or (found == "folder" and kind == "video")
 
 
-def kind_of(path: str) -> Kind:
+def kind_of(path: str) -> MediaKind:
     """What a medium without a column of its kind is, by its suffix; a folder is a video's frames."""
     suffix = path[path.rfind(".") :].lower()
     return "image" if suffix in IMAGE_SUFFIXES or is_data_uri(path) else "video"

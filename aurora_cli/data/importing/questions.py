@@ -6,7 +6,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 from aurora_cli.constants import VIDEO_QUESTION
-from aurora_cli.data.importing.item import Kind
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.errors import UsageError, reason_of
 
 IMAGE_QUESTIONS = (
@@ -37,7 +37,7 @@ class Questions(NamedTuple):
     image: tuple[str, ...] = IMAGE_QUESTIONS
     video: tuple[str, ...] = VIDEO_QUESTIONS
 
-    def draw(self, name: str, kind: Kind) -> str:
+    def draw(self, name: str, kind: MediaKind) -> str:
         """The question of the record of this id: the same in every run, whatever else is imported."""
         questions = self.image if kind == "image" else self.video
         return questions[crc32(name.encode("utf-8", "surrogatepass")) % len(questions)]

@@ -7,8 +7,9 @@ from typing import Any
 
 from aurora_cli.constants import IMAGE, VIDEO
 from aurora_cli.data.annotations.keys import GROUP
-from aurora_cli.data.importing.item import Item, Kind
+from aurora_cli.data.importing.item import Item
 from aurora_cli.data.importing.questions import Questions
+from aurora_cli.data.media.kinds import MediaKind
 
 
 class RecordLines:
@@ -22,7 +23,7 @@ class RecordLines:
             (question, kind): quoted(f"{mark}\n{question}") for question in every for kind, mark in self._marks.items()
         }
 
-    def caption(self, item: Item, path: str, kind: Kind) -> str:
+    def caption(self, item: Item, path: str, kind: MediaKind) -> str:
         """The record of a caption: a question about the medium, and the caption as its answer."""
         if item.question is None:
             question = self._written[self._questions.draw(item.id, kind), kind]
@@ -35,7 +36,7 @@ class RecordLines:
             f'"value": {question}}}, {{"from": "gpt", "value": {quoted(item.caption)}}}]}}\n'
         )
 
-    def conversation(self, item: Item, paths: list[str], kind: Kind) -> str:
+    def conversation(self, item: Item, paths: list[str], kind: MediaKind) -> str:
         """The record of a conversation, its media under their new paths."""
         record: dict[str, Any] = {"id": item.id}
         if item.is_frame_list:

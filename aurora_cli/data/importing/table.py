@@ -10,8 +10,8 @@ from aurora_cli.constants import IMAGE, VIDEO
 from aurora_cli.data.annotations.records import Rejection, Span, shortened
 from aurora_cli.data.annotations.spans import checked, pair_in, seconds, span_of
 from aurora_cli.data.importing.columns import Columns
-from aurora_cli.data.importing.item import Item, Kind, Refused
-from aurora_cli.data.media.kinds import VIDEO_SUFFIXES
+from aurora_cli.data.importing.item import Item, Refused
+from aurora_cli.data.media.kinds import VIDEO_SUFFIXES, MediaKind
 
 LONGEST_LIST = 1 << 20
 """Characters of a cell that is read as a list."""
@@ -63,11 +63,11 @@ def row_reader(columns: Columns) -> RowReader:
     return read
 
 
-_Medium = tuple[str, Kind | None, bytes | None, str | None]
+_Medium = tuple[str, MediaKind | None, bytes | None, str | None]
 
 
 def _media_reader(columns: Columns) -> Callable[[Sequence[Any]], _Medium]:
-    kinds: list[tuple[int, Kind | None]] = []
+    kinds: list[tuple[int, MediaKind | None]] = []
     if columns.video is not None:
         kinds.append((columns.video, "video"))
     if columns.image is not None:
@@ -98,12 +98,12 @@ def _media_reader(columns: Columns) -> Callable[[Sequence[Any]], _Medium]:
     return read
 
 
-def _kind_of(path: str) -> Kind:
+def _kind_of(path: str) -> MediaKind:
     """What a column of images names: a video, where its suffix says nothing else."""
     return "video" if path[path.rfind(".") :].lower() in VIDEO_SUFFIXES else "image"
 
 
-def _embedded(cell: dict[str, Any], kind: Kind | None) -> _Medium:
+def _embedded(cell: dict[str, Any], kind: MediaKind | None) -> _Medium:
     """A cell of an Image or Video column of `datasets`: the bytes, else the path."""
     path, content = cell.get("path"), cell.get("bytes")
     if isinstance(content, bytes) and content:

@@ -5,9 +5,8 @@ from hashlib import blake2b
 from pathlib import Path
 
 from aurora_cli.data.annotations.records import Rejection, shortened
-from aurora_cli.data.importing.item import Kind
 from aurora_cli.data.importing.media_source import MEDIA_FOLDER
-from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaKind
 from aurora_cli.io.atomic import PARTIAL_SUFFIX, disk_errors
 from aurora_cli.io.data_uri import image_type
 
@@ -33,7 +32,7 @@ class EmbeddedMedia:
         self.contents: dict[str, bytes] = {}
         """What would be written, where nothing is: the last few."""
 
-    def write(self, content: bytes, name: str, kind: Kind | None) -> tuple[str, Kind]:
+    def write(self, content: bytes, name: str, kind: MediaKind | None) -> tuple[str, MediaKind]:
         """The path that a record names the medium by, and what it is.
 
         Raises:
@@ -54,7 +53,7 @@ class EmbeddedMedia:
         return path, kind if kind == "video" and suffix == ".gif" else found
 
 
-def _kind_of(content: bytes, name: str) -> tuple[str, Kind]:
+def _kind_of(content: bytes, name: str) -> tuple[str, MediaKind]:
     if (image := image_type(content)) is not None:
         return {"jpeg": ".jpg", "tiff": ".tif"}.get(image, f".{image}"), "image"
     for at, sign, suffix in VIDEO_SIGNS:

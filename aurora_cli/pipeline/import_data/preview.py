@@ -7,9 +7,10 @@ from aurora_cli.config.importing import ImportSettings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.console import unheard
 from aurora_cli.data.annotations.records import Rejection
-from aurora_cli.data.importing.item import Item, Kind, Refused
+from aurora_cli.data.importing.item import Item, Refused
 from aurora_cli.data.importing.media_source import MediaSource
 from aurora_cli.data.importing.questions import Questions
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.pipeline.import_data.embedded import EmbeddedMedia
 from aurora_cli.pipeline.import_data.result import ImportResult, SampleRecord
 from aurora_cli.pipeline.import_data.sources import SourceToImport
@@ -83,7 +84,7 @@ def preview(
     )
 
 
-def _sample(item: Item, kind: Kind | None, paths: list[str], questions: Questions) -> SampleRecord:
+def _sample(item: Item, kind: MediaKind | None, paths: list[str], questions: Questions) -> SampleRecord:
     if item.messages is None:
         question = item.question or questions.draw(item.id, kind or "image")
         return SampleRecord(item.id, list(item.media), kind, question, item.caption, item.span)

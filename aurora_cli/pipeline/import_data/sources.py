@@ -87,7 +87,7 @@ def open_sources(step: ImportSettings, workspace: Workspace) -> list[SourceToImp
         encoding=step.encoding,
         caption_lines=step.caption_lines,
         whole_videos=step.whole_videos,
-        rows=None if step.rows is None else (step.rows.partition("=")[0], step.rows.partition("=")[2]),
+        rows=None if step.rows is None else _column_and_value(step.rows),
     )
     given_root = None if step.media_root is None else workspace.path(step.media_root)
     if given_root is not None and not given_root.is_dir():
@@ -105,6 +105,11 @@ def open_sources(step: ImportSettings, workspace: Workspace) -> list[SourceToImp
         link = None if opened.archives or opened.holds_media else link_name(root, found)
         found.append(SourceToImport(path, source_format, opened, root, link, moved))
     return found
+
+
+def _column_and_value(rows: str) -> tuple[str, str]:
+    column, _, value = rows.partition("=")
+    return column, value
 
 
 def of_whole_videos(opened: Opened) -> Opened:

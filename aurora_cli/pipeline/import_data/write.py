@@ -17,12 +17,13 @@ from aurora_cli.config.importing import ImportSettings
 from aurora_cli.config.workspace import Workspace
 from aurora_cli.constants import REJECTS_FILE
 from aurora_cli.data.annotations.records import Rejection
-from aurora_cli.data.importing.item import Item, Kind, Refused
+from aurora_cli.data.importing.item import Item, Refused
 from aurora_cli.data.importing.manifest import ImportCounts
 from aurora_cli.data.importing.media_source import MediaSource, kind_of
 from aurora_cli.data.importing.questions import Questions
 from aurora_cli.data.importing.record_lines import RecordLines
 from aurora_cli.data.importing.validation import Sides
+from aurora_cli.data.media.kinds import MediaKind
 from aurora_cli.data.seen import Seen, SeenOnDisk
 from aurora_cli.data.token_store.rejected import RejectedRecord
 from aurora_cli.io.data_uri import shown
@@ -42,7 +43,7 @@ class Tally:
     first_missing: str | None = None
     """Path of the first medium that is not there."""
 
-    def count(self, kind: Kind | None, records: int) -> None:
+    def count(self, kind: MediaKind | None, records: int) -> None:
         """Add records that are kept."""
         self.kept += records
         if kind == "image":
@@ -98,7 +99,7 @@ class RecordMaker:
         self._keeps_duplicates = step.duplicates == "keep"
         self._seen = Seen() if seen is None else seen
 
-    def record(self, item: Item, media: MediaSource) -> tuple[bytes, Kind | None, list[str]]:
+    def record(self, item: Item, media: MediaSource) -> tuple[bytes, MediaKind | None, list[str]]:
         """Its line, what its media are, and their paths.
 
         Raises:
@@ -129,7 +130,7 @@ class RecordMaker:
         except UnicodeEncodeError as error:
             raise Rejection("bad_unicode", f"\\u{ord(line[error.start]):04x}") from error
 
-    def _located(self, item: Item, media: MediaSource) -> tuple[list[str], Kind | None]:
+    def _located(self, item: Item, media: MediaSource) -> tuple[list[str], MediaKind | None]:
         if item.content is not None:
             path, kind = self._embedded.write(item.content, item.media[0], item.kind)
             return [path], kind
@@ -161,7 +162,7 @@ class RowWriter:
         """`sides`: gathers what decides on which side a record lies; `records` is then of both sides."""
         self._maker = maker
         self._records, self._rejects, self._sides = records, rejects, sides
-        self._several: dict[int, tuple[Item, Kind | None]] = {}
+        self._several: dict[int, tuple[Item, MediaKind | None]] = {}
         """Records that may yet be rejected, by their number."""
         self.tally = tally
 

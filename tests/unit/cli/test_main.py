@@ -63,13 +63,21 @@ def test_private_without_a_repository_to_upload_to_is_exit_2_and_says_what_to_ty
 
 @pytest.mark.parametrize(
     "words",
-    [["--dtype", "bfloat16"], ["--prompt", "Why?"], ["--model", "runs/a"], ["--frames", "4"], ["--shard", "0/2"]],
+    [
+        ["--dtype", "bfloat16"],
+        ["--prompt", "Why?"],
+        ["--model", "runs/a"],
+        ["--frames", "4"],
+        ["--shard", "0/2"],
+        ["--set", "evaluate.frames=4"],
+    ],
 )
 def test_captions_that_are_there_and_how_to_make_them_are_exit_2(
     words: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(["evaluate", "captions.jsonl", "--references", "references.jsonl", *words]) == 2
-    assert f"{words[0]}: does nothing with CAPTIONS" in capsys.readouterr().err
+    flag = "--frames" if words[0] == "--set" else words[0]
+    assert f"{flag}: does nothing with CAPTIONS" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [["train"], ["caption", "a.jpg"], ["merge-view", "a.jpg"]])

@@ -5,11 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from aurora_cli.console import Advance
-from aurora_cli.data.annotations.paths import IMAGE_KEYS
 from aurora_cli.data.importing.columns import Columns, find_columns
 from aurora_cli.data.importing.conversation_table import holds_conversations, rows_of
 from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows
-from aurora_cli.data.importing.formats.parquet import is_of_media
+from aurora_cli.data.importing.formats.parquet import holds_images, is_of_media
 from aurora_cli.data.importing.table import row_reader
 from aurora_cli.errors import DataError, reason_of
 from aurora_cli.io.json_files import read_object
@@ -70,13 +69,14 @@ def open_data_set(source: Path, options: Options) -> Opened:
         raise DataError(f"{source}: holds no rows")
     schema, about = _schema(files[0]), "a folder that `datasets` saved"
     if options.text_column is None and holds_conversations(schema):
-        holds_media = any(is_of_media(schema.field(name).type) for name in schema.names if name in IMAGE_KEYS)
 
         def conversations(advance: Advance) -> Rows:
             for file in files:
                 yield from conversation_rows(file, source, advance)
 
-        return Opened(tuple(files), source, (f"{about}, of conversations",), conversations, holds_media=holds_media)
+        return Opened(
+            tuple(files), source, (f"{about}, of conversations",), conversations, holds_media=holds_images(schema)
+        )
     columns = find_columns(schema.names, options, str(source))
 
     def rows(advance: Advance) -> Rows:

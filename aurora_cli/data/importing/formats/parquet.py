@@ -53,13 +53,14 @@ def open_table(source: Path, options: Options) -> Opened:
     root, parts = source if source.is_dir() else source.parent, f"a Parquet table in {parts_line(files)}"
     schema = _schema(files[0])
     if options.text_column is None and holds_conversations(schema):
-        holds_media = any(is_of_media(schema.field(name).type) for name in names if name in IMAGE_KEYS)
 
         def conversations(advance: Advance) -> Rows:
             for file in files:
                 yield from conversation_rows(file, source, advance)
 
-        return Opened(tuple(files), root, (f"{parts}, of conversations",), conversations, holds_media=holds_media)
+        return Opened(
+            tuple(files), root, (f"{parts}, of conversations",), conversations, holds_media=holds_images(schema)
+        )
     columns = find_columns(names, options, str(source))
     holds_media = _holds_media(files[0], columns)
 
@@ -147,6 +148,11 @@ def _holds_media(file: Path, columns: Columns) -> bool:
     schema = _schema(file)
     named = (at for at in (columns.image, columns.video, columns.file) if at is not None)
     return any(is_of_media(schema.field(columns.names[at]).type) for at in named)
+
+
+def holds_images(schema: Any) -> bool:
+    """Whether the images of conversations lie in the cells of a table of this Arrow schema."""
+    return any(is_of_media(schema.field(name).type) for name in schema.names if name in IMAGE_KEYS)
 
 
 def is_of_media(kind: Any) -> bool:

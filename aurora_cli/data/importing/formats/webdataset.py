@@ -15,8 +15,8 @@ from aurora_cli.data.annotations.records import Rejection
 from aurora_cli.data.annotations.unread_files import pair_in
 from aurora_cli.data.importing.format import ImportFormat, Opened, Options, Rows, SharedArchive
 from aurora_cli.data.importing.formats.folder import texts_of
-from aurora_cli.data.importing.item import Item, Kind, Refused
-from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from aurora_cli.data.importing.item import Item, Refused
+from aurora_cli.data.media.kinds import IMAGE_SUFFIXES, VIDEO_SUFFIXES, MediaKind
 from aurora_cli.errors import DataError
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
@@ -155,7 +155,7 @@ def _text_behind_words(texts: Mapping[str, _Member]) -> _Member | None:
     return None
 
 
-def _kind(suffix: str) -> Kind | None:
+def _kind(suffix: str) -> MediaKind | None:
     ending = "." + suffix.rpartition(".")[2]
     return "image" if ending in IMAGE_SUFFIXES else "video" if ending in VIDEO_SUFFIXES else None
 

@@ -196,7 +196,8 @@ def _check_no_length(source: str, names: Sequence[str], start: str) -> None:
     if lengths := [name for name in names if words_of(name) & LENGTHS]:
         raise UsageError(
             f"{source}: {start!r} without an end, beside {lengths[0]!r}, which may be the part's or the video's",
-            hint=f"Add a column `end`; or leave {lengths[0]!r} out, and each part goes on to the end of its video.",
+            hint=f"Add a column `end`; or leave {lengths[0]!r} out, and each part goes on to the end of its video;"
+            " or --whole-videos, for what is cut already.",
         )
 
 

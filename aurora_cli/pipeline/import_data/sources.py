@@ -97,7 +97,7 @@ def open_sources(step: ImportSettings, workspace: Workspace) -> list[SourceToImp
         path, source_format = recognised(given, step.source_format)
         opened = source_format.open(path, options)
         if step.rows is not None and not opened.takes_rows:
-            raise UsageError(f"--rows {step.rows}: {path} is read as {source_format.name}, of which all rows are taken")
+            raise UsageError(f"--rows {step.rows}: all rows of {path} are taken; it is {'; '.join(opened.about)}")
         if step.whole_videos:
             opened = of_whole_videos(opened)
         is_known = opened.is_root_known or opened.holds_media
@@ -135,7 +135,7 @@ def link_name(root: Path, before: Iterable[SourceToImport]) -> str:
 def find_root(opened: Opened, given: Path | None = None) -> tuple[Path, Moved | None]:
     """The folder that most of the first media are in: where the source lies, or a folder beside it, or one above.
 
-    If none is in any of them, because all paths begin on another machine, what of them is here. `given`: only there.
+    If fewer than half are, because paths begin on another machine, what of them is here. `given`: only there.
     """
     media = list(islice(_first_media(opened), MEDIA_LOOKED_FOR))
     candidates = [given] if given is not None else [*islice(_folders_near(opened.root), FOLDERS_LOOKED_IN)]
@@ -147,7 +147,7 @@ def find_root(opened: Opened, given: Path | None = None) -> tuple[Path, Moved | 
             best, most = candidate, count
         if media and count == len(media):
             break
-    moved = None if most else moved_media(media, candidates)
+    moved = None if 2 * most >= len(media) else moved_media(media, candidates)
     return (best, None) if moved is None else (moved.here, moved)
 
 

@@ -233,6 +233,15 @@ def test_paths_of_another_machine_are_found_where_they_are_here(
     assert widths == [2, 3], "of two files of one name each is found in its folder"
 
 
+@pytest.mark.parametrize("other", ["/mnt/other/a.jpg", "/home/me/elsewhere/a.jpg", "D:\\a.jpg", "a.jpg"])
+def test_a_path_that_begins_otherwise_does_not_hide_where_most_are(other: str, tmp_path: Path, source: Path) -> None:
+    names = [other, *(f"/home/me/data/{name}" for name in ("a.jpg", "b c.png", "sub/x.jpg"))]
+    Image.new("RGB", (3, 6)).save(source / "sub/x.jpg")
+    result = imported(tmp_path, lines(source / "own.jsonl", *({"image": name, "caption": name} for name in names)))
+    assert result.kept == (4 if other == "a.jpg" else 3)
+    assert "which stands for /home/me/data/" in " ".join(result.sources)
+
+
 def test_a_folder_of_a_name_alone_is_no_place(tmp_path: Path, source: Path) -> None:
     gone = [{"image": f"/data/{name}.jpg", "caption": name} for name in ("n1", "n2", "a")]
     assert imported(tmp_path, lines(source / "own.jsonl", *gone)).rejected == {"missing_media": 3}
@@ -266,7 +275,7 @@ def test_karpathys_images_of_a_test_can_be_left_out(tmp_path: Path, source: Path
 
 def test_rows_of_what_has_no_columns_cannot_be_chosen(tmp_path: Path, source: Path) -> None:
     (source / "a.txt").write_text("A.")
-    with pytest.raises(UsageError, match="is read as folder, of which all rows are taken"):
+    with pytest.raises(UsageError, match=r"--rows .*: all rows of .* are taken"):
         imported(tmp_path, source, rows="split=train")
 
 
